@@ -1,0 +1,1 @@
+"""Visual Search Flows: self-hosted visual search as declarative Jina flows."""

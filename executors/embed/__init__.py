@@ -1,0 +1,1 @@
+"""Tensors to unit vectors, behind one backend contract."""

@@ -1,0 +1,1 @@
+"""HTTP and gRPC in one gateway, with one function that admits every request."""

@@ -1,0 +1,1 @@
+"""Vectors to a durable, searchable, sharded index, behind one store contract."""

@@ -1,0 +1,1 @@
+"""The embedded store: SQLite is the truth, memory is a cache of it."""

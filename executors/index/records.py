@@ -1,0 +1,174 @@
+"""What goes into a store and comes out of it: plain values, no jina, no wire."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from executors.errors import VisualSearchError
+
+Tags: TypeAlias = dict[str, Any]
+Box: TypeAlias = tuple[float, float, float, float]
+WriteResult: TypeAlias = Literal["created", "replaced", "unchanged", "updated", "deleted", "not_found"]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardIdentity:
+    """Which shard of which index a folder holds; compared in every answer.
+
+    Attributes:
+        index_uuid: made once, when the index is; the same in all its shards.
+        shard: this shard's number, from 0.
+        shards: how many shards the index had when this one last took part.
+        populated: whether this index ever acknowledged a write on any shard that this one knows of.
+    """
+
+    index_uuid: str
+    shard: int
+    shards: int
+    populated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A named set of documents, bound to one model and dimension when it is created."""
+
+    name: str
+    model_id: str
+    dimension: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One document to be written. `embedding` is D float32 of unit length, checked by the caller."""
+
+    collection: str
+    id: str
+    version: str
+    model_id: str
+    embedding: NDArray[np.float32]
+    tags: Tags = field(default_factory=dict)
+    uri: str | None = None
+    parent: str | None = None
+    box: Box | None = None
+    text: str | None = None
+    thumbnail: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """One document as it was read; `embedding` and `thumbnail` only where they were asked for."""
+
+    collection: str
+    id: str
+    version: str
+    model_id: str
+    tags: Tags
+    uri: str | None
+    parent: str | None
+    box: Box | None
+    text: str | None
+    embedding: NDArray[np.float32] | None = None
+    thumbnail: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentKey:
+    """One document of one collection, and the version of the write that names it."""
+
+    collection: str
+    id: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class TagUpdate:
+    """New tags for one document: `merge` keeps the keys that are not named (null removes one), `replace` does not."""
+
+    collection: str
+    id: str
+    version: str
+    tags: Tags
+    mode: Literal["merge", "replace"] = "merge"
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """A write that another shard stored: copies of the same id that are not newer have to go.
+
+    `digest` is the `WriteOutcome.digest` of that write: an older copy with the same one was the same document.
+    """
+
+    collection: str
+    id: str
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOutcome:
+    """What became of one write: a result, or the error that refused it (then nothing of it was stored).
+
+    `digest` identifies the content (vector, tags, uri, parent, box, text, thumbnail) without the version.
+    """
+
+    result: WriteResult | None = None
+    version: str = ""
+    digest: str = ""
+    error: VisualSearchError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """Queries against one collection. Later capabilities (filters, grouping, ANN effort) are added with defaults.
+
+    Attributes:
+        queries: N x D float32, unit length.
+        model_id: the model that made the queries; compared with the collection's.
+        limit: how many hits a query at most; the caller adds its offset.
+        threshold: only hits with a cosine of at least this.
+    """
+
+    collection: str
+    queries: NDArray[np.float32]
+    model_id: str
+    limit: int
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """The hits of one query as columns of equal length, best first, ties by id (by code points)."""
+
+    ids: Sequence[str]
+    scores: Sequence[float]
+    versions: Sequence[str]
+    uris: Sequence[str | None]
+    tags: Sequence[Tags]
+    parents: Sequence[str | None]
+    boxes: Sequence[Box | None]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """What `/status` shows of one shard."""
+
+    identity: ShardIdentity | None
+    format_version: int
+    last_version: str
+    collections: Sequence[tuple[Collection, int]]
+    bytes_on_disk: int
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a full check of one shard found: nothing wrong when `faults` is empty."""
+
+    documents: int
+    faults: Sequence[str]
+    keys: Sequence[DocumentKey] = ()

@@ -1,0 +1,123 @@
+"""The contract of a store: what one shard of the index promises, whatever holds it.
+
+Two implementations are planned behind it (embedded, OpenSearch) and one set of tests holds both to it
+(tests/integration/store_contract.py). Rules that every implementation keeps:
+
+- Durable before it returns: what `put`, `update`, `delete` and `supersede` answered survives kill -9 and power loss.
+- Idempotent by (collection, id, version): the same write executed twice leaves one copy and gives the same result.
+- A write is refused (`stale_version`) when the shard holds, or remembers having deleted or superseded, the same id at
+  the same or a newer version; except that the very same write (same version, still the live copy) repeats its result.
+- One write at fault never stops its neighbours: outcomes stand in the order of the request, errors in their place.
+- What was written is found by any search that starts after the write returned.
+- Errors are `VisualSearchError`: `collection_not_found`, `dimension_mismatch`, `model_mismatch`, `stale_version`,
+  `storage_unavailable`, `shard_identity` (no identity was adopted yet).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from executors.index.records import (
+    Collection,
+    DocumentKey,
+    Hits,
+    Record,
+    SearchRequest,
+    ShardIdentity,
+    StoredDocument,
+    StoreStatus,
+    Superseded,
+    TagUpdate,
+    VerifyReport,
+    WriteOutcome,
+)
+
+
+class Store(ABC):
+    """One shard of the index. Every method may be called from several tasks at once."""
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Take the lock, check the files, load what searches need.
+
+        Raises:
+            VisualSearchError: `store_locked` or `store_invalid`.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Finish what is running and let go of the files. Safe to call twice."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> ShardIdentity | None:
+        """Who this shard is, or None for one that never belonged to an index."""
+
+    @abstractmethod
+    async def adopt(self, identity: ShardIdentity) -> None:
+        """Become, or go on being, this shard of this index.
+
+        A shard without identity takes it. One of the same index and number takes over `shards` (it may only grow) and
+        `populated` (it never goes back to False).
+
+        Raises:
+            VisualSearchError: `shard_identity` for another index, another number, or fewer shards than before.
+        """
+
+    @abstractmethod
+    async def ensure_collection(self, collection: Collection) -> None:
+        """Create the collection, or check that it is bound to the same model and dimension.
+
+        Raises:
+            VisualSearchError: `model_mismatch` or `dimension_mismatch`.
+        """
+
+    @abstractmethod
+    async def put(self, records: Sequence[Record]) -> list[WriteOutcome]:
+        """Insert or replace by id: `created`, `replaced`, or `unchanged` when the stored content was the same.
+
+        The collection must exist (`collection_not_found`).
+        """
+
+    @abstractmethod
+    async def supersede(self, writes: Sequence[Superseded]) -> list[WriteOutcome]:
+        """Remove copies that are not newer than a write which another shard stored, and refuse such writes from now on.
+
+        `replaced` or `unchanged` (same digest) where a copy was removed, `not_found` where there was none, the error
+        `stale_version` where the copy here is newer (it stays).
+        """
+
+    @abstractmethod
+    async def update(self, updates: Sequence[TagUpdate]) -> list[WriteOutcome]:
+        """Change tags in place: `updated`, `unchanged`, or `not_found`. An older version than the stored one is stale."""
+
+    @abstractmethod
+    async def delete(self, keys: Sequence[DocumentKey]) -> list[WriteOutcome]:
+        """Remove documents: `deleted` or `not_found`; older writes of these ids are refused from now on, known or not."""
+
+    @abstractmethod
+    async def get(
+        self, collection: str, ids: Sequence[str], *, embedding: bool = False, thumbnail: bool = False
+    ) -> list[StoredDocument | None]:
+        """Read documents by id, None where there is none (also for an unknown collection)."""
+
+    @abstractmethod
+    async def search(self, request: SearchRequest) -> list[Hits]:
+        """The best hits of each query by true cosine, exact, ties by id; a collection that this shard lacks is an error."""
+
+    @abstractmethod
+    async def scroll(self, collection: str, after: str = "", limit: int = 1000) -> list[StoredDocument]:
+        """The next documents in id order (by code points) after the id `after`, without embeddings."""
+
+    @abstractmethod
+    async def count(self, collection: str) -> int:
+        """How many documents the collection holds here; 0 for an unknown one."""
+
+    @abstractmethod
+    async def status(self) -> StoreStatus:
+        """Identity, collections with their counts, and the size on disk."""
+
+    @abstractmethod
+    async def verify(self) -> VerifyReport:
+        """Read everything back and check it: files, checksums, and that memory agrees with the truth."""
