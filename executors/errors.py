@@ -94,6 +94,9 @@ class VisualSearchError(Exception):
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self})"
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.code, self.message, self.details)
 

@@ -1,0 +1,51 @@
+# Everything a user or CI types. `make demo` and `make test` set up what they need.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PHOTOS ?=
+
+.PHONY: help install demo serve test lint types bench lock clean
+
+help:  ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
+
+install: $(INSTALLED)  ## the environment in .venv, from the lock file, and the default model
+	@$(BIN)/visual-search models build
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	  || { echo "Python 3.11 is needed (Jina runs on no newer one); set PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing from requirements.lock …"
+	@# jcloud, which Jina's command line imports, comes as source only; the constraint pins what builds it.
+	@PIP_CONSTRAINT=requirements.lock $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	  --no-deps --only-binary :all: --no-binary jcloud -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: install  ## index a small photo library, search it, write demo/index.html
+	@$(BIN)/python -m executors.demo --output demo $(if $(PHOTOS),--photos "$(PHOTOS)")
+
+serve: install  ## start the flow and stay up
+	@$(BIN)/visual-search serve
+
+lint: $(INSTALLED)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	@$(BIN)/mypy
+
+test: install lint types  ## lint, types, unit, integration and end-to-end tests
+	@$(BIN)/python -m pytest -q
+
+bench: install  ## the figures of the README (some minutes)
+	@for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+lock:  ## make requirements.lock anew (needs uv)
+	uv pip compile pyproject.toml --extra build --extra demo --extra test --generate-hashes --python-version 3.11 \
+	  --no-annotate --no-header --output-file requirements.lock
+
+clean:  ## remove the environment and what the demo wrote
+	rm -rf $(VENV) demo

@@ -1,0 +1,116 @@
+"""What a flow file imports first (`metas: {py_modules: [executors.bootstrap]}`), so that a plain `jina flow` behaves.
+
+Jina imports this module in the main process between two expansions of the file's variables. It gives them defaults,
+keeps Jina from sending telemetry and from asking public services for its address, checks the flow file, and makes
+failures and signals end the process cleanly. The pods inherit all of it.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from types import FrameType, TracebackType
+from typing import Any
+
+import jina.orchestrate.orchestrator as orchestrator
+from jina import Flow
+from jina.excepts import RuntimeFailToStart
+from jina.jaml.parsers.flow.v1 import V1Parser
+
+from executors.errors import VisualSearchError
+from executors.flowfile import check_flow
+from executors.settings import read_settings
+
+_PARENT_CHECK_S = 1.0
+
+
+def set_flow_variables() -> None:
+    """Set the variables that flow files use, from the settings (their defaults included).
+
+    Raises:
+        VisualSearchError: `invalid_setting`.
+    """
+    chosen = read_settings()
+    os.environ.update(
+        VS_HOST=chosen.host,
+        VS_PORTS=f"[{chosen.http_port}, {chosen.grpc_port}]",
+        VS_REPLICAS=str(chosen.replicas),
+        VS_SHARDS=str(chosen.shards),
+        # A stage that hangs is given up early enough for another replica to answer within the deadline.
+        VS_STAGE_TIMEOUT_MS=str(max(100, chosen.timeout_ms // 3)),
+        JINA_OPTOUT_TELEMETRY="1",
+    )
+    if chosen.log_format == "json":
+        os.environ["JINA_LOG_CONFIG"] = "json"
+    elif not sys.stdout.isatty():
+        # A log file gets a line an event, not one that is wrapped to the width of a terminal.
+        os.environ.setdefault("JINA_LOG_CONFIG", "plain")
+
+
+def quiet_libraries() -> None:
+    """Silence what Jina's dependencies say at import and no user can act on; ask nobody for a public address."""
+    for category in (DeprecationWarning, PendingDeprecationWarning):
+        warnings.filterwarnings("ignore", category=category)
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+    orchestrator.get_public_ip = lambda *_, **__: None
+
+
+def end_cleanly() -> None:
+    """Turn SIGTERM into what Ctrl-C does, and an expected failure into one line and exit status 1."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
+    sys.excepthook = _say_in_one_line
+    os.register_at_fork(after_in_child=_watch_parent)
+
+
+def check_flow_files() -> None:
+    """Have every flow file checked when it is loaded, and the variables set anew for each."""
+    parse = V1Parser.parse
+    load = Flow.load_config.__func__
+
+    def checked_parse(self: V1Parser, cls: type, data: dict[str, Any], runtime_args: Any = None) -> Any:
+        # The search path is Jina's own addition to what the file says.
+        check_flow(data)
+        return parse(self, cls, data, runtime_args)
+
+    def load_config(cls: type[Flow], *args: Any, **kwargs: Any) -> Any:
+        set_flow_variables()
+        return load(cls, *args, **kwargs)
+
+    V1Parser.parse = checked_parse
+    Flow.load_config = classmethod(load_config)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _say_in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if isinstance(error, VisualSearchError):
+        print(f"error: {error}", file=sys.stderr)
+    elif isinstance(error, RuntimeFailToStart):
+        print("error: the flow could not start; the line above names the stage and the reason", file=sys.stderr)
+    elif not isinstance(error, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+
+
+def _watch_parent() -> None:
+    """In every pod: end when the main process is gone, even by kill -9, which Jina's pods would survive."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_PARENT_CHECK_S)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="watch-parent", daemon=True).start()
+
+
+set_flow_variables()
+quiet_libraries()
+end_cleanly()
+check_flow_files()

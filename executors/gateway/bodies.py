@@ -1,0 +1,236 @@
+"""HTTP bodies to documents: JSON in Jina's convention, and multipart files. Limits are checked before work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import orjson
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException
+from starlette.requests import Request
+from starlette.types import Message
+
+from executors.documents import Failure, ImageDoc
+from executors.errors import VisualSearchError
+from executors.preprocess.sources import check_size, decode_base64
+
+STAGE: Final = "gateway"
+_TEXT_FIELDS: Final = ("id", "collection", "parent", "text", "uri", "model_id")
+_KNOWN_FIELDS: Final = frozenset((*_TEXT_FIELDS, "blob", "embedding", "tags", "box"))
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """Read a body, and stop as soon as it is too large.
+
+    Raises:
+        VisualSearchError: `request_too_large`.
+    """
+    chunks = []
+    size = 0
+    _check_declared_length(request, max_bytes)
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def read_documents(
+    request: Request, max_request_bytes: int, max_image_bytes: int
+) -> tuple[list[ImageDoc], dict[str, Any]]:
+    """The documents and parameters of a request, whatever its content type.
+
+    Raises:
+        VisualSearchError: `request_too_large`, `malformed_body`, `unsupported_media_type`.
+    """
+    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if media_type == "multipart/form-data":
+        return await _read_multipart(request, max_request_bytes, max_image_bytes)
+    if media_type not in ("", "application/json", "text/json") and not media_type.endswith("+json"):
+        raise VisualSearchError(
+            "unsupported_media_type", f"Content-Type {media_type!r}; send application/json or multipart/form-data"
+        )
+    return parse_json(await read_body(request, max_request_bytes), max_image_bytes)
+
+
+def parse_json(body: bytes, max_image_bytes: int) -> tuple[list[ImageDoc], dict[str, Any]]:
+    """Documents and parameters of a JSON body; a document at fault carries its error and costs no other.
+
+    Raises:
+        VisualSearchError: `malformed_body`.
+    """
+    try:
+        content = orjson.loads(body) if body.strip() else {}
+    except orjson.JSONDecodeError as error:
+        raise VisualSearchError("malformed_body", f"the body is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise VisualSearchError("malformed_body", 'the body must be an object: {"data": [...], "parameters": {...}}')
+    unknown = sorted(set(content) - {"data", "parameters"})
+    if unknown:
+        raise VisualSearchError("malformed_body", f"unknown keys: {', '.join(unknown)} (known: data, parameters)")
+    data = content.get("data")
+    documents = [] if data is None else data if isinstance(data, list) else [data]
+    return [document_from_json(each, max_image_bytes) for each in documents], content.get("parameters") or {}
+
+
+def document_from_json(given: Any, max_image_bytes: int) -> ImageDoc:
+    """One document of a JSON body."""
+    document_id = given.get("id") if isinstance(given, Mapping) else None
+    try:
+        return _read_fields(given, max_image_bytes)
+    except VisualSearchError as error:
+        failure = Failure(**error.to_json(), stage=STAGE)
+        return ImageDoc.from_values(id=document_id if isinstance(document_id, str) else "", error=failure)
+
+
+def _read_fields(given: Any, max_image_bytes: int) -> ImageDoc:
+    if not isinstance(given, Mapping):
+        raise VisualSearchError("invalid_document", "a document must be a JSON object")
+    unknown = sorted(set(given) - _KNOWN_FIELDS)
+    if unknown:
+        known = ", ".join(sorted(_KNOWN_FIELDS))
+        raise VisualSearchError("invalid_document", f"unknown field {unknown[0]!r} (known: {known})", fields=unknown)
+    values: dict[str, Any] = {}
+    for name in _TEXT_FIELDS:
+        value = given.get(name)
+        if value is not None and not isinstance(value, str):
+            code = "invalid_id" if name == "id" else "invalid_document"
+            raise VisualSearchError(code, f"`{name}` must be a string")
+        values[name] = value
+    blob = given.get("blob")
+    if blob is not None:
+        if not isinstance(blob, str):
+            raise VisualSearchError("invalid_base64", "`blob` must be a base64 string")
+        values["blob"] = decode_base64(blob, max_image_bytes)
+    if given.get("embedding") is not None:
+        values["embedding"] = _vector(given["embedding"])
+    tags = given.get("tags")
+    if tags is not None:
+        if not isinstance(tags, dict):
+            raise VisualSearchError("invalid_tags", "`tags` must be a JSON object")
+        values["tags"] = tags
+    if given.get("box") is not None:
+        values["box"] = _box(given["box"])
+    return ImageDoc.from_values(**values)
+
+
+def _vector(given: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
+    if not isinstance(given, list) or any(
+        isinstance(each, bool) or not isinstance(each, int | float) for each in given
+    ):
+        raise VisualSearchError("invalid_embedding", "`embedding` must be a list of numbers")
+    with np.errstate(over="ignore"):
+        return np.asarray(given, dtype=np.float64).astype(np.float32)
+
+
+def _box(given: Any) -> list[float]:
+    numbers = isinstance(given, list) and all(
+        isinstance(each, int | float) and not isinstance(each, bool) for each in given
+    )
+    if not numbers or len(given) != 4:
+        raise VisualSearchError("invalid_document", "`box` must be [x, y, width, height]")
+    return [float(each) for each in given]
+
+
+async def _read_multipart(
+    request: Request, max_request_bytes: int, max_image_bytes: int
+) -> tuple[list[ImageDoc], dict[str, Any]]:
+    _check_declared_length(request, max_request_bytes)
+    counted = Request(request.scope, _counting(request, max_request_bytes))
+    try:
+        form = await counted.form(max_files=100_000, max_fields=16, max_part_size=16_000_000)
+    except MultiPartException as error:
+        raise VisualSearchError("malformed_body", f"the form can't be read: {error.message}") from None
+    except Exception as error:
+        if isinstance(error, VisualSearchError):
+            raise
+        detail = getattr(error, "detail", None) or type(error).__name__
+        raise VisualSearchError("malformed_body", f"the form can't be read: {detail}") from None
+    async with form:
+        unknown = sorted(set(form) - {"file", "parameters", "tags", "ids"})
+        if unknown:
+            raise VisualSearchError(
+                "malformed_body", f"unknown part {unknown[0]!r} (known: file, ids, parameters, tags)"
+            )
+        files = [part for part in form.getlist("file") if isinstance(part, UploadFile)]
+        if len(files) != len(form.getlist("file")):
+            raise VisualSearchError("malformed_body", "a part `file` without a file name: send it as a file")
+        parameters = _json_part(form.get("parameters"), "parameters", {})
+        ids = _by_position(_json_part(form.get("ids"), "ids", None), len(files), "ids")
+        tags = _json_part(form.get("tags"), "tags", {})
+        tags = [tags] * len(files) if isinstance(tags, dict) else _by_position(tags, len(files), "tags")
+        documents = [
+            _file_document(part, await _file_bytes(part, max_image_bytes), name, tag)
+            for part, name, tag in zip(files, ids or [part.filename for part in files], tags or [], strict=True)
+        ]
+    return documents, parameters
+
+
+async def _file_bytes(part: UploadFile, max_image_bytes: int) -> bytes | VisualSearchError:
+    size = part.size or 0
+    if size > max_image_bytes:
+        return VisualSearchError(
+            "image_too_large",
+            f"the file has {size} bytes; at most {max_image_bytes}",
+            bytes=size,
+            limit=max_image_bytes,
+        )
+    return await part.read()
+
+
+def _file_document(part: UploadFile, content: bytes | VisualSearchError, name: Any, tags: Any) -> ImageDoc:
+    document_id = name if isinstance(name, str) else ""
+    fault = content if isinstance(content, VisualSearchError) else None
+    if name is not None and not isinstance(name, str):
+        fault = VisualSearchError("invalid_id", "an id must be a string")
+    elif tags is not None and not isinstance(tags, dict):
+        fault = VisualSearchError("invalid_tags", "`tags` must be a JSON object, or a list of them")
+    if fault is not None:
+        return ImageDoc.from_values(id=document_id, error=Failure(**fault.to_json(), stage=STAGE))
+    return ImageDoc.from_values(id=document_id, blob=content, uri=part.filename or None, tags=tags or {})
+
+
+def _json_part(part: Any, name: str, default: Any) -> Any:
+    if part is None:
+        return default
+    if not isinstance(part, str):
+        raise VisualSearchError("malformed_body", f"the part `{name}` must be text, not a file")
+    try:
+        return orjson.loads(part)
+    except orjson.JSONDecodeError as error:
+        raise VisualSearchError("malformed_body", f"the part `{name}` is not JSON: {error}") from None
+
+
+def _by_position(given: Any, count: int, name: str) -> Sequence[Any] | None:
+    if given is None:
+        return None
+    if not isinstance(given, list) or len(given) != count:
+        raise VisualSearchError("malformed_body", f"`{name}` must be a list of {count}, one for each file")
+    return given
+
+
+def _check_declared_length(request: Request, max_bytes: int) -> None:
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > max_bytes:
+        raise _too_large(max_bytes)
+
+
+def _too_large(max_bytes: int) -> VisualSearchError:
+    return VisualSearchError("request_too_large", f"the body is larger than {max_bytes} bytes", limit=max_bytes)
+
+
+def _counting(request: Request, max_bytes: int) -> Any:
+    size = 0
+
+    async def receive() -> Message:
+        nonlocal size
+        message = await request.receive()
+        size += len(message.get("body", b""))
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        return message
+
+    return receive

@@ -1,0 +1,72 @@
+"""One gateway process, HTTP and gRPC, on Jina's CompositeGateway."""
+
+import uuid
+from typing import Any
+
+from fastapi import FastAPI
+from jina.serve.runtimes.gateway.composite import CompositeGateway
+from jina.serve.runtimes.servers.grpc import GRPCServer
+from jina.serve.runtimes.servers.http import FastAPIBaseServer
+
+from executors.gateway.admission import Gate
+from executors.gateway.grpc_service import GrpcService
+from executors.gateway.health import Health
+from executors.gateway.routes import make_app
+from executors.gateway.service import SearchService
+from executors.gateway.stages import Stages
+from executors.index.versions import HybridClock
+from executors.settings import settings
+
+
+class HttpServer(FastAPIBaseServer):
+    """Jina's HTTP server with our application."""
+
+    application: FastAPI
+
+    @property
+    def app(self) -> FastAPI:
+        """The application; Jina asks for it once."""
+        return self.application
+
+
+class VisualSearchGateway(CompositeGateway):
+    """Puts one service behind both protocols, and joins the flow before it calls itself ready."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        chosen = settings()
+        limits = {"grpc.max_receive_message_length": chosen.max_request_bytes}
+        super().__init__(**(kwargs | {"grpc_server_options": limits}))
+        clock = HybridClock(uuid.uuid4().hex[:8])
+        stages = Stages(self.streamer, self.logger)
+        self._service = SearchService(
+            stages, Gate(chosen.max_concurrency), clock, chosen.max_documents, chosen.timeout_ms / 1000
+        )
+        self._health = Health(self._service, self.logger)
+        application = make_app(self._service, self._health, chosen, self.logger)
+        self.servers = [self._adapt(server, application) for server in self.servers]
+        self.gateways = self.servers
+
+    def _adapt(self, server: Any, application: FastAPI) -> Any:
+        if isinstance(server, GRPCServer):
+            server._request_handler = GrpcService(self._request_handler, self._service, self._health, self.logger)
+            return server
+        http = HttpServer(**next(each for each in self._server_kwargs if each["runtime_args"]["port"] == server.port))
+        http.application = application
+        return http
+
+    async def setup_server(self) -> None:
+        """Wait for the stages, join the index, then listen. A flow that is being cancelled ends the wait."""
+        for server in self.servers:
+            # Jina's own composite never hands this on: with a failed executor its servers would wait for ever.
+            server.is_cancel = self.is_cancel
+        await self.streamer._get_endpoints_input_output_models(is_cancel=self.is_cancel)
+        if not self.is_cancel.is_set():
+            self.streamer._validate_flow_docarray_compatibility()
+            await self._health.start()
+        await super().setup_server()
+
+    async def shutdown(self) -> None:
+        """Refuse new work, then stop both servers."""
+        self._service.gate.draining = True
+        await self._health.stop()
+        await super().shutdown()

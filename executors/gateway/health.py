@@ -1,0 +1,102 @@
+"""Health, told truthfully: the process, the readiness of the whole, and every part by name."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from executors.errors import VisualSearchError
+from executors.gateway.service import SearchService
+from executors.lifecycle import Logger
+
+_PROBE_TIMEOUT_S = 5.0
+_JOIN_INTERVAL_S = 0.5
+
+
+class Health:
+    """Joins the flow in the background until it succeeds, and answers the three health questions."""
+
+    def __init__(self, service: SearchService, logger: Logger) -> None:
+        self._service = service
+        self._logger = logger
+        self._task: asyncio.Task[None] | None = None
+        self.ready = False
+        self.reason: VisualSearchError | None = VisualSearchError("not_ready", "the flow is starting")
+
+    async def start(self) -> None:
+        """Try once now, so that a sound flow is ready when it says so; else go on in the background."""
+        if not await self._try_join():
+            self._task = asyncio.create_task(self._keep_joining())
+
+    async def stop(self) -> None:
+        """Stop trying."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def check_ready(self) -> None:
+        """Refuse work before the flow has heard from every stage once.
+
+        Raises:
+            VisualSearchError: why it is not ready: `not_ready`, `shard_identity`, `unavailable`, `draining`.
+        """
+        if self._service.gate.draining:
+            raise VisualSearchError("draining", "this gateway is stopping")
+        if not self.ready:
+            raise self.reason or VisualSearchError("not_ready", "the flow is starting")
+
+    async def full(self) -> tuple[bool, dict[str, Any]]:
+        """Ask every stage and every shard now.
+
+        Returns:
+            Whether all of them answered, and the state of each by name.
+        """
+        names = ("preprocess", "embed", "index")
+        states = await asyncio.gather(self._probe_stage(names[0]), self._probe_stage(names[1]), self._probe_index())
+        report = dict(zip(names, states, strict=True))
+        sound = self.ready and not self._service.gate.draining and all(state["ok"] for state in states)
+        return sound, {"ok": sound, "ready": self.ready, "stages": report}
+
+    async def _probe_stage(self, stage: str) -> dict[str, Any]:
+        return await _probe(self._service.stage_status(stage))
+
+    async def _probe_index(self) -> dict[str, Any]:
+        async def probe() -> dict[str, Any]:
+            reports = await self._service.index_client.shard_reports()
+            expected = max((int(report["configured_shards"]) for report in reports), default=0)
+            answered = sorted(int(report["number"]) for report in reports)
+            missing = sorted(set(range(expected)) - set(answered))
+            state = {"shards": {"total": expected, "answered": len(answered), "missing": missing}}
+            if missing:
+                raise VisualSearchError("shard_missing", f"shard {missing[0]} does not answer", **state)
+            if self.reason is not None:
+                raise self.reason
+            return state
+
+        return await _probe(probe())
+
+    async def _try_join(self) -> bool:
+        try:
+            async with asyncio.timeout(_PROBE_TIMEOUT_S):
+                await self._service.join()
+        except (VisualSearchError, TimeoutError) as error:
+            reason = error if isinstance(error, VisualSearchError) else VisualSearchError("not_ready", "no answer yet")
+            if self.reason is None or str(reason) != str(self.reason):
+                self._logger.error(f"not ready: {reason}")
+            self.reason = reason
+            return False
+        self.ready, self.reason = True, None
+        return True
+
+    async def _keep_joining(self) -> None:
+        while not await self._try_join():
+            await asyncio.sleep(_JOIN_INTERVAL_S)
+
+
+async def _probe(question: Any) -> dict[str, Any]:
+    try:
+        async with asyncio.timeout(_PROBE_TIMEOUT_S):
+            return {"ok": True, **await question}
+    except VisualSearchError as error:
+        return {"ok": False, "error": error.to_json()}
+    except TimeoutError:
+        return {"ok": False, "error": VisualSearchError("deadline_exceeded", "no answer in time").to_json()}

@@ -1,0 +1,113 @@
+"""Which shards make up the index: the decision that is taken before anything is searched or written. Pure."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from executors.errors import VisualSearchError
+from executors.index.records import Collection
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """What one shard says of itself: who its files say it is (None: nobody yet), and how the flow started it."""
+
+    number: int
+    configured_shards: int
+    identity: tuple[str, int, int] | None
+    populated: bool
+    last_version: str
+    collections: tuple[Collection, ...]
+
+    @classmethod
+    def from_columns(cls, columns: dict[str, Any]) -> ShardReport:
+        """Read one shard's part of `/status`."""
+        shard = columns.get("shard")
+        return cls(
+            number=int(columns["number"]),
+            configured_shards=int(columns["configured_shards"]),
+            identity=(str(shard[0]), int(shard[1]), int(shard[2])) if shard else None,
+            populated=bool(columns["populated"]),
+            last_version=str(columns["last_version"]),
+            collections=tuple(
+                Collection(each["name"], each["model_id"], int(each["dimension"])) for each in columns["collections"]
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """The index that the shards form: what `/adopt` tells each of them."""
+
+    uuid: str
+    shards: int
+    populated: bool
+    collections: dict[str, Collection]
+    last_version: str
+
+
+def form_index(reports: Sequence[ShardReport]) -> Membership:
+    """Decide which index the answering shards form, or refuse.
+
+    A new index gets a new uuid. A shard without files may join an index that never held a document, or as an additional
+    one (more shards than before are allowed: no data has to move). Everything else would be searched in silence with a
+    part of the documents missing.
+
+    Raises:
+        VisualSearchError: `not_ready` while a shard has not answered, `shard_identity` for shards that do not belong
+            together, `model_mismatch` if they bind a collection to different models.
+    """
+    configured = max((report.configured_shards for report in reports), default=0)
+    if len({report.number for report in reports}) < max(configured, 1):
+        raise VisualSearchError(
+            "not_ready", f"{len(reports)} of {configured} shards have answered", answered=len(reports), total=configured
+        )
+    known = [report for report in reports if report.identity]
+    uuids = {report.identity[0] for report in known if report.identity}
+    if len(uuids) > 1:
+        raise _refuse("the shards belong to different indexes", uuids=sorted(uuids))
+    for report in known:
+        if report.identity and report.identity[1] != report.number:
+            raise _refuse(f"the folder of shard {report.number} holds shard {report.identity[1]}", shard=report.number)
+    remembered = max((report.identity[2] for report in known if report.identity), default=0)
+    if remembered > configured:
+        raise _refuse(
+            f"the index has {remembered} shards, the flow {configured}: documents would be missing; start it with"
+            f" VS_SHARDS={remembered}",
+            shards=remembered,
+            configured=configured,
+        )
+    populated = any(report.populated for report in known)
+    for report in reports:
+        if report.identity is None and populated and report.number < remembered:
+            raise _refuse(
+                f"shard {report.number} came up empty, but the others remember documents: restore its folder",
+                shard=report.number,
+            )
+    return Membership(
+        uuid=uuids.pop() if uuids else uuid.uuid4().hex,
+        shards=configured,
+        populated=populated,
+        collections=_unite(reports),
+        last_version=max((report.last_version for report in reports), default=""),
+    )
+
+
+def _unite(reports: Sequence[ShardReport]) -> dict[str, Collection]:
+    united: dict[str, Collection] = {}
+    for report in reports:
+        for collection in report.collections:
+            if united.setdefault(collection.name, collection) != collection:
+                raise VisualSearchError(
+                    "model_mismatch",
+                    f"the shards bind the collection {collection.name!r} to different models",
+                    collection=collection.name,
+                )
+    return united
+
+
+def _refuse(message: str, **details: Any) -> VisualSearchError:
+    return VisualSearchError("shard_identity", message, **details)

@@ -1,0 +1,159 @@
+"""The OpenAPI description: the examples in it work when they are pasted (a test posts each of them)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from executors import __version__
+from executors.errors import ERRORS
+from executors.gateway.parameters import (
+    EmbedParameters,
+    GetParameters,
+    IndexParameters,
+    Parameters,
+    SearchParameters,
+    UpdateParameters,
+    VerifyParameters,
+)
+
+METADATA: Final[dict[str, Any]] = {
+    "title": "Visual Search Flows",
+    "version": __version__,
+    "description": "Index pictures, search by picture. Every error is `{code, message, details}`; the codes are stable.",
+}
+
+# A red square on white, 16 × 16 pixels.
+EXAMPLE_PICTURE: Final = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAIAAACQkWg2AAAAK0lEQVQoz2P8//8/AymAiYFEQHsNLMicu7aaWBUp"
+    "H74+mP0wHDQwDoO0BAAtygkb92OPGQAAAABJRU5ErkJggg=="
+)
+
+_PICTURE: Final = {"id": "red-square", "blob": EXAMPLE_PICTURE}
+_ENDPOINTS: Final[dict[str, tuple[str, type[Parameters], dict[str, Any], bool]]] = {
+    "/index": (
+        "Store pictures or vectors; replaces what has the same id",
+        IndexParameters,
+        {"data": [_PICTURE | {"tags": {"colour": "red"}}]},
+        True,
+    ),
+    "/search": (
+        "The most similar documents for each picture, vector, or indexed document (`like`)",
+        SearchParameters,
+        {"data": [{"blob": EXAMPLE_PICTURE}], "parameters": {"limit": 5}},
+        True,
+    ),
+    "/update": (
+        "Change tags",
+        UpdateParameters,
+        {"data": [{"id": "red-square", "tags": {"shape": "square"}}], "parameters": {"mode": "merge"}},
+        False,
+    ),
+    "/get": ("Read documents by id", GetParameters, {"data": [{"id": "red-square"}]}, False),
+    "/embed": ("Vectors of pictures, without storing anything", EmbedParameters, {"data": [_PICTURE]}, True),
+    "/delete": ("Remove documents by id", IndexParameters, {"data": [{"id": "red-square"}]}, False),
+}
+
+_DOCUMENT: Final = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "description": "1 to 512 bytes of UTF-8; made when missing"},
+        "blob": {"type": "string", "description": "the encoded picture as base64 or data URI"},
+        "embedding": {"type": "array", "items": {"type": "number"}},
+        "tags": {"type": "object"},
+        "uri": {"type": "string", "description": "a label; never opened"},
+        "collection": {"type": "string"},
+        "model_id": {"type": "string", "description": "of a ready embedding; default: the flow's model"},
+        "parent": {"type": "string"},
+        "box": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
+        "text": {"type": "string"},
+    },
+}
+_ERROR: Final = {
+    "type": "object",
+    "properties": {
+        "code": {"type": "string", "enum": sorted(ERRORS)},
+        "message": {"type": "string"},
+        "details": {"type": "object"},
+    },
+}
+_ANSWER: Final = {
+    "type": "object",
+    "properties": {
+        "data": {"type": "array", "items": {"type": "object"}, "description": "one a document, in request order"},
+        "parameters": {"type": "object", "description": "shards, partial, failed, took_ms"},
+    },
+}
+
+
+def operation(endpoint: str) -> dict[str, Any]:
+    """What FastAPI is told of a document endpoint."""
+    summary, parameters, example, files = _ENDPOINTS[endpoint]
+    content: dict[str, Any] = {"application/json": {"schema": _json_body(parameters), "example": example}}
+    if files:
+        content["multipart/form-data"] = {"schema": _form(parameters)}
+    return {
+        "summary": summary,
+        "openapi_extra": {"requestBody": {"required": True, "content": content}},
+        "responses": _responses("At least one document succeeded", _ANSWER),
+    }
+
+
+def health(meaning: str) -> dict[str, Any]:
+    """What FastAPI is told of a health endpoint."""
+    return {"summary": f"200 if {meaning}", "responses": {503: {"description": "it is not so"}}}
+
+
+def _json_body(parameters: type[Parameters]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {
+            "data": {"anyOf": [{"type": "array", "items": _DOCUMENT}, _DOCUMENT]},
+            "parameters": parameters.model_json_schema(),
+        },
+    }
+
+
+def _form(parameters: type[Parameters]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["file"],
+        "properties": {
+            "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
+            "parameters": {"type": "string", "description": "JSON", "example": "{}"},
+            "tags": {"type": "string", "description": "JSON: an object for all files, or a list by position"},
+            "ids": {"type": "string", "description": "JSON list of ids; default: the file names"},
+        },
+        "description": parameters.__doc__,
+    }
+
+
+def _responses(meaning: str, schema: dict[str, Any]) -> dict[int | str, Any]:
+    failed = {"type": "object", "properties": {"error": _ERROR}}
+    return {
+        200: {"description": meaning, "content": {"application/json": {"schema": schema}}},
+        "4XX": {
+            "description": "The request or every document is at fault",
+            "content": {"application/json": {"schema": failed}},
+        },
+        "5XX": {"description": "The service is at fault", "content": {"application/json": {"schema": failed}}},
+    }
+
+
+STATUS: Final[dict[str, Any]] = {"summary": "The index, the model, the stages, this gateway"}
+THUMBNAIL: Final[dict[str, Any]] = {
+    "summary": "The small JPEG that was kept of a document",
+    "responses": {200: {"content": {"image/jpeg": {}}}, 404: {"description": "no such document, or no thumbnail"}},
+}
+VERIFY: Final[dict[str, Any]] = {
+    "summary": "Read everything back and check it",
+    "openapi_extra": {
+        "requestBody": {
+            "content": {
+                "application/json": {
+                    "schema": {"type": "object", "properties": {"parameters": VerifyParameters.model_json_schema()}},
+                    "example": {},
+                }
+            }
+        }
+    },
+}

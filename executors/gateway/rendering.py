@@ -1,0 +1,108 @@
+"""Answers for people and programs: documents to the JSON of the API, and to what gRPC callers read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from docarray import DocList
+
+from executors.documents import ImageDoc, Match
+from executors.gateway.service import Answer
+from executors.index.merge import unpack
+
+_MATCH_FIELDS: Final = (
+    ("id", "ids"),
+    ("score", "scores"),
+    ("uri", "uris"),
+    ("tags", "tags"),
+    ("parent", "parents"),
+    ("box", "boxes"),
+)
+
+
+def answer_to_json(endpoint: str, answer: Answer) -> dict[str, Any]:
+    """The body of an HTTP answer."""
+    render = _RENDERERS.get(endpoint, _write_to_json)
+    return {"data": [render(document) for document in answer.documents], "parameters": answer.info()}
+
+
+def status_of(answer: Answer) -> int:
+    """200 when at least one document succeeded, else the status of the first error."""
+    from executors.errors import ERRORS
+
+    errors = [document.error for document in answer.documents]
+    if any(error is None for error in errors):
+        return 200
+    return ERRORS[errors[0].code].status if errors[0] else 200
+
+
+def matches_of(document: ImageDoc) -> list[dict[str, Any]]:
+    """The hits of one query, row by row."""
+    columns = unpack(document)
+    if "ids" not in columns:
+        return []
+    rows = zip(*(columns[column] for _, column in _MATCH_FIELDS), strict=True)
+    names = [name for name, _ in _MATCH_FIELDS]
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def documents_for_grpc(endpoint: str, documents: Sequence[ImageDoc]) -> DocList[ImageDoc]:
+    """The same answers as documents: `matches` built once, here; nothing of the inner columns leaves the flow."""
+    for document in documents:
+        if endpoint == "/search":
+            document.matches = DocList[Match]([Match(**match) for match in matches_of(document)])
+        document.hits = document.blob = document.tensor = None
+        if endpoint not in ("/get", "/embed"):
+            document.embedding = document.thumbnail = None
+    return DocList[ImageDoc](documents)
+
+
+def _error_to_json(document: ImageDoc) -> dict[str, Any] | None:
+    return document.error.model_dump(include={"code", "message", "details"}) if document.error else None
+
+
+def _write_to_json(document: ImageDoc) -> dict[str, Any]:
+    return {
+        "id": document.id,
+        "result": document.result,
+        "version": document.version if document.result else None,
+        "error": _error_to_json(document),
+    }
+
+
+def _search_to_json(document: ImageDoc) -> dict[str, Any]:
+    matches = [] if document.error else matches_of(document)
+    return {"id": document.id, "tags": document.tags, "matches": matches, "error": _error_to_json(document)}
+
+
+def _get_to_json(document: ImageDoc) -> dict[str, Any]:
+    rendered: dict[str, Any] = {
+        "id": document.id,
+        "collection": document.collection,
+        "uri": document.uri,
+        "tags": document.tags,
+        "parent": document.parent,
+        "box": document.box,
+        "text": document.text,
+        "model_id": document.model_id,
+        "version": document.version if document.error is None else None,
+        "error": _error_to_json(document),
+    }
+    if document.embedding is not None:
+        rendered["embedding"] = np.asarray(document.embedding)
+    return rendered
+
+
+def _embed_to_json(document: ImageDoc) -> dict[str, Any]:
+    embedding = None if document.embedding is None or document.error else np.asarray(document.embedding)
+    return {
+        "id": document.id,
+        "embedding": embedding,
+        "model_id": document.model_id if embedding is not None else None,
+        "error": _error_to_json(document),
+    }
+
+
+_RENDERERS: Final = {"/search": _search_to_json, "/get": _get_to_json, "/embed": _embed_to_json}

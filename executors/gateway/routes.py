@@ -1,0 +1,141 @@
+"""The HTTP API: one function a path, no logic of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+
+from executors.documents import ImageDoc
+from executors.errors import VisualSearchError
+from executors.gateway import openapi
+from executors.gateway.bodies import parse_json, read_body, read_documents
+from executors.gateway.health import Health
+from executors.gateway.parameters import VerifyParameters, parse_parameters
+from executors.gateway.rendering import answer_to_json, status_of
+from executors.gateway.security import CallerCheck
+from executors.gateway.service import SearchService
+from executors.gateway.status import status_report
+from executors.lifecycle import Logger, as_error
+from executors.settings import Settings
+
+
+class Json(JSONResponse):
+    """JSON by orjson, numpy arrays included."""
+
+    def render(self, content: Any) -> bytes:
+        """Encode the body."""
+        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def make_app(service: SearchService, health: Health, settings: Settings, logger: Logger) -> FastAPI:
+    """The application that the HTTP gateway serves."""
+    app = FastAPIOffline(**openapi.METADATA)
+    callers = CallerCheck(settings.host, settings.allowed_hosts, settings.allowed_origins)
+
+    @app.middleware("http")
+    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        try:
+            callers.check(request.headers.get("host"), request.headers.get("origin"))
+            return await call_next(request)
+        except Exception as error:
+            return error_response(as_error(error, "gateway", logger))
+
+    @app.exception_handler(VisualSearchError)
+    async def on_error(_: Request, error: VisualSearchError) -> Response:
+        return error_response(error)
+
+    @app.exception_handler(HTTPException)
+    async def on_http_error(request: Request, error: HTTPException) -> Response:
+        return error_response(_translate(request, error))
+
+    for endpoint in service.operations:
+        app.post(endpoint, response_class=Json, **openapi.operation(endpoint))(
+            _document_route(endpoint, service, health, settings)
+        )
+    _add_reports(app, service, health, settings)
+    _add_health(app, service, health)
+    return app
+
+
+def error_response(error: VisualSearchError) -> Response:
+    """The body and status of a request that failed as a whole."""
+    headers = {"Retry-After": str(error.details["retry_after_s"])} if "retry_after_s" in error.details else None
+    if error.status == 503 and headers is None:
+        headers = {"Retry-After": "1"}
+    return Json({"error": error.to_json()}, error.status, headers)
+
+
+def _document_route(
+    endpoint: str, service: SearchService, health: Health, settings: Settings
+) -> Callable[[Request], Awaitable[Response]]:
+    async def handle(request: Request) -> Response:
+        health.check_ready()
+        documents, parameters = await read_documents(request, settings.max_request_bytes, settings.max_image_bytes)
+        answer = await service.handle(endpoint, documents, parameters)
+        return Json(answer_to_json(endpoint, answer), status_of(answer))
+
+    handle.__name__ = endpoint.strip("/")
+    return handle
+
+
+def _add_reports(app: FastAPI, service: SearchService, health: Health, settings: Settings) -> None:
+    @app.get("/status", response_class=Json, **openapi.STATUS)
+    async def status() -> Response:
+        return Json(await status_report(service, health))
+
+    @app.get("/thumbnail/{collection}/{document_id:path}", response_class=Response, **openapi.THUMBNAIL)
+    async def thumbnail(collection: str, document_id: str) -> Response:
+        health.check_ready()
+        wanted = ImageDoc.from_values(id=document_id)
+        parameters = {"collection": collection, "with": ["thumbnail"]}
+        document = (await service.handle("/get", [wanted], parameters)).documents[0]
+        if document.error is not None:
+            raise VisualSearchError(document.error.code, document.error.message, **document.error.details)
+        if not document.thumbnail:
+            raise VisualSearchError("not_found", f"no thumbnail is kept of {document_id!r}")
+        headers = {"Cache-Control": "no-cache", "ETag": f'"{document.version}"', "X-Content-Type-Options": "nosniff"}
+        return Response(document.thumbnail, media_type="image/jpeg", headers=headers)
+
+    @app.post("/verify", response_class=Json, **openapi.VERIFY)
+    async def verify(request: Request) -> Response:
+        health.check_ready()
+        _, given = parse_json(await read_body(request, settings.max_request_bytes), settings.max_image_bytes)
+        parameters = parse_parameters(VerifyParameters, given)
+        async with service.admitted():
+            return Json(await service.verify(repair=parameters.repair))
+
+
+def _add_health(app: FastAPI, service: SearchService, health: Health) -> None:
+    @app.get("/", response_class=Json, include_in_schema=False)
+    async def root() -> Response:
+        return Json({"name": "visual-search", "api": 1, "docs": "/docs", "status": "/status"})
+
+    @app.get("/health/live", response_class=Json, **openapi.health("the process answers"))
+    async def live() -> Response:
+        return Json({"ok": True})
+
+    @app.get(
+        "/health/ready", response_class=Json, **openapi.health("every stage answered once, and it is not stopping")
+    )
+    async def ready() -> Response:
+        health.check_ready()
+        return Json({"ok": True})
+
+    @app.get("/health/full", response_class=Json, **openapi.health("every stage and shard answers now"))
+    async def full() -> Response:
+        sound, report = await health.full()
+        return Json(report, 200 if sound else 503)
+
+
+def _translate(request: Request, error: HTTPException) -> VisualSearchError:
+    if error.status_code == 405:
+        return VisualSearchError("method_not_allowed", f"{request.url.path} does not take {request.method}")
+    if error.status_code == 404:
+        return VisualSearchError("unknown_endpoint", f"no endpoint {request.url.path!r}; /docs lists them")
+    return VisualSearchError("malformed_body", str(error.detail))

@@ -1,0 +1,394 @@
+"""What the gateway does for a request, whichever protocol brought it: admit, stamp, chunk, post, account, answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from executors.documents import Failure, ImageDoc
+from executors.errors import ERRORS, VisualSearchError
+from executors.gateway.admission import Gate, admit_documents, check_request
+from executors.gateway.index_client import INDEX, IndexClient
+from executors.gateway.parameters import (
+    EmbedParameters,
+    GetParameters,
+    IndexParameters,
+    SearchParameters,
+    UpdateParameters,
+    parse_parameters,
+)
+from executors.gateway.stages import StageAnswer, Stages
+from executors.index.answers import collection_of
+from executors.index.merge import unpack
+from executors.index.records import Collection
+from executors.index.versions import HybridClock
+
+# A chunk is what travels through the flow as one message: the best size by measurement, and bounded in bytes.
+CHUNK_DOCUMENTS = 32
+CHUNK_BYTES = 32_000_000
+# Chunks in the flow at once, over all requests: enough to keep every stage busy, few enough that none waits for long.
+CHUNKS_IN_FLIGHT = 12
+# With one of these in every document, the request failed as a whole.
+_SERVICE_STATUS = 500
+
+
+@dataclass(slots=True)
+class Answer:
+    """The documents of an answer in request order, with the account of shards and times."""
+
+    documents: list[ImageDoc]
+    took_ms: dict[str, float] = field(default_factory=dict)
+    shards_total: int = 0
+    shards_answered: int = 0
+
+    @property
+    def failed(self) -> int:
+        """How many documents carry an error."""
+        return sum(document.error is not None for document in self.documents)
+
+    def info(self) -> dict[str, Any]:
+        """The `parameters` of an answer."""
+        return {
+            "shards": {"total": self.shards_total, "answered": self.shards_answered},
+            "partial": self.shards_answered < self.shards_total,
+            "failed": self.failed,
+            "took_ms": self.took_ms,
+        }
+
+
+Operation = Callable[[list[ImageDoc], Any], Awaitable[Answer]]
+
+
+class SearchService:
+    """The operations of the API on documents. One instance a gateway process."""
+
+    def __init__(self, stages: Stages, gate: Gate, clock: HybridClock, max_documents: int, timeout_s: float) -> None:
+        self.stages = stages
+        self.gate = gate
+        self.index_client = IndexClient(stages)
+        self.model: dict[str, Any] = {}
+        self._clock = clock
+        self._max_documents = max_documents
+        self._timeout_s = timeout_s
+        self._places = asyncio.Semaphore(CHUNKS_IN_FLIGHT)
+        self.operations: dict[str, Operation] = {
+            "/index": self.index,
+            "/search": self.search,
+            "/update": self.update,
+            "/delete": self.delete,
+            "/get": self.get,
+            "/embed": self.embed,
+        }
+
+    async def handle(self, endpoint: str, documents: list[ImageDoc], parameters: Any) -> Answer:
+        """The one function that admits every request.
+
+        Raises:
+            VisualSearchError: the request failed as a whole.
+        """
+        operation = self.operations.get(endpoint)
+        if operation is None:
+            raise VisualSearchError("unknown_endpoint", f"no endpoint {endpoint!r}", endpoints=sorted(self.operations))
+        async with self.admitted():
+            started = time.perf_counter()
+            answer = await operation(documents, parameters)
+            answer.took_ms["total"] = round((time.perf_counter() - started) * 1000, 2)
+        _raise_if_service_failed(answer.documents)
+        return answer
+
+    @asynccontextmanager
+    async def admitted(self) -> AsyncIterator[None]:
+        """A place in the gate and a deadline for whatever runs inside.
+
+        Raises:
+            VisualSearchError: `overloaded`, `draining`, `deadline_exceeded`.
+        """
+        with self.gate.enter():
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    yield
+            except TimeoutError:
+                raise VisualSearchError(
+                    "deadline_exceeded", f"no answer within {self._timeout_s:g} s", timeout_s=self._timeout_s
+                ) from None
+
+    async def join(self) -> None:
+        """Learn the model, and form the index from its shards; needed once before anything is served.
+
+        Raises:
+            VisualSearchError: what keeps the flow from being ready.
+        """
+        membership = await self.index_client.join()
+        self._clock.observe(membership.last_version)
+        await self.learn_model()
+
+    async def learn_model(self) -> None:
+        """Ask the embedding stage which model it runs."""
+        self.model = await self.stage_status("embed")
+
+    async def stage_status(self, stage: str) -> dict[str, Any]:
+        """What one stage says of itself."""
+        answer = await self.stages.post("/status", [ImageDoc.from_values(id="status")], target=f"^{stage}$")
+        return unpack(answer.documents[0])
+
+    async def index(self, documents: list[ImageDoc], parameters: Any) -> Answer:
+        """Insert or replace by id: durable, and the only copy, when it is answered."""
+        given = parse_parameters(IndexParameters, parameters)
+        check_request(documents, self._max_documents)
+        made = admit_documents(documents, collection=given.collection, make_ids=True)
+        version = self._clock.next()
+        for document in documents:
+            document.version = version
+        await self._bind_collections(documents)
+        fresh = {documents[position].id for position in made}
+
+        async def write(chunk: list[ImageDoc]) -> StageAnswer:
+            answer = await self.stages.post("/index", chunk)
+            for sent, returned in zip(chunk, answer.documents, strict=True):
+                returned.collection = sent.collection
+            await self._supersede([each for each in answer.documents if each.id not in fresh], answer)
+            return answer
+
+        answer = await self._in_chunks(documents, write)
+        answer.shards_total = answer.shards_answered = self.index_client.membership.shards  # type: ignore[union-attr]
+        return answer
+
+    async def search(self, documents: list[ImageDoc], parameters: Any) -> Answer:
+        """The best matches of every query."""
+        given = parse_parameters(SearchParameters, parameters)
+        if given.like is not None:
+            documents = [await self._like(documents, given)]
+        check_request(documents, self._max_documents)
+        admit_documents(documents, collection=given.collection, make_ids=True)
+        sent = given.model_dump(include={"limit", "offset", "threshold"}) | {"collection": given.collection or ""}
+
+        async def query(chunk: list[ImageDoc]) -> StageAnswer:
+            answer = await self.stages.post("/search", chunk, sent)
+            for document in answer.documents:
+                if (
+                    document.error is not None
+                    and document.error.code == "collection_not_found"
+                    and not given.collection
+                ):
+                    _answer_empty(document, self.index_client)
+            return answer
+
+        answer = await self._in_chunks(documents, query)
+        self.index_client.check_whole(answer.documents, allow_partial=given.allow_partial)
+        return _counted(answer)
+
+    async def update(self, documents: list[ImageDoc], parameters: Any) -> Answer:
+        """Change the tags of documents."""
+        given = parse_parameters(UpdateParameters, parameters)
+        return await self._write_everywhere("/update", documents, given.collection, {"mode": given.mode})
+
+    async def delete(self, documents: list[ImageDoc], parameters: Any) -> Answer:
+        """Remove documents."""
+        given = parse_parameters(IndexParameters, parameters)
+        return await self._write_everywhere("/delete", documents, given.collection, {})
+
+    async def get(self, documents: list[ImageDoc], parameters: Any) -> Answer:
+        """Read documents by id."""
+        given = parse_parameters(GetParameters, parameters)
+        check_request(documents, self._max_documents)
+        admit_documents(documents, collection=given.collection, make_ids=False)
+        answer = await self._read(documents, list(given.with_))
+        self.index_client.check_whole(answer.documents, allow_partial=given.allow_partial)
+        return _counted(answer)
+
+    async def embed(self, documents: list[ImageDoc], parameters: Any) -> Answer:
+        """The vectors of pictures, without storing anything."""
+        parse_parameters(EmbedParameters, parameters)
+        check_request(documents, self._max_documents)
+        admit_documents(documents, collection=None, make_ids=True)
+        return await self._in_chunks(
+            documents, lambda chunk: self.stages.post("/embed", chunk, target="^(preprocess|embed)$")
+        )
+
+    async def verify(self, *, repair: bool) -> dict[str, Any]:
+        """Check every shard, and that no id stands twice; with `repair`, remove the older copies."""
+        reports = await self.index_client.verify()
+        owners: dict[tuple[str, str], list[tuple[str, int]]] = {}
+        for report in reports:
+            for collection, document_id, version in report["keys"]:
+                owners.setdefault((collection, document_id), []).append((version, int(report["shard"][1])))
+        doubled = {key: sorted(copies) for key, copies in owners.items() if len(copies) > 1}
+        if repair and doubled:
+            await self.index_client.supersede(
+                [
+                    (
+                        ImageDoc.from_values(id=document_id, collection=collection, version=copies[-1][0]),
+                        {"digest": "", "shard": [None, copies[-1][1]]},
+                    )
+                    for (collection, document_id), copies in doubled.items()
+                ]
+            )
+        faults = [f"shard {report['shard'][1]}: {fault}" for report in reports for fault in report["faults"]]
+        return {
+            "ok": not faults and (repair or not doubled),
+            "documents": sum(report["documents"] for report in reports),
+            "faults": faults,
+            "double_ids": sorted(document_id for _, document_id in doubled),
+            "repaired": len(doubled) if repair else 0,
+        }
+
+    async def _like(self, documents: Sequence[ImageDoc], given: SearchParameters) -> ImageDoc:
+        """The query that stands for an indexed document: its vector, as it is stored."""
+        if documents:
+            raise VisualSearchError("invalid_parameter", "like: takes the place of `data`; send one or the other")
+        wanted = ImageDoc.from_values(id=given.like, collection=given.collection)
+        answer = await self._read([wanted], ["embedding"])
+        self.index_client.check_whole(answer.documents, allow_partial=given.allow_partial)
+        found = answer.documents[0]
+        if found.error is not None:
+            raise VisualSearchError(found.error.code, found.error.message, **found.error.details)
+        return ImageDoc.from_values(id=found.id, embedding=np.asarray(found.embedding), model_id=found.model_id)
+
+    async def _read(self, documents: list[ImageDoc], wanted: list[str]) -> Answer:
+        by_collection = _by_collection(documents)
+        answers = [
+            await self._in_chunks(group, lambda chunk: self.stages.post("/get", chunk, {"with": wanted}, INDEX))
+            for group in by_collection
+        ]
+        return _in_order(documents, by_collection, answers)
+
+    async def _write_everywhere(
+        self, endpoint: str, documents: list[ImageDoc], collection: str | None, parameters: dict[str, Any]
+    ) -> Answer:
+        """A write that every shard tries, because any of them may hold the id."""
+        check_request(documents, self._max_documents)
+        admit_documents(documents, collection=collection, make_ids=False)
+        version = self._clock.next()
+        for document in documents:
+            document.version = version
+            document.blob = document.tensor = document.embedding = None
+        answer = await self._in_chunks(documents, lambda chunk: self.stages.post(endpoint, chunk, parameters, INDEX))
+        self.index_client.check_whole(answer.documents)
+        return _counted(answer)
+
+    async def _bind_collections(self, documents: Sequence[ImageDoc]) -> None:
+        """Make sure that every shard knows the collections, and refuse documents of another model before any work."""
+        own = (str(self.model.get("model_id", "")), int(self.model.get("dimension", 0)))
+        wanted: dict[tuple[str, str, int], list[ImageDoc]] = {}
+        for document in documents:
+            if document.error is None:
+                foreign = document.embedding is not None and document.model_id not in (None, own[0])
+                model_id, dimension = (document.model_id, int(np.size(document.embedding))) if foreign else own
+                wanted.setdefault((collection_of(document), str(model_id), dimension), []).append(document)
+        for (name, model_id, dimension), group in wanted.items():
+            collection = Collection(name, model_id, dimension)
+            refused = await self.index_client.ensure_collections([collection])
+            if name in refused:
+                failure = Failure(**refused[name].to_json(), stage="gateway")
+                for document in group:
+                    document.error = failure
+
+    async def _supersede(self, written: Sequence[ImageDoc], answer: StageAnswer) -> None:
+        """After the owner's commit: remove every older copy elsewhere, and say what the write really did."""
+        stored = [(document, unpack(document)) for document in written if document.error is None]
+        if not stored:
+            return
+        started = time.perf_counter()
+        try:
+            results = await self.index_client.supersede(stored)
+        except VisualSearchError as error:
+            failure = Failure(**error.to_json(), stage="index")
+            for document, _ in stored:
+                document.error, document.result = failure, None
+            return
+        for (document, _), result in zip(stored, results, strict=True):
+            if document.result == "created" and result in ("replaced", "unchanged"):
+                document.result = result
+        answer.took_ms["supersede"] = round((time.perf_counter() - started) * 1000, 2)
+
+    async def _in_chunks(
+        self, documents: list[ImageDoc], post: Callable[[list[ImageDoc]], Awaitable[StageAnswer]]
+    ) -> Answer:
+        """Send what is sound in chunks, several at once, and put the answers back in request order."""
+        sound = [document for document in documents if document.error is None]
+        answers: dict[int, ImageDoc] = {}
+        took_ms: dict[str, float] = {}
+
+        async def run(chunk: list[ImageDoc]) -> None:
+            positions = [id(document) for document in chunk]
+            async with self._places:
+                answer = await post(chunk)
+            answers.update(zip(positions, answer.documents, strict=True))
+            for stage, duration in answer.took_ms.items():
+                took_ms[stage] = round(took_ms.get(stage, 0.0) + duration, 2)
+
+        async def run_or_fail(chunk: list[ImageDoc]) -> None:
+            try:
+                await run(chunk)
+            except VisualSearchError as error:
+                failure = Failure(**error.to_json(), stage=str(error.details.get("stage", "")))
+                answers.update((id(each), ImageDoc.from_values(id=each.id, error=failure)) for each in chunk)
+
+        async with asyncio.TaskGroup() as group:
+            for chunk in _chunks(sound):
+                group.create_task(run_or_fail(chunk))
+        return Answer([answers.get(id(document), document) for document in documents], took_ms)
+
+
+def _chunks(documents: Sequence[ImageDoc]) -> Iterator[list[ImageDoc]]:
+    chunk: list[ImageDoc] = []
+    size = 0
+    for document in documents:
+        weight = len(document.blob or b"") + (document.tensor.nbytes if document.tensor is not None else 0)
+        if chunk and (len(chunk) >= CHUNK_DOCUMENTS or size + weight > CHUNK_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(document)
+        size += weight
+    if chunk:
+        yield chunk
+
+
+def _by_collection(documents: Sequence[ImageDoc]) -> list[list[ImageDoc]]:
+    groups: dict[str, list[ImageDoc]] = {}
+    for document in documents:
+        groups.setdefault(collection_of(document), []).append(document)
+    return list(groups.values())
+
+
+def _in_order(documents: Sequence[ImageDoc], groups: Sequence[Sequence[ImageDoc]], answers: Sequence[Answer]) -> Answer:
+    answer_of = {
+        id(document): answered
+        for group, answer in zip(groups, answers, strict=True)
+        for document, answered in zip(group, answer.documents, strict=True)
+    }
+    took_ms: dict[str, float] = {}
+    for answer in answers:
+        for stage, duration in answer.took_ms.items():
+            took_ms[stage] = round(took_ms.get(stage, 0.0) + duration, 2)
+    return Answer([answer_of[id(document)] for document in documents], took_ms)
+
+
+def _counted(answer: Answer) -> Answer:
+    """The account of the whole request: as good as that of its worst document."""
+    counted = [each for each in answer.documents if each.shards_total]
+    answer.shards_total = max((each.shards_total for each in counted), default=0)
+    answer.shards_answered = min((each.shards_answered or 0 for each in counted), default=0)
+    return answer
+
+
+def _answer_empty(document: ImageDoc, index_client: IndexClient) -> None:
+    """The default collection that nobody wrote to yet is empty, not unknown."""
+    document.error = None
+    membership = index_client.membership
+    document.shards_total = document.shards_answered = membership.shards if membership else 0
+
+
+def _raise_if_service_failed(documents: Sequence[ImageDoc]) -> None:
+    """When the service, not the documents, is at fault for all of them, the request failed as a whole."""
+    first = documents[0].error
+    if first is None or ERRORS[first.code].status < _SERVICE_STATUS or first.code == "embedding_failed":
+        return
+    if all(document.error is not None and document.error.code == first.code for document in documents):
+        raise VisualSearchError(first.code, first.message, **first.details)

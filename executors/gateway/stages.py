@@ -1,0 +1,103 @@
+"""Calls from the gateway into the flow: every way in which Jina reports a failure becomes one typed error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from docarray import DocList
+from jina.excepts import InternalNetworkError
+from jina.proto import jina_pb2
+from jina.serve.runtimes.gateway.streamer import GatewayStreamer
+
+from executors.documents import ImageDoc
+from executors.errors import VisualSearchError
+from executors.lifecycle import Logger
+
+_STAGE_IN_DETAILS = re.compile(r"deployment [`']?([\w-]+)")
+
+
+@dataclass(slots=True)
+class StageAnswer:
+    """What came back from the flow, and how long each stage held the request, in milliseconds."""
+
+    documents: list[ImageDoc]
+    took_ms: dict[str, float] = field(default_factory=dict)
+
+
+class Stages:
+    """The executors of the flow, as one thing to post documents to."""
+
+    def __init__(self, streamer: GatewayStreamer, logger: Logger) -> None:
+        self._streamer = streamer
+        self._logger = logger
+
+    async def post(
+        self,
+        endpoint: str,
+        documents: Sequence[ImageDoc],
+        parameters: dict[str, Any] | None = None,
+        target: str | None = None,
+    ) -> StageAnswer:
+        """Send the documents through every stage that has the endpoint, or through the stages that `target` names.
+
+        Args:
+            target: a regular expression over the names of stages.
+
+        Raises:
+            VisualSearchError: `unavailable` with the stage in its details, `deadline_exceeded`, or `internal`.
+        """
+        try:
+            async for response in self._streamer.stream_docs(
+                docs=DocList[ImageDoc](documents),
+                exec_endpoint=endpoint,
+                target_executor=target,
+                parameters=parameters or {},
+                request_size=len(documents),
+                return_results=True,
+                return_type=DocList[ImageDoc],
+            ):
+                self._raise_for_status(response, endpoint)
+                answered = list(response.docs)
+                if len(answered) != len(documents):
+                    raise VisualSearchError(
+                        "unavailable",
+                        f"{len(answered)} of {len(documents)} documents came back",
+                        stage=target or "flow",
+                    )
+                return StageAnswer(answered, _durations(response))
+        except VisualSearchError:
+            raise
+        except InternalNetworkError as error:
+            raise self._network_error(error, target) from None
+        except Exception as error:
+            # Failures that persist through Jina's retries (CANCELLED, UNKNOWN, INTERNAL) end as errors of Jina's own code.
+            self._logger.error(f"{endpoint}: {error!r}")
+            raise VisualSearchError("unavailable", "a stage of the flow failed", stage=target or "flow") from None
+        raise VisualSearchError("unavailable", "the flow gave no answer", stage=target or "flow")
+
+    def _network_error(self, error: InternalNetworkError, target: str | None) -> VisualSearchError:
+        found = _STAGE_IN_DETAILS.search(str(error.details()))
+        stage = found.group(1) if found else (target or "flow").strip("^$")
+        self._logger.error(f"stage {stage!r} does not answer: {error.code()}")
+        if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+            return VisualSearchError("deadline_exceeded", f"the stage {stage!r} did not answer in time", stage=stage)
+        return VisualSearchError("unavailable", f"the stage {stage!r} does not answer", stage=stage)
+
+    def _raise_for_status(self, response: Any, endpoint: str) -> None:
+        status = response.header.status
+        if status.code == jina_pb2.StatusProto.ERROR:
+            stage = status.exception.executor or "flow"
+            self._logger.error(f"{endpoint}: {stage}: {status.description}")
+            raise VisualSearchError("internal", "a stage of the flow failed; its log has the details", stage=stage)
+
+
+def _durations(response: Any) -> dict[str, float]:
+    return {
+        route.executor: round((route.end_time.ToMicroseconds() - route.start_time.ToMicroseconds()) / 1000, 2)
+        for route in response.routes
+        if route.executor != "gateway" and route.end_time.seconds
+    }

@@ -1,0 +1,64 @@
+"""What `/status` shows: the index, the model, the stages, this gateway. Additive changes only (`"api": 1`)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from executors import __version__
+from executors.errors import VisualSearchError
+from executors.gateway.health import Health
+from executors.gateway.service import SearchService
+
+API_VERSION = 1
+
+
+async def status_report(service: SearchService, health: Health) -> dict[str, Any]:
+    """Ask every stage for its status; one that does not answer is named with its error, and costs no other."""
+    preprocess, embed, shards = await asyncio.gather(
+        _or_error(service.stage_status("preprocess")),
+        _or_error(service.stage_status("embed")),
+        _or_error(service.index_client.shard_reports()),
+    )
+    reports = shards if isinstance(shards, list) else []
+    membership = service.index_client.membership
+    return {
+        "api": API_VERSION,
+        "version": __version__,
+        "ready": health.ready,
+        "reason": health.reason.to_json() if health.reason else None,
+        "index": {
+            "uuid": membership.uuid if membership else None,
+            "documents": sum(report["documents"] for report in reports),
+            "collections": _collections(reports),
+            "shards": [_shard(report) for report in reports],
+            **({} if isinstance(shards, list) else shards),
+        },
+        "model": {key: service.model.get(key) for key in ("model_id", "name", "dimension")},
+        "stages": {"preprocess": preprocess, "embed": embed},
+        "gateway": {"in_flight": service.gate.in_flight, "max_concurrency": service.gate.limit},
+    }
+
+
+def _collections(reports: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    collections: dict[str, dict[str, Any]] = {}
+    for report in reports:
+        for each in report["collections"]:
+            known = collections.setdefault(each["name"], each | {"documents": 0})
+            known["documents"] += each["documents"]
+    return [collections[name] for name in sorted(collections)]
+
+
+def _shard(report: dict[str, Any]) -> dict[str, Any]:
+    hidden = ("shard", "number", "collections", "configured_shards")
+    return {"shard": report["number"], **{key: value for key, value in report.items() if key not in hidden}}
+
+
+async def _or_error(question: Any) -> Any:
+    try:
+        async with asyncio.timeout(5):
+            return await question
+    except VisualSearchError as error:
+        return {"error": error.to_json()}
+    except TimeoutError:
+        return {"error": VisualSearchError("deadline_exceeded", "no answer in time").to_json()}

@@ -1,0 +1,126 @@
+"""Between documents and the store: what a request asks for, and what the store's answers become. No jina, no logic of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from executors.documents import DEFAULT_COLLECTION, Failure, ImageDoc
+from executors.errors import VisualSearchError
+from executors.index.merge import pack
+from executors.index.records import (
+    DocumentKey,
+    Record,
+    ShardIdentity,
+    StoredDocument,
+    StoreStatus,
+    TagUpdate,
+    VerifyReport,
+    WriteOutcome,
+)
+
+
+def collection_of(document: ImageDoc) -> str:
+    """The collection that a document names, or the default one."""
+    return document.collection or DEFAULT_COLLECTION
+
+
+def failure(error: VisualSearchError, stage: str = "index") -> Failure:
+    """The error as it travels in a document."""
+    return Failure(**error.to_json(), stage=stage)
+
+
+def record_of(document: ImageDoc) -> Record:
+    """What the store keeps of an embedded document."""
+    return Record(
+        collection=collection_of(document),
+        id=document.id,
+        version=document.version,
+        model_id=document.model_id,
+        embedding=document.embedding,
+        tags=document.tags,
+        uri=document.uri,
+        parent=document.parent,
+        box=tuple(document.box) if document.box else None,
+        text=document.text,
+        thumbnail=document.thumbnail,
+    )
+
+
+def key_of(document: ImageDoc) -> DocumentKey:
+    """Which document a delete names."""
+    return DocumentKey(collection_of(document), document.id, document.version)
+
+
+def update_of(document: ImageDoc, mode: str) -> TagUpdate:
+    """Which tags an update changes."""
+    return TagUpdate(
+        collection_of(document),
+        document.id,
+        document.version,
+        document.tags,
+        "replace" if mode == "replace" else "merge",
+    )
+
+
+def write_answer(document: ImageDoc, outcome: WriteOutcome, identity: ShardIdentity | None) -> ImageDoc:
+    """The answer to one write: its result or its error, never what was written."""
+    return ImageDoc.from_values(
+        id=document.id,
+        collection=document.collection,
+        result=outcome.result,
+        version=outcome.version or None,
+        error=failure(outcome.error) if outcome.error else None,
+        hits=pack(identity, {"digest": outcome.digest}),
+    )
+
+
+def stored_answer(document: ImageDoc, stored: StoredDocument | None, identity: ShardIdentity | None) -> ImageDoc:
+    """The answer to one read."""
+    hits = pack(identity, {})
+    if stored is None:
+        error = VisualSearchError("not_found", f"no document {document.id!r} in {collection_of(document)!r}")
+        return ImageDoc.from_values(id=document.id, collection=document.collection, error=failure(error), hits=hits)
+    return ImageDoc.from_values(
+        id=stored.id,
+        collection=stored.collection,
+        version=stored.version,
+        model_id=stored.model_id,
+        tags=stored.tags,
+        uri=stored.uri,
+        parent=stored.parent,
+        box=list(stored.box) if stored.box else None,
+        text=stored.text,
+        embedding=stored.embedding,
+        thumbnail=stored.thumbnail,
+        hits=hits,
+    )
+
+
+def status_columns(status: StoreStatus, number: int, configured_shards: int) -> dict[str, Any]:
+    """One shard's part of `/status`; number and count as the flow was started, which the files need not agree with."""
+    identity = status.identity
+    return {
+        "number": number,
+        "configured_shards": configured_shards,
+        "populated": bool(identity and identity.populated),
+        "format_version": status.format_version,
+        "last_version": status.last_version,
+        "documents": sum(count for _, count in status.collections),
+        "bytes_on_disk": status.bytes_on_disk,
+        "collections": [
+            {"name": each.name, "model_id": each.model_id, "dimension": each.dimension, "documents": count}
+            for each, count in status.collections
+        ],
+        **status.details,
+    }
+
+
+def verify_columns(report: VerifyReport) -> dict[str, Any]:
+    """One shard's part of `/verify`."""
+    keys: Sequence[DocumentKey] = report.keys
+    return {
+        "documents": report.documents,
+        "faults": list(report.faults),
+        "keys": [[key.collection, key.id, key.version] for key in keys],
+    }

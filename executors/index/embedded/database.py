@@ -1,0 +1,163 @@
+"""Connections to a shard's SQLite file: one that writes, several that read, and what its errors mean.
+
+Only the writing connection ever writes or checkpoints, which also keeps clear of the WAL-reset defect of SQLite before
+3.51.3 (https://www.sqlite.org/wal.html#walresetbug). Nothing in this process may open and close the files of a database
+in use by other means: closing any descriptor of them drops SQLite's own locks (POSIX).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+from executors.errors import VisualSearchError
+
+T = TypeVar("T")
+
+DATABASE_NAME: Final = "index.sqlite3"
+PAGE_SIZE: Final = 8192
+_BUSY_SECONDS: Final = 5.0
+_MOST_FAULTS: Final = 20
+
+
+def database_path(folder: Path) -> Path:
+    """Where a shard keeps its documents."""
+    return folder / DATABASE_NAME
+
+
+def was_stopped_uncleanly(folder: Path) -> bool:
+    """Whether the last holder did not close the file: a clean close moves the log into it and removes the log."""
+    return folder.joinpath(f"{DATABASE_NAME}-wal").exists()
+
+
+def connect_writer(folder: Path) -> sqlite3.Connection:
+    """Open the connection that writes, in WAL mode with full synchronisation, creating the file if there is none.
+
+    Raises:
+        VisualSearchError: `store_invalid`, `storage_unavailable`.
+    """
+    with database_errors():
+        # Transactions are begun and ended by hand: Python's own rules for that never apply.
+        connection = sqlite3.connect(
+            database_path(folder), isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS
+        )
+        try:
+            _set_up_writer(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def connect_reader(folder: Path) -> sqlite3.Connection:
+    """Open a connection that can only read; the writing one must be open already.
+
+    Raises:
+        VisualSearchError: `store_invalid`, `storage_unavailable`.
+    """
+    with database_errors():
+        connection = sqlite3.connect(
+            f"{database_path(folder).absolute().as_uri()}?mode=ro",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=_BUSY_SECONDS,
+        )
+        connection.execute("PRAGMA cache_size = -8192")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        return connection
+
+
+def structural_faults(connection: sqlite3.Connection, *, full: bool) -> list[str]:
+    """What SQLite's own check says is wrong with the file, at most 20 lines; `full` checks the indexes, too."""
+    check = "integrity_check" if full else "quick_check"
+    try:
+        lines = [str(row[0]) for row in connection.execute(f"PRAGMA {check}({_MOST_FAULTS})")]
+    except sqlite3.DatabaseError as error:
+        if as_visual_search_error(error).code != "store_invalid":
+            raise
+        return [str(error)]
+    return [] if lines == ["ok"] else lines
+
+
+def as_visual_search_error(error: sqlite3.Error) -> VisualSearchError:
+    """A damaged file is `store_invalid`; everything else that the disk may do is `storage_unavailable`."""
+    reason = str(error)
+    if (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return VisualSearchError("store_invalid", f"the shard's file is damaged: {reason}", reason=reason)
+    return VisualSearchError("storage_unavailable", f"the disk refused: {reason}", reason=reason)
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Turn what SQLite raises into errors that a user may see. A wrong statement stays what it is, a defect."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+            raise
+        raise as_visual_search_error(error) from error
+    except sqlite3.DatabaseError as error:
+        if type(error) is not sqlite3.DatabaseError:
+            raise
+        raise as_visual_search_error(error) from error
+
+
+class ReadConnections:
+    """One reading connection for each thread that asks, all closed together."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._local = threading.local()
+        self._all: list[sqlite3.Connection] = []
+
+    def run(self, read: Callable[[sqlite3.Connection], T]) -> T:
+        """Call `read` inside a transaction: everything it reads is of one moment."""
+        with database_errors():
+            connection = self._mine()
+            connection.execute("BEGIN")
+            try:
+                return read(connection)
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close what every thread opened; they must be done."""
+        for connection in self._all:
+            connection.close()
+        self._all.clear()
+
+    def _mine(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = connect_reader(self._folder)
+            self._all.append(connection)
+        return connection
+
+
+def _set_up_writer(connection: sqlite3.Connection) -> None:
+    # These two only count while the file is empty. Incremental vacuum can give disk space back later without a rewrite.
+    connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    # On macOS only these two make a flush reach the platter; elsewhere they do nothing.
+    connection.execute("PRAGMA fullfsync = ON")
+    connection.execute("PRAGMA checkpoint_fullfsync = ON")
+    # The writer checkpoints itself, after it has published and acknowledged: see writer.py.
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA secure_delete = FAST")
+    connection.execute("PRAGMA cache_size = -32768")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+    synchronous = connection.execute("PRAGMA synchronous").fetchone()[0]
+    if mode != "wal" or synchronous != 2:
+        raise VisualSearchError(
+            "storage_unavailable",
+            f"the file system does not allow a durable log (journal mode {mode}, synchronous {synchronous})",
+        )

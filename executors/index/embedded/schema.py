@@ -1,0 +1,152 @@
+"""The file format of a shard: tables, its number, and how an older format becomes this one.
+
+A document is one row of `documents`; its vector and its thumbnail stand in tables of their own, so that scans of tags
+stay fast. A row number is never used twice in one file, and the vector of a row never changes: replacing a document gives it a new row.
+So a structure in memory that covers the rows up to a number only lacks the rows after it, and holds those that are gone.
+`epochs` tells whether such a structure belongs to this file's past at all: each run of a process that writes adds one,
+named by chance, with the first sequence number (of transactions) it wrote.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Callable, Mapping
+from typing import Final, TypeAlias
+
+from executors.errors import VisualSearchError
+
+FORMAT_VERSION: Final = 1
+# "VSFi": says what the file is to anyone who finds it (`file`, SQLite's own tools).
+APPLICATION_ID: Final = 0x56534669
+
+Migration: TypeAlias = Callable[[sqlite3.Connection], None]
+
+# From the format version that is the key to the next one. Each runs inside the transaction that raises the number.
+MIGRATIONS: Final[Mapping[int, Migration]] = {}
+
+# Text compares by code points: SQLite's BINARY collation compares bytes, and UTF-8 keeps the order of code points.
+_TABLES: Final = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE epochs (first_sequence INTEGER PRIMARY KEY, token TEXT NOT NULL, started_at INTEGER NOT NULL)",
+    """CREATE TABLE collections (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        model_id TEXT NOT NULL,
+        dimension INTEGER NOT NULL,
+        created_at INTEGER NOT NULL
+    )""",
+    # operation: 'put' or 'update', the write that `version` and `result` are of.
+    # digest: of the content without its version; content_digest: the same without the tags, so that an update of tags
+    # needs to read neither vector nor thumbnail.
+    """CREATE TABLE documents (
+        row INTEGER PRIMARY KEY,
+        collection INTEGER NOT NULL REFERENCES collections (number),
+        id TEXT NOT NULL,
+        version TEXT NOT NULL,
+        operation TEXT NOT NULL,
+        result TEXT NOT NULL,
+        digest BLOB NOT NULL,
+        content_digest BLOB NOT NULL,
+        created_at INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL,
+        parent TEXT,
+        box TEXT,
+        uri TEXT,
+        tags TEXT NOT NULL,
+        text TEXT,
+        UNIQUE (collection, id)
+    )""",
+    "CREATE INDEX documents_by_parent ON documents (collection, parent) WHERE parent IS NOT NULL",
+    # embedding: float32, little-endian; checksum: see encoding.checksum_of.
+    "CREATE TABLE vectors (row INTEGER PRIMARY KEY, checksum INTEGER NOT NULL, embedding BLOB NOT NULL)",
+    "CREATE TABLE thumbnails (row INTEGER PRIMARY KEY, jpeg BLOB NOT NULL)",
+    # What is remembered of ids that have no document here: the write that removed, or would have removed it.
+    # By the collection's name, because a shard is told of deletes in collections that it has never seen.
+    """CREATE TABLE tombstones (
+        collection TEXT NOT NULL,
+        id TEXT NOT NULL,
+        version TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        result TEXT NOT NULL,
+        recorded_at INTEGER NOT NULL,
+        PRIMARY KEY (collection, id)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX tombstones_by_age ON tombstones (recorded_at)",
+)
+
+
+def prepare(
+    connection: sqlite3.Connection,
+    migrations: Mapping[int, Migration] = MIGRATIONS,
+    target: int = FORMAT_VERSION,
+) -> None:
+    """Create the tables in an empty file, bring an older format up to date, or accept the current one.
+
+    Raises:
+        VisualSearchError: `store_invalid` for a newer format, or a file that is something else.
+        sqlite3.Error: the file can't be read or written.
+    """
+    application_id = _pragma(connection, "application_id")
+    found = _pragma(connection, "user_version")
+    if application_id == 0 and found == 0 and not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+        _in_transaction(connection, _create)
+        return
+    if application_id != APPLICATION_ID:
+        raise VisualSearchError("store_invalid", "the shard's file was not made by this software")
+    if found > target:
+        raise VisualSearchError(
+            "store_invalid",
+            f"the shard's file has format {found}, this software knows up to {target}: use the newer software",
+            found=found,
+            known=target,
+        )
+    for version in range(found, target):
+        migration = migrations.get(version)
+        if migration is None:
+            raise VisualSearchError(
+                "store_invalid", f"no way from format {version} to {version + 1}", found=found, known=target
+            )
+        _in_transaction(connection, _raising_version(migration, version + 1))
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    for statement in _TABLES:
+        connection.execute(statement)
+    connection.executemany(
+        "INSERT INTO meta (key, value) VALUES (?, ?)",
+        [
+            ("format_version", FORMAT_VERSION),
+            ("store_id", secrets.token_hex(16)),
+            ("sequence", 0),
+            ("next_row", 1),
+            ("last_version", ""),
+            ("populated", 0),
+        ],
+    )
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+
+
+def _raising_version(migration: Migration, version: int) -> Migration:
+    def run(connection: sqlite3.Connection) -> None:
+        migration(connection)
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'format_version'", (version,))
+        connection.execute(f"PRAGMA user_version = {version}")
+
+    return run
+
+
+def _in_transaction(connection: sqlite3.Connection, change: Migration) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        change(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])

@@ -1,0 +1,145 @@
+"""The answers of all shards to one request, made into one: pure functions, with an account of who answered.
+
+Every shard answers every document of the request, in its order, with `hits` holding JSON columns that start with who the
+shard is. Nothing here raises for what a shard did: a shard at fault becomes the error of the document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+import orjson
+
+from executors.documents import Failure, ImageDoc
+from executors.errors import VisualSearchError
+from executors.index.records import Hits, ShardIdentity
+
+Columns = dict[str, Any]
+HIT_COLUMNS: Final = ("ids", "scores", "versions", "uris", "tags", "parents", "boxes")
+# A collection that one shard never heard of is empty there, as long as another shard knows it.
+_ABSENT: Final = frozenset({"not_found", "collection_not_found"})
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Which shards an answer holds: how many there are, how many answered, and why it can't be trusted, if so."""
+
+    total: int
+    answered: int
+    fault: Failure | None = None
+
+
+def pack(identity: ShardIdentity | None, payload: Columns) -> bytes:
+    """The columns of one shard's answer, headed by who the shard is."""
+    shard = None if identity is None else [identity.index_uuid, identity.shard, identity.shards]
+    return orjson.dumps({"shard": shard, **payload})
+
+
+def unpack(document: ImageDoc) -> Columns:
+    """The columns that `pack` made; empty when the document carries none."""
+    return orjson.loads(document.hits) if document.hits else {}
+
+
+def take_account(columns: Sequence[Columns]) -> Account:
+    """Compare who answered: one index, every shard number once, one opinion on how many shards there are."""
+    shards = [tuple(each["shard"]) for each in columns if each.get("shard")]
+    if not shards:
+        return Account(0, 0, _identity_fault("no shard of the index says who it is", []))
+    total = max(shard[2] for shard in shards)
+    uuids = {shard[0] for shard in shards}
+    numbers = {shard[1] for shard in shards}
+    if len(uuids) > 1:
+        fault = _identity_fault("the shards belong to different indexes", sorted(uuids))
+        return Account(total, len(numbers), fault)
+    if len(numbers) < len(shards) or any(shard[2] != total for shard in shards):
+        fault = _identity_fault("the shards do not agree on their numbers", [f"{s[1]} of {s[2]}" for s in shards])
+        return Account(total, len(numbers), fault)
+    return Account(total, len(numbers))
+
+
+def _identity_fault(message: str, found: list[str]) -> Failure:
+    return Failure(**VisualSearchError("shard_identity", message, found=found).to_json(), stage="index")
+
+
+def merge_shards(
+    per_shard: Sequence[Sequence[ImageDoc]],
+    merge_one: Callable[[Sequence[ImageDoc], Sequence[Columns]], ImageDoc],
+    *,
+    strict: bool = True,
+) -> list[ImageDoc]:
+    """Merge position by position; `merge_one` gets the documents of the shards that answered one position.
+
+    A fault of a whole shard (identity, storage, a defect) is the answer's error: what the others say is not passed off
+    as everything there is. Only a report on the shards themselves is merged with `strict=False`, faults and all.
+    """
+    merged = []
+    for answers in zip(*per_shard, strict=True):
+        columns = [unpack(answer) for answer in answers]
+        account = take_account(columns)
+        failed = next((each.error for each in answers if each.error and each.error.code not in _ABSENT), None)
+        fault = failed or account.fault
+        document = _refused(answers[0], fault) if fault and strict else merge_one(answers, columns)
+        document.shards_total, document.shards_answered = account.total, account.answered
+        merged.append(document)
+    return merged
+
+
+def _refused(document: ImageDoc, fault: Failure) -> ImageDoc:
+    return ImageDoc.from_values(id=document.id, tags=document.tags, error=fault)
+
+
+def merge_search(answers: Sequence[ImageDoc], columns: Sequence[Columns], *, limit: int, offset: int) -> ImageDoc:
+    """The best hits of all shards: by score, ties by id (code points), one copy an id, the newest; then the page."""
+    failures = [answer.error for answer in answers if answer.error]
+    if len(failures) == len(answers):
+        return _refused(answers[0], failures[0])
+    found = [each for each in columns if "ids" in each]
+    newest: dict[str, tuple[str, int, int]] = {}
+    for shard, each in enumerate(found):
+        for row, (document_id, version) in enumerate(zip(each["ids"], each["versions"], strict=True)):
+            known = newest.get(document_id)
+            if known is None or version > known[0]:
+                newest[document_id] = (version, shard, row)
+    ranked = sorted(
+        ((-found[shard]["scores"][row], document_id, shard, row) for document_id, (_, shard, row) in newest.items())
+    )
+    page = list(islice(ranked, offset, offset + limit))
+    hits = {name: [found[shard][name][row] for _, _, shard, row in page] for name in HIT_COLUMNS}
+    return ImageDoc.from_values(id=answers[0].id, tags=answers[0].tags, hits=orjson.dumps(hits))
+
+
+def merge_write(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
+    """One write that every shard tried: the outcome of the shard that holds the id, or `not_found`."""
+    done = [answer for answer in answers if answer.error is None and answer.result != "not_found"]
+    chosen = max(done, key=lambda answer: answer.version or "", default=answers[0])
+    return ImageDoc.from_values(
+        id=chosen.id, tags=chosen.tags, result=chosen.result, version=chosen.version, error=chosen.error
+    )
+
+
+def merge_get(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
+    """One document that one shard holds; the newest copy where a crash left two."""
+    found = [answer for answer in answers if answer.error is None]
+    chosen = max(found, key=lambda answer: answer.version or "", default=answers[0])
+    chosen.hits = None
+    return chosen
+
+
+def merge_supersede(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
+    """What became of the older copies, a column over the ids: `unchanged` or `replaced` where any shard had one."""
+    order = ("stale_version", "replaced", "unchanged", "not_found")
+    results = [min(outcomes, key=order.index) for outcomes in zip(*(each["results"] for each in columns), strict=True)]
+    return ImageDoc.from_values(id=answers[0].id, hits=orjson.dumps({"results": results}))
+
+
+def gather(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
+    """Keep what every shard says, side by side, for endpoints whose answer is a report by shard."""
+    return ImageDoc.from_values(id=answers[0].id, hits=orjson.dumps({"shards": list(columns)}))
+
+
+def hits_to_columns(hits: Hits) -> Columns:
+    """The columns of one query's hits, ready for `pack`."""
+    return {name: list(getattr(hits, name)) for name in HIT_COLUMNS}

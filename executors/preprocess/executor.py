@@ -1,0 +1,90 @@
+"""Preprocess as a Jina executor: encoded pictures in, tensors and thumbnails out."""
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import orjson
+from docarray import DocList
+from jina import Executor, requests
+
+from executors.documents import Failure, ImageDoc
+from executors.errors import VisualSearchError
+from executors.lifecycle import as_error, starting
+from executors.models.repository import load_spec
+from executors.preprocess.decode import configure_opencv
+from executors.preprocess.header import ImageLimits
+from executors.preprocess.pipeline import ImagePipeline
+from executors.settings import settings
+
+STAGE = "preprocess"
+
+
+class ImagePreprocessor(Executor):
+    """Decodes, turns upright, fits to the model's input; each picture in a thread, since OpenCV releases the GIL."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        with starting(STAGE, self.logger):
+            chosen = settings()
+            configure_opencv()
+            self._pipeline = ImagePipeline(
+                load_spec(chosen.models_dir, chosen.model),
+                ImageLimits(chosen.max_image_bytes, chosen.max_image_pixels, chosen.max_image_side),
+                thumbnails=chosen.thumbnails == "on",
+            )
+            self._threads = chosen.threads or os.cpu_count() or 1
+            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
+
+    def close(self) -> None:
+        """Called by Jina when the process ends."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    @requests(on="/index")
+    async def index(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+        """Tensor and thumbnail for every picture."""
+        return await self._prepare(docs, thumbnails=True)
+
+    @requests(on=["/search", "/embed"])
+    async def query(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+        """Only the tensor: nobody keeps the picture of a query."""
+        return await self._prepare(docs, thumbnails=False)
+
+    @requests(on="/status")
+    async def status(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+        """What this stage runs with."""
+        report = orjson.dumps({"threads": self._threads, "model": self._pipeline.spec.name})
+        return DocList[ImageDoc]([ImageDoc.from_values(id=document.id, hits=report) for document in docs])
+
+    async def _prepare(self, docs: DocList[ImageDoc], *, thumbnails: bool) -> DocList[ImageDoc]:
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(*(loop.run_in_executor(self._pool, self._prepare_one, each, thumbnails) for each in docs))
+        return docs
+
+    def _prepare_one(self, document: ImageDoc, thumbnails: bool) -> None:
+        """Replace the picture by what the next stages need of it; a bad one is data, never an exception."""
+        if document.error is not None:
+            return
+        try:
+            if document.blob:
+                if document.embedding is not None and not thumbnails:
+                    return
+                prepared = self._pipeline.prepare(document.blob, thumbnail=thumbnails)
+            elif document.tensor is not None and document.embedding is None:
+                prepared = self._pipeline.prepare_tensor(document.tensor, thumbnail=thumbnails)
+            elif document.embedding is None:
+                raise VisualSearchError(
+                    "no_content",
+                    "the document has neither `blob` nor `tensor` nor `embedding`; a `uri` is only a label",
+                )
+            else:
+                return
+            document.thumbnail = prepared.thumbnail
+            # A ready vector is kept as it is; its picture was only wanted for the thumbnail.
+            document.tensor = None if document.embedding is not None else prepared.tensor
+        except Exception as error:
+            document.error = Failure(**as_error(error, STAGE, self.logger).to_json(), stage=STAGE)
+            document.tensor = None
+        finally:
+            document.blob = None

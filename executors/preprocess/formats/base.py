@@ -1,0 +1,61 @@
+"""What every header says, in the same words for each format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from executors.errors import VisualSearchError
+
+ImageFormat: TypeAlias = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif"]
+Alpha: TypeAlias = Literal["none", "straight", "premultiplied"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHeader:
+    """What can be known of a picture without decoding it.
+
+    Attributes:
+        format: the file's format by its content; names and media types are not looked at.
+        width, height: pixels as stored, before the EXIF orientation is applied.
+        orientation: EXIF orientation, 1 to 8 (1: upright as stored).
+        bits: bits of one sample.
+        alpha: whether pixels may be transparent, and whether their colours are already multiplied by it.
+        transparent_grey: the sample value that a grey PNG declares as transparent.
+        inverted: 0 means white in samples that OpenCV hands over as they are stored (16-bit TIFF).
+        progressive: a JPEG in several passes over the picture.
+        animated: more than one frame; the first one is the picture.
+        buffer_width, buffer_height: the largest single buffer that decoding needs, in pixels, where that can exceed
+            the picture (a TIFF tile larger than its picture, a WebP frame larger than its canvas).
+    """
+
+    format: ImageFormat
+    width: int
+    height: int
+    orientation: int = 1
+    bits: int = 8
+    alpha: Alpha = "none"
+    transparent_grey: int | None = None
+    inverted: bool = False
+    progressive: bool = False
+    animated: bool = False
+    buffer_width: int = 0
+    buffer_height: int = 0
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Height and width in pixels as a person sees the picture."""
+        return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
+
+
+def undecodable(image_format: ImageFormat, reason: str, **details: int) -> VisualSearchError:
+    """The error for a picture whose format is known and whose content is damaged."""
+    return VisualSearchError("undecodable_image", f"the {_NAMES[image_format]} {reason}", format=image_format, **details)
+
+
+def unsupported(image_format: ImageFormat, reason: str) -> VisualSearchError:
+    """The error for a variant of a known format that no picture of this service needs."""
+    return VisualSearchError("unsupported_format", f"the {_NAMES[image_format]} {reason}", format=image_format)
+
+
+_NAMES = {"jpeg": "JPEG", "png": "PNG", "webp": "WebP", "bmp": "BMP", "tiff": "TIFF", "gif": "GIF"}

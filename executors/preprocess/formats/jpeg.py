@@ -1,0 +1,111 @@
+"""JPEG (ITU-T T.81): the frame header behind its markers, and where the picture's data end."""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import Final
+
+from executors.preprocess.formats.base import ImageHeader, undecodable
+from executors.preprocess.formats.exif import read_orientation
+
+SIGNATURE: Final = b"\xff\xd8\xff"
+END_OF_IMAGE: Final = b"\xff\xd9"
+
+_SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
+# SOF0 to SOF15 without DHT (C4), JPG (C8) and DAC (CC).
+_FRAME_MARKERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE_MARKERS: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+# Markers without a length: TEM, RST0 to RST7, and the stuffed zero.
+_BARE_MARKERS: Final = frozenset({0x00, 0x01, *range(0xD0, 0xD8)})
+
+# Real files have a few hundred segments at most (a large colour profile or XMP packet is cut into 64 KB segments).
+_MAX_SEGMENTS: Final = 4096
+# libjpeg writes 10 passes, the most elaborate encoders about 20; each costs a walk over all blocks of the picture.
+MAX_SCANS: Final = 32
+
+# No repetition in these patterns, so that a run of FF costs one step a byte.
+_MARKER: Final = re.compile(rb"\xff([^\xff])")
+# In the compressed data, FF 00 is a byte and FF D0 to FF D7 are restarts; any other marker ends the scan.
+_SCAN_END: Final = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
+
+
+def read(data: bytes) -> ImageHeader:
+    """Walk the markers from SOI to the first scan.
+
+    The walk is libjpeg's own (garbage between segments is skipped, a second SOI or frame is an error), so that the
+    frame found here is the one that is decoded.
+
+    Raises:
+        VisualSearchError: `undecodable_image`.
+        struct.error: the header is cut off.
+    """
+    frame: tuple[int, int, int] | None = None
+    orientation: int | None = None
+    position = 2
+    for _ in range(_MAX_SEGMENTS):
+        found = _MARKER.search(data, position)
+        if found is None:
+            raise undecodable("jpeg", "ends before its picture begins")
+        marker, position = found.group(1)[0], found.end()
+        if marker in _BARE_MARKERS:
+            continue
+        if marker in (_SOI, _EOI):
+            raise undecodable("jpeg", "ends before its picture begins")
+        (length,) = struct.unpack_from(">H", data, position)
+        if length < 2:
+            raise undecodable("jpeg", "has a segment of impossible length")
+        if marker in _FRAME_MARKERS:
+            if frame is not None:
+                raise undecodable("jpeg", "declares its size twice")
+            precision, height, width = struct.unpack_from(">BHH", data, position + 2)
+            if precision != 8 or not width or not height:
+                raise undecodable("jpeg", f"declares {width}x{height} pixels of {precision} bits")
+            frame = (width, height, marker)
+        elif marker == _SOS:
+            if frame is None:
+                raise undecodable("jpeg", "has data before its size")
+            return ImageHeader(
+                format="jpeg",
+                width=frame[0],
+                height=frame[1],
+                orientation=orientation or 1,
+                progressive=frame[2] in _PROGRESSIVE_MARKERS,
+            )
+        elif marker == _APP1 and orientation is None and data[position + 2 : position + 8] == b"Exif\0\0":
+            orientation = read_orientation(data[position + 8 : position + length])
+        position += length
+    raise undecodable("jpeg", "has too many segments")
+
+
+def find_end(data: bytes) -> int | None:
+    """Find the EOI marker of the first picture in the file (previews and films may follow it).
+
+    Returns:
+        The offset of its `FF D9`, or None when the file ends without one.
+
+    Raises:
+        VisualSearchError: `undecodable_image` when there are more passes over the picture than `MAX_SCANS`: a few KB can
+            ask for minutes of work in that way.
+    """
+    position = 2
+    scans = 0
+    pattern = _MARKER
+    for _ in range(_MAX_SEGMENTS):
+        found = pattern.search(data, position)
+        if found is None:
+            return None
+        marker, position = found.group(1)[0], found.end()
+        if marker == _EOI:
+            return found.start()
+        if marker in _BARE_MARKERS or marker == _SOI:
+            continue
+        if marker == _SOS:
+            scans += 1
+            if scans > MAX_SCANS:
+                raise undecodable("jpeg", f"has more than {MAX_SCANS} passes over the picture", limit=MAX_SCANS)
+            pattern = _SCAN_END
+        if position + 2 > len(data):
+            return None
+        position += int.from_bytes(data[position : position + 2], "big")
+    return None

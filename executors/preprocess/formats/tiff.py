@@ -1,0 +1,128 @@
+"""TIFF 6.0 and BigTIFF: the tags of the first directory that decide what decoding will need."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from executors.preprocess.formats.base import Alpha, ImageHeader, undecodable, unsupported
+
+SIGNATURES: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES = 256, 257, 258, 262, 274, 277
+_TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 322, 323, 338, 339
+_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB = 0, 1, 2, 3, 5, 6, 8
+_BIT_DEPTHS: Final = (1, 2, 4, 8, 16)
+_MAX_ENTRIES: Final = 4096
+_MAX_SAMPLES: Final = 8
+# BYTE, SHORT, LONG, LONG8
+_INTEGER_FORMATS: Final = {1: "B", 3: "H", 4: "I", 16: "Q"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One tag of the directory: the struct format of a value, how many there are, and where they lie in the file."""
+
+    code: str
+    count: int
+    offset: int
+
+
+def read(data: bytes) -> ImageHeader:
+    """Read the first directory; further ones (pages, previews) are never decoded.
+
+    Raises:
+        VisualSearchError: `undecodable_image`, or `unsupported_format` for samples that are not 1 to 16 bit colours.
+        struct.error: the header is cut off.
+    """
+    order, entries = _directory(data)
+    width, height = _value(data, order, entries, _WIDTH, 0), _value(data, order, entries, _HEIGHT, 0)
+    samples = _value(data, order, entries, _SAMPLES, 1)
+    bits = max(_values(data, order, entries, _BITS), default=1)
+    photometric = _value(data, order, entries, _PHOTOMETRIC, _MIN_IS_BLACK)
+    if not width or not height or not 1 <= samples <= _MAX_SAMPLES:
+        raise undecodable("tiff", f"declares {width}x{height} pixels of {samples} samples")
+    if any(kind != 1 for kind in _values(data, order, entries, _SAMPLE_FORMAT)) or bits not in _BIT_DEPTHS:
+        raise unsupported("tiff", f"holds samples of {bits} bits that are not plain colours")
+    if photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB):
+        raise unsupported("tiff", f"holds pixels of photometric kind {photometric}")
+    if bits == 16 and (photometric > _RGB or samples == 2):
+        raise unsupported("tiff", f"holds {samples} samples of 16 bits that are neither grey nor RGB")
+    orientation = _value(data, order, entries, _ORIENTATION, 1)
+    return ImageHeader(
+        format="tiff",
+        width=width,
+        height=height,
+        orientation=orientation if 1 <= orientation <= 8 else 1,
+        bits=bits,
+        alpha=_alpha(_values(data, order, entries, _EXTRA_SAMPLES), photometric, samples, bits),
+        inverted=bits == 16 and photometric == _MIN_IS_WHITE,
+        buffer_width=_value(data, order, entries, _TILE_WIDTH, 0),
+        buffer_height=_value(data, order, entries, _TILE_HEIGHT, 0),
+    )
+
+
+def without_orientation(data: bytes) -> bytes:
+    """Copy the file with its orientation set to 1: OpenCV turns TIFFs even when told not to."""
+    order, entries = _directory(data)
+    entry = entries.get(_ORIENTATION)
+    if entry is None:
+        return data
+    changed = bytearray(data)
+    struct.pack_into(order + entry.code, changed, entry.offset, 1)
+    return bytes(changed)
+
+
+def _alpha(extra: tuple[int, ...], photometric: int, samples: int, bits: int) -> Alpha:
+    """What the fourth sample of an RGB picture is (tag 338: 0 unspecified, 1 premultiplied, 2 straight alpha)."""
+    if photometric != _RGB or samples < 4 or extra[:1] == (0,):
+        return "none"
+    # libtiff's RGBA interface, by which OpenCV reads 8-bit samples, hands straight alpha over premultiplied.
+    if extra[:1] == (1,) or (extra[:1] == (2,) and bits < 16):
+        return "premultiplied"
+    return "straight"
+
+
+def _directory(data: bytes) -> tuple[str, dict[int, _Entry]]:
+    """Byte order (of the struct module) and the integer tags of the first directory; of a doubled tag the first."""
+    order = "<" if data[:2] == b"II" else ">"
+    (version,) = struct.unpack_from(f"{order}H", data, 2)
+    if version == 43:
+        (start,) = struct.unpack_from(f"{order}Q", data, 8)
+        count_code, entry_code, inline, offset_code = "Q", "HHQ", 8, "Q"
+    else:
+        (start,) = struct.unpack_from(f"{order}I", data, 4)
+        count_code, entry_code, inline, offset_code = "H", "HHI", 4, "I"
+    # Python's struct takes offsets up to its own word size only.
+    if start >= len(data):
+        raise undecodable("tiff", "ends before its first directory")
+    (count,) = struct.unpack_from(order + count_code, data, start)
+    if not 0 < count <= _MAX_ENTRIES:
+        raise undecodable("tiff", f"declares a directory of {count} tags")
+    position = start + struct.calcsize(order + count_code)
+    step = struct.calcsize(order + entry_code)
+    entries: dict[int, _Entry] = {}
+    for _ in range(count):
+        tag, kind, length = struct.unpack_from(order + entry_code, data, position)
+        code = _INTEGER_FORMATS.get(kind)
+        if code is not None and 0 < length <= len(data):
+            offset = position + step
+            if length * struct.calcsize(order + code) > inline:
+                (offset,) = struct.unpack_from(order + offset_code, data, offset)
+            entries.setdefault(tag, _Entry(code, length, min(offset, len(data))))
+        position += step + inline
+    return order, entries
+
+
+def _values(data: bytes, order: str, entries: dict[int, _Entry], tag: int) -> tuple[int, ...]:
+    """The values of a tag that has one a sample; empty without it."""
+    entry = entries.get(tag)
+    if entry is None:
+        return ()
+    return struct.unpack_from(f"{order}{min(entry.count, _MAX_SAMPLES)}{entry.code}", data, entry.offset)
+
+
+def _value(data: bytes, order: str, entries: dict[int, _Entry], tag: int, default: int) -> int:
+    """The first value of a tag."""
+    return next(iter(_values(data, order, entries, tag)), default)

@@ -1,0 +1,91 @@
+"""Format, size and orientation from the first bytes of a picture, and the limits that follow; nothing is decoded."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from executors.errors import VisualSearchError
+from executors.preprocess.formats import bmp, gif, jpeg, png, tiff, webp
+from executors.preprocess.formats.base import ImageFormat, ImageHeader, undecodable
+
+__all__ = ["ImageFormat", "ImageHeader", "ImageLimits", "check_limits", "check_pixels", "read_header"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What a picture may ask for: bytes of the encoded file, pixels (width x height), and the longer side in pixels."""
+
+    max_bytes: int
+    max_pixels: int
+    max_side: int
+
+
+def read_header(data: bytes) -> ImageHeader:
+    """Recognise the format by its content and read what decoding needs to know.
+
+    Args:
+        data: the encoded picture.
+
+    Raises:
+        VisualSearchError: `unsupported_format` for anything else than JPEG, PNG, WebP, BMP, TIFF and GIF (and for variants
+            of them that hold no colours); `undecodable_image` for a header that is cut off or contradicts itself.
+    """
+    image_format = _recognise(data)
+    try:
+        return _READERS[image_format](data)
+    except struct.error:
+        raise undecodable(image_format, "is cut off within its header") from None
+
+
+def check_limits(header: ImageHeader, limits: ImageLimits) -> None:
+    """Refuse a picture whose decoding would need more than the limits, by what its header declares.
+
+    Raises:
+        VisualSearchError: `image_too_many_pixels`.
+    """
+    check_pixels(header.width, header.height, limits)
+    check_pixels(header.buffer_width, header.buffer_height, limits)
+
+
+def check_pixels(width: int, height: int, limits: ImageLimits) -> None:
+    """Compare one size with the limits.
+
+    Raises:
+        VisualSearchError: `image_too_many_pixels` with `width`, `height` and the `limit` that is exceeded.
+    """
+    if max(width, height) > limits.max_side:
+        raise VisualSearchError(
+            "image_too_many_pixels",
+            f"{width}x{height} pixels; a side may have at most {limits.max_side}",
+            width=width,
+            height=height,
+            limit=limits.max_side,
+        )
+    if width * height > limits.max_pixels:
+        raise VisualSearchError(
+            "image_too_many_pixels",
+            f"{width}x{height} pixels; a picture may have at most {limits.max_pixels}",
+            width=width,
+            height=height,
+            limit=limits.max_pixels,
+        )
+
+
+def _recognise(data: bytes) -> ImageFormat:
+    if data.startswith(jpeg.SIGNATURE):
+        return "jpeg"
+    if data.startswith(png.SIGNATURE):
+        return "png"
+    if webp.matches(data):
+        return "webp"
+    if data.startswith(gif.SIGNATURES):
+        return "gif"
+    if data.startswith(tiff.SIGNATURES):
+        return "tiff"
+    if data.startswith(bmp.SIGNATURE):
+        return "bmp"
+    raise VisualSearchError("unsupported_format", "not a JPEG, PNG, WebP, BMP, TIFF or GIF")
+
+
+_READERS = {"jpeg": jpeg.read, "png": png.read, "webp": webp.read, "gif": gif.read, "tiff": tiff.read, "bmp": bmp.read}

@@ -1,0 +1,52 @@
+"""Start a flow in the foreground: what `visual-search serve` and `make serve` do, the same as `jina flow --uses`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from executors.errors import VisualSearchError
+
+DEFAULT_FLOW = "image-search.yml"
+
+
+def find_flow(name: str | None) -> Path:
+    """The flow file: a path, or the name of one that comes with the package.
+
+    Raises:
+        VisualSearchError: `invalid_flow` when there is no such file.
+    """
+    package = Path(__file__).parent
+    candidates = [Path(name)] if name else []
+    candidates += [folder / (name or DEFAULT_FLOW) for folder in (package / "_flows", package.parent / "flows")]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate.absolute()
+    raise VisualSearchError("invalid_flow", f"no flow file {name!r}")
+
+
+def serve(flow_file: str | None = None) -> int:
+    """Run the flow until it is interrupted.
+
+    Returns:
+        The exit status: 0 after SIGINT or SIGTERM, 1 when it could not start.
+    """
+    try:
+        path = find_flow(flow_file)
+        import executors.bootstrap  # noqa: F401, I001 - first: it quiets and configures what is imported next
+        from jina import Flow
+        from jina.excepts import RuntimeFailToStart
+
+        flow = Flow.load_config(str(path))
+    except VisualSearchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    try:
+        with flow:
+            flow.block()
+    except KeyboardInterrupt:
+        return 0
+    except RuntimeFailToStart:
+        print("error: the flow could not start; the line above names the stage and the reason", file=sys.stderr)
+        return 1
+    return 0
