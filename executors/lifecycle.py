@@ -52,7 +52,7 @@ def as_error(error: Exception, stage: str, logger: Logger) -> VisualSearchError:
     if isinstance(error, VisualSearchError):
         return error
     logger.error(f"{stage}: defect: {error!r}", exc_info=error)
-    return VisualSearchError("internal", f"the stage {stage!r} failed on this document; its log has the details")
+    return VisualSearchError("internal", f"{stage!r} failed; its log has the details", stage=stage)
 
 
 def fail_all(documents: Sequence[ImageDoc], error: VisualSearchError, stage: str) -> None:

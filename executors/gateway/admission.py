@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import orjson
+from docarray.typing import ID
 
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
@@ -79,7 +80,7 @@ def admit_documents(documents: Sequence[ImageDoc], *, collection: str | None, ma
     made = set()
     for position, document in enumerate(documents):
         if not document.id and make_ids and document.error is None:
-            document.id = uuid.uuid4().hex
+            document.id = ID(uuid.uuid4().hex)
             made.add(position)
         document.collection = document.collection or collection
         if document.error is None:
@@ -89,7 +90,7 @@ def admit_documents(documents: Sequence[ImageDoc], *, collection: str | None, ma
                 check_tags(document.tags)
             except VisualSearchError as error:
                 document.error = Failure(**error.to_json(), stage=STAGE)
-        document.id = document.id or ""
+        document.id = document.id or ID("")
     return made
 
 

@@ -7,14 +7,14 @@ from typing import Any, Final
 
 import numpy as np
 import orjson
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.types import Message
 
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
-from executors.preprocess.sources import check_size, decode_base64
+from executors.preprocess.sources import decode_base64
 
 STAGE: Final = "gateway"
 _TEXT_FIELDS: Final = ("id", "collection", "parent", "text", "uri", "model_id")
@@ -149,23 +149,27 @@ async def _read_multipart(
             raise
         detail = getattr(error, "detail", None) or type(error).__name__
         raise VisualSearchError("malformed_body", f"the form can't be read: {detail}") from None
-    async with form:
-        unknown = sorted(set(form) - {"file", "parameters", "tags", "ids"})
-        if unknown:
-            raise VisualSearchError(
-                "malformed_body", f"unknown part {unknown[0]!r} (known: file, ids, parameters, tags)"
-            )
-        files = [part for part in form.getlist("file") if isinstance(part, UploadFile)]
-        if len(files) != len(form.getlist("file")):
-            raise VisualSearchError("malformed_body", "a part `file` without a file name: send it as a file")
-        parameters = _json_part(form.get("parameters"), "parameters", {})
-        ids = _by_position(_json_part(form.get("ids"), "ids", None), len(files), "ids")
-        tags = _json_part(form.get("tags"), "tags", {})
-        tags = [tags] * len(files) if isinstance(tags, dict) else _by_position(tags, len(files), "tags")
-        documents = [
-            _file_document(part, await _file_bytes(part, max_image_bytes), name, tag)
-            for part, name, tag in zip(files, ids or [part.filename for part in files], tags or [], strict=True)
-        ]
+    try:
+        return await _read_form(form, max_image_bytes)
+    finally:
+        await form.close()
+
+
+async def _read_form(form: FormData, max_image_bytes: int) -> tuple[list[ImageDoc], dict[str, Any]]:
+    unknown = sorted(set(form) - {"file", "parameters", "tags", "ids"})
+    if unknown:
+        raise VisualSearchError("malformed_body", f"unknown part {unknown[0]!r} (known: file, ids, parameters, tags)")
+    files = [part for part in form.getlist("file") if isinstance(part, UploadFile)]
+    if len(files) != len(form.getlist("file")):
+        raise VisualSearchError("malformed_body", "a part `file` without a file name: send it as a file")
+    parameters = _json_part(form.get("parameters"), "parameters", {})
+    ids = _by_position(_json_part(form.get("ids"), "ids", None), len(files), "ids")
+    tags = _json_part(form.get("tags"), "tags", {})
+    tags = [tags] * len(files) if isinstance(tags, dict) else _by_position(tags, len(files), "tags")
+    documents = [
+        _file_document(part, await _file_bytes(part, max_image_bytes), name, tag)
+        for part, name, tag in zip(files, ids or [part.filename for part in files], tags or [], strict=True)
+    ]
     return documents, parameters
 
 

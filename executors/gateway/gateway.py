@@ -25,12 +25,15 @@ class HttpServer(FastAPIBaseServer):
 
     @property
     def app(self) -> FastAPI:
-        """The application; Jina asks for it once."""
+        """The application; Jina asks for it once, and would warn that it has its own `GET /`, which is on purpose."""
+        self.logger.logger.addFilter(lambda record: 'GET on "/"' not in record.getMessage())
         return self.application
 
 
 class VisualSearchGateway(CompositeGateway):
     """Puts one service behind both protocols, and joins the flow before it calls itself ready."""
+
+    servers: list[Any]
 
     def __init__(self, **kwargs: Any) -> None:
         chosen = settings()

@@ -23,6 +23,8 @@ from executors.lifecycle import Logger, as_error
 
 # Requests of one stream that are worked on at the same time.
 _PREFETCH = 16
+# Jina's clients put this key of Jina's own into the parameters that they send.
+_JINA_RESULTS = "__results__"
 
 
 class GrpcService:
@@ -81,7 +83,9 @@ class GrpcService:
             endpoint = request.header.exec_endpoint
             self._health.check_ready()
             documents = _read_documents(request)
-            answer = await self._service.handle(endpoint, documents, request.parameters)
+            parameters = request.parameters
+            parameters.pop(_JINA_RESULTS, None)
+            answer = await self._service.handle(endpoint, documents, parameters)
             request.document_array_cls = DocList[ImageDoc]
             request.data.docs = documents_for_grpc(endpoint, answer.documents)
             request.parameters = answer.info()

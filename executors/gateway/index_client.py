@@ -57,9 +57,9 @@ class IndexClient:
             VisualSearchError: `not_ready`, or what keeps a shard from answering.
         """
         membership = self._joined()
-        refused = {}
+        refused: dict[str, VisualSearchError] = {}
         async with self._lock:
-            new = {}
+            new: dict[str, Collection] = {}
             for collection in wanted:
                 bound = membership.collections.get(collection.name) or new.get(collection.name)
                 if bound is None:

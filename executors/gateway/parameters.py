@@ -13,7 +13,7 @@ MAX_HITS = 10_000
 
 def _whole(value: Any) -> Any:
     """gRPC carries every number as a double: 10.0 is 10, but neither true nor "10" is."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
         raise ValueError("must be a whole number")
     return int(value)
 

@@ -9,7 +9,9 @@ import orjson
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi_offline import FastAPIOffline
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
@@ -33,18 +35,33 @@ class Json(JSONResponse):
         return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
+class Guard:
+    """Checks the caller before anything else, and answers for a defect of anything behind it."""
+
+    def __init__(self, app: ASGIApp, callers: CallerCheck, logger: Logger) -> None:
+        self._app = app
+        self._callers = callers
+        self._logger = logger
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer it with an error."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        try:
+            self._callers.check(headers.get("host"), headers.get("origin"))
+            await self._app(scope, receive, send)
+        except Exception as error:
+            await error_response(as_error(error, "gateway", self._logger))(scope, receive, send)
+
+
 def make_app(service: SearchService, health: Health, settings: Settings, logger: Logger) -> FastAPI:
     """The application that the HTTP gateway serves."""
     app = FastAPIOffline(**openapi.METADATA)
     callers = CallerCheck(settings.host, settings.allowed_hosts, settings.allowed_origins)
 
-    @app.middleware("http")
-    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        try:
-            callers.check(request.headers.get("host"), request.headers.get("origin"))
-            return await call_next(request)
-        except Exception as error:
-            return error_response(as_error(error, "gateway", logger))
+    app.add_middleware(Guard, callers=callers, logger=logger)
 
     @app.exception_handler(VisualSearchError)
     async def on_error(_: Request, error: VisualSearchError) -> Response:

@@ -279,7 +279,9 @@ class SearchService:
         for document in documents:
             if document.error is None:
                 foreign = document.embedding is not None and document.model_id not in (None, own[0])
-                model_id, dimension = (document.model_id, int(np.size(document.embedding))) if foreign else own
+                model_id, dimension = (
+                    (document.model_id, int(np.size(np.asarray(document.embedding)))) if foreign else own
+                )
                 wanted.setdefault((collection_of(document), str(model_id), dimension), []).append(document)
         for (name, model_id, dimension), group in wanted.items():
             collection = Collection(name, model_id, dimension)
@@ -373,7 +375,7 @@ def _in_order(documents: Sequence[ImageDoc], groups: Sequence[Sequence[ImageDoc]
 def _counted(answer: Answer) -> Answer:
     """The account of the whole request: as good as that of its worst document."""
     counted = [each for each in answer.documents if each.shards_total]
-    answer.shards_total = max((each.shards_total for each in counted), default=0)
+    answer.shards_total = max((each.shards_total or 0 for each in counted), default=0)
     answer.shards_answered = min((each.shards_answered or 0 for each in counted), default=0)
     return answer
 

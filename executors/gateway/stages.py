@@ -61,6 +61,8 @@ class Stages:
                 return_type=DocList[ImageDoc],
             ):
                 self._raise_for_status(response, endpoint)
+                # Jina sets a class of its own making where the last stage was left out.
+                response.document_array_cls = DocList[ImageDoc]
                 answered = list(response.docs)
                 if len(answered) != len(documents):
                     raise VisualSearchError(

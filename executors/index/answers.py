@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from executors.documents import DEFAULT_COLLECTION, Failure, ImageDoc
 from executors.errors import VisualSearchError
 from executors.index.merge import pack
 from executors.index.records import (
+    Box,
     DocumentKey,
     Record,
     ShardIdentity,
@@ -34,14 +37,14 @@ def record_of(document: ImageDoc) -> Record:
     """What the store keeps of an embedded document."""
     return Record(
         collection=collection_of(document),
-        id=document.id,
-        version=document.version,
-        model_id=document.model_id,
-        embedding=document.embedding,
+        id=str(document.id),
+        version=str(document.version),
+        model_id=str(document.model_id),
+        embedding=np.asarray(document.embedding, dtype=np.float32),
         tags=document.tags,
         uri=document.uri,
         parent=document.parent,
-        box=tuple(document.box) if document.box else None,
+        box=_box_of(document.box),
         text=document.text,
         thumbnail=document.thumbnail,
     )
@@ -49,15 +52,19 @@ def record_of(document: ImageDoc) -> Record:
 
 def key_of(document: ImageDoc) -> DocumentKey:
     """Which document a delete names."""
-    return DocumentKey(collection_of(document), document.id, document.version)
+    return DocumentKey(collection_of(document), str(document.id), str(document.version))
+
+
+def _box_of(box: list[float] | None) -> Box | None:
+    return (box[0], box[1], box[2], box[3]) if box else None
 
 
 def update_of(document: ImageDoc, mode: str) -> TagUpdate:
     """Which tags an update changes."""
     return TagUpdate(
         collection_of(document),
-        document.id,
-        document.version,
+        str(document.id),
+        str(document.version),
         document.tags,
         "replace" if mode == "replace" else "merge",
     )

@@ -86,7 +86,7 @@ class IndexShard(Executor):
         try:
             found = await self._store.get(
                 collection,
-                [document.id for document in docs],
+                [str(document.id) for document in docs],
                 embedding="embedding" in wanted,
                 thumbnail="thumbnail" in wanted,
             )
@@ -104,7 +104,7 @@ class IndexShard(Executor):
         for (model_id, _dimension), queries in _by_model(sound).items():
             request = SearchRequest(
                 collection=str(parameters.get("collection") or DEFAULT_COLLECTION),
-                queries=np.stack([each.embedding for each in queries]),
+                queries=np.stack([np.asarray(each.embedding, dtype=np.float32) for each in queries]),
                 model_id=model_id,
                 limit=int(parameters["limit"]) + int(parameters["offset"]),
                 threshold=parameters.get("threshold"),
@@ -215,7 +215,8 @@ def _by_model(documents: Sequence[ImageDoc]) -> dict[tuple[str, int], list[Image
     """Queries that can be searched together: of one model and one length."""
     groups: dict[tuple[str, int], list[ImageDoc]] = {}
     for document in documents:
-        groups.setdefault((document.model_id or "", len(document.embedding)), []).append(document)
+        key = (document.model_id or "", int(np.size(np.asarray(document.embedding))))
+        groups.setdefault(key, []).append(document)
     return groups
 
 

@@ -21,7 +21,9 @@ _MOST_IN_A_MILLISECOND: Final = 16**_COUNTER_DIGITS - 1
 _LAST_MILLISECOND: Final = 16**_MILLISECOND_DIGITS - 1 - 366 * 86_400_000
 
 _NODE: Final = re.compile(r"[0-9A-Za-z]{1,32}")
-_VERSION: Final = re.compile(rf"([0-9a-f]{{{_MILLISECOND_DIGITS}}})-([0-9a-f]{{{_COUNTER_DIGITS}}})-[0-9A-Za-z]{{1,32}}")
+_VERSION: Final = re.compile(
+    rf"([0-9a-f]{{{_MILLISECOND_DIGITS}}})-([0-9a-f]{{{_COUNTER_DIGITS}}})-[0-9A-Za-z]{{1,32}}"
+)
 
 
 def wall_clock_ms() -> int:

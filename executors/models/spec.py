@@ -23,6 +23,7 @@ class ModelSpec:
             `squash` ignores the aspect ratio.
         crop_fraction: for `centre_crop`, the part of the shorter side that is kept (0.875 is ImageNet's custom).
         input_name, output_name: the names of the model's tensors.
+        max_batch_size: most pictures of one run; servers refuse larger requests.
     """
 
     name: str
@@ -34,3 +35,4 @@ class ModelSpec:
     crop_fraction: float = 1.0
     input_name: str = "image"
     output_name: str = "embedding"
+    max_batch_size: int = 64

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
+
+from executors.preprocess.pixels import Pixels
 
 
-def apply_orientation(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+def apply_orientation(image: Pixels, orientation: int) -> Pixels:
     """Turn a stored picture upright.
 
     Args:

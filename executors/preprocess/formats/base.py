@@ -22,7 +22,6 @@ class ImageHeader:
         bits: bits of one sample.
         alpha: whether pixels may be transparent, and whether their colours are already multiplied by it.
         transparent_grey: the sample value that a grey PNG declares as transparent.
-        inverted: 0 means white in samples that OpenCV hands over as they are stored (16-bit TIFF).
         progressive: a JPEG in several passes over the picture.
         animated: more than one frame; the first one is the picture.
         buffer_width, buffer_height: the largest single buffer that decoding needs, in pixels, where that can exceed
@@ -36,7 +35,6 @@ class ImageHeader:
     bits: int = 8
     alpha: Alpha = "none"
     transparent_grey: int | None = None
-    inverted: bool = False
     progressive: bool = False
     animated: bool = False
     buffer_width: int = 0
@@ -50,7 +48,9 @@ class ImageHeader:
 
 def undecodable(image_format: ImageFormat, reason: str, **details: int) -> VisualSearchError:
     """The error for a picture whose format is known and whose content is damaged."""
-    return VisualSearchError("undecodable_image", f"the {_NAMES[image_format]} {reason}", format=image_format, **details)
+    return VisualSearchError(
+        "undecodable_image", f"the {_NAMES[image_format]} {reason}", format=image_format, **details
+    )
 
 
 def unsupported(image_format: ImageFormat, reason: str) -> VisualSearchError:

@@ -72,7 +72,7 @@ def keep_pixels_only(data: bytes) -> bytes:
     Raises:
         VisualSearchError: `undecodable_image` for a chunk that is cut off or does not match its checksum.
     """
-    kept = [SIGNATURE]
+    kept: list[bytes | memoryview] = [SIGNATURE]
     view = memoryview(data)
     position = len(SIGNATURE)
     for kind, start, end in _chunks(data):

@@ -11,7 +11,8 @@ from executors.preprocess.formats.base import Alpha, ImageHeader, undecodable, u
 SIGNATURES: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES = 256, 257, 258, 262, 274, 277
-_TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 322, 323, 338, 339
+_STRIP_OFFSETS, _ROWS_PER_STRIP, _PLANAR = 273, 278, 284
+_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 322, 323, 324, 338, 339
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB = 0, 1, 2, 3, 5, 6, 8
 _BIT_DEPTHS: Final = (1, 2, 4, 8, 16)
 _MAX_ENTRIES: Final = 4096
@@ -49,6 +50,11 @@ def read(data: bytes) -> ImageHeader:
         raise unsupported("tiff", f"holds pixels of photometric kind {photometric}")
     if bits == 16 and (photometric > _RGB or samples == 2):
         raise unsupported("tiff", f"holds {samples} samples of 16 bits that are neither grey nor RGB")
+    if bits in (2, 4) and photometric != _PALETTE:
+        raise unsupported("tiff", f"holds grey of {bits} bits")
+    alpha = _alpha(_values(data, order, entries, _EXTRA_SAMPLES), photometric, samples, bits)
+    if bits == 16 and alpha != "none" and _value(data, order, entries, _PLANAR, 1) != 1:
+        raise unsupported("tiff", "holds 16-bit colours and alpha in separate planes")
     orientation = _value(data, order, entries, _ORIENTATION, 1)
     return ImageHeader(
         format="tiff",
@@ -56,11 +62,32 @@ def read(data: bytes) -> ImageHeader:
         height=height,
         orientation=orientation if 1 <= orientation <= 8 else 1,
         bits=bits,
-        alpha=_alpha(_values(data, order, entries, _EXTRA_SAMPLES), photometric, samples, bits),
-        inverted=bits == 16 and photometric == _MIN_IS_WHITE,
+        alpha=alpha,
         buffer_width=_value(data, order, entries, _TILE_WIDTH, 0),
         buffer_height=_value(data, order, entries, _TILE_HEIGHT, 0),
     )
+
+
+def check_complete(data: bytes) -> None:
+    """Compare the number of strips or tiles with what the picture's size asks for.
+
+    Raises:
+        VisualSearchError: `undecodable_image` when some are missing, for which OpenCV would hand over memory as it is.
+    """
+    order, entries = _directory(data)
+    height = _value(data, order, entries, _HEIGHT, 0)
+    if _TILE_WIDTH in entries:
+        columns = -(-_value(data, order, entries, _WIDTH, 0) // max(1, _value(data, order, entries, _TILE_WIDTH, 0)))
+        needed = columns * -(-height // max(1, _value(data, order, entries, _TILE_HEIGHT, 0)))
+        offsets = entries.get(_TILE_OFFSETS)
+    else:
+        needed = -(-height // max(1, _value(data, order, entries, _ROWS_PER_STRIP, height)))
+        offsets = entries.get(_STRIP_OFFSETS)
+    if _value(data, order, entries, _PLANAR, 1) == 2:
+        needed *= _value(data, order, entries, _SAMPLES, 1)
+    found = offsets.count if offsets else 0
+    if found < needed:
+        raise undecodable("tiff", "lacks parts of its picture", found=found, expected=needed)
 
 
 def without_orientation(data: bytes) -> bytes:

@@ -1,0 +1,226 @@
+"""The vectors of one collection in memory: a cache of the truth that searches can read while it is written.
+
+Rows stand in blocks that never move, so growth copies nothing. Every row knows the sequence number of the transaction that
+added it and of the one that removed it; a search reads the rows as of one sequence number, without a lock and without a
+copy. Only the writer's thread changes anything here.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from executors.index.embedded.encoding import decode_embedding
+
+FIRST_BLOCK_ROWS: Final = 256
+_MOST_BLOCK_BYTES: Final = 1 << 25
+_NEVER: Final = np.iinfo(np.int64).max
+
+
+class Block:
+    """Up to `capacity` rows in the order in which they were added, which is that of their row numbers.
+
+    Attributes:
+        vectors: capacity x D float32; rows from `count` on are not filled yet.
+        squares: float64, the squared length of each vector; `scales`: float32, one divided by the length.
+        rows: int64 row numbers; `born` and `died`: int64 sequence numbers.
+        ids: the documents' ids.
+        dead: how many rows were removed.
+    """
+
+    def __init__(self, capacity: int, dimension: int) -> None:
+        self.capacity = capacity
+        self.count = 0
+        self.dead = 0
+        # Pages of an empty array cost nothing until they are written.
+        self.vectors: NDArray[np.float32] = np.empty((capacity, dimension), dtype=np.float32)
+        self.squares: NDArray[np.float64] = np.empty(capacity, dtype=np.float64)
+        self.scales: NDArray[np.float32] = np.empty(capacity, dtype=np.float32)
+        self.rows: NDArray[np.int64] = np.empty(capacity, dtype=np.int64)
+        self.born: NDArray[np.int64] = np.empty(capacity, dtype=np.int64)
+        self.died: NDArray[np.int64] = np.full(capacity, _NEVER, dtype=np.int64)
+        self.ids: list[str] = []
+
+    @property
+    def live(self) -> int:
+        """How many rows are there now."""
+        return self.count - self.dead
+
+    def append(self, sequence: int, row: int, document_id: str, vector: NDArray[np.float32]) -> None:
+        """Add a row at the end; readers see it once `count` has grown."""
+        slot = self.count
+        self.vectors[slot] = vector
+        square = exact_squares(vector[np.newaxis])[0]
+        self.squares[slot] = square
+        self.scales[slot] = 1.0 / np.sqrt(square)
+        self.rows[slot] = row
+        self.born[slot] = sequence
+        self.ids.append(document_id)
+        self.count = slot + 1
+
+    def take(self, other: Block) -> None:
+        """Copy the live rows of another block to the end of this one."""
+        kept = np.flatnonzero(other.died[: other.count] == _NEVER)
+        start, end = self.count, self.count + kept.size
+        for name in ("vectors", "squares", "scales", "rows", "born"):
+            getattr(self, name)[start:end] = getattr(other, name)[kept]
+        self.ids.extend(other.ids[slot] for slot in kept.tolist())
+        self.count = end
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The blocks in the order of their rows, complete for every sequence number from `floor` on."""
+
+    blocks: tuple[Block, ...]
+    floor: int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The rows of one block as of a sequence number: the first `count`, less those that `gone` marks (None: none)."""
+
+    block: Block
+    count: int
+    gone: NDArray[np.bool_] | None
+
+
+class VectorCache:
+    """All vectors of one collection.
+
+    Args:
+        dimension: D.
+        first_block_rows: how small the first block is; later ones double up to 32 MiB of vectors.
+    """
+
+    def __init__(self, dimension: int, first_block_rows: int = FIRST_BLOCK_ROWS) -> None:
+        self.dimension = dimension
+        self._first = first_block_rows
+        self._most = max(first_block_rows, _MOST_BLOCK_BYTES // (4 * dimension))
+        self._layout = Layout((), 0)
+        self.live = 0
+
+    @property
+    def rows_held(self) -> int:
+        """How many rows take memory, removed ones included."""
+        return sum(block.count for block in self._layout.blocks)
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of the vectors that are filled."""
+        return self.rows_held * self.dimension * 4
+
+    def reserve(self, rows: int) -> None:
+        """Make room for as many more rows, so that adding them can't fail for want of memory.
+
+        Raises:
+            MemoryError: there is none; nothing was changed.
+        """
+        blocks = list(self._layout.blocks)
+        free = sum(block.capacity - block.count for block in blocks[-1:])
+        held = self.rows_held
+        while free < rows:
+            capacity = min(self._most, max(self._first, held + free))
+            blocks.append(Block(capacity, self.dimension))
+            free += capacity
+        if len(blocks) > len(self._layout.blocks):
+            self._layout = Layout(tuple(blocks), self._layout.floor)
+
+    def add(self, sequence: int, row: int, document_id: str, embedding: bytes) -> None:
+        """Add a row that a committed transaction stored; row numbers only ever grow."""
+        self.reserve(1)
+        block = next(block for block in self._layout.blocks if block.count < block.capacity)
+        block.append(sequence, row, document_id, decode_embedding(embedding))
+        self.live += 1
+
+    def remove(self, sequence: int, row: int) -> None:
+        """Mark a row as gone from that sequence number on; an unknown row is none of our business."""
+        block, slot = self._find(row)
+        if block is not None and block.died[slot] == _NEVER:
+            block.died[slot] = sequence
+            block.dead += 1
+            self.live -= 1
+
+    def compact(self, sequence: int) -> None:
+        """Give back the memory of blocks of which at least half is gone; views of the old blocks stay as they are.
+
+        Two neighbours that are small afterwards become one, so that their number stays within twice what is needed.
+        """
+        blocks = [block for block in self._layout.blocks if block.count]
+        if not any(_is_wasteful(block) for block in blocks):
+            return
+        merged: list[Block] = []
+        for block in blocks:
+            previous = merged[-1] if merged else None
+            if previous is not None and _fit_together(previous, block):
+                merged[-1] = _merge((previous, block), self.dimension)
+            elif _is_wasteful(block):
+                if block.live:
+                    merged.append(_merge((block,), self.dimension))
+            else:
+                merged.append(block)
+        self._layout = Layout(tuple(merged), sequence)
+
+    def view(self, sequence: int) -> list[View] | None:
+        """The rows as of a sequence number that has been applied; None if a compaction has already dropped some of them."""
+        layout = self._layout
+        if layout.floor > sequence:
+            return None
+        views = []
+        for block in layout.blocks:
+            count = int(np.searchsorted(block.born[: block.count], sequence, side="right"))
+            if count:
+                gone = block.died[:count] <= sequence if block.dead else None
+                views.append(View(block, count, gone if gone is not None and gone.any() else None))
+        return views
+
+    def _find(self, row: int) -> tuple[Block | None, int]:
+        blocks = [block for block in self._layout.blocks if block.count]
+        at = bisect_right([int(block.rows[0]) for block in blocks], row) - 1
+        if at < 0:
+            return None, 0
+        block = blocks[at]
+        slot = int(np.searchsorted(block.rows[: block.count], row))
+        return (block, slot) if slot < block.count and block.rows[slot] == row else (None, 0)
+
+
+def exact_squares(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The squared length of each row of N x D float32, in float64."""
+    return exact_dots(vectors, vectors)
+
+
+def exact_dots(vectors: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The dot product of each row of N x D float32 with one vector, or with the row beside it.
+
+    The product of two float32 is exact in float64, and numpy adds the D products of a row pairwise, by itself: the result
+    depends on nothing but the two vectors, neither on the other rows nor on the machine's BLAS.
+    """
+    products = np.multiply(vectors, others, dtype=np.float64)
+    sums: NDArray[np.float64] = np.add.reduce(products, axis=1)
+    return sums
+
+
+def visible_rows(views: Iterable[View]) -> int:
+    """How many rows the views show."""
+    return sum(view.count - (0 if view.gone is None else int(np.count_nonzero(view.gone))) for view in views)
+
+
+def _is_wasteful(block: Block) -> bool:
+    return block.dead > 0 and 2 * block.dead >= block.count
+
+
+def _fit_together(first: Block, second: Block) -> bool:
+    """Whether two neighbours are worth merging: both have shrunk, and together they are no more than one was."""
+    return (first.dead > 0 or second.dead > 0) and first.live + second.live <= max(first.capacity, second.capacity) // 2
+
+
+def _merge(blocks: Sequence[Block], dimension: int) -> Block:
+    merged = Block(max(1, sum(block.live for block in blocks)), dimension)
+    for block in blocks:
+        merged.take(block)
+    return merged

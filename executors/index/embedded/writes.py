@@ -1,0 +1,239 @@
+"""What each write means: the rules of versions, in one transaction, one outcome for each write.
+
+An id has a live copy, or a tombstone, or neither, never both. A tombstone remembers the write that removed the copy, or
+would have removed it, with the result that this write was given, so that a repetition gets the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from executors.errors import VisualSearchError
+from executors.index.embedded.encoding import EncodedRecord, decode_tags, document_digest, encode_tags
+from executors.index.embedded.transaction import Tombstone, Transaction
+from executors.index.records import (
+    Collection,
+    DocumentKey,
+    ShardIdentity,
+    Superseded,
+    Tags,
+    TagUpdate,
+    WriteOutcome,
+    WriteResult,
+)
+
+
+def adopt(transaction: Transaction, identity: ShardIdentity) -> None:
+    """See `Store.adopt`."""
+    mine = transaction.identity
+    if mine is not None and (mine.index_uuid, mine.shard) != (identity.index_uuid, identity.shard):
+        raise VisualSearchError(
+            "shard_identity",
+            f"this is shard {mine.shard} of the index {mine.index_uuid}, not shard {identity.shard} of"
+            f" {identity.index_uuid}",
+            expected=[mine.index_uuid, mine.shard],
+            got=[identity.index_uuid, identity.shard],
+        )
+    if mine is not None and identity.shards < mine.shards:
+        raise VisualSearchError(
+            "shard_identity",
+            f"the index had {mine.shards} shards, {identity.shards} would leave documents out",
+            expected=mine.shards,
+            got=identity.shards,
+        )
+    populated = identity.populated or (mine is not None and mine.populated)
+    transaction.set_identity(ShardIdentity(identity.index_uuid, identity.shard, identity.shards, populated))
+
+
+def ensure_collection(transaction: Transaction, collection: Collection) -> None:
+    """See `Store.ensure_collection`."""
+    known = transaction.collection(collection.name)
+    if known is None:
+        transaction.create_collection(collection)
+    else:
+        check_binding(known.collection, collection.model_id, collection.dimension)
+
+
+def check_binding(collection: Collection, model_id: str, dimension: int) -> None:
+    """Refuse vectors that can't be compared with those of the collection.
+
+    Raises:
+        VisualSearchError: `model_mismatch`, `dimension_mismatch`.
+    """
+    if model_id != collection.model_id:
+        raise VisualSearchError(
+            "model_mismatch",
+            f"the collection {collection.name!r} is bound to the model {collection.model_id}, not {model_id}",
+            collection=collection.name,
+            expected=collection.model_id,
+            got=model_id,
+        )
+    if dimension != collection.dimension:
+        raise VisualSearchError(
+            "dimension_mismatch",
+            f"the collection {collection.name!r} holds vectors of {collection.dimension} numbers, not {dimension}",
+            collection=collection.name,
+            expected=collection.dimension,
+            got=dimension,
+        )
+
+
+def collection_not_found(name: str) -> VisualSearchError:
+    """The error for a collection that this shard lacks."""
+    return VisualSearchError("collection_not_found", f"there is no collection {name!r}", collection=name)
+
+
+def put(transaction: Transaction, records: Sequence[EncodedRecord | VisualSearchError]) -> list[WriteOutcome]:
+    """See `Store.put`; what could not be encoded comes as its error."""
+    identity = require_identity(transaction)
+    outcomes = [_refused(each) if isinstance(each, VisualSearchError) else _put(transaction, each) for each in records]
+    if not identity.populated and any(outcome.error is None for outcome in outcomes):
+        transaction.set_identity(ShardIdentity(identity.index_uuid, identity.shard, identity.shards, True))
+    return outcomes
+
+
+def _put(transaction: Transaction, record: EncodedRecord) -> WriteOutcome:
+    collection = transaction.collection(record.collection)
+    if collection is None:
+        return _refused(collection_not_found(record.collection))
+    try:
+        check_binding(collection.collection, record.model_id, len(record.embedding) // 4)
+    except VisualSearchError as error:
+        return _refused(error)
+    version = record.version
+    live = transaction.live(collection, record.id)
+    result: WriteResult
+    if live is None:
+        tombstone = transaction.tombstone(record.collection, record.id)
+        if tombstone is not None:
+            if version <= tombstone.version:
+                return _stale(record.id, tombstone.version)
+            transaction.forget(record.collection, record.id)
+        result = "created"
+        transaction.insert(collection, record, result, transaction.now_ms)
+    elif version == live.version and live.operation == "put":
+        return WriteOutcome(live.result, version, live.digest.hex())
+    elif version <= live.version:
+        return _stale(record.id, live.version)
+    elif record.digest == live.digest:
+        result = "unchanged"
+        transaction.set_version(live.row, version, "put", result)
+    else:
+        result = "replaced"
+        transaction.remove(collection, live.row)
+        transaction.insert(collection, record, result, live.created_at)
+    transaction.accept(version)
+    return WriteOutcome(result, version, record.digest.hex())
+
+
+def supersede(transaction: Transaction, writes: Sequence[Superseded | VisualSearchError]) -> list[WriteOutcome]:
+    """See `Store.supersede`."""
+    require_identity(transaction)
+    return [_refused(each) if isinstance(each, VisualSearchError) else _supersede(transaction, each) for each in writes]
+
+
+def _supersede(transaction: Transaction, write: Superseded) -> WriteOutcome:
+    collection = transaction.collection(write.collection)
+    live = transaction.live(collection, write.id) if collection else None
+    result: WriteResult = "not_found"
+    if live is None:
+        tombstone = transaction.tombstone(write.collection, write.id)
+        if tombstone is not None and write.version <= tombstone.version:
+            # There is no copy to remove, and what is remembered refuses this write already. A repetition is answered
+            # like the first time.
+            if tombstone[:2] == (write.version, "superseded"):
+                result = tombstone.result
+            return WriteOutcome(result, write.version, write.digest)
+    else:
+        assert collection is not None
+        if live.version > write.version:
+            return _stale(write.id, live.version)
+        result = "unchanged" if live.digest.hex() == write.digest else "replaced"
+        transaction.remove(collection, live.row)
+    transaction.bury(write.collection, write.id, Tombstone(write.version, "superseded", result))
+    transaction.accept(write.version)
+    return WriteOutcome(result, write.version, write.digest)
+
+
+def delete(transaction: Transaction, keys: Sequence[DocumentKey | VisualSearchError]) -> list[WriteOutcome]:
+    """See `Store.delete`."""
+    require_identity(transaction)
+    return [_refused(each) if isinstance(each, VisualSearchError) else _delete(transaction, each) for each in keys]
+
+
+def _delete(transaction: Transaction, key: DocumentKey) -> WriteOutcome:
+    collection = transaction.collection(key.collection)
+    live = transaction.live(collection, key.id) if collection else None
+    result: WriteResult = "not_found"
+    if live is None:
+        tombstone = transaction.tombstone(key.collection, key.id)
+        if tombstone is not None and key.version <= tombstone.version:
+            if tombstone[:2] == (key.version, "deleted"):
+                return WriteOutcome(tombstone.result, key.version)
+            return _stale(key.id, tombstone.version)
+    else:
+        assert collection is not None
+        if key.version <= live.version:
+            return _stale(key.id, live.version)
+        result = "deleted"
+        transaction.remove(collection, live.row)
+    transaction.bury(key.collection, key.id, Tombstone(key.version, "deleted", result))
+    transaction.accept(key.version)
+    return WriteOutcome(result, key.version)
+
+
+def update(transaction: Transaction, updates: Sequence[TagUpdate | VisualSearchError]) -> list[WriteOutcome]:
+    """See `Store.update`."""
+    require_identity(transaction)
+    return [_refused(each) if isinstance(each, VisualSearchError) else _update(transaction, each) for each in updates]
+
+
+def _update(transaction: Transaction, update: TagUpdate) -> WriteOutcome:
+    collection = transaction.collection(update.collection)
+    live = transaction.live(collection, update.id) if collection else None
+    if live is None:
+        tombstone = transaction.tombstone(update.collection, update.id)
+        if tombstone is not None and update.version <= tombstone.version:
+            return _stale(update.id, tombstone.version)
+        return WriteOutcome("not_found", update.version)
+    if update.version == live.version and live.operation == "update":
+        return WriteOutcome(live.result, live.version, live.digest.hex())
+    if update.version <= live.version:
+        return _stale(update.id, live.version)
+    encoded, content = transaction.tags_and_content(live.row)
+    tags = merge_tags(decode_tags(encoded), update.tags) if update.mode == "merge" else update.tags
+    digest = document_digest(content, tags)
+    result: WriteResult = "unchanged" if digest == live.digest else "updated"
+    if result == "updated":
+        transaction.set_tags(live.row, encode_tags(tags), digest)
+    transaction.set_version(live.row, update.version, "update", result)
+    transaction.accept(update.version)
+    return WriteOutcome(result, update.version, digest.hex())
+
+
+def merge_tags(stored: Tags, changes: Tags) -> Tags:
+    """The stored tags with the named keys changed; null removes a key."""
+    return {key: value for key, value in (stored | changes).items() if not (key in changes and value is None)}
+
+
+def require_identity(transaction: Transaction) -> ShardIdentity:
+    """Who this shard is.
+
+    Raises:
+        VisualSearchError: `shard_identity` if it is nobody yet.
+    """
+    identity = transaction.identity
+    if identity is None:
+        raise VisualSearchError("shard_identity", "this shard does not belong to an index yet")
+    return identity
+
+
+def _refused(error: VisualSearchError) -> WriteOutcome:
+    return WriteOutcome(error=error)
+
+
+def _stale(document_id: str, stored: str) -> WriteOutcome:
+    error = VisualSearchError(
+        "stale_version", "a newer write or a delete of this id was accepted before", id=document_id, stored=stored
+    )
+    return WriteOutcome(error=error)

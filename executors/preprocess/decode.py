@@ -1,0 +1,155 @@
+"""Encoded pictures to upright RGB pixels: one way through OpenCV for every format and colour model."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+
+from executors.preprocess import colour
+from executors.preprocess.formats import bmp, gif, jpeg, png, tiff
+from executors.preprocess.formats.base import ImageHeader, undecodable
+from executors.preprocess.native_stderr import silenced_native_stderr
+from executors.preprocess.orientation import apply_orientation
+from executors.preprocess.pixels import Pixels
+
+_RGB: Final = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+_AS_STORED: Final = cv2.IMREAD_UNCHANGED
+# IMREAD_REDUCED_* yield BGR.
+_REDUCED: Final = {
+    2: cv2.IMREAD_REDUCED_COLOR_2 | cv2.IMREAD_IGNORE_ORIENTATION,
+    4: cv2.IMREAD_REDUCED_COLOR_4 | cv2.IMREAD_IGNORE_ORIENTATION,
+    8: cv2.IMREAD_REDUCED_COLOR_8 | cv2.IMREAD_IGNORE_ORIENTATION,
+}
+# Where data are missing, libjpeg sets coefficients to zero, which is this grey.
+_MISSING_GREY: Final = 128
+# Bytes that can't be mistaken for a marker; Huffman codes of all sorts are in them.
+_NOISE: Final = bytes((37 * index + 11) % 251 for index in range(512))
+
+
+def configure_opencv() -> None:
+    """Set OpenCV up for a server; call it once in every process that prepares pictures, before any thread does.
+
+    One thread a call, because pictures run beside each other in a pool of threads, and because a child that is forked
+    from a process with OpenCV's threads hangs at its first call. No log lines either: failures become coded errors.
+    """
+    cv2.setNumThreads(0)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+def decode(data: bytes, header: ImageHeader, at_least: tuple[int, int] | None = None) -> Pixels:
+    """Decode a picture whose header was read and is within the limits.
+
+    Args:
+        data: the encoded picture.
+        header: what `read_header` made of it.
+        at_least: height and width (upright, pixels) below which the result must not fall. A JPEG that is larger
+            may come back at a half, a quarter or an eighth (its DCT is evaluated at that scale, so that time and memory
+            shrink with it); other formats gain nothing by it in OpenCV and come back whole.
+
+    Returns:
+        H x W x 3 uint8 RGB, upright, transparency laid on white, of an animation the first frame.
+
+    Raises:
+        VisualSearchError: `undecodable_image`.
+    """
+    match header.format:
+        case "jpeg":
+            stored = _decode_jpeg(data, header, reduction(header, at_least))
+        case "png":
+            stored = _decode_opencv(png.keep_pixels_only(data), header)
+        case "gif":
+            stored = _decode_gif(data, header)
+        case "tiff":
+            tiff.check_complete(data)
+            stored = _decode_opencv(tiff.without_orientation(data) if header.orientation != 1 else data, header)
+        case "bmp":
+            bmp.check_complete(data)
+            stored = _decode_opencv(data, header)
+        case "webp":
+            stored = _decode_opencv(data, header)
+    return apply_orientation(stored, header.orientation)
+
+
+def reduction(header: ImageHeader, at_least: tuple[int, int] | None) -> int:
+    """The largest of 8, 4, 2 by which a JPEG may be divided without falling below a size; 1 for none."""
+    if at_least is None or header.format != "jpeg":
+        return 1
+    height, width = header.upright_size
+    factors = (factor for factor in (8, 4, 2) if height >= factor * at_least[0] and width >= factor * at_least[1])
+    return next(factors, 1)
+
+
+def _decode_jpeg(data: bytes, header: ImageHeader, factor: int) -> Pixels:
+    """Decode a JPEG at a fraction of its size, and find out whether it was all there."""
+    if header.progressive:
+        jpeg.find_end(data)
+    flags = _REDUCED.get(factor, _RGB)
+    with silenced_native_stderr():
+        image = _imdecode(data, flags)
+        if image is None or (np.abs(image[-1, -1].astype(int) - _MISSING_GREY) <= 1).all():
+            image = _decode_complete_jpeg(data, flags)
+    expected = (-(-header.height // factor), -(-header.width // factor), 3)
+    if image is None or image.shape != expected:
+        raise undecodable("jpeg", "is damaged: its header can be read, its pixels can't")
+    return image if factor == 1 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _decode_complete_jpeg(data: bytes, flags: int) -> Pixels | None:
+    """Decode a JPEG that has no end marker or that ends in grey, if its data reach to its last pixel.
+
+    libjpeg fills up what is missing and only warns, on stderr. But bytes added behind a complete picture are skipped, while
+    behind an incomplete one they become pixels: the picture is complete if it stays the same.
+    """
+    end = jpeg.find_end(data)
+    # Without an end marker, zeros are what an interrupted download left unwritten, FF the half of a marker.
+    body = data[:end] if end is not None else data.rstrip(b"\0").rstrip(b"\xff")
+    plain = _imdecode(body + jpeg.END_OF_IMAGE, flags)
+    noisy = _imdecode(body + _NOISE + jpeg.END_OF_IMAGE, flags)
+    return plain if plain is not None and noisy is not None and np.array_equal(plain, noisy) else None
+
+
+def _decode_gif(data: bytes, header: ImageHeader) -> Pixels:
+    """Decode the first frame and lay it on the canvas, which is transparent where the frame does not cover it."""
+    frame = gif.find_first_frame(data)
+    image = _imdecode(gif.cut_out(data, frame), _AS_STORED if header.alpha != "none" else _RGB)
+    if image is None or image.shape[:2] != (frame.height, frame.width):
+        raise undecodable("gif", "is damaged: its header can be read, its pixels can't")
+    pixels = colour.composite_on_white(image, "straight") if image.shape[2] == 4 else _rgb(image, header)
+    if (frame.height, frame.width) == (header.height, header.width):
+        return pixels
+    canvas = np.full((header.height, header.width, 3), colour.WHITE, np.uint8)
+    canvas[frame.top : frame.top + frame.height, frame.left : frame.left + frame.width] = pixels
+    return canvas
+
+
+def _decode_opencv(data: bytes, header: ImageHeader) -> Pixels:
+    """Decode at full size, with the samples as stored where transparency has to be seen."""
+    as_stored = header.alpha != "none" or header.transparent_grey is not None
+    with silenced_native_stderr():
+        image = _imdecode(data, _AS_STORED if as_stored else _RGB)
+    if image is None or image.shape[:2] != (header.height, header.width):
+        raise undecodable(header.format, "is damaged: its header can be read, its pixels can't")
+    if image.ndim == 2 and header.transparent_grey is not None:
+        return colour.grey_with_transparency(image, header.transparent_grey, header.bits)
+    if image.ndim == 3 and image.shape[2] == 4:
+        return colour.composite_on_white(image, header.alpha)
+    return _rgb(image, header)
+
+
+def _rgb(image: Pixels, header: ImageHeader) -> Pixels:
+    """RGB from what OpenCV returned: RGB already, or, where it was asked for samples as stored, BGR or grey."""
+    if image.ndim == 2:
+        return cv2.cvtColor(colour.to_eight_bits(image), cv2.COLOR_GRAY2RGB)
+    if header.alpha != "none":
+        return cv2.cvtColor(colour.to_eight_bits(image), cv2.COLOR_BGR2RGB)
+    return image
+
+
+def _imdecode(data: bytes, flags: int) -> Pixels | None:
+    """OpenCV's decoder with one way to fail: None."""
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        return None

@@ -1,0 +1,108 @@
+"""A picture to what the next stages need of it: the model's input, a thumbnail, and its size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from executors.errors import VisualSearchError
+from executors.models.spec import ModelSpec
+from executors.preprocess.decode import decode
+from executors.preprocess.header import ImageLimits, check_limits, check_pixels, read_header
+from executors.preprocess.pixels import Pixels
+from executors.preprocess.resize import fit, scaled_size
+from executors.preprocess.sources import check_size
+from executors.preprocess.thumbnail import MAX_SIDE, make_thumbnail
+
+# How much larger than the model's input a JPEG stays when it is decoded at a fraction of its size.
+OVERSAMPLING: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One picture, ready for the model.
+
+    Attributes:
+        tensor: height x width x 3 uint8 RGB of the model's size, contiguous.
+        thumbnail: a small JPEG, None when none was wanted.
+        width, height: the upright picture's own size in pixels.
+        format: what the bytes were: `jpeg`, `png`, …; `tensor` for pixels that came as such.
+    """
+
+    tensor: Pixels
+    thumbnail: bytes | None
+    width: int
+    height: int
+    format: str
+
+
+class ImagePipeline:
+    """Prepares pictures for one model; has no state, so that threads may share it. OpenCV releases the GIL."""
+
+    def __init__(self, spec: ModelSpec, limits: ImageLimits, *, thumbnails: bool) -> None:
+        self.spec = spec
+        self.limits = limits
+        self.thumbnails = thumbnails
+
+    def prepare(self, blob: bytes, *, thumbnail: bool = True) -> Prepared:
+        """Prepare an encoded picture.
+
+        Args:
+            blob: a JPEG, PNG, WebP, BMP, TIFF or GIF.
+            thumbnail: whether this one needs a thumbnail (if the pipeline makes any).
+
+        Raises:
+            VisualSearchError: `image_too_large`, `unsupported_format`, `undecodable_image`, `image_too_many_pixels`, the
+                latter before anything is decoded.
+        """
+        check_size(blob, self.limits.max_bytes)
+        header = read_header(blob)
+        check_limits(header, self.limits)
+        thumbnail = thumbnail and self.thumbnails
+        height, width = header.upright_size
+        image = decode(blob, header, self._needed_size(height, width, thumbnail))
+        return self._finish(image, thumbnail, height, width, header.format)
+
+    def prepare_tensor(self, array: Pixels, *, thumbnail: bool = True) -> Prepared:
+        """Prepare pixels that came as such; they are fitted to the model in the same way as a decoded picture.
+
+        Args:
+            array: H x W x 3 uint8 RGB, upright.
+            thumbnail: as for `prepare`.
+
+        Raises:
+            VisualSearchError: `invalid_tensor` for another shape or type, `image_too_many_pixels`.
+        """
+        pixels = np.asarray(array)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+            raise VisualSearchError(
+                "invalid_tensor",
+                f"`tensor` must be HxWx3 uint8, not {'x'.join(map(str, pixels.shape))} {pixels.dtype}",
+                shape=list(pixels.shape),
+                dtype=str(pixels.dtype),
+            )
+        height, width = pixels.shape[:2]
+        check_pixels(width, height, self.limits)
+        return self._finish(np.ascontiguousarray(pixels), thumbnail and self.thumbnails, height, width, "tensor")
+
+    def _needed_size(self, height: int, width: int, thumbnail: bool) -> tuple[int, int]:
+        """Height and width below which a picture must not be decoded."""
+        spec = self.spec
+        scaled = scaled_size((height, width), spec.fit, spec.height, spec.width, spec.crop_fraction)
+        smallest = MAX_SIDE / max(height, width) if thumbnail else 0.0
+        return (
+            round(max(OVERSAMPLING * scaled[0], smallest * height)),
+            round(max(OVERSAMPLING * scaled[1], smallest * width)),
+        )
+
+    def _finish(self, image: Pixels, thumbnail: bool, height: int, width: int, image_format: str) -> Prepared:
+        spec = self.spec
+        return Prepared(
+            tensor=fit(image, spec.fit, spec.height, spec.width, spec.crop_fraction),
+            thumbnail=make_thumbnail(image) if thumbnail else None,
+            width=width,
+            height=height,
+            format=image_format,
+        )

@@ -1,0 +1,79 @@
+"""From a picture of any shape to the model's input."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+
+from executors.models.spec import Fit
+from executors.preprocess.pixels import Pixels
+
+# The grey of YOLO's letterbox, close to the mean of ImageNet's pixels.
+LETTERBOX_GREY: Final = 114
+
+
+def fit(image: Pixels, how: Fit, height: int, width: int, crop_fraction: float = 1.0) -> Pixels:
+    """Fit a picture to the model's input.
+
+    Args:
+        image: H x W x 3 uint8, any size from 1 x 1.
+        how: `centre_crop` keeps the middle: the largest part of the model's aspect ratio, of which `crop_fraction` (in each
+            direction) is taken; the same as scaling the shorter side to `side / crop_fraction` and cutting afterwards.
+            `letterbox` keeps everything and fills up with grey. `squash` gives up the aspect ratio.
+        height, width: the input's size in pixels.
+
+    Returns:
+        height x width x 3 uint8, contiguous, never a view of `image`.
+    """
+    if how == "centre_crop":
+        return scale_to(_cut_middle(image, height, width, crop_fraction), height, width)
+    if how == "letterbox":
+        return _letterbox(image, height, width)
+    return scale_to(image, height, width)
+
+
+def scaled_size(size: tuple[int, int], how: Fit, height: int, width: int, crop_fraction: float) -> tuple[float, float]:
+    """Height and width to which `fit` scales the whole of a picture of the given size (height, width)."""
+    if how == "squash":
+        return float(height), float(width)
+    if how == "letterbox":
+        scale = min(height / size[0], width / size[1])
+    else:
+        scale = max(height / size[0], width / size[1]) / crop_fraction
+    return size[0] * scale, size[1] * scale
+
+
+def scale_to(image: Pixels, height: int, width: int) -> Pixels:
+    """Scale each direction on its own: by area where it shrinks (no moiré), bilinearly where it grows."""
+    source_height, source_width = image.shape[:2]
+    if (source_height, source_width) == (height, width):
+        return image.copy()
+    # OpenCV averages by area only if both directions shrink, so a picture that grows in one direction shrinks first.
+    small_height, small_width = min(height, source_height), min(width, source_width)
+    if (small_height, small_width) != (source_height, source_width):
+        image = cv2.resize(image, (small_width, small_height), interpolation=cv2.INTER_AREA)
+    if (small_height, small_width) != (height, width):
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return image
+
+
+def _cut_middle(image: Pixels, height: int, width: int, crop_fraction: float) -> Pixels:
+    """A view of the part that `centre_crop` keeps, in the picture's own pixels: at least one pixel each way."""
+    source_height, source_width = image.shape[:2]
+    scale = min(source_height / height, source_width / width) * crop_fraction
+    part_height = min(max(1, round(height * scale)), source_height)
+    part_width = min(max(1, round(width * scale)), source_width)
+    top, left = (source_height - part_height) // 2, (source_width - part_width) // 2
+    return image[top : top + part_height, left : left + part_width]
+
+
+def _letterbox(image: Pixels, height: int, width: int) -> Pixels:
+    scaled_height, scaled_width = scaled_size((image.shape[0], image.shape[1]), "letterbox", height, width, 1.0)
+    inner_height = min(max(1, round(scaled_height)), height)
+    inner_width = min(max(1, round(scaled_width)), width)
+    canvas = np.full((height, width, 3), LETTERBOX_GREY, np.uint8)
+    top, left = (height - inner_height) // 2, (width - inner_width) // 2
+    canvas[top : top + inner_height, left : left + inner_width] = scale_to(image, inner_height, inner_width)
+    return canvas

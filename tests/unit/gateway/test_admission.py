@@ -1,0 +1,113 @@
+"""What is let into the flow, and what is refused at the door."""
+
+import pytest
+
+from executors.documents import ImageDoc
+from executors.errors import VisualSearchError
+from executors.gateway.admission import Gate, admit_documents, check_id, check_request, check_tags
+
+
+def code_of(call, *arguments) -> str:  # type: ignore[no-untyped-def]
+    with pytest.raises(VisualSearchError) as caught:
+        call(*arguments)
+    return caught.value.code
+
+
+def document(document_id: str | None, **values: object) -> ImageDoc:
+    return ImageDoc.from_values(id=document_id, **values)
+
+
+def test_an_empty_request_is_refused() -> None:
+    assert code_of(check_request, [], 10) == "empty_request"
+
+
+def test_the_same_id_twice_is_refused_in_one_collection_only() -> None:
+    assert code_of(check_request, [document("a"), document("a")], 10) == "duplicate_id"
+    check_request([document("a", collection="x"), document("a", collection="y")], 10)
+    check_request([document(None), document(None)], 10)
+
+
+def test_too_many_documents_are_refused() -> None:
+    assert code_of(check_request, [document("a"), document("b")], 1) == "too_many_documents"
+
+
+@pytest.mark.parametrize("good", ["a", "é" * 256, "x" * 512, "../../etc", " ", "\U0001f600"])
+def test_ids_of_up_to_512_bytes_are_taken(good: str) -> None:
+    check_id(good)
+
+
+@pytest.mark.parametrize("bad", ["", None, "x" * 513, "é" * 257, 7, "\ud800"])
+def test_other_ids_are_refused(bad: object) -> None:
+    assert code_of(check_id, bad) == "invalid_id"
+
+
+def test_missing_ids_are_made_and_named() -> None:
+    documents = [document("kept"), document(None), document("")]
+    assert admit_documents(documents, collection=None, make_ids=True) == {1, 2}
+    assert documents[0].id == "kept"
+    assert len({each.id for each in documents}) == 3
+
+
+def test_one_bad_document_costs_no_other() -> None:
+    documents = [
+        document("x" * 600),
+        document("good"),
+        document("b", tags={"n": 2**60}),
+        document("c", collection="a b"),
+    ]
+    admit_documents(documents, collection=None, make_ids=True)
+    assert [each.error.code if each.error else None for each in documents] == [
+        "invalid_id",
+        None,
+        "invalid_tags",
+        "invalid_document",
+    ]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [],
+        "text",
+        {"n": 2**53 + 1},
+        {"n": float("nan")},
+        {"n": float("inf")},
+        {"x": object()},
+        {"x": "y" * 70_000},
+        {1: 2},
+    ],
+)
+def test_tags_that_a_store_could_not_keep_exactly_are_refused(bad: object) -> None:
+    assert code_of(check_tags, bad) == "invalid_tags"
+
+
+def test_deeply_nested_tags_are_refused_before_they_are_written() -> None:
+    deep: dict = {}
+    inner = deep
+    for _ in range(500):
+        inner["a"] = {}
+        inner = inner["a"]
+    assert code_of(check_tags, deep) == "invalid_tags"
+
+
+def test_tags_of_all_kinds_are_taken() -> None:
+    check_tags({"s": "x", "i": -(2**53), "f": 1e300, "b": True, "n": None, "l": [1, [2, {"a": []}]], "d": {"": 0}})
+
+
+def test_the_gate_refuses_the_request_too_many_and_frees_its_places() -> None:
+    gate = Gate(1)
+    with gate.enter():
+        with pytest.raises(VisualSearchError) as caught, gate.enter():
+            pass
+        assert (caught.value.code, caught.value.status) == ("overloaded", 429)
+    with gate.enter():
+        assert gate.in_flight == 1
+    assert gate.in_flight == 0
+
+
+def test_a_stopping_gateway_refuses_new_requests() -> None:
+    gate = Gate(1)
+    gate.draining = True
+    with pytest.raises(VisualSearchError) as caught, gate.enter():
+        pass
+    assert caught.value.code == "draining"

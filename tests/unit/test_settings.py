@@ -1,0 +1,50 @@
+"""Settings come from the environment, are checked, and never depend on the current folder."""
+
+from pathlib import Path
+
+import pytest
+
+from executors.errors import VisualSearchError
+from executors.settings import Settings, read_settings, visible_devices
+
+
+def test_defaults_are_those_of_the_design(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"VS_{name.upper()}", raising=False)
+    chosen = read_settings()
+    assert (chosen.host, chosen.http_port, chosen.grpc_port) == ("127.0.0.1", 8080, 54321)
+    assert (chosen.max_image_bytes, chosen.max_image_pixels, chosen.max_image_side) == (20_000_000, 50_000_000, 16_384)
+    assert (chosen.replicas, chosen.shards) == (2, 2)
+
+
+def test_folders_are_absolute_whatever_the_current_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("VS_WORKSPACE", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert read_settings().workspace == tmp_path / "visual-search" / "workspace"
+    monkeypatch.setenv("VS_WORKSPACE", "relative")
+    assert read_settings().workspace == tmp_path / "relative"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("VS_SHARDS", "0"), ("VS_HTTP_PORT", "eighty"), ("VS_THUMBNAILS", "maybe"), ("VS_EMBED_BACKEND", "magic")],
+)
+def test_a_bad_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(VisualSearchError) as caught:
+        read_settings()
+    assert caught.value.code == "invalid_setting"
+    assert name in caught.value.message
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VS_ALLOWED_HOSTS", "a.example, b.example,")
+    assert read_settings().allowed_hosts == ("a.example", "b.example")
+
+
+def test_the_device_of_a_replica_is_what_jina_gave_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "RR")
+    assert visible_devices() == "RR"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert visible_devices() == ""
