@@ -41,7 +41,7 @@ test: install lint types  ## lint, types, unit, integration and end-to-end tests
 	@$(BIN)/python -m pytest -q
 
 bench: install  ## the figures of the README (some minutes)
-	@for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+	@for name in indexing search recall; do $(BIN)/python -m tests.benchmarks.bench_$$name || exit 1; done
 
 lock:  ## make requirements.lock anew (needs uv)
 	uv pip compile pyproject.toml --extra build --extra demo --extra test --generate-hashes --python-version 3.11 \

@@ -88,8 +88,10 @@ class Health:
         return True
 
     async def _keep_joining(self) -> None:
-        while not await self._try_join():
+        joined = False
+        while not joined:
             await asyncio.sleep(_JOIN_INTERVAL_S)
+            joined = await self._try_join()
 
 
 async def _probe(question: Any) -> dict[str, Any]:

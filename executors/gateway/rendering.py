@@ -9,7 +9,7 @@ import numpy as np
 from docarray import DocList
 
 from executors.documents import ImageDoc, Match
-from executors.gateway.service import Answer
+from executors.gateway.chunks import Answer
 from executors.index.merge import unpack
 
 _MATCH_FIELDS: Final = (

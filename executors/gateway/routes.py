@@ -23,6 +23,7 @@ from executors.gateway.rendering import answer_to_json, status_of
 from executors.gateway.security import CallerCheck
 from executors.gateway.service import SearchService
 from executors.gateway.status import status_report
+from executors.gateway.verification import verify_index
 from executors.lifecycle import Logger, as_error
 from executors.settings import Settings
 
@@ -125,7 +126,7 @@ def _add_reports(app: FastAPI, service: SearchService, health: Health, settings:
         _, given = parse_json(await read_body(request, settings.max_request_bytes), settings.max_image_bytes)
         parameters = parse_parameters(VerifyParameters, given)
         async with service.admitted():
-            return Json(await service.verify(repair=parameters.repair))
+            return Json(await verify_index(service.index_client, repair=parameters.repair))
 
 
 def _add_health(app: FastAPI, service: SearchService, health: Health) -> None:

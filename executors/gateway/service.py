@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from executors.documents import Failure, ImageDoc
 from executors.errors import ERRORS, VisualSearchError
 from executors.gateway.admission import Gate, admit_documents, check_request
+from executors.gateway.chunks import Answer, ChunkSender, by_collection, counted, in_order
 from executors.gateway.index_client import INDEX, IndexClient
 from executors.gateway.parameters import (
     EmbedParameters,
@@ -29,37 +29,8 @@ from executors.index.merge import unpack
 from executors.index.records import Collection
 from executors.index.versions import HybridClock
 
-# A chunk is what travels through the flow as one message: the best size by measurement, and bounded in bytes.
-CHUNK_DOCUMENTS = 32
-CHUNK_BYTES = 32_000_000
-# Chunks in the flow at once, over all requests: enough to keep every stage busy, few enough that none waits for long.
-CHUNKS_IN_FLIGHT = 12
 # With one of these in every document, the request failed as a whole.
 _SERVICE_STATUS = 500
-
-
-@dataclass(slots=True)
-class Answer:
-    """The documents of an answer in request order, with the account of shards and times."""
-
-    documents: list[ImageDoc]
-    took_ms: dict[str, float] = field(default_factory=dict)
-    shards_total: int = 0
-    shards_answered: int = 0
-
-    @property
-    def failed(self) -> int:
-        """How many documents carry an error."""
-        return sum(document.error is not None for document in self.documents)
-
-    def info(self) -> dict[str, Any]:
-        """The `parameters` of an answer."""
-        return {
-            "shards": {"total": self.shards_total, "answered": self.shards_answered},
-            "partial": self.shards_answered < self.shards_total,
-            "failed": self.failed,
-            "took_ms": self.took_ms,
-        }
 
 
 Operation = Callable[[list[ImageDoc], Any], Awaitable[Answer]]
@@ -76,7 +47,7 @@ class SearchService:
         self._clock = clock
         self._max_documents = max_documents
         self._timeout_s = timeout_s
-        self._places = asyncio.Semaphore(CHUNKS_IN_FLIGHT)
+        self._chunks = ChunkSender()
         self.operations: dict[str, Operation] = {
             "/index": self.index,
             "/search": self.search,
@@ -155,7 +126,7 @@ class SearchService:
             await self._supersede([each for each in answer.documents if each.id not in fresh], answer)
             return answer
 
-        answer = await self._in_chunks(documents, write)
+        answer = await self._chunks.send(documents, write)
         answer.shards_total = answer.shards_answered = self.index_client.membership.shards  # type: ignore[union-attr]
         return answer
 
@@ -179,9 +150,9 @@ class SearchService:
                     _answer_empty(document, self.index_client)
             return answer
 
-        answer = await self._in_chunks(documents, query)
+        answer = await self._chunks.send(documents, query)
         self.index_client.check_whole(answer.documents, allow_partial=given.allow_partial)
-        return _counted(answer)
+        return counted(answer)
 
     async def update(self, documents: list[ImageDoc], parameters: Any) -> Answer:
         """Change the tags of documents."""
@@ -200,43 +171,16 @@ class SearchService:
         admit_documents(documents, collection=given.collection, make_ids=False)
         answer = await self._read(documents, list(given.with_))
         self.index_client.check_whole(answer.documents, allow_partial=given.allow_partial)
-        return _counted(answer)
+        return counted(answer)
 
     async def embed(self, documents: list[ImageDoc], parameters: Any) -> Answer:
         """The vectors of pictures, without storing anything."""
         parse_parameters(EmbedParameters, parameters)
         check_request(documents, self._max_documents)
         admit_documents(documents, collection=None, make_ids=True)
-        return await self._in_chunks(
+        return await self._chunks.send(
             documents, lambda chunk: self.stages.post("/embed", chunk, target="^(preprocess|embed)$")
         )
-
-    async def verify(self, *, repair: bool) -> dict[str, Any]:
-        """Check every shard, and that no id stands twice; with `repair`, remove the older copies."""
-        reports = await self.index_client.verify()
-        owners: dict[tuple[str, str], list[tuple[str, int]]] = {}
-        for report in reports:
-            for collection, document_id, version in report["keys"]:
-                owners.setdefault((collection, document_id), []).append((version, int(report["shard"][1])))
-        doubled = {key: sorted(copies) for key, copies in owners.items() if len(copies) > 1}
-        if repair and doubled:
-            await self.index_client.supersede(
-                [
-                    (
-                        ImageDoc.from_values(id=document_id, collection=collection, version=copies[-1][0]),
-                        {"digest": "", "shard": [None, copies[-1][1]]},
-                    )
-                    for (collection, document_id), copies in doubled.items()
-                ]
-            )
-        faults = [f"shard {report['shard'][1]}: {fault}" for report in reports for fault in report["faults"]]
-        return {
-            "ok": not faults and (repair or not doubled),
-            "documents": sum(report["documents"] for report in reports),
-            "faults": faults,
-            "double_ids": sorted(document_id for _, document_id in doubled),
-            "repaired": len(doubled) if repair else 0,
-        }
 
     async def _like(self, documents: Sequence[ImageDoc], given: SearchParameters) -> ImageDoc:
         """The query that stands for an indexed document: its vector, as it is stored."""
@@ -251,12 +195,12 @@ class SearchService:
         return ImageDoc.from_values(id=found.id, embedding=np.asarray(found.embedding), model_id=found.model_id)
 
     async def _read(self, documents: list[ImageDoc], wanted: list[str]) -> Answer:
-        by_collection = _by_collection(documents)
+        groups = by_collection(documents)
         answers = [
-            await self._in_chunks(group, lambda chunk: self.stages.post("/get", chunk, {"with": wanted}, INDEX))
-            for group in by_collection
+            await self._chunks.send(group, lambda chunk: self.stages.post("/get", chunk, {"with": wanted}, INDEX))
+            for group in groups
         ]
-        return _in_order(documents, by_collection, answers)
+        return in_order(documents, groups, answers)
 
     async def _write_everywhere(
         self, endpoint: str, documents: list[ImageDoc], collection: str | None, parameters: dict[str, Any]
@@ -268,9 +212,9 @@ class SearchService:
         for document in documents:
             document.version = version
             document.blob = document.tensor = document.embedding = None
-        answer = await self._in_chunks(documents, lambda chunk: self.stages.post(endpoint, chunk, parameters, INDEX))
+        answer = await self._chunks.send(documents, lambda chunk: self.stages.post(endpoint, chunk, parameters, INDEX))
         self.index_client.check_whole(answer.documents)
-        return _counted(answer)
+        return counted(answer)
 
     async def _bind_collections(self, documents: Sequence[ImageDoc]) -> None:
         """Make sure that every shard knows the collections, and refuse documents of another model before any work."""
@@ -308,76 +252,6 @@ class SearchService:
             if document.result == "created" and result in ("replaced", "unchanged"):
                 document.result = result
         answer.took_ms["supersede"] = round((time.perf_counter() - started) * 1000, 2)
-
-    async def _in_chunks(
-        self, documents: list[ImageDoc], post: Callable[[list[ImageDoc]], Awaitable[StageAnswer]]
-    ) -> Answer:
-        """Send what is sound in chunks, several at once, and put the answers back in request order."""
-        sound = [document for document in documents if document.error is None]
-        answers: dict[int, ImageDoc] = {}
-        took_ms: dict[str, float] = {}
-
-        async def run(chunk: list[ImageDoc]) -> None:
-            positions = [id(document) for document in chunk]
-            async with self._places:
-                answer = await post(chunk)
-            answers.update(zip(positions, answer.documents, strict=True))
-            for stage, duration in answer.took_ms.items():
-                took_ms[stage] = round(took_ms.get(stage, 0.0) + duration, 2)
-
-        async def run_or_fail(chunk: list[ImageDoc]) -> None:
-            try:
-                await run(chunk)
-            except VisualSearchError as error:
-                failure = Failure(**error.to_json(), stage=str(error.details.get("stage", "")))
-                answers.update((id(each), ImageDoc.from_values(id=each.id, error=failure)) for each in chunk)
-
-        async with asyncio.TaskGroup() as group:
-            for chunk in _chunks(sound):
-                group.create_task(run_or_fail(chunk))
-        return Answer([answers.get(id(document), document) for document in documents], took_ms)
-
-
-def _chunks(documents: Sequence[ImageDoc]) -> Iterator[list[ImageDoc]]:
-    chunk: list[ImageDoc] = []
-    size = 0
-    for document in documents:
-        weight = len(document.blob or b"") + (document.tensor.nbytes if document.tensor is not None else 0)
-        if chunk and (len(chunk) >= CHUNK_DOCUMENTS or size + weight > CHUNK_BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(document)
-        size += weight
-    if chunk:
-        yield chunk
-
-
-def _by_collection(documents: Sequence[ImageDoc]) -> list[list[ImageDoc]]:
-    groups: dict[str, list[ImageDoc]] = {}
-    for document in documents:
-        groups.setdefault(collection_of(document), []).append(document)
-    return list(groups.values())
-
-
-def _in_order(documents: Sequence[ImageDoc], groups: Sequence[Sequence[ImageDoc]], answers: Sequence[Answer]) -> Answer:
-    answer_of = {
-        id(document): answered
-        for group, answer in zip(groups, answers, strict=True)
-        for document, answered in zip(group, answer.documents, strict=True)
-    }
-    took_ms: dict[str, float] = {}
-    for answer in answers:
-        for stage, duration in answer.took_ms.items():
-            took_ms[stage] = round(took_ms.get(stage, 0.0) + duration, 2)
-    return Answer([answer_of[id(document)] for document in documents], took_ms)
-
-
-def _counted(answer: Answer) -> Answer:
-    """The account of the whole request: as good as that of its worst document."""
-    counted = [each for each in answer.documents if each.shards_total]
-    answer.shards_total = max((each.shards_total or 0 for each in counted), default=0)
-    answer.shards_answered = min((each.shards_answered or 0 for each in counted), default=0)
-    return answer
 
 
 def _answer_empty(document: ImageDoc, index_client: IndexClient) -> None:

@@ -71,8 +71,8 @@ def build_model(name: str, models_dir: Path, progress: Progress | None = None) -
             models_dir.mkdir(parents=True, exist_ok=True)
             with _one_builder(models_dir, name):
                 if fault := outdated(name, models_dir):
-                    tell(f"{name}: {fault}; building it")
                     result, reason = ("rebuilt", fault) if (models_dir / name).exists() else ("built", "")
+                    tell(f"{name}: {reason}; building it anew" if reason else f"{name}: building it")
                     _build(entry, models_dir, tell)
         spec = load_spec(models_dir, name)
         size = model_path(models_dir, name).stat().st_size

@@ -159,7 +159,7 @@ def decode_embedding(encoded: bytes) -> NDArray[np.float32]:
 
 
 def checksum_of(row: int, embedding: bytes) -> int:
-    """CRC-32 of a stored vector followed by its row number (8 bytes, little-endian): a vector in another's place is found, too."""
+    """CRC-32 of a stored vector followed by its row number (8 bytes, little-endian): finds a vector in another's place, too."""
     return zlib.crc32(row.to_bytes(8, "little"), zlib.crc32(embedding))
 
 

@@ -1,10 +1,11 @@
 """The file format of a shard: tables, its number, and how an older format becomes this one.
 
 A document is one row of `documents`; its vector and its thumbnail stand in tables of their own, so that scans of tags
-stay fast. A row number is never used twice in one file, and the vector of a row never changes: replacing a document gives it a new row.
-So a structure in memory that covers the rows up to a number only lacks the rows after it, and holds those that are gone.
-`epochs` tells whether such a structure belongs to this file's past at all: each run of a process that writes adds one,
-named by chance, with the first sequence number (of transactions) it wrote.
+stay fast. A row number is never used twice in one file, and the vector of a row never changes: replacing a document
+gives it a new row. So a structure in memory that covers the rows up to some number lacks the rows after it, holds those
+that are gone, and is right in everything else. `epochs` tells whether such a structure belongs to this file's past at
+all: each run of a process that writes adds one, named by chance, with the first sequence number that it wrote (one more
+for each transaction).
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ copy. Only the writer's thread changes anything here.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,10 +14,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from executors.index.embedded.encoding import decode_embedding
-
 FIRST_BLOCK_ROWS: Final = 256
 _MOST_BLOCK_BYTES: Final = 1 << 25
+_WORTH_COMPACTING: Final = 64
 _NEVER: Final = np.iinfo(np.int64).max
 
 
@@ -51,17 +49,17 @@ class Block:
         """How many rows are there now."""
         return self.count - self.dead
 
-    def append(self, sequence: int, row: int, document_id: str, vector: NDArray[np.float32]) -> None:
-        """Add a row at the end; readers see it once `count` has grown."""
-        slot = self.count
-        self.vectors[slot] = vector
-        square = exact_squares(vector[np.newaxis])[0]
-        self.squares[slot] = square
-        self.scales[slot] = 1.0 / np.sqrt(square)
-        self.rows[slot] = row
-        self.born[slot] = sequence
-        self.ids.append(document_id)
-        self.count = slot + 1
+    def extend(self, sequence: int, rows: Sequence[int], ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        """Add rows at the end; readers see them once `count` has grown."""
+        start, end = self.count, self.count + len(rows)
+        self.vectors[start:end] = vectors
+        squares = exact_squares(vectors)
+        self.squares[start:end] = squares
+        self.scales[start:end] = 1.0 / np.sqrt(squares)
+        self.rows[start:end] = rows
+        self.born[start:end] = sequence
+        self.ids.extend(ids)
+        self.count = end
 
     def take(self, other: Block) -> None:
         """Copy the live rows of another block to the end of this one."""
@@ -103,6 +101,8 @@ class VectorCache:
         self._first = first_block_rows
         self._most = max(first_block_rows, _MOST_BLOCK_BYTES // (4 * dimension))
         self._layout = Layout((), 0)
+        # The first block with room; those before it are full, those after it empty.
+        self._filling = 0
         self.live = 0
 
     @property
@@ -121,30 +121,40 @@ class VectorCache:
         Raises:
             MemoryError: there is none; nothing was changed.
         """
-        blocks = list(self._layout.blocks)
-        free = sum(block.capacity - block.count for block in blocks[-1:])
-        held = self.rows_held
+        blocks = self._layout.blocks
+        free = sum(block.capacity - block.count for block in blocks[self._filling :])
+        total = sum(block.capacity for block in blocks)
+        new = []
         while free < rows:
-            capacity = min(self._most, max(self._first, held + free))
-            blocks.append(Block(capacity, self.dimension))
-            free += capacity
-        if len(blocks) > len(self._layout.blocks):
-            self._layout = Layout(tuple(blocks), self._layout.floor)
+            capacity = min(self._most, max(self._first, total))
+            new.append(Block(capacity, self.dimension))
+            free, total = free + capacity, total + capacity
+        if new:
+            self._layout = Layout((*blocks, *new), self._layout.floor)
 
-    def add(self, sequence: int, row: int, document_id: str, embedding: bytes) -> None:
-        """Add a row that a committed transaction stored; row numbers only ever grow."""
-        self.reserve(1)
-        block = next(block for block in self._layout.blocks if block.count < block.capacity)
-        block.append(sequence, row, document_id, decode_embedding(embedding))
-        self.live += 1
+    def add(self, sequence: int, rows: Sequence[int], ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        """Add what a committed transaction stored: N ascending row numbers (they only ever grow), N ids, N x D float32."""
+        self.reserve(len(rows))
+        done = 0
+        while done < len(rows):
+            block = self._layout.blocks[self._filling]
+            until = min(len(rows), done + block.capacity - block.count)
+            block.extend(sequence, rows[done:until], ids[done:until], vectors[done:until])
+            if block.count == block.capacity:
+                self._filling += 1
+            done = until
+        self.live += len(rows)
 
-    def remove(self, sequence: int, row: int) -> None:
-        """Mark a row as gone from that sequence number on; an unknown row is none of our business."""
-        block, slot = self._find(row)
-        if block is not None and block.died[slot] == _NEVER:
-            block.died[slot] = sequence
-            block.dead += 1
-            self.live -= 1
+    def remove(self, sequence: int, rows: Sequence[int]) -> None:
+        """Mark rows as gone from that sequence number on; unknown rows are none of our business."""
+        wanted = np.unique(np.asarray(rows, dtype=np.int64))
+        for block in self._layout.blocks:
+            slots = np.searchsorted(block.rows[: block.count], wanted)
+            slots = slots[slots < block.count]
+            found = slots[np.isin(block.rows[slots], wanted) & (block.died[slots] == _NEVER)]
+            block.died[found] = sequence
+            block.dead += found.size
+            self.live -= found.size
 
     def compact(self, sequence: int) -> None:
         """Give back the memory of blocks of which at least half is gone; views of the old blocks stay as they are.
@@ -165,6 +175,7 @@ class VectorCache:
             else:
                 merged.append(block)
         self._layout = Layout(tuple(merged), sequence)
+        self._filling = sum(block.count == block.capacity for block in merged)
 
     def view(self, sequence: int) -> list[View] | None:
         """The rows as of a sequence number that has been applied; None if a compaction has already dropped some of them."""
@@ -178,15 +189,6 @@ class VectorCache:
                 gone = block.died[:count] <= sequence if block.dead else None
                 views.append(View(block, count, gone if gone is not None and gone.any() else None))
         return views
-
-    def _find(self, row: int) -> tuple[Block | None, int]:
-        blocks = [block for block in self._layout.blocks if block.count]
-        at = bisect_right([int(block.rows[0]) for block in blocks], row) - 1
-        if at < 0:
-            return None, 0
-        block = blocks[at]
-        slot = int(np.searchsorted(block.rows[: block.count], row))
-        return (block, slot) if slot < block.count and block.rows[slot] == row else (None, 0)
 
 
 def exact_squares(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -211,7 +213,7 @@ def visible_rows(views: Iterable[View]) -> int:
 
 
 def _is_wasteful(block: Block) -> bool:
-    return block.dead > 0 and 2 * block.dead >= block.count
+    return block.dead >= _WORTH_COMPACTING and 2 * block.dead >= block.count
 
 
 def _fit_together(first: Block, second: Block) -> bool:

@@ -1,0 +1,209 @@
+"""What the HTTP API answers, as plain values: the wire's JSON in, dataclasses out. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from executors.errors import ERRORS, VisualSearchError
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What became of one document of a write: a result (created, replaced, …), or the error that refused it."""
+
+    id: str
+    result: str | None
+    version: str | None
+    error: VisualSearchError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One match: an indexed document and its cosine to the query, -1 to 1."""
+
+    id: str
+    score: float
+    uri: str | None = None
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    parent: str | None = None
+    box: Sequence[float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The matches of one query, best first, or the error that refused it."""
+
+    id: str
+    matches: Sequence[Hit] = ()
+    error: VisualSearchError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDocument:
+    """One document as the index holds it, or the error (`not_found`) in its place."""
+
+    id: str
+    collection: str | None = None
+    uri: str | None = None
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    parent: str | None = None
+    box: Sequence[float] | None = None
+    text: str | None = None
+    model_id: str | None = None
+    version: str | None = None
+    embedding: Sequence[float] | None = None
+    error: VisualSearchError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingResult:
+    """The vector of one picture: D numbers, unit length; or the error in its place."""
+
+    id: str
+    embedding: Sequence[float] | None
+    model_id: str | None
+    error: VisualSearchError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyResult:
+    """What a full check of the index found; `ok` when there was nothing to find."""
+
+    ok: bool
+    documents: int
+    faults: Sequence[str]
+    double_ids: Sequence[str]
+    repaired: int
+
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[Result]):
+    """One answer: a result per document in request order, and what holds for the request as a whole.
+
+    Attributes:
+        results: one per document.
+        failed: how many of them carry an error.
+        partial: a shard is missing in it (only with `allow_partial`).
+        shards: `{"total": n, "answered": m}`.
+        took_ms: the service's own times, by stage.
+    """
+
+    results: Sequence[Result]
+    failed: int = 0
+    partial: bool = False
+    shards: Mapping[str, int] = field(default_factory=dict)
+    took_ms: Mapping[str, float] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __getitem__(self, position: int) -> Result:
+        return self.results[position]
+
+
+def error_from_json(given: Mapping[str, Any] | None) -> VisualSearchError | None:
+    """An error of an answer; None where there is none.
+
+    A code that this version does not know (the service is newer) becomes `internal`, its own code in the details.
+    """
+    if given is None:
+        return None
+    code, message = str(given.get("code")), str(given.get("message", ""))
+    details = dict(given.get("details") or {})
+    if code in ERRORS:
+        error = VisualSearchError(code, message)
+    else:
+        error = VisualSearchError("internal", f"{code}: {message}")
+        details |= {"service_code": code}
+    error.details = details
+    return error
+
+
+def answer_from_json(
+    body: Mapping[str, Any], expected: int, result_from_json: Callable[[Mapping[str, Any]], Result]
+) -> Answer[Result]:
+    """The answer to a request of `expected` documents.
+
+    Raises:
+        VisualSearchError: `internal` when it does not hold one result per document.
+    """
+    data, parameters = body.get("data"), body.get("parameters") or {}
+    if not isinstance(data, list) or len(data) != expected:
+        count = len(data) if isinstance(data, list) else "no"
+        raise VisualSearchError("internal", f"the service sent {count} results for {expected} documents")
+    return Answer(
+        results=[result_from_json(each) for each in data],
+        failed=int(parameters.get("failed") or 0),
+        partial=bool(parameters.get("partial")),
+        shards=parameters.get("shards") or {},
+        took_ms=parameters.get("took_ms") or {},
+    )
+
+
+def write_from_json(given: Mapping[str, Any]) -> WriteResult:
+    """One result of `/index`, `/update` or `/delete`."""
+    return WriteResult(
+        id=given["id"],
+        result=given.get("result"),
+        version=given.get("version"),
+        error=error_from_json(given.get("error")),
+    )
+
+
+def search_from_json(given: Mapping[str, Any]) -> SearchResult:
+    """One result of `/search`."""
+    matches = [
+        Hit(
+            id=match["id"],
+            score=float(match["score"]),
+            uri=match.get("uri"),
+            tags=match.get("tags") or {},
+            parent=match.get("parent"),
+            box=match.get("box"),
+        )
+        for match in given.get("matches") or []
+    ]
+    return SearchResult(given["id"], matches, error_from_json(given.get("error")))
+
+
+def found_from_json(given: Mapping[str, Any]) -> FoundDocument:
+    """One result of `/get`."""
+    return FoundDocument(
+        id=given["id"],
+        collection=given.get("collection"),
+        uri=given.get("uri"),
+        tags=given.get("tags") or {},
+        parent=given.get("parent"),
+        box=given.get("box"),
+        text=given.get("text"),
+        model_id=given.get("model_id"),
+        version=given.get("version"),
+        embedding=given.get("embedding"),
+        error=error_from_json(given.get("error")),
+    )
+
+
+def embedding_from_json(given: Mapping[str, Any]) -> EmbeddingResult:
+    """One result of `/embed`."""
+    return EmbeddingResult(
+        given["id"], given.get("embedding"), given.get("model_id"), error_from_json(given.get("error"))
+    )
+
+
+def verify_from_json(given: Mapping[str, Any]) -> VerifyResult:
+    """The answer of `/verify`."""
+    return VerifyResult(
+        ok=bool(given["ok"]),
+        documents=int(given["documents"]),
+        faults=list(given.get("faults") or []),
+        double_ids=list(given.get("double_ids") or []),
+        repaired=int(given.get("repaired") or 0),
+    )

@@ -1,0 +1,93 @@
+"""Requests of the HTTP API: documents in, encoded bodies out. No I/O."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """An encoded request body; sent as it is with every attempt."""
+
+    content: bytes
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document to send: a picture (`blob`, encoded bytes) or a vector (`embedding`, D numbers), and its fields."""
+
+    id: str | None = None
+    blob: bytes | None = None
+    embedding: Sequence[float] | None = None
+    uri: str | None = None
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    collection: str | None = None
+    parent: str | None = None
+    box: Sequence[float] | None = None
+    text: str | None = None
+    model_id: str | None = None
+
+
+def encode_request(documents: Sequence[Document], parameters: Mapping[str, Any]) -> Body:
+    """A request body: multipart when the documents are pictures (their bytes as they are), else JSON (base64)."""
+    if documents and all(_fits_multipart(each) for each in documents):
+        return _multipart_body(documents, parameters)
+    return json_body({"data": [_to_json(each) for each in documents], "parameters": dict(parameters)})
+
+
+def json_body(content: Mapping[str, Any]) -> Body:
+    """A JSON body."""
+    return Body(orjson.dumps(content), "application/json")
+
+
+def _fits_multipart(document: Document) -> bool:
+    """A form carries picture, id, label and tags; a label that would need quoting in a header goes by JSON."""
+    other = (document.embedding, document.collection, document.parent, document.box, document.text, document.model_id)
+    label = document.uri or ""
+    plain = label.isprintable() and not set(label) & {'"', "\\"}
+    return document.blob is not None and document.id is not None and plain and all(each is None for each in other)
+
+
+def _multipart_body(documents: Sequence[Document], parameters: Mapping[str, Any]) -> Body:
+    """A form (RFC 7578): ids and tags by position, the label as the file's name."""
+    boundary = f"visual-search-{uuid.uuid4().hex}"
+    fields: dict[str, Any] = {"ids": [each.id for each in documents], "parameters": dict(parameters)}
+    if any(each.tags for each in documents):
+        fields["tags"] = [dict(each.tags) for each in documents]
+    pieces: list[bytes] = []
+    for name, value in fields.items():
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'
+        pieces += [head.encode(), orjson.dumps(value), b"\r\n"]
+    for each in documents:
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{each.uri or ""}"\r\n\r\n'
+        pieces += [head.encode(), each.blob or b"", b"\r\n"]
+    pieces.append(f"--{boundary}--\r\n".encode())
+    return Body(b"".join(pieces), f"multipart/form-data; boundary={boundary}")
+
+
+def _to_json(document: Document) -> dict[str, Any]:
+    """One document of a JSON request, unset fields left out."""
+    values: dict[str, Any] = {
+        "id": document.id,
+        "collection": document.collection,
+        "uri": document.uri,
+        "parent": document.parent,
+        "text": document.text,
+        "model_id": document.model_id,
+    }
+    if document.blob is not None:
+        values["blob"] = base64.b64encode(document.blob).decode()
+    if document.embedding is not None:
+        values["embedding"] = [float(each) for each in document.embedding]
+    if document.box is not None:
+        values["box"] = [float(each) for each in document.box]
+    if document.tags:
+        values["tags"] = dict(document.tags)
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,195 @@
+"""HTTP requests that survive what networks and restarts do: bounded retries with back-off, and typed errors."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from executors.client_answers import error_from_json
+from executors.client_requests import Body
+from executors.errors import VisualSearchError
+
+_RETRIED_STATUSES: Final = frozenset({429, 502, 503})
+_MAX_PAUSE_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how patiently a request is sent again.
+
+    Attributes:
+        attempts: how often it is sent at most; 1 for never again.
+        base_s: the first pause; every further one is twice as long, each with half of it left to chance, so that
+            clients which failed together don't come back together.
+        cap_s: the longest pause that is chosen here (a longer Retry-After is obeyed, up to 30 s).
+    """
+
+    attempts: int = 7
+    base_s: float = 0.25
+    cap_s: float = 8.0
+
+    def pause(self, attempt: int, retry_after_s: float = 0.0) -> float:
+        """Seconds to wait after attempt number `attempt` (from 0) failed."""
+        longest = min(self.cap_s, self.base_s * 2.0**attempt)
+        return min(_MAX_PAUSE_S, max(retry_after_s, longest * random.uniform(0.5, 1.0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A complete response."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+class Transport:
+    """One connection pool to one service.
+
+    Args:
+        url: such as `http://127.0.0.1:8080`.
+        timeout_s: how long to wait for an answer; more than the service's own deadline.
+        retry: how often to try.
+        connections: at most so many at a time.
+
+    Raises:
+        VisualSearchError: `invalid_parameter` when the URL is none.
+    """
+
+    def __init__(self, url: str, timeout_s: float, retry: RetryPolicy, connections: int) -> None:
+        self.url = normalise_url(url)
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=timeout_s)
+        self._timeout_s = timeout_s
+        self._retry = retry
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def request(self, method: str, path: str, body: Body | None = None, attempts: int | None = None) -> Response:
+        """Send a request that may be executed twice without harm; `path` is percent-encoded already.
+
+        Raises:
+            VisualSearchError: `unavailable` when nothing answers, `deadline_exceeded` when it takes too long. An
+                answer with an error status is returned, not raised.
+        """
+        most = attempts or self._retry.attempts
+        for attempt in range(most):
+            last = attempt + 1 == most
+            retry_after_s = 0.0
+            try:
+                response = await self._send(method, path, body)
+                if response.status not in _RETRIED_STATUSES or last:
+                    return response
+                retry_after_s = parse_retry_after(response.headers.get("Retry-After"))
+            except aiohttp.ConnectionTimeoutError as error:
+                if last:
+                    raise self._unreachable(error) from None
+            except TimeoutError:
+                raise VisualSearchError(
+                    "deadline_exceeded", f"{self.url} did not answer within {self._timeout_s:g} s"
+                ) from None
+            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
+                if last:
+                    raise self._unreachable(error) from None
+            await asyncio.sleep(self._retry.pause(attempt, retry_after_s))
+        raise AssertionError("the last attempt returns or raises")
+
+    async def json(self, method: str, path: str, body: Body | None = None, attempts: int | None = None) -> Any:
+        """Send a request whose answer is a JSON object with results; errors of the request as a whole are raised.
+
+        Raises:
+            VisualSearchError: the one that the service answered, or those of `request`.
+        """
+        response = await self.request(method, path, body, attempts)
+        content = self.parse(response)
+        if "error" in content:
+            error = error_from_json(content["error"])
+            if error is not None:
+                raise error
+        return content
+
+    def parse(self, response: Response) -> dict[str, Any]:
+        """The JSON object of a response.
+
+        Raises:
+            VisualSearchError: `unavailable` when it is none: a proxy, or another service on that port.
+        """
+        try:
+            content = orjson.loads(response.content)
+        except orjson.JSONDecodeError:
+            content = None
+        if not isinstance(content, dict):
+            raise VisualSearchError(
+                "unavailable",
+                f"{self.url} answered with status {response.status}, but not as a visual-search service does",
+                status=response.status,
+            )
+        return content
+
+    async def _send(self, method: str, path: str, body: Body | None) -> Response:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=self._connections)
+            self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+        headers = {"Content-Type": body.content_type} if body else {}
+        # A file object is sent in pieces; aiohttp would write a large bytes object in one go and block the loop.
+        data = io.BytesIO(body.content) if body else None
+        url = URL(self.url + path, encoded=True)
+        async with self._session.request(method, url, data=data, headers=headers) as response:
+            return Response(response.status, dict(response.headers), await response.read())
+
+    def _unreachable(self, error: Exception) -> VisualSearchError:
+        refused = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+        if refused:
+            message = f"nothing answers at {self.url}; start the flow with `visual-search serve`, or give another --url"
+        else:
+            message = f"the connection to {self.url} broke off, again and again; see the log of the flow"
+        return VisualSearchError("unavailable", message, url=self.url)
+
+    async def __aenter__(self) -> Transport:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def normalise_url(url: str) -> str:
+    """`host:port` or a URL to one with a scheme and without a slash at its end.
+
+    Raises:
+        VisualSearchError: `invalid_parameter`.
+    """
+    given = url if "://" in url else f"http://{url}"
+    try:
+        parts = urlsplit(given)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or parts.query or parts.fragment:
+        raise VisualSearchError("invalid_parameter", f"{url!r} is not the URL of a service (http://host:port)")
+    return given.rstrip("/")
+
+
+def parse_retry_after(value: str | None) -> float:
+    """The seconds of a Retry-After header; 0 when there is none, or when it holds a date."""
+    try:
+        seconds = float(value or 0)
+    except ValueError:
+        return 0.0
+    return seconds if 0 <= seconds < float("inf") else 0.0

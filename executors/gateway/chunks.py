@@ -1,0 +1,118 @@
+"""Requests in pieces: what travels through the flow as one message, how many at once, and the answer put together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from executors.documents import Failure, ImageDoc
+from executors.errors import VisualSearchError
+from executors.gateway.stages import StageAnswer
+from executors.index.answers import collection_of
+
+# A chunk is what travels through the flow as one message: the best size by measurement, and bounded in bytes.
+CHUNK_DOCUMENTS: Final = 32
+CHUNK_BYTES: Final = 32_000_000
+# Chunks in the flow at once, over all requests: enough to keep every stage busy, few enough that none waits for long.
+CHUNKS_IN_FLIGHT: Final = 12
+
+
+@dataclass(slots=True)
+class Answer:
+    """The documents of an answer in request order, with the account of shards and times."""
+
+    documents: list[ImageDoc]
+    took_ms: dict[str, float] = field(default_factory=dict)
+    shards_total: int = 0
+    shards_answered: int = 0
+
+    @property
+    def failed(self) -> int:
+        """How many documents carry an error."""
+        return sum(document.error is not None for document in self.documents)
+
+    def info(self) -> dict[str, Any]:
+        """The `parameters` of an answer."""
+        return {
+            "shards": {"total": self.shards_total, "answered": self.shards_answered},
+            "partial": self.shards_answered < self.shards_total,
+            "failed": self.failed,
+            "took_ms": self.took_ms,
+        }
+
+
+class ChunkSender:
+    """Sends documents in chunks, bounded over all requests of this gateway."""
+
+    def __init__(self) -> None:
+        self._places = asyncio.Semaphore(CHUNKS_IN_FLIGHT)
+
+    async def send(self, documents: list[ImageDoc], post: Callable[[list[ImageDoc]], Awaitable[StageAnswer]]) -> Answer:
+        """Send what is sound in chunks, several at once, and put the answers back in request order."""
+        sound = [document for document in documents if document.error is None]
+        answers: dict[int, ImageDoc] = {}
+        took_ms: dict[str, float] = {}
+
+        async def run(chunk: list[ImageDoc]) -> None:
+            positions = [id(document) for document in chunk]
+            async with self._places:
+                answer = await post(chunk)
+            answers.update(zip(positions, answer.documents, strict=True))
+            for stage, duration in answer.took_ms.items():
+                took_ms[stage] = round(took_ms.get(stage, 0.0) + duration, 2)
+
+        async def run_or_fail(chunk: list[ImageDoc]) -> None:
+            try:
+                await run(chunk)
+            except VisualSearchError as error:
+                failure = Failure(**error.to_json(), stage=str(error.details.get("stage", "")))
+                answers.update((id(each), ImageDoc.from_values(id=each.id, error=failure)) for each in chunk)
+
+        async with asyncio.TaskGroup() as group:
+            for chunk in _chunks(sound):
+                group.create_task(run_or_fail(chunk))
+        return Answer([answers.get(id(document), document) for document in documents], took_ms)
+
+
+def _chunks(documents: Sequence[ImageDoc]) -> Iterator[list[ImageDoc]]:
+    chunk: list[ImageDoc] = []
+    size = 0
+    for document in documents:
+        weight = len(document.blob or b"") + (document.tensor.nbytes if document.tensor is not None else 0)
+        if chunk and (len(chunk) >= CHUNK_DOCUMENTS or size + weight > CHUNK_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(document)
+        size += weight
+    if chunk:
+        yield chunk
+
+
+def by_collection(documents: Sequence[ImageDoc]) -> list[list[ImageDoc]]:
+    groups: dict[str, list[ImageDoc]] = {}
+    for document in documents:
+        groups.setdefault(collection_of(document), []).append(document)
+    return list(groups.values())
+
+
+def in_order(documents: Sequence[ImageDoc], groups: Sequence[Sequence[ImageDoc]], answers: Sequence[Answer]) -> Answer:
+    answer_of = {
+        id(document): answered
+        for group, answer in zip(groups, answers, strict=True)
+        for document, answered in zip(group, answer.documents, strict=True)
+    }
+    took_ms: dict[str, float] = {}
+    for answer in answers:
+        for stage, duration in answer.took_ms.items():
+            took_ms[stage] = round(took_ms.get(stage, 0.0) + duration, 2)
+    return Answer([answer_of[id(document)] for document in documents], took_ms)
+
+
+def counted(answer: Answer) -> Answer:
+    """The account of the whole request: as good as that of its worst document."""
+    with_account = [each for each in answer.documents if each.shards_total]
+    answer.shards_total = max((each.shards_total or 0 for each in with_account), default=0)
+    answer.shards_answered = min((each.shards_answered or 0 for each in with_account), default=0)
+    return answer

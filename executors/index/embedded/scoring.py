@@ -1,0 +1,162 @@
+"""Exact search: the best rows by true cosine, the same to the last bit however the documents are laid out or divided.
+
+Float32 finds candidates quickly, float64 decides. For unit vectors of D float32, every order of summation, fused or not,
+keeps the float32 dot product within gamma(D) = D*u / (1 - D*u), u = 2^-24, of the true one (N. Higham, Accuracy and
+Stability of Numerical Algorithms, 2nd edition, section 3.1). So no row of the true best k has a float32 score that is more
+than twice that below the k-th best float32 score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from executors.errors import VisualSearchError
+from executors.index.embedded.vectors import View, exact_dots, exact_squares
+
+_UNIT_ROUNDOFF: Final = 2.0**-24
+# Roundings beside the dot product: the query's and the row's normalisation, and float64's own, which are far smaller.
+_OTHER_ROUNDINGS: Final = 8
+_SCORES_AT_ONCE: Final = 1 << 24
+_PRODUCTS_AT_ONCE: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best rows of one query, best first, ties by id: columns of equal length."""
+
+    rows: Sequence[int]
+    ids: Sequence[str]
+    scores: Sequence[float]
+
+
+def float32_error(dimension: int) -> float:
+    """How far a float32 score of two vectors of `dimension` numbers may be from their cosine."""
+    terms = (dimension + _OTHER_ROUNDINGS) * _UNIT_ROUNDOFF
+    return terms / (1.0 - terms)
+
+
+def best_rows(
+    views: Sequence[View], queries: NDArray[np.float32], limit: int, threshold: float | None = None
+) -> list[Best]:
+    """The `limit` best visible rows of each query with a cosine of at least `threshold`.
+
+    Args:
+        queries: N x D float32, finite, not zero.
+
+    Raises:
+        VisualSearchError: `invalid_embedding` for a query without direction.
+    """
+    squares = exact_squares(queries)
+    if not np.all(np.isfinite(squares) & (squares > 0.0)):
+        raise VisualSearchError("invalid_embedding", "a query must be a finite vector that is not zero")
+    count = sum(view.count for view in views)
+    if not count or limit < 1:
+        return [Best((), (), ()) for _ in range(len(queries))]
+    units = (queries / np.sqrt(squares)[:, np.newaxis]).astype(np.float32)
+    at_once = max(1, _SCORES_AT_ONCE // count)
+    return [
+        _best_of_one(views, query, square, approximate, limit, threshold)
+        for start in range(0, len(queries), at_once)
+        for query, square, approximate in zip(
+            queries[start : start + at_once],
+            squares[start : start + at_once],
+            _approximate(views, units[start : start + at_once], count),
+            strict=True,
+        )
+    ]
+
+
+def _approximate(views: Sequence[View], units: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """Float32 cosines, N x rows; minus infinity where a row is gone."""
+    scores = np.empty((len(units), count), dtype=np.float32)
+    end = 0
+    for view in views:
+        start, end = end, end + view.count
+        vectors = view.block.vectors[: view.count]
+        part = scores[:, start:end]
+        if len(units) == 1:
+            np.matmul(vectors, units[0], out=part[0])
+        else:
+            np.matmul(units, vectors.T, out=part)
+        part *= view.block.scales[: view.count]
+        if view.gone is not None:
+            part[:, view.gone] = -np.inf
+    return scores
+
+
+def _best_of_one(
+    views: Sequence[View],
+    query: NDArray[np.float32],
+    square: np.float64,
+    approximate: NDArray[np.float32],
+    limit: int,
+    threshold: float | None,
+) -> Best:
+    candidates = _candidates(approximate, limit, threshold, float32_error(len(query)))
+    scores = _exact_scores(views, query, square, candidates)
+    if threshold is not None:
+        kept = scores >= threshold
+        candidates, scores = candidates[kept], scores[kept]
+    if limit < len(scores):
+        kept = scores >= np.partition(scores, -limit)[-limit]
+        candidates, scores = candidates[kept], scores[kept]
+    rows, ids = _names(views, candidates)
+    order = sorted(zip((-scores).tolist(), ids, rows, strict=True))[:limit]
+    # Adding zero turns the -0.0 of a negated zero back.
+    return Best(
+        rows=[row for _, _, row in order],
+        ids=[each for _, each, _ in order],
+        scores=[0.0 - score for score, _, _ in order],
+    )
+
+
+def _candidates(
+    approximate: NDArray[np.float32], limit: int, threshold: float | None, error: float
+) -> NDArray[np.intp]:
+    """Positions, ascending, of all rows that may be among the best."""
+    floor = -2.0
+    if limit < len(approximate):
+        floor = max(floor, float(np.partition(approximate, -limit)[-limit]) - 2.0 * error)
+    if threshold is not None:
+        floor = max(floor, threshold - error)
+    return np.flatnonzero(approximate >= floor)
+
+
+def _exact_scores(
+    views: Sequence[View], query: NDArray[np.float32], square: np.float64, candidates: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """True cosines in float64, clipped to -1 to 1."""
+    parts = [np.empty(0, dtype=np.float64)]
+    at_once = max(1, _PRODUCTS_AT_ONCE // len(query))
+    for view, slots in _by_view(views, candidates):
+        for start in range(0, len(slots), at_once):
+            some = slots[start : start + at_once]
+            dots = exact_dots(view.block.vectors[some], query)
+            # One root of the product: a vector compared with itself then scores exactly 1.
+            parts.append(dots / np.sqrt(view.block.squares[some] * square))
+    return np.clip(np.concatenate(parts), -1.0, 1.0)
+
+
+def _names(views: Sequence[View], candidates: NDArray[np.intp]) -> tuple[list[int], list[str]]:
+    """Row numbers and ids of positions."""
+    rows: list[int] = []
+    ids: list[str] = []
+    for view, slots in _by_view(views, candidates):
+        rows.extend(view.block.rows[slots].tolist())
+        ids.extend(view.block.ids[slot] for slot in slots.tolist())
+    return rows, ids
+
+
+def _by_view(views: Sequence[View], candidates: NDArray[np.intp]) -> Iterator[tuple[View, NDArray[np.intp]]]:
+    """Ascending positions over all views as slots of each."""
+    end = 0
+    for view in views:
+        start, end = end, end + view.count
+        low, high = np.searchsorted(candidates, (start, end))
+        if low < high:
+            yield view, candidates[low:high] - start

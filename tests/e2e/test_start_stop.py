@@ -1,0 +1,162 @@
+"""Start and stop: a failure is one line and exit status 1, a stop leaves nothing behind, and nobody is told about it."""
+
+import json
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.flow import (
+    FLOW,
+    RunningFlow,
+    kill_flow,
+    processes_of_group,
+    running_flow,
+    start_flow,
+    stop_flow,
+    wait_until,
+)
+
+
+def ended(flow: RunningFlow, within_s: float = 30) -> int:
+    try:
+        return flow.process.wait(within_s)
+    finally:
+        kill_flow(flow)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_stop_leaves_nothing_behind(tmp_path: Path, models_dir: Path, how: signal.Signals) -> None:
+    flow = start_flow(tmp_path)
+    wait_until(flow)
+    group = flow.process.pid
+    assert len(processes_of_group(group)) > 5
+    flow.process.send_signal(how)
+    assert flow.process.wait(20) == 0
+    assert processes_of_group(group) == []
+    assert "Traceback" not in flow.log
+
+
+def test_a_main_process_killed_hard_takes_its_pods_along(tmp_path: Path, models_dir: Path) -> None:
+    flow = start_flow(tmp_path)
+    wait_until(flow)
+    os.kill(flow.process.pid, signal.SIGKILL)
+    flow.process.wait(10)
+    deadline = time.monotonic() + 15
+    while processes_of_group(flow.process.pid) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    left = processes_of_group(flow.process.pid)
+    kill_flow(flow)
+    assert left == []
+
+
+def test_a_sound_start_warns_of_nothing_and_listens_on_loopback_only(tmp_path: Path, models_dir: Path) -> None:
+    with running_flow(tmp_path) as flow:
+        assert "arn" not in flow.log.replace("[W]", "warn").replace("Learn", "")
+        group = set(processes_of_group(flow.process.pid))
+        addresses = listening_addresses(group)
+        assert addresses
+        assert addresses <= {"127.0.0.1", "::1"}
+        assert f":{flow.grpc_port}" in flow.log
+
+
+def listening_addresses(pids: set[int]) -> set[str]:
+    sockets = set()
+    for pid in pids:
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                target = str(link.readlink())
+            except OSError:
+                continue
+            if target.startswith("socket:["):
+                sockets.add(target[8:-1])
+    found = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A" and fields[9] in sockets:
+            found.add(socket.inet_ntoa(bytes.fromhex(fields[1].split(":")[0])[::-1]))
+    for line in Path("/proc/net/tcp6").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A" and fields[9] in sockets:
+            found.add("::" if int(fields[1].split(":")[0], 16) == 0 else "::1")
+    return found
+
+
+def test_a_missing_model_ends_the_start_with_one_line(tmp_path: Path) -> None:
+    flow = start_flow(tmp_path, VS_MODELS_DIR=str(tmp_path / "nothing"))
+    assert ended(flow) == 1
+    assert "model_missing" in flow.log
+    assert "visual-search models build" in flow.log
+    assert "Traceback" not in flow.log
+
+
+def test_a_workspace_held_by_another_flow_ends_the_start(tmp_path: Path, models_dir: Path) -> None:
+    with running_flow(tmp_path) as first:
+        second = start_flow(tmp_path)
+        assert ended(second) == 1
+        assert "store_locked" in second.log
+        assert "Traceback" not in second.log
+        wait_until(first, "/health/full")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"executors": [{"shard": 3}]}, "shards"),
+        ({"with": {"timeout_sent": 1}}, "timeout_send"),
+        ({"gatway": {}}, "gateway"),
+    ],
+)
+def test_a_wrong_key_in_the_flow_file_is_an_error(tmp_path: Path, change: dict, named: str) -> None:
+    content = yaml.safe_load(FLOW.read_text())
+    for key, value in change.items():
+        if isinstance(value, list):
+            content[key][0].update(value[0])
+        else:
+            content.setdefault(key, {}).update(value)
+    path = tmp_path / "flow.yml"
+    path.write_text(yaml.safe_dump(content))
+    flow = start_flow(tmp_path, path)
+    assert ended(flow) == 1
+    assert "invalid_flow" in flow.log
+    assert named in flow.log
+    assert "Traceback" not in flow.log
+
+
+def test_a_bad_setting_is_an_error(tmp_path: Path) -> None:
+    flow = start_flow(tmp_path, VS_SHARDS="none")
+    assert ended(flow) == 1
+    assert "invalid_setting: VS_SHARDS" in flow.log
+    assert "Traceback" not in flow.log
+
+
+def test_json_logs_on_request(tmp_path: Path, models_dir: Path) -> None:
+    with running_flow(tmp_path, VS_LOG_FORMAT="json") as flow:
+        lines = [line for line in flow.log.splitlines() if line.startswith("{")]
+        assert len(lines) >= 5
+        assert all("msg" in json.loads(line) or "message" in json.loads(line) for line in lines)
+
+
+def test_the_flow_starts_from_any_folder_and_keeps_its_index(tmp_path: Path, models_dir: Path) -> None:
+    import requests
+
+    from tests.support.api import Api, unit_vectors
+
+    with running_flow(tmp_path) as flow:
+        api = Api(flow.http_url, "kept")
+        api.index_vectors({"a": unit_vectors(1)[0]})
+        uuid = requests.get(f"{flow.http_url}/status", timeout=30).json()["index"]["uuid"]
+    with running_flow(tmp_path) as flow:
+        assert Api(flow.http_url, "kept").search_vector(unit_vectors(1)[0])[0]["id"] == "a"
+        assert requests.get(f"{flow.http_url}/status", timeout=30).json()["index"]["uuid"] == uuid
+
+
+def test_stopping_while_starting_leaves_nothing_behind(tmp_path: Path, models_dir: Path) -> None:
+    flow = start_flow(tmp_path)
+    time.sleep(2.0)
+    stop_flow(flow, signal.SIGTERM)
+    assert processes_of_group(flow.process.pid) == []
