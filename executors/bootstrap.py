@@ -5,6 +5,7 @@ keeps Jina from sending telemetry and from asking public services for its addres
 failures and signals end the process cleanly. The pods inherit all of it.
 """
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -15,8 +16,9 @@ from types import FrameType, TracebackType
 from typing import Any
 
 import jina.orchestrate.orchestrator as orchestrator
+import yaml
 from jina import Flow
-from jina.excepts import RuntimeFailToStart
+from jina.excepts import BaseJinaException, RuntimeFailToStart
 from jina.jaml.parsers.flow.v1 import V1Parser
 
 from executors.errors import VisualSearchError
@@ -24,6 +26,7 @@ from executors.flowfile import check_flow
 from executors.settings import read_settings
 
 _PARENT_CHECK_S = 1.0
+_STOP_S = 10.0
 
 
 def set_flow_variables() -> None:
@@ -92,8 +95,30 @@ def _say_in_one_line(kind: type[BaseException], error: BaseException, trace: Tra
         print(f"error: {error}", file=sys.stderr)
     elif isinstance(error, RuntimeFailToStart):
         print("error: the flow could not start; the line above names the stage and the reason", file=sys.stderr)
-    elif not isinstance(error, KeyboardInterrupt):
+    elif isinstance(error, yaml.YAMLError):
+        print(f"error: invalid_flow: {' '.join(str(error).split())}", file=sys.stderr)
+    elif isinstance(error, BaseJinaException):
+        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+    elif isinstance(error, KeyboardInterrupt):
+        # Before the flow blocks, nobody catches this one: Jina would leave its pods behind.
+        _stop_pods()
+        os._exit(0)
+    else:
         sys.__excepthook__(kind, error, trace)
+
+
+def _stop_pods() -> None:
+    pods = multiprocessing.active_children()
+    for pod in pods:
+        pod.terminate()
+    deadline = time.monotonic() + _STOP_S
+    for pod in pods:
+        pod.join(max(0.0, deadline - time.monotonic()))
+        if pod.is_alive():
+            pod.kill()
+            pod.join(1)
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
 def _watch_parent() -> None:
@@ -110,7 +135,7 @@ def _watch_parent() -> None:
     threading.Thread(target=watch, name="watch-parent", daemon=True).start()
 
 
-set_flow_variables()
-quiet_libraries()
 end_cleanly()
+quiet_libraries()
 check_flow_files()
+set_flow_variables()

@@ -10,6 +10,8 @@ from typing import Any
 
 import orjson
 
+from executors.errors import VisualSearchError
+
 
 @dataclass(frozen=True, slots=True)
 class Body:
@@ -36,15 +38,23 @@ class Document:
 
 
 def encode_request(documents: Sequence[Document], parameters: Mapping[str, Any]) -> Body:
-    """A request body: multipart when the documents are pictures (their bytes as they are), else JSON (base64)."""
+    """A request body: multipart when the documents are pictures (their bytes as they are), else JSON (base64).
+
+    Raises:
+        VisualSearchError: `invalid_document` for what JSON can't express, such as text that is not Unicode.
+    """
     if documents and all(_fits_multipart(each) for each in documents):
         return _multipart_body(documents, parameters)
     return json_body({"data": [_to_json(each) for each in documents], "parameters": dict(parameters)})
 
 
 def json_body(content: Mapping[str, Any]) -> Body:
-    """A JSON body."""
-    return Body(orjson.dumps(content), "application/json")
+    """A JSON body.
+
+    Raises:
+        VisualSearchError: `invalid_document`.
+    """
+    return Body(_dump(content), "application/json")
 
 
 def _fits_multipart(document: Document) -> bool:
@@ -64,7 +74,7 @@ def _multipart_body(documents: Sequence[Document], parameters: Mapping[str, Any]
     pieces: list[bytes] = []
     for name, value in fields.items():
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'
-        pieces += [head.encode(), orjson.dumps(value), b"\r\n"]
+        pieces += [head.encode(), _dump(value), b"\r\n"]
     for each in documents:
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{each.uri or ""}"\r\n\r\n'
         pieces += [head.encode(), each.blob or b"", b"\r\n"]
@@ -91,3 +101,10 @@ def _to_json(document: Document) -> dict[str, Any]:
     if document.tags:
         values["tags"] = dict(document.tags)
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _dump(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError as error:
+        raise VisualSearchError("invalid_document", f"can't be written as JSON: {error}") from None

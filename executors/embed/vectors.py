@@ -94,7 +94,8 @@ def _to_unit(vectors: NDArray[Any]) -> tuple[list[NDArray[np.float32]], list[str
     scaled_length = np.linalg.norm(scaled, axis=1, keepdims=True)
     length = scaled_length * largest
     units = scaled / np.where(zero[:, None], 1, scaled_length)
-    rounded = np.where(np.abs(length - 1) <= _UNIT_TOLERANCE, exact, units).astype(np.float32)
+    with np.errstate(under="ignore"):  # numbers too small for float32 beside the largest one are zero
+        rounded = np.where(np.abs(length - 1) <= _UNIT_TOLERANCE, exact, units).astype(np.float32)
     faults = [
         "holds NaN or infinity" if not ok else "is zero" if none else "" for ok, none in zip(finite, zero, strict=True)
     ]

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 import orjson
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
@@ -17,6 +18,8 @@ from executors.errors import VisualSearchError
 from executors.preprocess.sources import decode_base64
 
 STAGE: Final = "gateway"
+# A boundary has at most 70 characters (RFC 2046); white space may follow the closing one.
+_TAIL_BYTES: Final = 256
 _TEXT_FIELDS: Final = ("id", "collection", "parent", "text", "uri", "model_id")
 _KNOWN_FIELDS: Final = frozenset((*_TEXT_FIELDS, "blob", "embedding", "tags", "box"))
 
@@ -139,9 +142,11 @@ async def _read_multipart(
     request: Request, max_request_bytes: int, max_image_bytes: int
 ) -> tuple[list[ImageDoc], dict[str, Any]]:
     _check_declared_length(request, max_request_bytes)
-    counted = Request(request.scope, _counting(request, max_request_bytes))
+    body = _CountedBody(request, max_request_bytes)
     try:
-        form = await counted.form(max_files=100_000, max_fields=16, max_part_size=16_000_000)
+        form = await Request(request.scope, body.receive).form(
+            max_files=100_000, max_fields=16, max_part_size=16_000_000
+        )
     except MultiPartException as error:
         raise VisualSearchError("malformed_body", f"the form can't be read: {error.message}") from None
     except Exception as error:
@@ -150,6 +155,7 @@ async def _read_multipart(
         detail = getattr(error, "detail", None) or type(error).__name__
         raise VisualSearchError("malformed_body", f"the form can't be read: {detail}") from None
     try:
+        body.check_complete()
         return await _read_form(form, max_image_bytes)
     finally:
         await form.close()
@@ -226,15 +232,35 @@ def _too_large(max_bytes: int) -> VisualSearchError:
     return VisualSearchError("request_too_large", f"the body is larger than {max_bytes} bytes", limit=max_bytes)
 
 
-def _counting(request: Request, max_bytes: int) -> Any:
-    size = 0
+class _CountedBody:
+    """Passes a multipart body on, stops when it is too large, and sees whether it was complete."""
 
-    async def receive() -> Message:
-        nonlocal size
-        message = await request.receive()
-        size += len(message.get("body", b""))
-        if size > max_bytes:
-            raise _too_large(max_bytes)
+    def __init__(self, request: Request, max_bytes: int) -> None:
+        self._request = request
+        self._max_bytes = max_bytes
+        self._size = 0
+        self._tail = b""
+
+    async def receive(self) -> Message:
+        """The next piece.
+
+        Raises:
+            VisualSearchError: `request_too_large`.
+        """
+        message = await self._request.receive()
+        body = message.get("body", b"")
+        self._size += len(body)
+        if self._size > self._max_bytes:
+            raise _too_large(self._max_bytes)
+        self._tail = (self._tail + body[-_TAIL_BYTES:])[-_TAIL_BYTES:]
         return message
 
-    return receive
+    def check_complete(self) -> None:
+        """The parser drops a last part that is cut off, in silence; its closing boundary is missing then.
+
+        Raises:
+            VisualSearchError: `malformed_body`.
+        """
+        _, parameters = parse_options_header(self._request.headers["content-type"])
+        if b"--" + parameters.get(b"boundary", b"") + b"--" not in self._tail:
+            raise VisualSearchError("malformed_body", "the form is cut off: it has no closing boundary")

@@ -1,5 +1,6 @@
 """One gateway process, HTTP and gRPC, on Jina's CompositeGateway."""
 
+import logging
 import uuid
 from typing import Any
 
@@ -18,6 +19,12 @@ from executors.index.versions import HybridClock
 from executors.settings import settings
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Leave out what Jina warns of at every start: that stages are still starting, and that we have our own `GET /`."""
+    message = record.getMessage()
+    return not (message.startswith("Getting endpoints failed") or message.startswith('endpoint GET on "/"'))
+
+
 class HttpServer(FastAPIBaseServer):
     """Jina's HTTP server with our application."""
 
@@ -25,8 +32,7 @@ class HttpServer(FastAPIBaseServer):
 
     @property
     def app(self) -> FastAPI:
-        """The application; Jina asks for it once, and would warn that it has its own `GET /`, which is on purpose."""
-        self.logger.logger.addFilter(lambda record: 'GET on "/"' not in record.getMessage())
+        """The application; Jina asks for it once."""
         return self.application
 
 
@@ -39,6 +45,7 @@ class VisualSearchGateway(CompositeGateway):
         chosen = settings()
         limits = {"grpc.max_receive_message_length": chosen.max_request_bytes}
         super().__init__(**(kwargs | {"grpc_server_options": limits}))
+        self.logger.logger.addFilter(_is_news)
         clock = HybridClock(uuid.uuid4().hex[:8])
         stages = Stages(self.streamer, self.logger)
         self._service = SearchService(

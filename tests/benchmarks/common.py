@@ -6,12 +6,10 @@ import os
 import platform
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-
 from rich.console import Console
 from rich.table import Table
 
-SHARED_PHOTOS = ROOT.parent / "shared" / "data" / "photos"
+SHARED_PHOTOS = Path(__file__).resolve().parents[3] / "shared" / "data" / "photos"
 
 
 def photo_files(folder: Path | None = None) -> list[Path]:

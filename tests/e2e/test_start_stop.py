@@ -56,7 +56,8 @@ def test_a_main_process_killed_hard_takes_its_pods_along(tmp_path: Path, models_
 
 def test_a_sound_start_warns_of_nothing_and_listens_on_loopback_only(tmp_path: Path, models_dir: Path) -> None:
     with running_flow(tmp_path) as flow:
-        assert "arn" not in flow.log.replace("[W]", "warn").replace("Learn", "")
+        assert "[W]" not in flow.log
+        assert "Warning" not in flow.log
         group = set(processes_of_group(flow.process.pid))
         addresses = listening_addresses(group)
         assert addresses
@@ -119,7 +120,7 @@ def test_a_wrong_key_in_the_flow_file_is_an_error(tmp_path: Path, change: dict, 
         else:
             content.setdefault(key, {}).update(value)
     path = tmp_path / "flow.yml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
     flow = start_flow(tmp_path, path)
     assert ended(flow) == 1
     assert "invalid_flow" in flow.log

@@ -16,8 +16,12 @@ from tests.support.flow import RunningFlow, answered_status, kill_flow, running_
 
 @pytest.fixture
 def flow(tmp_path: Path, models_dir: Path):  # type: ignore[no-untyped-def]
-    with running_flow(tmp_path) as started:
+    started = start_flow(tmp_path)
+    try:
+        wait_until(started)
         yield started
+    finally:
+        kill_flow(started)
 
 
 def kill(flow: RunningFlow, name: str) -> None:

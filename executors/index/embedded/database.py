@@ -87,7 +87,9 @@ def structural_faults(connection: sqlite3.Connection, *, full: bool) -> list[str
 def as_visual_search_error(error: sqlite3.Error) -> VisualSearchError:
     """A damaged file is `store_invalid`; everything else that the disk may do is `storage_unavailable`."""
     reason = str(error)
-    if (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    # Python itself, not SQLite, refuses text that is no UTF-8: then there is no code.
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    if (code & 0xFF) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return VisualSearchError("store_invalid", f"the shard's file is damaged: {reason}", reason=reason)
     return VisualSearchError("storage_unavailable", f"the disk refused: {reason}", reason=reason)
 
@@ -151,6 +153,8 @@ def _set_up_writer(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA checkpoint_fullfsync = ON")
     # The writer checkpoints itself, after it has published and acknowledged: see writer.py.
     connection.execute("PRAGMA wal_autocheckpoint = 0")
+    # After a burst the log gives its space back when it starts over.
+    connection.execute("PRAGMA journal_size_limit = 67108864")
     connection.execute("PRAGMA secure_delete = FAST")
     connection.execute("PRAGMA cache_size = -32768")
     connection.execute("PRAGMA temp_store = MEMORY")

@@ -22,7 +22,7 @@ _UNIT_ROUNDOFF: Final = 2.0**-24
 # Roundings beside the dot product: the query's and the row's normalisation, and float64's own, which are far smaller.
 _OTHER_ROUNDINGS: Final = 8
 _SCORES_AT_ONCE: Final = 1 << 24
-_PRODUCTS_AT_ONCE: Final = 1 << 20
+_GATHERED_AT_ONCE: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def _exact_scores(
 ) -> NDArray[np.float64]:
     """True cosines in float64, clipped to -1 to 1."""
     parts = [np.empty(0, dtype=np.float64)]
-    at_once = max(1, _PRODUCTS_AT_ONCE // len(query))
+    at_once = max(1, _GATHERED_AT_ONCE // len(query))
     for view, slots in _by_view(views, candidates):
         for start in range(0, len(slots), at_once):
             some = slots[start : start + at_once]

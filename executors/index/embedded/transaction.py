@@ -51,6 +51,7 @@ class Changes:
     removed: list[tuple[int, int]] = field(default_factory=list)
     collections: dict[str, KnownCollection] = field(default_factory=dict)
     identity: ShardIdentity | None = None
+    last_version: str | None = None
 
 
 class Transaction:
@@ -201,6 +202,7 @@ class Transaction:
         """Write the counters of this transaction; the last thing before the commit."""
         sequence = self._meta["sequence"] + 1
         self._changed["sequence"] = self.changes.sequence = sequence
+        self.changes.last_version = self._changed.get("last_version")
         for key, value in self._changed.items():
             self._connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
         if self._connection.execute("SELECT 1 FROM epochs WHERE token = ?", (self._epoch,)).fetchone() is None:

@@ -39,7 +39,7 @@ def read(data: bytes) -> ImageHeader:
         raise undecodable("png", f"declares {width}x{height} pixels of {bits} bits in colour type {colour}")
     has_alpha = colour in (_GREY_ALPHA, _RGB_ALPHA)
     transparent_grey: int | None = None
-    orientation = 1
+    orientation: int | None = None
     animated = False
     for kind, start, end in _chunks(data):
         if kind == b"tRNS":
@@ -47,7 +47,7 @@ def read(data: bytes) -> ImageHeader:
                 transparent_grey = int.from_bytes(data[start:end], "big") & ((1 << bits) - 1)
             elif colour in (_RGB, _PALETTE):
                 has_alpha = True
-        elif kind == b"eXIf":
+        elif kind == b"eXIf" and orientation is None:
             orientation = read_orientation(data[start:end])
         elif kind == b"acTL":
             animated = True
@@ -55,7 +55,7 @@ def read(data: bytes) -> ImageHeader:
         format="png",
         width=width,
         height=height,
-        orientation=orientation,
+        orientation=orientation or 1,
         bits=bits,
         alpha="straight" if has_alpha else "none",
         transparent_grey=transparent_grey,

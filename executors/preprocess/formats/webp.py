@@ -31,10 +31,10 @@ def read(data: bytes) -> ImageHeader:
         return ImageHeader(format="webp", width=width, height=height, alpha="straight" if has_alpha else "none")
     flags, width, height = _extended_header(data)
     animated = bool(flags & _ANIMATION_FLAG)
-    orientation = 1
+    orientation: int | None = None
     buffer_width = buffer_height = 0
     for kind, start, end in _chunks(data):
-        if kind == b"EXIF":
+        if kind == b"EXIF" and orientation is None:
             orientation = read_orientation(data[start:end])
         elif kind == b"ANMF":
             frame_width, frame_height = _three_bytes(data, start + 6) + 1, _three_bytes(data, start + 9) + 1
@@ -46,7 +46,7 @@ def read(data: bytes) -> ImageHeader:
         format="webp",
         width=width,
         height=height,
-        orientation=orientation,
+        orientation=orientation or 1,
         # Frames of an animation need not cover the canvas, which is transparent where they don't.
         alpha="straight" if animated or flags & _ALPHA_FLAG else "none",
         animated=animated,

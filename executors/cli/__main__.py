@@ -1,0 +1,8 @@
+"""`python -m executors.cli`, the same as `visual-search`."""
+
+import sys
+
+from executors.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,217 @@
+"""What can be typed: commands, options, their defaults and their help."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any, Final
+
+from executors import __version__
+
+_EXIT_STATUSES: Final = """\
+exit status:
+  0    everything went well
+  1    some documents failed or were not found, or a check found faults
+  2    the command was typed wrongly
+  3    the service is not there or refuses to work
+  130  interrupted (Ctrl-C); `index` says how to go on
+  141  whoever read the output stopped reading
+"""
+
+_EXAMPLES: Final = """\
+examples:
+  visual-search serve                          start the flow; Ctrl-C stops it
+  visual-search index ~/Pictures               make a folder searchable; type it again to go on after a break
+  visual-search search cat.jpg                 the most similar pictures, as a table
+  visual-search search *.jpg --html found.html the same as a page with pictures
+  visual-search status                         what is indexed, by which model
+
+Where the service is: --url, else VS_HOST and VS_HTTP_PORT, else http://127.0.0.1:8080.
+
+"""
+
+_INDEX_EXAMPLES: Final = """\
+examples:
+  visual-search index ~/Pictures
+  visual-search index shop/ --collection products --tags '{"source": "catalogue"}'
+  visual-search index ~/Pictures --report failed.csv      the files that failed, with their codes
+  visual-search index ~/Pictures --json | jq .result      one line per file
+
+The id of a picture is its path relative to the folder. Acknowledged files are remembered by path, size and time, so that
+the same command sends only what is new, changed, or failed before; --no-resume sends everything.
+
+"""
+
+_SEARCH_EXAMPLES: Final = """\
+examples:
+  visual-search search cat.jpg --limit 5
+  visual-search search --like holidays/beach.jpg          what resembles a picture that is indexed
+  visual-search search *.jpg --html found.html            a page that needs no other file
+  visual-search search cat.jpg --json | jq '.matches[].id'
+
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="visual-search",
+        description="Search pictures by pictures: start the service, fill its index, ask it.",
+        epilog=_EXAMPLES + _EXIT_STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"visual-search {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_serve(commands)
+    _add_index(commands)
+    _add_search(commands)
+    _add_get(commands)
+    _add_delete(commands)
+    _add_status(commands)
+    _add_verify(commands)
+    _add_models(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, summary: str, epilog: str = "") -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=epilog + _EXIT_STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    return parser
+
+
+def _add_service(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--url", metavar="URL", help="the service (default: from VS_HOST and VS_HTTP_PORT)")
+    parser.add_argument(
+        "--timeout", type=_positive_number, default=120.0, metavar="SECONDS", help="for one answer (default: 120)"
+    )
+
+
+def _add_collection(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--collection", metavar="NAME", help="the collection (default: images)")
+
+
+def _add_json(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--json", action="store_true", help=what)
+
+
+def _add_serve(commands: Any) -> None:
+    parser = _command(commands, "serve", "start the flow in the foreground")
+    parser.add_argument("flow", nargs="?", metavar="FLOW.yml", help="the flow file (default: image-search.yml)")
+
+
+def _add_index(commands: Any) -> None:
+    parser = _command(commands, "index", "index the pictures of folders, recursively", _INDEX_EXAMPLES)
+    parser.add_argument("folders", nargs="+", metavar="FOLDER")
+    _add_service(parser)
+    _add_collection(parser)
+    parser.add_argument("--tags", type=_json_object, default={}, metavar="JSON", help="tags of every picture")
+    parser.add_argument(
+        "--id",
+        choices=("path", "sha256"),
+        default="path",
+        help="what identifies a picture: its path in the folder (default), or its content",
+    )
+    parser.add_argument("--no-shrink", action="store_true", help="send large pictures as they are")
+    parser.add_argument("--no-resume", action="store_true", help="send files again that were acknowledged before")
+    parser.add_argument(
+        "--requests", type=_positive_integer, default=4, metavar="N", help="requests in flight (default: 4)"
+    )
+    parser.add_argument("--report", metavar="FILE", help="write the failed files to FILE.csv or FILE.json")
+    _add_json(parser, "print one JSON line per file")
+
+
+def _add_search(commands: Any) -> None:
+    parser = _command(commands, "search", "search with pictures", _SEARCH_EXAMPLES)
+    parser.add_argument("files", nargs="*", metavar="FILE")
+    _add_service(parser)
+    _add_collection(parser)
+    parser.add_argument("--like", metavar="ID", help="search with an indexed picture in place of files")
+    parser.add_argument("--limit", type=_positive_integer, default=10, metavar="N", help="matches a query (default: 10)")
+    parser.add_argument("--threshold", type=_cosine, metavar="SCORE", help="only matches with at least this score, -1 to 1")
+    parser.add_argument("--html", metavar="OUT.html", help="write queries and matches as a page with pictures")
+    _add_json(parser, "print one JSON line per query")
+
+
+def _add_get(commands: Any) -> None:
+    parser = _command(commands, "get", "show documents of the index by id")
+    parser.add_argument("ids", nargs="+", metavar="ID")
+    _add_service(parser)
+    _add_collection(parser)
+    _add_json(parser, "print one JSON line per id")
+
+
+def _add_delete(commands: Any) -> None:
+    parser = _command(commands, "delete", "remove documents from the index by id, without asking")
+    parser.add_argument("ids", nargs="+", metavar="ID")
+    _add_service(parser)
+    _add_collection(parser)
+    _add_json(parser, "print one JSON line per id")
+
+
+def _add_status(commands: Any) -> None:
+    parser = _command(commands, "status", "show what is indexed and whether every stage answers")
+    _add_service(parser)
+    _add_json(parser, "print the service's own answer")
+
+
+def _add_verify(commands: Any) -> None:
+    parser = _command(commands, "verify", "check every stored document; exit status 1 when there are faults")
+    _add_service(parser)
+    parser.add_argument("--repair", action="store_true", help="remove the older copy of ids that stand twice")
+    _add_json(parser, "print the result as JSON")
+
+
+def _add_models(commands: Any) -> None:
+    parser = _command(commands, "models", "list or build models in VS_MODELS_DIR")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="the models that can be built, and those that are there")
+    _add_json(listing, "print one JSON line per model")
+    build = actions.add_parser("build", help="make a model; does nothing when it is there and intact")
+    build.add_argument("name", nargs="?", metavar="NAME", help="the model (default: VS_MODEL)")
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError("must be a JSON object, such as '{\"album\": \"2024\"}'")
+    return value
+
+
+def _positive_integer(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return value
+
+
+def _positive_number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def _cosine(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 2.0
+    if not -1 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from -1 to 1")
+    return value

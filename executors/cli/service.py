@@ -1,0 +1,39 @@
+"""Which service a command talks to."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+
+from executors.client import VisualSearchClient
+from executors.settings import read_settings
+
+
+def client_for(options: argparse.Namespace) -> VisualSearchClient:
+    """The client that a command's options ask for.
+
+    Raises:
+        VisualSearchError: `invalid_parameter` for a URL that is none, `invalid_setting`.
+    """
+    return VisualSearchClient(options.url or default_url(), timeout_s=options.timeout)
+
+
+def default_url() -> str:
+    """The URL of the flow that the settings describe.
+
+    Raises:
+        VisualSearchError: `invalid_setting`.
+    """
+    chosen = read_settings()
+    return f"http://{reachable_host(chosen.host)}:{chosen.http_port}"
+
+
+def reachable_host(host: str) -> str:
+    """The name under which a server that listens on `host` is reached from this machine, as it stands in a URL."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.is_unspecified:
+        return "127.0.0.1" if address.version == 4 else "[::1]"
+    return host if address.version == 4 else f"[{host}]"

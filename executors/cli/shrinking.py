@@ -1,0 +1,45 @@
+"""Makes large pictures smaller before they are sent: the model looks at a few hundred pixels a side."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+
+from executors.errors import VisualSearchError
+from executors.preprocess.decode import configure_opencv, decode
+from executors.preprocess.header import ImageLimits, check_limits, read_header
+from executors.preprocess.resize import scale_to
+
+MAX_SIDE: Final = 1024
+# Below this, sending costs less than decoding and encoding would.
+MIN_BYTES: Final = 150_000
+JPEG_QUALITY: Final = 90
+# What this machine decodes; beyond it the picture is left to the service's own limits.
+_LIMITS: Final = ImageLimits(max_bytes=1 << 40, max_pixels=150_000_000, max_side=65_535)
+
+configure_opencv()
+
+
+def shrink(blob: bytes, max_side: int = MAX_SIDE) -> bytes:
+    """A smaller copy of a large picture: upright JPEG, longer side `max_side` pixels.
+
+    Everything else comes back as it is: small pictures, pictures with transparency, and what can't be decoded, so that it
+    is the service which says what is wrong with it. So does a picture whose copy would not be smaller.
+    """
+    if len(blob) < MIN_BYTES:
+        return blob
+    try:
+        header = read_header(blob)
+        height, width = header.upright_size
+        if max(height, width) <= max_side or header.alpha != "none" or header.transparent_grey is not None:
+            return blob
+        check_limits(header, _LIMITS)
+        scale = max_side / max(height, width)
+        size = (max(1, round(height * scale)), max(1, round(width * scale)))
+        image = decode(blob, header, at_least=size)
+    except VisualSearchError:
+        return blob
+    small = cv2.cvtColor(scale_to(image, *size), cv2.COLOR_RGB2BGR)
+    encoded = cv2.imencode(".jpg", small, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))[1]
+    return encoded.tobytes() if encoded.size < len(blob) else blob

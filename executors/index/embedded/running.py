@@ -1,0 +1,130 @@
+"""A shard that is open: its lock, its connections, its memory and its threads, taken in order and let go of in order."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from executors.errors import VisualSearchError
+from executors.index.embedded.database import (
+    ReadConnections,
+    connect_writer,
+    database_errors,
+    structural_faults,
+    was_stopped_uncleanly,
+)
+from executors.index.embedded.lock import FolderLock, make_folder
+from executors.index.embedded.memory import Memory, load
+from executors.index.embedded.schema import prepare
+from executors.index.embedded.writer import Writer
+
+T = TypeVar("T")
+
+_READ_THREADS: Final = 2
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Everything that an open shard holds."""
+
+    lock: FolderLock
+    connection: sqlite3.Connection
+    memory: Memory
+    writer: Writer
+    reading: ReadConnections
+    reads: ThreadPoolExecutor
+    searches: ThreadPoolExecutor
+    checks: ThreadPoolExecutor
+    details: dict[str, Any]
+
+
+def open_shard(folder: Path, search_threads: int, keep_tombstones_ms: int, now_ms: Callable[[], int]) -> Running:
+    """Take the lock, check the files, load memory, start the threads.
+
+    Raises:
+        VisualSearchError: `store_locked`, `store_invalid`, `storage_unavailable`; then nothing is held.
+    """
+    started = time.perf_counter()
+    make_folder(folder)
+    with ExitStack() as undo:
+        lock = FolderLock(folder)
+        lock.acquire()
+        undo.callback(lock.release)
+        unclean = was_stopped_uncleanly(folder)
+        connection = connect_writer(folder)
+        undo.callback(connection.close)
+        memory = _checked_memory(connection, unclean)
+        running = Running(
+            lock=lock,
+            connection=connection,
+            memory=memory,
+            writer=Writer(connection, memory, now_ms, keep_tombstones_ms),
+            reading=ReadConnections(folder),
+            reads=ThreadPoolExecutor(_READ_THREADS, "index-read"),
+            searches=ThreadPoolExecutor(search_threads, "index-search"),
+            checks=ThreadPoolExecutor(1, "index-verify"),
+            details={
+                "store": "embedded",
+                "stopped_uncleanly": unclean,
+                "open_seconds": round(time.perf_counter() - started, 3),
+                "sqlite": sqlite3.sqlite_version,
+            },
+        )
+        undo.pop_all()
+        return running
+
+
+def close_shard(running: Running) -> None:
+    """Answer whatever still waits, then let go; the writing connection is the last one, so that it clears the log."""
+    for pool in (running.searches, running.checks, running.reads):
+        pool.shutdown(wait=True)
+    running.writer.close()
+    running.reading.close()
+    running.connection.close()
+    running.lock.release()
+
+
+def submit(pool: ThreadPoolExecutor, function: Callable[..., T], *arguments: Any) -> Future[T]:
+    """Run on a pool of a running shard.
+
+    Raises:
+        VisualSearchError: `storage_unavailable` if the shard was closed meanwhile.
+    """
+    try:
+        return pool.submit(function, *arguments)
+    except RuntimeError as error:
+        raise VisualSearchError("storage_unavailable", "the store is closed") from error
+
+
+def _checked_memory(connection: sqlite3.Connection, unclean: bool) -> Memory:
+    try:
+        with database_errors():
+            if unclean:
+                _refuse_damage(structural_faults(connection, full=False))
+            prepare(connection)
+            memory = load(connection)
+    except sqlite3.Error as error:
+        # A table or a column that is not there.
+        raise VisualSearchError("store_invalid", f"the shard's file is damaged: {error}", reason=str(error)) from error
+    damaged = [document_id for rows in memory.damaged.values() for document_id in rows.values()]
+    if damaged:
+        _log.error(
+            "%d vectors are damaged on disk, their collections can't be searched: %s", len(damaged), damaged[:20]
+        )
+    return memory
+
+
+def _refuse_damage(faults: Sequence[str]) -> None:
+    if faults:
+        raise VisualSearchError(
+            "store_invalid", f"the shard's file is damaged: {faults[0]}; restore it from a backup", faults=list(faults)
+        )

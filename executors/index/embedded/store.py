@@ -1,0 +1,243 @@
+"""The embedded store: one shard in one folder. SQLite is the truth, memory is a cache of it.
+
+Writes go through one thread with one connection and return when they are on disk and in memory. Reads and searches run
+on threads of their own, each in a reading transaction, so they see one moment and never wait for a write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+from executors.errors import VisualSearchError
+from executors.index.embedded import reads, rules
+from executors.index.embedded.database import ReadConnections
+from executors.index.embedded.encoding import check_key, encode_record, encode_tags, is_text
+from executors.index.embedded.memory import Memory
+from executors.index.embedded.running import Running, close_shard, open_shard, submit
+from executors.index.embedded.schema import FORMAT_VERSION
+from executors.index.embedded.search import search_once
+from executors.index.embedded.transaction import Transaction
+from executors.index.embedded.verify import check_store
+from executors.index.records import (
+    Collection,
+    DocumentKey,
+    Hits,
+    Record,
+    SearchRequest,
+    ShardIdentity,
+    StoredDocument,
+    StoreStatus,
+    Superseded,
+    TagUpdate,
+    VerifyReport,
+    WriteOutcome,
+)
+from executors.index.store import Store
+from executors.index.versions import wall_clock_ms
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+
+_DAY_S: Final = 86_400.0
+
+
+class EmbeddedStore(Store):
+    """See `Store`.
+
+    Args:
+        folder: this shard's own, made if it is not there.
+        search_threads: how many searches run at once; 0: one for each core.
+        keep_tombstones_s: how long deletes and supersedes are remembered; longer than any deadline of a write.
+        now_ms: the wall clock, milliseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        search_threads: int = 0,
+        keep_tombstones_s: float = _DAY_S,
+        now_ms: Callable[[], int] = wall_clock_ms,
+    ) -> None:
+        self._folder = folder
+        self._search_threads = search_threads or os.cpu_count() or 1
+        self._keep_tombstones_ms = round(keep_tombstones_s * 1000)
+        self._now_ms = now_ms
+        self._running: Running | None = None
+
+    async def open(self) -> None:
+        """See `Store.open`; also `storage_unavailable` if the folder can't be used."""
+        await asyncio.to_thread(self._open)
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        running, self._running = self._running, None
+        if running is not None:
+            await asyncio.to_thread(close_shard, running)
+
+    @property
+    def identity(self) -> ShardIdentity | None:
+        """See `Store.identity`; None as long as the store is not open."""
+        return None if self._running is None else self._running.memory.identity
+
+    async def adopt(self, identity: ShardIdentity) -> None:
+        """See `Store.adopt`."""
+        await self._write(partial(rules.adopt, identity=identity))
+
+    async def ensure_collection(self, collection: Collection) -> None:
+        """See `Store.ensure_collection`."""
+        known = self._open_or_refuse().memory.collections.get(collection.name)
+        if known is not None:
+            rules.check_binding(known.collection, collection.model_id, collection.dimension)
+            return
+        if not is_text(collection.name) or not is_text(collection.model_id):
+            raise VisualSearchError("invalid_document", "the name of a collection and its model must be text")
+        await self._write(partial(rules.ensure_collection, collection=collection))
+
+    async def put(self, records: Sequence[Record]) -> list[WriteOutcome]:
+        """See `Store.put`; also `invalid_id`, `invalid_embedding`, `invalid_tags`, `invalid_document` in an outcome."""
+        encoded = await self._encode(records, encode_record)
+        return await self._write(partial(rules.put, records=encoded), len(encoded))
+
+    async def supersede(self, writes: Sequence[Superseded]) -> list[WriteOutcome]:
+        """See `Store.supersede`."""
+        checked = await self._encode(writes, _checked)
+        return await self._write(partial(rules.supersede, writes=checked), len(checked))
+
+    async def update(self, updates: Sequence[TagUpdate]) -> list[WriteOutcome]:
+        """See `Store.update`; also `invalid_id`, `invalid_tags` in an outcome."""
+        checked = await self._encode(updates, _checked_update)
+        return await self._write(partial(rules.update, updates=checked), len(checked))
+
+    async def delete(self, keys: Sequence[DocumentKey]) -> list[WriteOutcome]:
+        """See `Store.delete`; also `invalid_id` in an outcome."""
+        checked = await self._encode(keys, _checked)
+        return await self._write(partial(rules.delete, keys=checked), len(checked))
+
+    async def get(
+        self, collection: str, ids: Sequence[str], *, embedding: bool = False, thumbnail: bool = False
+    ) -> list[StoredDocument | None]:
+        """See `Store.get`; also `store_invalid` for an embedding that is damaged on disk."""
+        running = self._open_or_refuse()
+        known = running.memory.collections.get(collection)
+        if known is None:
+            return [None] * len(ids)
+        read = partial(reads.documents_by_id, collection=known, ids=list(ids), embedding=embedding, thumbnail=thumbnail)
+        return await asyncio.wrap_future(submit(running.reads, running.reading.run, read))
+
+    async def search(self, request: SearchRequest) -> list[Hits]:
+        """See `Store.search`; also `store_invalid` while vectors of the collection are damaged on disk."""
+        running = self._open_or_refuse()
+        search = partial(search_once, memory=running.memory, request=request)
+        return await asyncio.wrap_future(submit(running.searches, _until_seen, running.reading, search))
+
+    async def scroll(self, collection: str, after: str = "", limit: int = 1000) -> list[StoredDocument]:
+        """See `Store.scroll`; nothing for an unknown collection."""
+        running = self._open_or_refuse()
+        known = running.memory.collections.get(collection)
+        if known is None:
+            return []
+        read = partial(reads.documents_after, collection=known, after=after, limit=limit)
+        return await asyncio.wrap_future(submit(running.reads, running.reading.run, read))
+
+    async def count(self, collection: str) -> int:
+        """See `Store.count`."""
+        memory = self._open_or_refuse().memory
+        known = memory.collections.get(collection)
+        return 0 if known is None else memory.documents(known)
+
+    async def status(self) -> StoreStatus:
+        """See `Store.status`."""
+        running = self._open_or_refuse()
+        memory = running.memory
+        caches = list(memory.caches.values())
+        return StoreStatus(
+            identity=memory.identity,
+            format_version=FORMAT_VERSION,
+            last_version=memory.last_version,
+            collections=[(each.collection, memory.documents(each)) for each in memory.collections.values()],
+            bytes_on_disk=await asyncio.to_thread(_bytes_in, self._folder),
+            details={
+                **running.details,
+                "bytes_in_memory": sum(cache.bytes_held for cache in caches),
+                "removed_in_memory": sum(cache.rows_held - cache.live for cache in caches),
+                "damaged": sum(len(rows) for rows in list(memory.damaged.values())),
+            },
+        )
+
+    async def verify(self) -> VerifyReport:
+        """See `Store.verify`; it reads the whole file, beside everything else that goes on."""
+        running = self._open_or_refuse()
+        return await asyncio.wrap_future(submit(running.checks, _verify, self._folder, running.memory))
+
+    def _open(self) -> None:
+        if self._running is not None:
+            raise VisualSearchError("store_locked", "this store is open already", holder=os.getpid())
+        self._running = open_shard(self._folder, self._search_threads, self._keep_tombstones_ms, self._now_ms)
+
+    def _open_or_refuse(self) -> Running:
+        if self._running is None:
+            raise VisualSearchError("storage_unavailable", "the store is not open")
+        return self._running
+
+    async def _encode(self, items: Sequence[Item], encode: Callable[[Item], T]) -> list[T | VisualSearchError]:
+        reads_pool = self._open_or_refuse().reads
+        return await asyncio.wrap_future(submit(reads_pool, _encode_each, list(items), encode))
+
+    async def _write(self, work: Callable[[Transaction], T], weight: int = 1) -> T:
+        return await asyncio.wrap_future(self._open_or_refuse().writer.submit(work, weight))
+
+
+def _until_seen(reading: ReadConnections, read: Callable[[sqlite3.Connection], T | None]) -> T:
+    """Read in one transaction after the other until memory still has what the transaction sees."""
+    while (found := reading.run(read)) is None:
+        pass
+    return found
+
+
+def _verify(folder: Path, memory: Memory) -> VerifyReport:
+    # A connection of its own reads the file again, not what another one has cached of it.
+    reading = ReadConnections(folder)
+    try:
+        return _until_seen(reading, partial(check_store, memory=memory))
+    finally:
+        reading.close()
+
+
+def _encode_each(items: Sequence[Item], encode: Callable[[Item], T]) -> list[T | VisualSearchError]:
+    encoded: list[T | VisualSearchError] = []
+    for item in items:
+        try:
+            encoded.append(encode(item))
+        except VisualSearchError as error:
+            encoded.append(error)
+    return encoded
+
+
+KeyLike = TypeVar("KeyLike", DocumentKey, Superseded, TagUpdate)
+
+
+def _checked(write: KeyLike) -> KeyLike:
+    check_key(write.collection, write.id, write.version)
+    return write
+
+
+def _checked_update(update: TagUpdate) -> TagUpdate:
+    encode_tags(update.tags)
+    return _checked(update)
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    for path in folder.iterdir():
+        try:
+            total += path.stat().st_size
+        except FileNotFoundError:
+            continue
+    return total

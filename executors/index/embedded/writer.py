@@ -1,0 +1,148 @@
+"""The one thread that writes: calls that wait together share a transaction and its flush to disk."""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from executors.errors import VisualSearchError
+from executors.index.embedded.checkpoints import Checkpointer
+from executors.index.embedded.database import database_errors
+from executors.index.embedded.memory import Memory
+from executors.index.embedded.transaction import Transaction, new_epoch
+
+T = TypeVar("T")
+
+_PRUNE_EVERY_MS: Final = 60_000
+# A transaction takes no further call once it has as many writes: the first caller should not wait for all that follow.
+_WRITES_TOGETHER: Final = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    work: Callable[[Transaction], Any]
+    weight: int
+    future: Future[Any] = field(default_factory=Future)
+
+
+class Writer:
+    """Runs work inside transactions, in the order of submission, and answers when it is durable and published.
+
+    Work must be repeatable: when one call of a shared transaction fails, every call is run again by itself, so that the
+    failure stays with the call that it belongs to.
+
+    Args:
+        connection: the writing connection; nobody else uses it until `close` has returned.
+        memory: learns every committed change before its call is answered.
+        now_ms: the wall clock.
+        keep_tombstones_ms: how long deletes and supersedes are remembered.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, memory: Memory, now_ms: Callable[[], int], keep_tombstones_ms: int
+    ) -> None:
+        self._connection = connection
+        self._memory = memory
+        self._now_ms = now_ms
+        self._keep_tombstones_ms = keep_tombstones_ms
+        self._epoch = new_epoch()
+        self._prune_from_ms = 0
+        self._checkpointer = Checkpointer(connection)
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closed = False
+        self._closing = threading.Lock()
+        # A process that ends without closing the store must not hang on this thread; every commit is whole anyway.
+        self._thread = threading.Thread(target=self._run, name="index-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Callable[[Transaction], T], weight: int = 1) -> Future[T]:
+        """Queue work of `weight` writes. Cancelling the future before its turn takes it out; later it runs to its end.
+
+        Raises:
+            VisualSearchError: `storage_unavailable` after `close`.
+        """
+        job = _Job(work, weight)
+        with self._closing:
+            if self._closed:
+                raise VisualSearchError("storage_unavailable", "the store is closed")
+            self._jobs.put(job)
+        return job.future
+
+    def close(self) -> None:
+        """Finish what is queued and end the thread."""
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        more = True
+        while more:
+            jobs, more = self._next_jobs()
+            started = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+            if started:
+                self._answer(started)
+                self._checkpointer.run_if_due()
+
+    def _next_jobs(self) -> tuple[list[_Job], bool]:
+        """Wait for a call, then take those that wait with it; False with the last ones."""
+        job = self._jobs.get()
+        jobs: list[_Job] = []
+        weight = 0
+        while job is not None:
+            jobs.append(job)
+            weight += job.weight
+            if weight >= _WRITES_TOGETHER:
+                return jobs, True
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                return jobs, True
+        return jobs, False
+
+    def _answer(self, jobs: list[_Job]) -> None:
+        try:
+            results = self._commit(jobs)
+        except Exception as error:
+            if len(jobs) == 1:
+                jobs[0].future.set_exception(error)
+            else:
+                for job in jobs:
+                    self._answer([job])
+            return
+        for job, result in zip(jobs, results, strict=True):
+            job.future.set_result(result)
+
+    def _commit(self, jobs: list[_Job]) -> list[Any]:
+        with database_errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                transaction = Transaction(self._connection, self._memory.collections, self._now_ms(), self._epoch)
+                results = [job.work(transaction) for job in jobs]
+                if transaction.has_changes:
+                    self._prune_if_due(transaction)
+                    transaction.seal()
+                    self._memory.prepare(transaction.changes)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    with suppress(sqlite3.Error):
+                        self._connection.execute("ROLLBACK")
+                raise
+        if transaction.has_changes:
+            self._memory.publish(transaction.changes)
+        return results
+
+    def _prune_if_due(self, transaction: Transaction) -> None:
+        now = transaction.now_ms
+        # The second comparison is for a wall clock that was set back.
+        if now >= self._prune_from_ms or now < self._prune_from_ms - _PRUNE_EVERY_MS:
+            more = transaction.prune_tombstones(now - self._keep_tombstones_ms)
+            self._prune_from_ms = now if more else now + _PRUNE_EVERY_MS

@@ -1,0 +1,171 @@
+"""A small file that asks for a lot of memory or time is refused before any of it is spent."""
+
+from __future__ import annotations
+
+import resource
+import struct
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from executors.errors import VisualSearchError
+from executors.models.spec import ModelSpec
+from executors.preprocess.decode import configure_opencv, decode
+from executors.preprocess.formats import jpeg
+from executors.preprocess.header import ImageLimits, check_limits, read_header
+from executors.preprocess.pipeline import ImagePipeline
+from tests.support.image_files import (
+    bmp,
+    gif,
+    jpeg_declaring,
+    photo,
+    pillow,
+    png,
+    sample,
+    tiff,
+    webp,
+    webp_animation,
+    webp_canvas,
+    webp_chunk,
+)
+
+LIMITS = ImageLimits(max_bytes=20_000_000, max_pixels=50_000_000, max_side=16_384)
+REFUSED_WITHIN_S = 0.05
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def _deep_png(side: int) -> bytes:
+    return png(side, side, 1, 0, bytes((side + 7) // 8 + 1) * side)
+
+
+def _one_pixel(image_format: str) -> bytes:
+    return pillow(np.zeros((1, 1, 3), np.uint8), image_format)
+
+
+def _webp_lossless(width: int, height: int) -> bytes:
+    return webp(webp_chunk(b"VP8L", struct.pack("<BI", 0x2F, width - 1 | (height - 1) << 14) + bytes(30)))
+
+
+def _webp_lossy(width: int, height: int) -> bytes:
+    return webp(webp_chunk(b"VP8 ", b"\x10\0\0\x9d\x01\x2a" + struct.pack("<HH", width, height) + bytes(30)))
+
+
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "png": lambda: _deep_png(20_000),
+    "png rgba, 16 bits": lambda: png(16_000, 16_000, 16, 6, b""),
+    "jpeg": lambda: jpeg_declaring(sample("jpeg baseline"), 32_000, 32_000),
+    "jpeg progressive": lambda: jpeg_declaring(sample("jpeg progressive"), 65_500, 65_500),
+    "webp lossless": lambda: _webp_lossless(16_384, 16_384),
+    "webp lossy": lambda: _webp_lossy(16_383, 16_383),
+    "webp canvas": lambda: webp(webp_canvas(1 << 24, 1 << 24, 0x10), pillow(photo(), "WEBP")[12:]),
+    "webp frame larger than its canvas": lambda: webp(webp_canvas(8, 8, 0), _webp_lossless(16_000, 16_000)[12:]),
+    "webp animation's frame larger than its canvas": lambda: webp_animation(8, 8, [(0, 0, photo())]).replace(
+        struct.pack("<I", 159)[:3] + struct.pack("<I", 95)[:3], b"\xff\xff\0\xff\xff\0"
+    ),
+    "gif screen": lambda: gif((65_535, 65_535), (0, 0, 1, 1), np.zeros((1, 1), np.uint8)),
+    "gif frame larger than its screen": lambda: gif((1, 1), (0, 0, 60_000, 60_000), np.zeros((1, 1), np.uint8)),
+    "gif frame far away": lambda: gif((1, 1), (65_000, 65_000, 1, 1), np.zeros((1, 1), np.uint8)),
+    "tiff": lambda: tiff(30_000, 30_000, [bytes(100)], tags=[(259, 3, [8])]),
+    "tiff tile larger than its picture": lambda: tiff(16, 16, [bytes(100)], tile=(32_768, 32_768)),
+    "bigtiff": lambda: tiff(16, 16, [bytes(100)], big=True, tags=[(256, 16, [2**40]), (257, 16, [2**40])]),
+    "bmp": lambda: bmp(30_000, 30_000, 24, bytes(100)),
+    "bmp run lengths": lambda: bmp(30_000, 30_000, 8, bytes(100), compression=1, palette=bytes(1024)),
+    "bmp downwards": lambda: bmp(1, -(2**31), 24, bytes(100)),
+    "too long a side": lambda: png(20_000, 1, 8, 0, bytes(20_001)),
+}
+
+
+def refusal(data: bytes) -> VisualSearchError:
+    with pytest.raises(VisualSearchError) as caught:
+        check_limits(read_header(data), LIMITS)
+    return caught.value
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_is_refused_before_it_is_decoded(name: str) -> None:
+    data = BOMBS[name]()
+    assert len(data) < 60_000
+    durations = []
+    tracemalloc.start()
+    for _ in range(5):
+        began = time.perf_counter()
+        error = refusal(data)
+        durations.append(time.perf_counter() - began)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert error.code == "image_too_many_pixels"
+    assert error.details["limit"] in (LIMITS.max_pixels, LIMITS.max_side)
+    assert error.details["width"] * error.details["height"] >= 20_000
+    assert min(durations) < REFUSED_WITHIN_S
+    assert peak < 2_000_000
+
+
+def test_the_memory_of_the_process_does_not_grow_with_bombs(tmp_path: Path) -> None:
+    for index, make in enumerate(BOMBS.values()):
+        (tmp_path / str(index)).write_bytes(make())
+    script = f"""
+import resource, sys
+from pathlib import Path
+from executors.errors import VisualSearchError
+from executors.models.spec import ModelSpec
+from executors.preprocess.header import ImageLimits
+from executors.preprocess.pipeline import ImagePipeline
+pipeline = ImagePipeline(ModelSpec("m", "m", 1, 224, 224, "centre_crop"), {LIMITS!r}, thumbnails=True)
+pictures = [path.read_bytes() for path in Path(sys.argv[1]).iterdir()]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for picture in pictures:
+    try:
+        pipeline.prepare(picture)
+        sys.exit("a bomb was decoded")
+    except VisualSearchError as error:
+        assert error.code == "image_too_many_pixels", error
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    kilobytes = int(done.stdout) // (1024 if sys.platform == "darwin" else 1)
+    assert kilobytes < 20_000
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "accepted"),
+    [(10_000, 5_000, True), (10_001, 5_000, False), (16_384, 3_051, True), (16_385, 1, False), (1, 16_385, False)],
+)
+def test_the_limits_are_inclusive(width: int, height: int, accepted: bool) -> None:
+    header = read_header(jpeg_declaring(sample("jpeg"), width, height))
+    if accepted:
+        check_limits(header, LIMITS)
+    else:
+        with pytest.raises(VisualSearchError, match="image_too_many_pixels"):
+            check_limits(header, LIMITS)
+
+
+def test_pixels_that_a_bmp_does_not_hold_are_not_allocated() -> None:
+    configure_opencv()
+    data = bmp(7_000, 7_000, 24, bytes(100))
+    header = read_header(data)
+    check_limits(header, LIMITS)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(VisualSearchError, match="undecodable_image"):
+        decode(data, header)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+def test_a_jpeg_of_a_thousand_passes_is_refused() -> None:
+    data = pillow(np.zeros((3_000, 3_000), np.uint8), "JPEG", progressive=True)
+    last_scan = data[data.rfind(b"\xff\xda") : -2]
+    spec = ModelSpec("m", "m", 1, 224, 224, "centre_crop")
+    pipeline = ImagePipeline(spec, LIMITS, thumbnails=False)
+    assert pipeline.prepare(data).width == 3_000
+    few = data[:-2] + last_scan * (jpeg.MAX_SCANS - data.count(b"\xff\xda")) + data[-2:]
+    assert pipeline.prepare(few).width == 3_000
+    with pytest.raises(VisualSearchError, match="undecodable_image") as caught:
+        pipeline.prepare(data[:-2] + last_scan * 1_000 + data[-2:])
+    assert caught.value.details["limit"] == jpeg.MAX_SCANS
