@@ -45,6 +45,8 @@ def set_flow_variables() -> None:
         VS_STAGE_TIMEOUT_MS=str(max(100, chosen.timeout_ms // 3)),
         JINA_OPTOUT_TELEMETRY="1",
     )
+    # gRPC tells of every connection that closes; errors reach us as exceptions.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     if chosen.log_format == "json":
         os.environ["JINA_LOG_CONFIG"] = "json"
     elif not sys.stdout.isatty():

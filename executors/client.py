@@ -38,7 +38,16 @@ from executors.client_answers import (
 from executors.client_requests import Document, encode_request, json_body
 from executors.client_transport import RetryPolicy, Transport
 
-__all__ = ["Answer", "Document", "RetryPolicy", "SearchResult", "VisualSearchClient", "WriteResult"]
+__all__ = [
+    "Answer",
+    "Document",
+    "FoundDocument",
+    "RetryPolicy",
+    "SearchResult",
+    "VerifyResult",
+    "VisualSearchClient",
+    "WriteResult",
+]
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 # The same as executors.documents.DEFAULT_COLLECTION, whose module takes half a second to import.

@@ -67,6 +67,7 @@ ERRORS: Final[dict[str, ErrorKind]] = {
     "deadline_exceeded": ErrorKind(504, "no answer within VS_TIMEOUT_MS; a write may still have been applied"),
     # a command or a start fails
     "invalid_setting": ErrorKind(500, "an environment variable has a value that it can't have"),
+    "unreadable_file": ErrorKind(500, "a local file or folder can't be read"),
     "invalid_flow": ErrorKind(500, "the flow file has a key or a value that Jina would ignore or refuse"),
     "model_missing": ErrorKind(500, "the model is not in VS_MODELS_DIR; `visual-search models build` makes it"),
     "model_invalid": ErrorKind(500, "a file of the model repository is damaged or does not fit its configuration"),

@@ -133,8 +133,12 @@ def _add_search(commands: Any) -> None:
     _add_service(parser)
     _add_collection(parser)
     parser.add_argument("--like", metavar="ID", help="search with an indexed picture in place of files")
-    parser.add_argument("--limit", type=_positive_integer, default=10, metavar="N", help="matches a query (default: 10)")
-    parser.add_argument("--threshold", type=_cosine, metavar="SCORE", help="only matches with at least this score, -1 to 1")
+    parser.add_argument(
+        "--limit", type=_positive_integer, default=10, metavar="N", help="matches a query (default: 10)"
+    )
+    parser.add_argument(
+        "--threshold", type=_cosine, metavar="SCORE", help="only matches with at least this score, -1 to 1"
+    )
     parser.add_argument("--html", metavar="OUT.html", help="write queries and matches as a page with pictures")
     _add_json(parser, "print one JSON line per query")
 
@@ -183,7 +187,7 @@ def _json_object(text: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError("must be a JSON object, such as '{\"album\": \"2024\"}'")
+        raise argparse.ArgumentTypeError('must be a JSON object, such as \'{"album": "2024"}\'')
     return value
 
 

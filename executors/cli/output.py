@@ -65,7 +65,9 @@ def printable(text: str) -> str:
 
 def make_table(*columns: str, right: tuple[str, ...] = (), title: str | None = None) -> Table:
     """A table in the style of all of them; text that does not fit is folded, never cut off."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(
+        title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False, show_edge=False
+    )
     for column in columns:
         table.add_column(
             column, justify="right" if column in right else "left", overflow="fold", no_wrap=column in right

@@ -10,6 +10,7 @@ from executors.errors import VisualSearchError
 from executors.preprocess.decode import configure_opencv, decode
 from executors.preprocess.header import ImageLimits, check_limits, read_header
 from executors.preprocess.resize import scale_to
+from executors.preprocess.thumbnail import make_thumbnail
 
 MAX_SIDE: Final = 1024
 # Below this, sending costs less than decoding and encoding would.
@@ -17,6 +18,9 @@ MIN_BYTES: Final = 150_000
 JPEG_QUALITY: Final = 90
 # What this machine decodes; beyond it the picture is left to the service's own limits.
 _LIMITS: Final = ImageLimits(max_bytes=1 << 40, max_pixels=150_000_000, max_side=65_535)
+
+_PAGE_SIDE: Final = 448
+_PAGE_BYTES: Final = 48_000
 
 configure_opencv()
 
@@ -43,3 +47,16 @@ def shrink(blob: bytes, max_side: int = MAX_SIDE) -> bytes:
     small = cv2.cvtColor(scale_to(image, *size), cv2.COLOR_RGB2BGR)
     encoded = cv2.imencode(".jpg", small, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))[1]
     return encoded.tobytes() if encoded.size < len(blob) else blob
+
+
+def small_picture(blob: bytes) -> bytes | None:
+    """A small upright JPEG to show on a page; None for what can't be decoded."""
+    try:
+        header = read_header(blob)
+        check_limits(header, _LIMITS)
+        height, width = header.upright_size
+        scale = min(1.0, _PAGE_SIDE / max(height, width))
+        image = decode(blob, header, at_least=(round(height * scale), round(width * scale)))
+    except VisualSearchError:
+        return None
+    return make_thumbnail(image, _PAGE_SIDE, _PAGE_BYTES)

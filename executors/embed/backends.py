@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from executors.cores import available_cores, threads_for
 from executors.embed.backend import EmbeddingBackend
-from executors.embed.devices import available_cores, parse_device, threads_for
+from executors.embed.devices import parse_device
 from executors.embed.onnx import OnnxBackend
 from executors.models.spec import ModelSpec
 from executors.settings import Settings

@@ -24,6 +24,8 @@ _REDUCED: Final = {
 }
 # Where data are missing, libjpeg sets coefficients to zero, which is this grey.
 _MISSING_GREY: Final = 128
+# What an interrupted download leaves at the end of a file that has its full size already.
+_UNWRITTEN: Final = bytes(16)
 # Bytes that can't be mistaken for a marker; Huffman codes of all sorts are in them.
 _NOISE: Final = bytes((37 * index + 11) % 251 for index in range(512))
 
@@ -88,26 +90,41 @@ def _decode_jpeg(data: bytes, header: ImageHeader, factor: int) -> Pixels:
     flags = _REDUCED.get(factor, _RGB)
     with silenced_native_stderr():
         image = _imdecode(data, flags)
-        if image is None or (np.abs(image[-1, -1].astype(int) - _MISSING_GREY) <= 1).all():
-            image = _decode_complete_jpeg(data, flags)
+        if image is None or _looks_incomplete(image, data):
+            image = _decode_if_complete(data, flags)
     expected = (-(-header.height // factor), -(-header.width // factor), 3)
     if image is None or image.shape != expected:
         raise undecodable("jpeg", "is damaged: its header can be read, its pixels can't")
     return image if factor == 1 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def _decode_complete_jpeg(data: bytes, flags: int) -> Pixels | None:
-    """Decode a JPEG that has no end marker or that ends in grey, if its data reach to its last pixel.
+def _looks_incomplete(image: Pixels, data: bytes) -> bool:
+    """Whether a decoded JPEG ends in the grey of missing data, or its file in zeros: a reason to look closer."""
+    ends_in_grey = bool((np.abs(image[-1, -1].astype(int) - _MISSING_GREY) <= 1).all())
+    return ends_in_grey or data.removesuffix(jpeg.END_OF_IMAGE).endswith(_UNWRITTEN)
+
+
+def _decode_if_complete(data: bytes, flags: int) -> Pixels | None:
+    """Decode a JPEG that may have lost its end, if its data reach to its last pixel.
 
     libjpeg fills up what is missing and only warns, on stderr. But bytes added behind a complete picture are skipped, while
     behind an incomplete one they become pixels: the picture is complete if it stays the same.
     """
     end = jpeg.find_end(data)
-    # Without an end marker, zeros are what an interrupted download left unwritten, FF the half of a marker.
-    body = data[:end] if end is not None else data.rstrip(b"\0").rstrip(b"\xff")
+    body = data.rstrip(b"\xff") if end is None else data[:end]
     plain = _imdecode(body + jpeg.END_OF_IMAGE, flags)
+    if body.endswith(_UNWRITTEN) and _same_with_noise(plain, body[: -len(_UNWRITTEN)], flags):
+        # More zeros than the picture took (a flat one may well consist of them): an interrupted download left them.
+        body = body.rstrip(b"\0")
+        # FF 00 is a byte of the picture.
+        body += b"\0" if body.endswith(b"\xff") else b""
+    return plain if _same_with_noise(plain, body, flags) else None
+
+
+def _same_with_noise(plain: Pixels | None, body: bytes, flags: int) -> bool:
+    """Whether a picture stays the same if noise follows its data."""
     noisy = _imdecode(body + _NOISE + jpeg.END_OF_IMAGE, flags)
-    return plain if plain is not None and noisy is not None and np.array_equal(plain, noisy) else None
+    return plain is not None and noisy is not None and np.array_equal(plain, noisy)
 
 
 def _decode_gif(data: bytes, header: ImageHeader) -> Pixels:

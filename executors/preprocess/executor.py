@@ -1,7 +1,6 @@
 """Preprocess as a Jina executor: encoded pictures in, tensors and thumbnails out."""
 
 import asyncio
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,6 +8,7 @@ import orjson
 from docarray import DocList
 from jina import Executor, requests
 
+from executors.cores import available_cores, threads_for
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
 from executors.lifecycle import as_error, starting
@@ -34,7 +34,7 @@ class ImagePreprocessor(Executor):
                 ImageLimits(chosen.max_image_bytes, chosen.max_image_pixels, chosen.max_image_side),
                 thumbnails=chosen.thumbnails == "on",
             )
-            self._threads = chosen.threads or os.cpu_count() or 1
+            self._threads = threads_for(1, available_cores(), chosen.threads)
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
 
     def close(self) -> None:

@@ -48,7 +48,7 @@ def scaled_size(size: tuple[int, int], how: Fit, height: int, width: int, crop_f
 def scale_to(image: Pixels, height: int, width: int) -> Pixels:
     """Scale each direction on its own: averaging where it shrinks (no moiré), bicubic where it grows.
 
-    A new array, never a view. No intermediate has more pixels than the picture or four times the result.
+    A new array, never a view. In no direction is an intermediate larger than the picture or twice the result.
     """
     source_height, source_width = image.shape[:2]
     # OpenCV averages only if both directions shrink, so a picture that grows in one direction shrinks first.
@@ -63,18 +63,28 @@ def scale_to(image: Pixels, height: int, width: int) -> Pixels:
 
 
 def _shrink(image: Pixels, height: int, width: int) -> Pixels:
-    """Scale down by way of twice the size, from which each pixel is the mean of four.
+    """Scale down by halves, and at last by way of twice the size, of which each pixel of the result is the mean of four.
 
-    Against INTER_AREA alone (whose weights are a box), this takes half the time, since both steps are vectorised, and the
-    vectors of a picture and of its scaled or recompressed copies are closer to each other (measured on 240 photos).
+    All steps are vectorised, which takes a third to a tenth of the time of INTER_AREA at once, and the vectors of a picture and
+    its scaled copies are as close to each other (measured on 240 photos).
     """
-    source_height, source_width = image.shape[:2]
-    rows, columns = source_height // (2 * height), source_width // (2 * width)
-    if rows > 1 or columns > 1:
-        coarse = (source_width // max(1, columns), source_height // max(1, rows))
-        image = cv2.resize(image, coarse, interpolation=cv2.INTER_AREA)
+    while (rows := _halves(image.shape[0], height)) | (columns := _halves(image.shape[1], width)):
+        image = _halve(image, 1 + rows, 1 + columns)
     image = cv2.resize(image, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _halves(source: int, target: int) -> bool:
+    """Whether a direction is to be halved: if the bilinear step, which sees 2 x 2 pixels, would skip too many."""
+    return 2 * source >= 5 * target
+
+
+def _halve(image: Pixels, rows: int, columns: int) -> Pixels:
+    """The means of blocks of 1 or 2 x 1 or 2 pixels. An odd row or column at the edge is left out: OpenCV is fast only for
+    whole blocks, and it is less than half a pixel of the result.
+    """
+    height, width = image.shape[0] // rows, image.shape[1] // columns
+    return cv2.resize(image[: height * rows, : width * columns], (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _cut_middle(image: Pixels, height: int, width: int, crop_fraction: float) -> Pixels:

@@ -7,7 +7,7 @@ import sqlite3
 from typing import Final
 
 EVERY_CHANGES: Final = 4_096
-MOST_FRAMES: Final = 32_768
+MOST_FRAMES: Final = 65_536
 
 _log = logging.getLogger(__name__)
 

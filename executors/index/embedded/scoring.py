@@ -29,9 +29,9 @@ _GATHERED_AT_ONCE: Final = 1 << 20
 class Best:
     """The best rows of one query, best first, ties by id: columns of equal length."""
 
-    rows: Sequence[int]
-    ids: Sequence[str]
-    scores: Sequence[float]
+    rows: list[int]
+    ids: list[str]
+    scores: list[float]
 
 
 def float32_error(dimension: int) -> float:
@@ -56,7 +56,7 @@ def best_rows(
         raise VisualSearchError("invalid_embedding", "a query must be a finite vector that is not zero")
     count = sum(view.count for view in views)
     if not count or limit < 1:
-        return [Best((), (), ()) for _ in range(len(queries))]
+        return [Best([], [], []) for _ in range(len(queries))]
     units = (queries / np.sqrt(squares)[:, np.newaxis]).astype(np.float32)
     at_once = max(1, _SCORES_AT_ONCE // count)
     return [

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from executors.cores import available_cores
 from executors.embed.backends import make_backend
-from executors.embed.devices import available_cores
 from executors.embed.onnx import OnnxBackend
 from executors.errors import VisualSearchError
 from executors.settings import Settings

@@ -50,6 +50,11 @@ def tiny_pictures(count: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(1, 256, (count, TINY_SIDE, TINY_SIDE, 3), np.uint8)
 
 
+def thread_ids() -> set[str]:
+    """Every thread of this process, Python's and others."""
+    return {path.name for path in TASKS.iterdir()}
+
+
 async def refused_start(models_dir: Path, name: str = TINY) -> VisualSearchError:
     backend = OnnxBackend(models_dir, load_spec(models_dir, name), CPU, batch=4, threads=1)
     with pytest.raises(VisualSearchError) as caught:
@@ -257,10 +262,10 @@ async def test_it_computes_with_as_many_threads_as_it_was_given(tmp_path: Path) 
     spec = write_entry(tmp_path, tiny_model())
     added = []
     for threads in (1, 4):
-        before = len(list(TASKS.iterdir()))
+        before = thread_ids()
         backend = OnnxBackend(tmp_path, spec, CPU, batch=4, threads=threads)
         await backend.start()
-        added.append(len(list(TASKS.iterdir())) - before)
+        added.append(len(thread_ids() - before))
         await backend.close()
     assert added[1] - added[0] == 3
 

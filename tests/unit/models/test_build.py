@@ -24,10 +24,18 @@ MODEL_ID = "efficientnet-lite0@ed7cae0d016a9a79"
 ROOT = Path(__file__).resolve().parents[3]
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository that this very code built; the one that other tests share may be older."""
+    folder = tmp_path_factory.mktemp("built")
+    build_model(NAME, folder)
+    return folder
+
+
 @pytest.fixture
-def repository(models_dir: Path, tmp_path: Path) -> Path:
-    """A repository of one's own with the default model built."""
-    shutil.copytree(models_dir / NAME, tmp_path / "models" / NAME)
+def repository(built: Path, tmp_path: Path) -> Path:
+    """A repository of one's own with the default model in it."""
+    shutil.copytree(built / NAME, tmp_path / "models" / NAME)
     return tmp_path / "models"
 
 
@@ -55,8 +63,8 @@ def test_a_build_makes_a_triton_repository_entry(tmp_path: Path) -> None:
     assert any("converting" in line for line in told)
 
 
-def test_the_default_models_id_never_changes_unnoticed(models_dir: Path) -> None:
-    assert check_model(models_dir, NAME).model_id == MODEL_ID
+def test_the_default_models_id_never_changes_unnoticed(built: Path) -> None:
+    assert check_model(built, NAME).model_id == MODEL_ID
 
 
 def test_an_entry_that_is_up_to_date_is_left_alone(repository: Path) -> None:
@@ -86,6 +94,11 @@ def other_preprocessing(entry: Path) -> None:
     write_entry(entry.parent, (entry / "1" / "model.onnx").read_bytes(), config, NAME)
 
 
+def renamed_input(entry: Path) -> None:
+    text = (entry / CONFIG_FILE).read_text()
+    (entry / CONFIG_FILE).write_text(text.replace('name: "image"', 'name: "picture"'))
+
+
 def plain_file(entry: Path) -> None:
     shutil.rmtree(entry)
     entry.write_text("not a folder")
@@ -97,13 +110,14 @@ def plain_file(entry: Path) -> None:
         cut_model,
         older_revision,
         other_preprocessing,
+        renamed_input,
         plain_file,
         lambda entry: (entry / "1" / "model.onnx").unlink(),
         lambda entry: (entry / CONFIG_FILE).unlink(),
         lambda entry: (entry / CONFIG_FILE).write_text("garbage {"),
         lambda entry: (entry / CONFIG_FILE).write_text(CATALOGUE[NAME].config),
     ],
-    ids=["cut", "older", "other", "file", "no model", "no config", "garbage", "not finished"],
+    ids=["cut", "older", "other", "renamed", "file", "no model", "no config", "garbage", "not finished"],
 )
 def test_a_damaged_or_outdated_entry_is_built_anew(repository: Path, damage: Callable[[Path], object]) -> None:
     damage(repository / NAME)

@@ -38,6 +38,14 @@ from tests.support.image_files import (
 REFUSALS = {"unsupported_format", "undecodable_image"}
 
 
+def outcome(data: bytes) -> ImageHeader | str:
+    """The header, or the code of the error; any other exception passes."""
+    try:
+        return read_header(data)
+    except VisualSearchError as error:
+        return error.code
+
+
 def refusal(data: bytes) -> str:
     with pytest.raises(VisualSearchError) as caught:
         read_header(data)
@@ -139,12 +147,11 @@ def test_a_header_cut_anywhere_is_refused_or_read_alike(name: str) -> None:
     data = sample(name)
     whole = read_header(data)
     for end in range(min(len(data), 700)):
-        try:
-            header = read_header(data[:end])
-        except VisualSearchError as error:
-            assert error.code in REFUSALS
-        else:
+        header = outcome(data[:end])
+        if isinstance(header, ImageHeader):
             assert (header.format, header.width, header.height) == (whole.format, whole.width, whole.height)
+        else:
+            assert header in REFUSALS
 
 
 @pytest.mark.parametrize(
@@ -228,16 +235,14 @@ def test_10000_mutated_headers_yield_a_header_or_a_coded_error() -> None:
             data[place] = generator.choice((0, 1, 0x7F, 0x80, 0xFF, generator.randrange(256)))
         if generator.random() < 0.2:
             del data[generator.randrange(len(data)) :]
-        try:
-            header = read_header(bytes(data))
-        except VisualSearchError as error:
-            assert error.code in REFUSALS
-        else:
-            assert isinstance(header, ImageHeader)
+        header = outcome(bytes(data))
+        if isinstance(header, ImageHeader):
             assert header.width > 0
             assert header.height > 0
             assert 1 <= header.orientation <= 8
             read += 1
+        else:
+            assert header in REFUSALS
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 5_000_000
@@ -265,10 +270,8 @@ def test_10000_mutated_headers_yield_a_header_or_a_coded_error() -> None:
 def test_20_million_bytes_of_header_end_soon(start: bytes, pattern: bytes) -> None:
     data = start + pattern * (20_000_000 // len(pattern))
     for _ in range(3):
-        try:
-            read_header(data)
-        except VisualSearchError as error:
-            assert error.code in REFUSALS
+        header = outcome(data)
+        assert isinstance(header, ImageHeader) or header in REFUSALS
 
 
 def test_every_format_is_tried() -> None:

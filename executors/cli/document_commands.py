@@ -1,0 +1,90 @@
+"""`visual-search get` and `delete`: documents by id."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Final
+
+from executors.cli.exit_status import OK, SOME_FAILED
+from executors.cli.journal_file import forget_deleted
+from executors.cli.output import cell, count_of, make_table, print_json, stdout_console
+from executors.cli.service import client_for
+from executors.client import FoundDocument, WriteResult
+
+_IDS_A_REQUEST: Final = 1000
+
+
+def get(options: argparse.Namespace) -> int:
+    """Show documents; exit status 1 when one of them is not there.
+
+    Raises:
+        VisualSearchError: the service refused the request as a whole.
+    """
+    found = asyncio.run(_get(options))
+    if options.json:
+        for each in found:
+            values = dataclasses.asdict(each) | {"error": each.error.to_json() if each.error else None}
+            values.pop("embedding")
+            print_json(values)
+    else:
+        table = make_table("id", "collection", "uri", "tags", "model", "version")
+        for each in found:
+            if each.error is not None:
+                table.add_row(cell(each.id), cell(f"{each.error.code}: {each.error.message}"), style="red")
+                continue
+            tags = json.dumps(dict(each.tags), ensure_ascii=False) if each.tags else None
+            values_shown = (each.id, each.collection, each.uri, tags, each.model_id, each.version)
+            table.add_row(*(cell(value) for value in values_shown))
+        stdout_console().print(table)
+    return SOME_FAILED if any(each.error for each in found) else OK
+
+
+def delete(options: argparse.Namespace) -> int:
+    """Remove documents; exit status 1 when one of them was not there.
+
+    Raises:
+        VisualSearchError: the service refused the request as a whole.
+    """
+    results = asyncio.run(_delete(options))
+    if options.json:
+        for each in results:
+            print_json({"id": each.id, "result": each.result, "error": each.error.to_json() if each.error else None})
+    else:
+        console = stdout_console()
+        missed = [each for each in results if each.result != "deleted"]
+        if missed:
+            table = make_table("id", "what became of it")
+            for each in missed:
+                table.add_row(cell(each.id), cell(str(each.error) if each.error else each.result))
+            console.print(table)
+        console.print(f"{count_of(len(results) - len(missed), 'document')} deleted, {len(missed):,} not")
+    return OK if all(each.result == "deleted" for each in results) else SOME_FAILED
+
+
+async def _get(options: argparse.Namespace) -> list[FoundDocument]:
+    async with client_for(options) as client:
+        found: list[FoundDocument] = []
+        for ids in _chunks(options.ids):
+            found += await client.get(ids, collection=options.collection)
+        return found
+
+
+async def _delete(options: argparse.Namespace) -> list[WriteResult]:
+    async with client_for(options) as client:
+        index_uuid = str(((await client.status()).get("index") or {}).get("uuid"))
+        results: list[WriteResult] = []
+        for ids in _chunks(options.ids):
+            answered = await client.delete(ids, collection=options.collection)
+            results += answered
+            forget_deleted(index_uuid, options.collection, [each.id for each in answered if each.error is None])
+        return results
+
+
+def _chunks(ids: Sequence[str]) -> list[list[str]]:
+    """Ids without repetition, cut into requests."""
+    unique = list(dict.fromkeys(ids))
+    return [unique[start : start + _IDS_A_REQUEST] for start in range(0, len(unique), _IDS_A_REQUEST)]

@@ -1,0 +1,146 @@
+"""How far a long command is: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Final, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
+
+_PLAIN_INTERVAL_S: Final = 5.0
+
+
+class ProgressView(Protocol):
+    """Shows how many of a known number of things are done."""
+
+    def start(self, description: str, total: int) -> None:
+        """Begin."""
+
+    def advance(self, *, failed: bool = False, counted: bool = True) -> None:
+        """One more is done; `counted` says whether it took work, and so counts for the rate."""
+
+    def stop(self) -> None:
+        """End; nothing of a bar stays."""
+
+
+class Pace:
+    """Rate and remaining time, from what took work."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self.done = 0
+        self.failed = 0
+        self.worked = 0
+
+    def advance(self, *, failed: bool, counted: bool) -> None:
+        """Count one."""
+        self.done += 1
+        self.failed += failed
+        self.worked += counted
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._started
+
+    def rate(self) -> float:
+        """Things per second."""
+        return self.worked / max(self.elapsed_s, 1e-9)
+
+    def remaining(self, total: int) -> str:
+        """The time that the rest will take, `m:ss` or `h:mm:ss`; a dash while nobody can know."""
+        return format_duration((total - self.done) / self.rate()) if self.worked else "-"
+
+
+class BarView:
+    """A bar with counts, rate and remaining time, for a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._pace = Pace()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            _PaceColumn(self._pace),
+            console=console,
+            transient=True,
+            expand=True,
+            refresh_per_second=5,
+        )
+        self._task = self._progress.add_task("", total=None, visible=False)
+
+    def start(self, description: str, total: int) -> None:
+        """Show the bar."""
+        self._progress.update(self._task, description=description, total=total, visible=True)
+        self._progress.start()
+
+    def advance(self, *, failed: bool = False, counted: bool = True) -> None:
+        """Move it."""
+        self._pace.advance(failed=failed, counted=counted)
+        self._progress.update(self._task, advance=1)
+
+    def stop(self) -> None:
+        """Take it away."""
+        self._progress.stop()
+
+
+class _PaceColumn(ProgressColumn):
+    """`85.3/s  1:20 left  3 failed`"""
+
+    def __init__(self, pace: Pace) -> None:
+        super().__init__()
+        self._pace = pace
+
+    def render(self, task: Task) -> Text:
+        """The text beside the bar."""
+        text = Text(f"{self._pace.rate():,.1f}/s  {self._pace.remaining(int(task.total or 0))} left")
+        if self._pace.failed:
+            text.append(f"  {self._pace.failed:,} failed", style="red")
+        return text
+
+
+class LineView:
+    """A line every few seconds, for a file or a pipe."""
+
+    def __init__(self, console: Console, interval_s: float = _PLAIN_INTERVAL_S) -> None:
+        self._console = console
+        self._interval_s = interval_s
+        self._pace = Pace()
+        self._total = 0
+        self._description = ""
+        self._last = 0.0
+
+    def start(self, description: str, total: int) -> None:
+        """Remember what it is about."""
+        self._description, self._total = description, total
+        self._last = self._pace.elapsed_s
+
+    def advance(self, *, failed: bool = False, counted: bool = True) -> None:
+        """Count, and print when it is time."""
+        self._pace.advance(failed=failed, counted=counted)
+        if self._pace.elapsed_s - self._last < self._interval_s:
+            return
+        self._last = self._pace.elapsed_s
+        failures = f", {self._pace.failed:,} failed" if self._pace.failed else ""
+        self._console.print(
+            f"{self._description}: {self._pace.done:,}/{self._total:,}, {self._pace.rate():,.1f}/s, "
+            f"{self._pace.remaining(self._total)} left{failures}"
+        )
+
+    def stop(self) -> None:
+        """Nothing to take away."""
+
+
+def make_view(console: Console) -> ProgressView:
+    """The view that fits where it is shown."""
+    return BarView(console) if console.is_terminal else LineView(console)
+
+
+def format_duration(seconds: float) -> str:
+    """`0:07`, `12:30`, `1:02:03`."""
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

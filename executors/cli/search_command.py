@@ -1,0 +1,205 @@
+"""`visual-search search`: files or an indexed picture in, matches out, as a table, as JSON, or as a page."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rich.table import Table
+
+from executors.cli.exit_status import OK, SOME_FAILED, is_unavailable
+from executors.cli.files import unreadable
+from executors.cli.output import cell, make_table, print_json, printable, stderr_console, stdout_console
+from executors.cli.service import client_for
+from executors.client import DEFAULT_COLLECTION, Document, SearchResult, VisualSearchClient
+from executors.errors import VisualSearchError
+from executors.report import QueryResult, ReportMatch, write_report
+
+_FILES_A_REQUEST: Final = 8
+_REQUEST_BYTES: Final = 16_000_000
+_THUMBNAIL_REQUESTS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One query and what was found: `name` as it was typed, `picture` a small JPEG of it where there is one."""
+
+    name: str
+    result: SearchResult
+    picture: bytes | None = None
+
+
+def search(options: argparse.Namespace) -> int:
+    """Run the command; exit status 1 when a query failed.
+
+    Raises:
+        VisualSearchError: the service refused a request as a whole, or the page can't be written.
+    """
+    if bool(options.files) == bool(options.like):
+        raise VisualSearchError("invalid_parameter", "give files to search with, or --like ID")
+    answered, thumbnails = asyncio.run(_search(options))
+    if options.html:
+        _write_page(Path(options.html), answered, thumbnails)
+    if options.json:
+        for each in answered:
+            print_json(_to_json(each))
+    else:
+        console = stdout_console()
+        console.print(_table(answered))
+        for each in answered:
+            if each.result.error is None and not each.result.matches:
+                console.print(f"{printable(each.name)}: no match", soft_wrap=True)
+    if options.html:
+        stderr_console().print(f"the page is {printable(str(Path(options.html).absolute()))}", soft_wrap=True)
+    return SOME_FAILED if any(each.result.error for each in answered) else OK
+
+
+async def _search(options: argparse.Namespace) -> tuple[list[Answered], dict[str, bytes | None]]:
+    """Ask; with `--html`, fetch the pictures of the matches as well, by id."""
+    async with client_for(options) as client:
+        answered = await (_like(client, options) if options.like else _with_files(client, options))
+        thumbnails: dict[str, bytes | None] = {}
+        if options.html:
+            wanted = [match.id for each in answered for match in each.result.matches]
+            thumbnails = await fetch_thumbnails(client, wanted, options.collection)
+        return answered, thumbnails
+
+
+async def _like(client: VisualSearchClient, options: argparse.Namespace) -> list[Answered]:
+    answer = await client.search_like(
+        options.like, limit=options.limit, threshold=options.threshold, collection=options.collection
+    )
+    picture = None
+    if options.html:
+        picture = (await fetch_thumbnails(client, [options.like], options.collection))[options.like]
+    return [Answered(options.like, answer[0], picture)]
+
+
+async def _with_files(client: VisualSearchClient, options: argparse.Namespace) -> list[Answered]:
+    """A few files at a time; one that can't be read costs no other."""
+    answered: list[Answered] = []
+    names: Sequence[str] = options.files
+    for start in range(0, len(names), _FILES_A_REQUEST):
+        group = names[start : start + _FILES_A_REQUEST]
+        loaded = await asyncio.gather(*(asyncio.to_thread(_load, name, bool(options.html)) for name in group))
+        queries = [(each, Document(id=str(n), blob=each.blob)) for n, each in enumerate(loaded) if each.error is None]
+        results: dict[str, SearchResult] = {}
+        for documents in _requests([document for _, document in queries]):
+            for document, result in zip(documents, await _ask(client, documents, options), strict=True):
+                results[str(document.id)] = result
+        for n, each in enumerate(loaded):
+            failed = SearchResult(each.name, error=each.error)
+            answered.append(Answered(each.name, results.get(str(n), failed), each.picture))
+    return answered
+
+
+async def _ask(
+    client: VisualSearchClient, documents: Sequence[Document], options: argparse.Namespace
+) -> Sequence[SearchResult]:
+    """Search in one request; when it is refused for what it holds, each query fails with that error."""
+    try:
+        return (
+            await client.search(
+                documents, limit=options.limit, threshold=options.threshold, collection=options.collection
+            )
+        ).results
+    except VisualSearchError as error:
+        if is_unavailable(error) or error.code == "invalid_parameter":
+            raise
+        return [SearchResult(str(document.id), error=error) for document in documents]
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """A file to search with, made smaller, and a picture of it for the page; or why it can't be read."""
+
+    name: str
+    blob: bytes = b""
+    picture: bytes | None = None
+    error: VisualSearchError | None = None
+
+
+def _load(name: str, with_picture: bool) -> _Query:
+    from executors.cli.shrinking import shrink, small_picture
+
+    try:
+        blob = Path(name).read_bytes()
+    except OSError as error:
+        return _Query(name, error=unreadable(error))
+    return _Query(name, shrink(blob), small_picture(blob) if with_picture else None)
+
+
+def _requests(documents: Sequence[Document]) -> list[list[Document]]:
+    """Cut queries into requests by their bytes."""
+    requests: list[list[Document]] = []
+    size = _REQUEST_BYTES
+    for document in documents:
+        length = len(document.blob or b"")
+        if size + length > _REQUEST_BYTES:
+            requests.append([])
+            size = 0
+        requests[-1].append(document)
+        size += length
+    return requests
+
+
+async def fetch_thumbnails(
+    client: VisualSearchClient, ids: Sequence[str], collection: str | None
+) -> dict[str, bytes | None]:
+    """The small pictures of indexed documents by id, None where the index has none; each is fetched once."""
+    places = asyncio.Semaphore(_THUMBNAIL_REQUESTS)
+
+    async def fetch(document_id: str) -> bytes | None:
+        async with places:
+            return await client.thumbnail(document_id, collection=collection or DEFAULT_COLLECTION)
+
+    unique = list(dict.fromkeys(ids))
+    return dict(zip(unique, await asyncio.gather(*(fetch(each) for each in unique)), strict=True))
+
+
+def _to_json(answered: Answered) -> dict[str, Any]:
+    error = answered.result.error
+    return {
+        "query": answered.name,
+        "matches": [dataclasses.asdict(match) for match in answered.result.matches],
+        "error": error.to_json() if error else None,
+    }
+
+
+def _table(answered: Sequence[Answered]) -> Table:
+    table = make_table("query", "rank", "id", "score", "uri and tags", right=("rank", "score"))
+    for each in answered:
+        if each.result.error is not None:
+            table.add_row(cell(each.name), None, cell(each.result.error), style="red")
+        for rank, match in enumerate(each.result.matches, 1):
+            uri = match.uri if match.uri != match.id else None
+            tags = json.dumps(dict(match.tags), ensure_ascii=False) if match.tags else None
+            label = " ".join(part for part in (uri, tags) if part)
+            first = cell(each.name) if rank == 1 else None
+            table.add_row(first, str(rank), cell(match.id), f"{match.score:.4f}", cell(label))
+        table.add_section()
+    return table
+
+
+def _write_page(path: Path, answered: Sequence[Answered], thumbnails: dict[str, bytes | None]) -> None:
+    queries = [
+        QueryResult(
+            label=each.name,
+            picture=each.picture,
+            matches=[ReportMatch(match.id, match.score, thumbnails.get(match.id)) for match in each.result.matches],
+            error=str(each.result.error or ""),
+        )
+        for each in answered
+    ]
+    count = len(queries)
+    subtitle = f"{count:,} {'query' if count == 1 else 'queries'} and the most similar pictures of the index."
+    try:
+        write_report(path, "Visual search", queries, subtitle=subtitle)
+    except OSError as error:
+        raise VisualSearchError("unreadable_file", f"{path} can't be written: {error.strerror or error}") from None

@@ -1,0 +1,94 @@
+"""`visual-search status` and `verify`: how the service is."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from executors.cli.exit_status import OK, SOME_FAILED, UNAVAILABLE
+from executors.cli.output import cell, count_of, make_table, print_json, stdout_console
+from executors.cli.service import client_for
+from executors.client import VerifyResult
+
+
+def status(options: argparse.Namespace) -> int:
+    """Show the index, its shards and the stages; exit status 3 when the service is not ready.
+
+    Raises:
+        VisualSearchError: `unavailable`.
+    """
+
+    async def ask() -> dict[str, Any]:
+        async with client_for(options) as client:
+            return {"url": client.url, **await client.status(attempts=1)}
+
+    report = asyncio.run(ask())
+    if options.json:
+        print_json(report)
+    else:
+        _print_status(stdout_console(), report)
+    return OK if report.get("ready", True) else UNAVAILABLE
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Check the index; exit status 1 when there are faults that are not repaired.
+
+    Raises:
+        VisualSearchError: the check could not be made.
+    """
+
+    async def ask() -> VerifyResult:
+        async with client_for(options) as client:
+            return await client.verify(repair=options.repair)
+
+    result = asyncio.run(ask())
+    if options.json:
+        print_json(dataclasses.asdict(result))
+        return OK if result.ok else SOME_FAILED
+    console = stdout_console()
+    for line in [*result.faults, *(f"{each}: stands twice" for each in result.double_ids)]:
+        console.print(cell(line), soft_wrap=True)
+    repaired = f", {result.repaired:,} repaired" if result.repaired else ""
+    faults = len(result.faults) + len(result.double_ids)
+    console.print(f"{count_of(result.documents, 'document')} checked, {count_of(faults, 'fault')}{repaired}")
+    if result.double_ids and not options.repair:
+        console.print("visual-search verify --repair removes the older copy of ids that stand twice", soft_wrap=True)
+    return OK if result.ok else SOME_FAILED
+
+
+def _print_status(console: Console, report: Mapping[str, Any]) -> None:
+    index, model = report.get("index") or {}, report.get("model") or {}
+    reason = report.get("reason") or {}
+    state = "ready" if report.get("ready", True) else f"not ready ({reason.get('message', 'it does not say why')})"
+    facts = {
+        "service": f"{report.get('url')}, version {report.get('version')}, {state}",
+        "model": f"{model.get('model_id')}, dimension {model.get('dimension')}",
+        "index": f"{index.get('uuid')}, {count_of(int(index.get('documents') or 0), 'document')}",
+    }
+    for name, text in facts.items():
+        console.print(cell(f"{name:<8}{text}"), soft_wrap=True)
+    _print_rows(console, "Collections", index.get("collections") or [], ("name", "documents", "model_id", "dimension"))
+    _print_rows(console, "Shards", index.get("shards") or [], ("shard", "documents", "bytes_on_disk"))
+    for name, stage in [("index", index), *(report.get("stages") or {}).items()]:
+        if isinstance(stage, Mapping) and isinstance(stage.get("error"), Mapping):
+            error = stage["error"]
+            console.print(cell(f"{name} does not answer: {error.get('code')}: {error.get('message')}"), style="red")
+
+
+def _print_rows(console: Console, title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    if not rows:
+        return
+    numbers = tuple(name.replace("_", " ") for name in columns if name not in ("name", "model_id"))
+    table = make_table(*(name.replace("_", " ") for name in columns), right=numbers, title=title)
+    for row in rows:
+        table.add_row(*(_number_cell(row.get(name)) for name in columns))
+    console.print(table)
+
+
+def _number_cell(value: Any) -> Any:
+    return cell(f"{value:,}" if isinstance(value, int) else value)

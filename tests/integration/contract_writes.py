@@ -1,0 +1,435 @@
+"""The contract of a store, part one: writes, versions, identity, collections. Written against `Store` alone."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from executors.errors import VisualSearchError
+from executors.index.records import Collection, ShardIdentity
+from tests.support.records import (
+    DIMENSION,
+    IDENTITY,
+    IMAGES,
+    MODEL,
+    Harness,
+    found,
+    ids_of,
+    key,
+    prepared,
+    record,
+    results,
+    superseded,
+    tag_update,
+    vector_of,
+    version,
+)
+
+AWKWARD_IDS = ["a", "0", " ", "a/b c.jpg", "ü", "日本", "\U0001f431", "\uffff", "\x7f", "a\x00b", "\x00", "'; --", "%_", "é" * 256, "x" * 512]  # fmt: skip
+AWKWARD_TAGS: dict[str, Any] = {
+    "largest": 2**53,
+    "smallest": -(2**53),
+    "tenth": 0.1,
+    "tiny": 5e-324,
+    "one": 1,
+    "one.0": 1.0,
+    "true": True,
+    "null": None,
+    "empty": "",
+    "": "empty key",
+    "text": "ü\U0001f431\x00\u2028\"'\\",
+    "list": [1, "1", 1.5, None, False, [], {}],
+    "nested": {"a.b": {"c": [{"d": None}]}},
+}
+
+
+class WriteContract:
+    """See `store_contract.StoreContract`, which needs the fixture `harness`."""
+
+    # --- identity and collections
+
+    async def test_a_new_shard_is_nobody_and_takes_no_write(self, harness: Harness) -> None:
+        store = await harness.open()
+        assert store.identity is None
+        await store.ensure_collection(IMAGES)
+        for write in (
+            store.put([record("a")]),
+            store.delete([key("a", 2)]),
+            store.update([tag_update("a", 2, {})]),
+            store.supersede([superseded("a", 2)]),
+        ):
+            with pytest.raises(VisualSearchError) as refused:
+                await write
+            assert refused.value.code == "shard_identity"
+        assert await store.count(IMAGES.name) == 0
+
+    async def test_an_identity_is_kept_and_grows_but_never_changes(self, harness: Harness) -> None:
+        store = await harness.open()
+        await store.adopt(IDENTITY)
+        assert store.identity == IDENTITY
+        await store.adopt(replace(IDENTITY, shards=3, populated=True))
+        await store.adopt(replace(IDENTITY, shards=3, populated=False))
+        expected = replace(IDENTITY, shards=3, populated=True)
+        assert store.identity == expected
+        for other in (
+            replace(expected, index_uuid="other"),
+            replace(expected, shard=1),
+            replace(expected, shards=2),
+        ):
+            with pytest.raises(VisualSearchError) as refused:
+                await store.adopt(other)
+            assert refused.value.code == "shard_identity"
+        await store.close()
+        again = await harness.open()
+        assert again.identity == expected
+        assert (await again.status()).identity == expected
+
+    async def test_the_first_accepted_write_marks_the_index_as_populated_for_good(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        await store.delete([key("never there", 1)])
+        await store.put([record("a", embedding=vector_of(0, DIMENSION + 1))])
+        assert store.identity is not None
+        assert store.identity.populated is False
+        await store.put([record("a")])
+        await store.delete([key("a", 2)])
+        await store.close()
+        assert (await harness.open()).identity == ShardIdentity(IDENTITY.index_uuid, 0, 1, populated=True)
+
+    async def test_a_collection_is_bound_to_its_model_and_dimension(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        await store.ensure_collection(IMAGES)
+        for changed, code in (
+            (replace(IMAGES, model_id="model-b@1"), "model_mismatch"),
+            (replace(IMAGES, dimension=DIMENSION + 1), "dimension_mismatch"),
+        ):
+            with pytest.raises(VisualSearchError) as refused:
+                await store.ensure_collection(changed)
+            assert refused.value.code == code
+        await store.close()
+        status = await (await harness.open()).status()
+        assert list(status.collections) == [(IMAGES, 0)]
+
+    async def test_collections_hold_their_own_documents_under_the_same_ids(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        faces = Collection("faces", "model-f@1", 3)
+        await store.ensure_collection(faces)
+        face = record("a", collection="faces", model_id="model-f@1", embedding=vector_of(5, 3))
+        assert results(await store.put([record("a"), face])) == ["created", "created"]
+        assert results(await store.delete([key("a", 2)])) == ["deleted"]
+        assert (await store.count("images"), await store.count("faces")) == (0, 1)
+        assert await store.get("images", ["a"]) == [None]
+        (kept,) = await store.get("faces", ["a"], embedding=True)
+        assert kept is not None
+        assert kept.model_id == "model-f@1"
+        np.testing.assert_array_equal(kept.embedding, face.embedding)
+
+    # --- put
+
+    async def test_everything_that_was_put_comes_back_exactly(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        full = record(
+            "full",
+            tags=AWKWARD_TAGS,
+            parent="the parent",
+            box=(0.1, 2.0, 1e-9, 640.0),
+            text="wörds",
+            thumbnail=b"\xff\xd8\x00",
+        )
+        bare = record("bare", tags={}, uri=None, seed=1)
+        assert results(await store.put([full, bare])) == ["created", "created"]
+        for opened in (store, None):
+            if opened is None:
+                await store.close()
+                store = await harness.open()
+            one, other = await store.get(IMAGES.name, ["full", "bare"], embedding=True, thumbnail=True)
+            assert one is not None
+            assert other is not None
+            assert list(one.tags.items()) == list(AWKWARD_TAGS.items())
+            assert [type(value) for value in one.tags.values()] == [type(value) for value in AWKWARD_TAGS.values()]
+            assert (one.parent, one.box, one.text, one.uri) == (full.parent, full.box, full.text, full.uri)
+            assert (one.thumbnail, one.version, one.model_id) == (full.thumbnail, version(1), MODEL)
+            np.testing.assert_array_equal(one.embedding, full.embedding)
+            assert (other.tags, other.uri, other.parent, other.box) == ({}, None, None, None)
+            assert (other.text, other.thumbnail) == (None, None)
+
+    @pytest.mark.parametrize("document_id", AWKWARD_IDS)
+    async def test_any_id_of_1_to_512_bytes_is_kept_exactly(self, harness: Harness, document_id: str) -> None:
+        store = await prepared(harness)
+        assert results(await store.put([record(document_id), record("neighbour", seed=1)])) == ["created"] * 2
+        await store.close()
+        store = await harness.open()
+        assert sorted(await ids_of(store)) == sorted([document_id, "neighbour"])
+        assert document_id in (await found(store, vector_of(0))).ids
+        assert results(await store.update([tag_update(document_id, 2, {"x": 1})])) == ["updated"]
+        assert results(await store.delete([key(document_id, 3)])) == ["deleted"]
+        assert results(await store.put([record(document_id, 2)])) == ["stale_version"]
+        assert await ids_of(store) == ["neighbour"]
+
+    async def test_a_put_replaces_what_is_older_and_says_when_nothing_changed(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        (first,) = await store.put([record("a", 1)])
+        (second,) = await store.put([record("a", 2, seed=7)])
+        (third,) = await store.put([record("a", 3, seed=7, tags={"n": 2})])
+        assert results([first, second, third]) == ["created", "replaced", "unchanged"]
+        assert [each.version for each in (first, second, third)] == [version(1), version(2), version(3)]
+        assert first.digest != second.digest
+        assert second.digest == third.digest
+        assert await store.count(IMAGES.name) == 1
+        (kept,) = await store.get(IMAGES.name, ["a"], embedding=True)
+        assert kept is not None
+        assert kept.version == version(3)
+        np.testing.assert_array_equal(kept.embedding, vector_of(7))
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"tags": {"n": 2}}, {"tags": {"n": 1.0}}, {"tags": {"n": True}}, {"uri": None}, {"uri": ""}, {"parent": "p"},
+            {"box": (1.0, 2.0, 3.0, 4.0)}, {"text": "t"}, {"thumbnail": b"t"}, {"thumbnail": b""}, {"seed": 1},
+        ],
+    )  # fmt: skip
+    async def test_every_part_of_the_content_counts(self, harness: Harness, changes: dict[str, Any]) -> None:
+        store = await prepared(harness)
+        (first,) = await store.put([record("a", 1)])
+        (second,) = await store.put([record("a", 2, **({"tags": {"n": 1}} | changes))])
+        assert results([second]) == ["replaced"]
+        assert first.digest != second.digest
+
+    async def test_the_order_of_tag_keys_is_no_content(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        outcomes = await store.put([record("a", 1, tags={"x": 1, "y": 2}), record("a", 2, tags={"y": 2, "x": 1})])
+        assert results(outcomes) == ["created", "unchanged"]
+
+    async def test_the_same_put_executed_twice_is_one_write(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        writes = [record("a", 1), record("a", 2, seed=1), record("a", 3, seed=1, tags={"n": 2})]
+        for write, expected in zip(writes, ("created", "replaced", "unchanged"), strict=True):
+            first = await store.put([write])
+            assert results(first) == [expected]
+            assert await store.put([write]) == first
+            assert await store.put([write, write]) == first * 2
+        await store.close()
+        store = await harness.open()
+        assert results(await store.put(writes)) == ["stale_version", "stale_version", "unchanged"]
+        assert await store.count(IMAGES.name) == 1
+        assert len((await found(store, vector_of(1))).ids) == 1
+
+    async def test_one_bad_record_does_not_stop_its_neighbours(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        await store.put([record("old", 5)])
+        outcomes = await store.put(
+            [
+                record("a"),
+                record("old", 4),
+                record("b", embedding=vector_of(0, DIMENSION - 1)),
+                record("c", model_id="model-b@1"),
+                record("d", collection="nowhere"),
+                record("e"),
+            ]
+        )
+        assert results(outcomes) == [
+            "created", "stale_version", "dimension_mismatch", "model_mismatch", "collection_not_found", "created",
+        ]  # fmt: skip
+        assert await ids_of(store) == ["a", "e", "old"]
+
+    async def test_one_id_twice_in_a_call_is_written_in_order(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        outcomes = await store.put([record("a", 1), record("a", 2, seed=1), record("a", 1)])
+        assert results(outcomes) == ["created", "replaced", "stale_version"]
+        assert (await found(store, vector_of(1))).scores[0] == pytest.approx(1.0, abs=1e-6)
+        assert await store.count(IMAGES.name) == 1
+
+    async def test_nothing_to_write_is_no_error(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        assert await store.put([]) == []
+        assert await store.delete([]) == []
+        assert await store.update([]) == []
+        assert await store.supersede([]) == []
+
+    # --- delete
+
+    async def test_what_was_deleted_is_gone_and_stays_gone(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        await store.put([record("a", 1), record("b", 1, seed=1)])
+        assert results(await store.delete([key("a", 3), key("nobody", 3)])) == ["deleted", "not_found"]
+        for _ in range(2):
+            assert await store.get(IMAGES.name, ["a"]) == [None]
+            assert await ids_of(store) == ["b"]
+            assert (await found(store, vector_of(0))).ids == ["b"]
+            late = [record("a", 1), record("a", 2), record("a", 3), record("nobody", 2), record("nobody", 3)]
+            assert results(await store.put(late)) == ["stale_version"] * 5
+            assert results(await store.update([tag_update("a", 2, {"x": 1})])) == ["stale_version"]
+            await store.close()
+            store = await harness.open()
+        assert results(await store.put([record("a", 4), record("nobody", 4)])) == ["created", "created"]
+
+    async def test_the_same_delete_executed_twice_gives_the_same_result(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        await store.put([record("a", 1)])
+        keys = [key("a", 2), key("nobody", 2)]
+        first = await store.delete(keys)
+        assert await store.delete(keys) == first
+        assert results(first) == ["deleted", "not_found"]
+        assert results(await store.delete([key("a", 3)])) == ["not_found"]
+        assert results(await store.delete(keys)) == ["stale_version", "not_found"]
+
+    async def test_an_older_delete_leaves_the_newer_copy(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        await store.put([record("a", 5)])
+        assert results(await store.delete([key("a", 4), key("a", 5)])) == ["stale_version", "stale_version"]
+        assert await ids_of(store) == ["a"]
+
+    async def test_a_delete_of_an_unknown_collection_is_remembered(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        assert results(await store.delete([key("a", 5, "later")])) == ["not_found"]
+        await store.ensure_collection(Collection("later", MODEL, DIMENSION))
+        assert results(await store.put([record("a", 4, collection="later")])) == ["stale_version"]
+        assert results(await store.put([record("a", 6, collection="later")])) == ["created"]
+
+    # --- supersede
+
+    async def test_a_superseded_copy_goes_and_its_writes_are_refused(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        (same, *_) = await store.put([record("same", 1), record("other", 1, seed=1), record("newer", 9, seed=2)])
+        writes = [
+            superseded("same", 2, same.digest),
+            superseded("other", 2, same.digest),
+            superseded("newer", 2, same.digest),
+            superseded("nobody", 2, same.digest),
+        ]
+        outcomes = await store.supersede(writes)
+        assert results(outcomes) == ["unchanged", "replaced", "stale_version", "not_found"]
+        assert await ids_of(store) == ["newer"]
+        assert (await found(store, vector_of(0))).ids == ["newer"]
+        assert await store.supersede(writes[:2]) == outcomes[:2]
+        await store.close()
+        store = await harness.open()
+        late = [record(name, number) for name in ("same", "other", "nobody") for number in (1, 2)]
+        assert results(await store.put(late)) == ["stale_version"] * 6
+        assert results(await store.put([record("same", 3), record("nobody", 3)])) == ["created", "created"]
+
+    async def test_a_write_superseded_by_itself_elsewhere_is_refused_when_it_is_repeated_here(
+        self, harness: Harness
+    ) -> None:
+        store = await prepared(harness)
+        write = record("a", 3)
+        (outcome,) = await store.put([write])
+        assert results(await store.supersede([superseded("a", 3, outcome.digest)])) == ["unchanged"]
+        assert results(await store.put([write])) == ["stale_version"]
+        assert await store.count(IMAGES.name) == 0
+
+    @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+    async def test_in_every_order_the_newest_write_decides(self, harness: Harness, order: tuple[int, ...]) -> None:
+        """Shard's view of: put 2, superseded by 3 elsewhere, delete 4, put 5: in any order only put 5 is there."""
+        store = await prepared(harness)
+        for step in order:
+            if step == 0:
+                await store.put([record("a", 2)])
+            elif step == 1:
+                await store.supersede([superseded("a", 3)])
+            elif step == 2:
+                await store.delete([key("a", 4)])
+            else:
+                await store.put([record("a", 5, seed=1)])
+        (kept,) = await store.get(IMAGES.name, ["a"])
+        assert kept is not None
+        assert kept.version == version(5)
+        assert await store.count(IMAGES.name) == 1
+
+    @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+    async def test_in_every_order_a_newest_supersede_leaves_nothing(
+        self, harness: Harness, order: tuple[int, ...]
+    ) -> None:
+        store = await prepared(harness)
+        for step in order:
+            if step == 0:
+                await store.put([record("a", 2)])
+            elif step == 1:
+                await store.delete([key("a", 3)])
+            else:
+                await store.supersede([superseded("a", 4)])
+        assert await store.count(IMAGES.name) == 0
+        assert results(await store.put([record("a", 4)])) == ["stale_version"]
+
+    # --- update
+
+    async def test_tags_are_merged_or_replaced_in_place(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        (put,) = await store.put([record("a", 1, tags={"keep": 1, "drop": 2, "nested": {"x": 1}}, thumbnail=b"t")])
+        (merged,) = await store.update([tag_update("a", 2, {"drop": None, "nested": {"y": None}, "new": [1]})])
+        (kept,) = await store.get(IMAGES.name, ["a"], embedding=True, thumbnail=True)
+        assert kept is not None
+        assert kept.tags == {"keep": 1, "nested": {"y": None}, "new": [1]}
+        assert (kept.version, kept.uri, kept.thumbnail) == (version(2), "photos/a", b"t")
+        np.testing.assert_array_equal(kept.embedding, vector_of(0))
+        (replaced,) = await store.update([tag_update("a", 3, {"only": None}, "replace")])
+        (kept,) = await store.get(IMAGES.name, ["a"])
+        assert kept is not None
+        assert kept.tags == {"only": None}
+        (unchanged,) = await store.update([tag_update("a", 4, {"absent": None})])
+        assert results([merged, replaced, unchanged]) == ["updated", "updated", "unchanged"]
+        assert len({put.digest, merged.digest, replaced.digest}) == 3
+        assert unchanged.digest == replaced.digest
+        hits = await found(store, vector_of(0))
+        assert (hits.tags, hits.versions) == ([{"only": None}], [version(4)])
+
+    async def test_an_update_and_a_put_of_the_same_content_have_the_same_digest(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        await store.put([record("a", 1, tags={"x": 1})])
+        (updated,) = await store.update([tag_update("a", 2, {"x": 2})])
+        (put,) = await store.put([record("a", 3, tags={"x": 2})])
+        assert results([put]) == ["unchanged"]
+        assert put.digest == updated.digest
+
+    async def test_the_same_update_executed_twice_is_one_write(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        await store.put([record("a", 1)])
+        changes = [tag_update("a", 2, {"x": 1}), tag_update("nobody", 2, {"x": 1})]
+        first = await store.update(changes)
+        assert results(first) == ["updated", "not_found"]
+        assert await store.update(changes) == first
+
+    async def test_an_older_write_than_an_update_is_stale(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        await store.put([record("a", 1)])
+        await store.update([tag_update("a", 5, {"x": 1})])
+        assert results(await store.update([tag_update("a", 4, {"x": 2})])) == ["stale_version"]
+        assert results(await store.put([record("a", 1), record("a", 4), record("a", 5)])) == ["stale_version"] * 3
+        assert results(await store.delete([key("a", 4)])) == ["stale_version"]
+        (kept,) = await store.get(IMAGES.name, ["a"])
+        assert kept is not None
+        assert kept.tags == {"n": 1, "x": 1}
+
+    async def test_an_unknown_id_is_not_found_and_not_made(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        assert results(await store.update([tag_update("a", 1, {"x": 1})])) == ["not_found"]
+        assert await store.count(IMAGES.name) == 0
+        assert results(await store.put([record("a", 1)])) == ["created"]
+
+    # --- together
+
+    async def test_concurrent_writes_of_one_id_leave_the_newest(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        numbers = np.random.default_rng(3).permutation(np.arange(1, 41)).tolist()
+        outcomes = await asyncio.gather(*[store.put([record("a", number, seed=number)]) for number in numbers])
+        accepted = [n for n, (each,) in zip(numbers, outcomes, strict=True) if each.error is None]
+        assert accepted == sorted(accepted)
+        (kept,) = await store.get(IMAGES.name, ["a"])
+        assert kept is not None
+        assert kept.version == version(40)
+        assert await store.count(IMAGES.name) == 1
+        assert (await store.verify()).faults == []
+
+    async def test_the_newest_accepted_version_is_known_after_a_restart(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        assert (await store.status()).last_version == ""
+        await store.put([record("a", 5)])
+        await store.put([record("a", 4), record("b", 3)])
+        assert (await store.status()).last_version == version(5)
+        await store.delete([key("nobody", 8)])
+        await store.close()
+        assert (await (await harness.open()).status()).last_version == version(8)

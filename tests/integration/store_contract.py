@@ -1,0 +1,17 @@
+"""The contract of a store as tests: an implementation subclasses `StoreContract` and provides the fixture `harness`.
+
+    class TestMyStore(StoreContract):
+        @pytest.fixture
+        async def harness(self, tmp_path): ...   # see tests.support.records.Harness
+
+`store_machine.machine_for` makes the stateful test of the same contract.
+"""
+
+from __future__ import annotations
+
+from tests.integration.contract_reads import ReadContract
+from tests.integration.contract_writes import WriteContract
+
+
+class StoreContract(WriteContract, ReadContract):
+    """Everything that the contract promises, whatever holds the documents."""
