@@ -1,8 +1,8 @@
 """What a flow file imports first (`metas: {py_modules: [executors.bootstrap]}`), so that a plain `jina flow` behaves.
 
 Jina imports this module in the main process between two expansions of the file's variables. It gives them defaults,
-keeps Jina from sending telemetry and from asking public services for its address, checks the flow file, and makes
-failures and signals end the process cleanly. The pods inherit all of it.
+keeps Jina from sending telemetry and from asking public services for its address, checks the flow file, bounds what Jina
+would wait for without end, and makes failures and signals end the process cleanly. The pods inherit all of it.
 """
 
 import multiprocessing
@@ -20,6 +20,15 @@ import yaml
 from jina import Flow
 from jina.excepts import BaseJinaException, RuntimeFailToStart
 from jina.jaml.parsers.flow.v1 import V1Parser
+from jina.proto.jina_pb2_grpc import (
+    JinaDataRequestRPCStub,
+    JinaDiscoverEndpointsRPCStub,
+    JinaInfoRPCStub,
+    JinaRPCStub,
+    JinaSingleDataRequestRPCStub,
+    JinaSingleDocumentRequestRPCStub,
+)
+from jina.serve.networking.connection_stub import _ConnectionStubs
 
 from executors.errors import VisualSearchError
 from executors.flowfile import check_flow
@@ -88,6 +97,26 @@ def check_flow_files() -> None:
     Flow.load_config = classmethod(load_config)
 
 
+def bound_first_contact() -> None:
+    """Keep a hung pod from hanging its callers.
+
+    On each new connection Jina first asks which services there are, without a deadline: a stopped process accepts the
+    connection and never answers. All our pods offer the same services, so nothing is asked, and the deadline of the
+    request itself holds from the first one on.
+    """
+
+    async def assume_all_services(self: _ConnectionStubs) -> None:
+        self.data_list_stub = JinaDataRequestRPCStub(self.channel)
+        self.single_data_stub = JinaSingleDataRequestRPCStub(self.channel)
+        self.stream_doc_stub = JinaSingleDocumentRequestRPCStub(self.channel)
+        self.stream_stub = JinaRPCStub(self.channel)
+        self.endpoints_discovery_stub = JinaDiscoverEndpointsRPCStub(self.channel)
+        self.info_rpc_stub = JinaInfoRPCStub(self.channel)
+        self._initialized = True
+
+    _ConnectionStubs._init_stubs = assume_all_services
+
+
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
@@ -140,4 +169,5 @@ def _watch_parent() -> None:
 end_cleanly()
 quiet_libraries()
 check_flow_files()
+bound_first_contact()
 set_flow_variables()

@@ -6,7 +6,7 @@ free-form or nested travels as a JSON string or as columns, because docarray's o
 spends most of a search on rebuilding nested documents; a user only ever sees Python values.
 """
 
-from typing import Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import numpy as np
 import orjson
@@ -14,6 +14,12 @@ from docarray import BaseDoc, DocList
 from docarray.proto import DocProto, NodeProto
 from docarray.typing import NdArray
 from pydantic import BaseModel, Field, WithJsonSchema
+
+if TYPE_CHECKING:
+    Array: TypeAlias = np.ndarray[Any, Any]
+else:
+    # For docarray, the brackets of its tensor types hold shapes, and its type accepts any numpy array.
+    Array = NdArray
 
 DEFAULT_COLLECTION: Final = "images"
 
@@ -57,8 +63,8 @@ class ImageDoc(BaseDoc):
     text: str | None = None
     uri: str | None = None
     blob: bytes | None = None
-    tensor: NdArray | None = None
-    embedding: NdArray | None = None
+    tensor: Array | None = None
+    embedding: Array | None = None
     tags: Annotated[JsonObject, _AS_TEXT] = Field(default_factory=dict)
     thumbnail: bytes | None = None
     model_id: str | None = None

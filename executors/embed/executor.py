@@ -69,7 +69,7 @@ class ImageEmbedder(Executor):
 
     async def _embed(self, documents: list[ImageDoc]) -> None:
         try:
-            vectors = await self._backend.embed(np.stack([document.tensor for document in documents]))
+            vectors = await self._backend.embed(np.stack([np.asarray(document.tensor) for document in documents]))
             checked = check_vectors(vectors, len(documents), self._spec.dimension)
         except Exception as error:
             fail_all(documents, as_error(error, STAGE, self.logger), STAGE)

@@ -63,20 +63,21 @@ def scale_to(image: Pixels, height: int, width: int) -> Pixels:
 
 
 def _shrink(image: Pixels, height: int, width: int) -> Pixels:
-    """Scale down by halves, and at last by way of twice the size, of which each pixel of the result is the mean of four.
+    """Scale down to less than four times the size by halves, then to a whole multiple, of which blocks are averaged.
 
-    All steps are vectorised, which takes a third to a tenth of the time of INTER_AREA at once, and the vectors of a picture and
-    its scaled copies are as close to each other (measured on 240 photos).
+    That weighs each pixel of the source about as INTER_AREA does, so that a picture and its scaled copies look alike to the
+    model, but all steps are vectorised: it takes a half to a tenth of the time.
     """
-    while (rows := _halves(image.shape[0], height)) | (columns := _halves(image.shape[1], width)):
+    while (rows := image.shape[0] >= 4 * height) | (columns := image.shape[1] >= 4 * width):
         image = _halve(image, 1 + rows, 1 + columns)
-    image = cv2.resize(image, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
+    multiple = (width * _multiple(image.shape[1], width), height * _multiple(image.shape[0], height))
+    image = cv2.resize(image, multiple, interpolation=cv2.INTER_LINEAR)
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def _halves(source: int, target: int) -> bool:
-    """Whether a direction is to be halved: if the bilinear step, which sees 2 x 2 pixels, would skip too many."""
-    return 2 * source >= 5 * target
+def _multiple(source: int, target: int) -> int:
+    """To which multiple of the target the bilinear step, which sees only 2 x 2 pixels, can go without skipping too many."""
+    return 3 if source >= 3 * target else 2
 
 
 def _halve(image: Pixels, rows: int, columns: int) -> Pixels:

@@ -26,11 +26,13 @@ def api(sharded: RunningFlow) -> Api:
     return Api(sharded.http_url)
 
 
-def post_to_shards(flow: RunningFlow, endpoint: str, document: ImageDoc) -> list[ImageDoc]:
+def post_to_shards(flow: RunningFlow, endpoint: str, document: ImageDoc, only: int | None = None) -> list[ImageDoc]:
     """Execute one request in every shard directly, as a late retry of Jina's would; the answers in shard order."""
+    lines = sorted(each.strip() for each in flow.log.splitlines())
+    shards = [line for line in lines if re.match(r"index/(shard-\d+/)?rep-0@.*start server bound", line)]
     answers = []
-    for line in sorted(each.strip() for each in flow.log.splitlines()):
-        if re.match(r"index/(shard-\d+/)?rep-0@.*start server bound", line):
+    for number, line in enumerate(shards):
+        if only in (None, number):
             client = Client(port=int(line.rsplit(":", 1)[1]), protocol="grpc")
             answers.append(client.post(endpoint, DocList[ImageDoc]([document]), return_type=DocList[ImageDoc])[0])
     assert answers
@@ -145,3 +147,30 @@ def test_concurrent_writers_of_one_id_leave_one_copy(api: Api) -> None:
     found = api.search_vector(vectors[0], limit=100)
     assert [match["id"] for match in found] == ["hot"]
     assert max(float(np.dot(vectors[0], vector)) for vector in vectors) >= found[0]["score"] - 1e-6
+
+
+def test_verify_finds_and_repairs_what_a_crash_left_in_two_shards(flows: dict[int, RunningFlow]) -> None:
+    """A crash between storing and superseding leaves two copies, never none: a search shows one, verify removes the older."""
+    flow = flows[3]
+    api = Api(flow.http_url)
+    vector = unit_vectors(1, seed=13)[0]
+    api.index_vectors({"seed": -vector})
+    known = api.ok("/get", [{"id": "seed"}])[0]
+    for number, suffix in enumerate("abc"):
+        document = ImageDoc(
+            id="double",
+            collection=api.collection,
+            embedding=vector,
+            tags={"copy": suffix},
+            model_id=known["model_id"],
+            version=known["version"] + suffix,
+        )
+        post_to_shards(flow, "/index", document, only=number)
+    assert [(match["id"], match["tags"]) for match in api.search_vector(vector)] == [("double", {"copy": "c"}), ("seed", {})]
+    found = requests.post(f"{flow.http_url}/verify", json={}, timeout=60).json()
+    assert (found["ok"], found["double_ids"], found["repaired"]) == (False, ["double"], 0)
+    repaired = requests.post(f"{flow.http_url}/verify", json={"parameters": {"repair": True}}, timeout=60).json()
+    assert (repaired["ok"], repaired["repaired"]) == (True, 1)
+    assert requests.post(f"{flow.http_url}/verify", json={}, timeout=60).json()["ok"] is True
+    assert api.ok("/get", [{"id": "double"}])[0]["tags"] == {"copy": "c"}
+    assert sum(each["documents"] for each in shards_of(flow, api.collection)) == 2

@@ -87,8 +87,8 @@ class Model:
             return old.result if write.version == old.version else "stale_version"
         tags = dict(write.tags)
         if write.mode == "merge":
-            tags = {name: value for name, value in {**old.tags, **tags}.items()}
-            tags = {name: value for name, value in tags.items() if value is not None or name not in write.tags}
+            removed = {name for name, value in write.tags.items() if value is None}
+            tags = {name: value for name, value in {**old.tags, **tags}.items() if name not in removed}
         new = Live(write.version, "updated", old.seed, tags, old.thumbnail)
         if new.content() == old.content():
             new.result = "unchanged"
@@ -201,6 +201,7 @@ class StoreMachine(RuleBasedStateMachine):
             same = self.digest_of(write.id) == write.digest
             expected, outcomes = self.model.supersede(write, same=same), self.run(self.store.supersede([write]))
         assert results(outcomes) == [expected]
+        self.note_digests(outcomes, [write.id])
 
     @rule(seed=SEEDS, limit=st.integers(0, 8), threshold=st.sampled_from([None, -0.2, 0.5, 1.5]))
     def search(self, seed: int, limit: int, threshold: float | None) -> None:
@@ -242,7 +243,7 @@ class StoreMachine(RuleBasedStateMachine):
         """The digest stands for the content: one for each, whatever write it comes from."""
         for name, outcome in zip(ids, outcomes, strict=True):
             live = self.model.live.get(name)
-            if outcome.error is None and live is not None and outcome.version == live.version:
+            if outcome.digest and live is not None and outcome.version == live.version:
                 assert self.digests.setdefault((name, *live.content()), outcome.digest) == outcome.digest
 
     def digest_of(self, document_id: str) -> str | None:

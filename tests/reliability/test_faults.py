@@ -191,3 +191,33 @@ def test_a_flood_is_refused_quickly_and_the_flow_recovers(tmp_path: Path, models
             requests.post(f"{flow.http_url}/search", files=[("file", ("q", one_picture))], timeout=60).status_code
             == 200
         )
+
+
+def test_a_hung_replica_is_given_up_and_another_one_answers(tmp_path: Path, models_dir: Path, one_picture: bytes) -> None:
+    flow = start_flow(tmp_path, VS_TIMEOUT_MS="6000")
+    try:
+        wait_until(flow)
+        for pid in flow.pids_of("embed/rep-1"):
+            os.kill(pid, signal.SIGSTOP)
+        for _ in range(3):
+            answer = requests.post(f"{flow.http_url}/search", files=[("file", ("q", one_picture))], timeout=30)
+            assert answer.status_code == 200, answer.text
+    finally:
+        kill_flow(flow)
+
+
+def test_a_hung_stage_is_a_coded_error_within_the_deadline(tmp_path: Path, models_dir: Path, one_picture: bytes) -> None:
+    flow = start_flow(tmp_path, VS_TIMEOUT_MS="3000")
+    try:
+        wait_until(flow)
+        (pid,) = flow.pids_of("preprocess/rep-0")
+        os.kill(pid, signal.SIGSTOP)
+        started = time.monotonic()
+        answer = requests.post(f"{flow.http_url}/search", files=[("file", ("q", one_picture))], timeout=30)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (504, "deadline_exceeded")
+        assert time.monotonic() - started < 10
+        os.kill(pid, signal.SIGCONT)
+        answer = requests.post(f"{flow.http_url}/search", files=[("file", ("q", one_picture))], timeout=30)
+        assert answer.status_code == 200, answer.text
+    finally:
+        kill_flow(flow)
