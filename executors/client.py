@@ -177,7 +177,7 @@ class VisualSearchClient:
         if response.status == 200:
             return response.content
         error = error_from_json(self._transport.parse(response).get("error"))
-        if error is None or error.code in ("not_found", "collection_not_found"):
+        if error is None or response.status == 404:
             return None
         raise error
 

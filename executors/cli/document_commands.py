@@ -9,6 +9,8 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
+from rich.console import Console
+
 from executors.cli.exit_status import OK, SOME_FAILED
 from executors.cli.journal_file import forget_deleted
 from executors.cli.output import cell, count_of, make_table, print_json, stdout_console
@@ -31,15 +33,9 @@ def get(options: argparse.Namespace) -> int:
             values.pop("embedding")
             print_json(values)
     else:
-        table = make_table("id", "collection", "uri", "tags", "model", "version")
+        console = stdout_console()
         for each in found:
-            if each.error is not None:
-                table.add_row(cell(each.id), cell(f"{each.error.code}: {each.error.message}"), style="red")
-                continue
-            tags = json.dumps(dict(each.tags), ensure_ascii=False) if each.tags else None
-            values_shown = (each.id, each.collection, each.uri, tags, each.model_id, each.version)
-            table.add_row(*(cell(value) for value in values_shown))
-        stdout_console().print(table)
+            _print_document(console, each)
     return SOME_FAILED if any(each.error for each in found) else OK
 
 
@@ -63,6 +59,27 @@ def delete(options: argparse.Namespace) -> int:
             console.print(table)
         console.print(f"{count_of(len(results) - len(missed), 'document')} deleted, {len(missed):,} not")
     return OK if all(each.result == "deleted" for each in results) else SOME_FAILED
+
+
+def _print_document(console: Console, document: FoundDocument) -> None:
+    """The id, and below it a line for each field that has a value."""
+    console.print(cell(document.id), style="bold", soft_wrap=True)
+    if document.error is not None:
+        console.print(cell(f"  {document.error}"), style="red", soft_wrap=True)
+        return
+    values = {
+        "collection": document.collection,
+        "uri": document.uri,
+        "tags": json.dumps(dict(document.tags), ensure_ascii=False) if document.tags else None,
+        "parent": document.parent,
+        "box": list(document.box) if document.box else None,
+        "text": document.text,
+        "model": document.model_id,
+        "version": document.version,
+    }
+    for name, value in values.items():
+        if value is not None:
+            console.print(cell(f"  {name:<11}{value}"), soft_wrap=True)
 
 
 async def _get(options: argparse.Namespace) -> list[FoundDocument]:

@@ -190,7 +190,7 @@ def _table(answered: Sequence[Answered]) -> Table:
 def _write_page(path: Path, answered: Sequence[Answered], thumbnails: dict[str, bytes | None]) -> None:
     queries = [
         QueryResult(
-            label=each.name,
+            label=Path(each.name).name,
             picture=each.picture,
             matches=[ReportMatch(match.id, match.score, thumbnails.get(match.id)) for match in each.result.matches],
             error=str(each.result.error or ""),

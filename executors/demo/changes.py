@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any, Final, TypeAlias
 
 import cv2
-import numpy as np
 from numpy.typing import NDArray
 
 from executors.preprocess.decode import decode

@@ -86,6 +86,7 @@ def _package_data() -> Path:
     found = importlib.util.find_spec("skimage")
     if found is None or found.origin is None:
         raise VisualSearchError(
-            "unreadable_file", "scikit-image is not installed: `pip install 'visual-search-flows[demo]'`, or --photos DIR"
+            "unreadable_file",
+            "scikit-image is not installed: `pip install 'visual-search-flows[demo]'`, or --photos DIR",
         )
     return Path(found.origin).with_name("data")

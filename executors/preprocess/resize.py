@@ -90,12 +90,27 @@ def _halve(image: Pixels, rows: int, columns: int) -> Pixels:
 
 def _cut_middle(image: Pixels, height: int, width: int, crop_fraction: float) -> Pixels:
     """A view of the part that `centre_crop` keeps, in the picture's own pixels: at least one pixel each way."""
-    source_height, source_width = image.shape[:2]
-    scale = min(source_height / height, source_width / width) * crop_fraction
-    part_height = min(max(1, round(height * scale)), source_height)
-    part_width = min(max(1, round(width * scale)), source_width)
-    top, left = (source_height - part_height) // 2, (source_width - part_width) // 2
-    return image[top : top + part_height, left : left + part_width]
+    scale = min(image.shape[0] / height, image.shape[1] / width) * crop_fraction
+    rows = _middle(image.shape[0], height * scale, height)
+    columns = _middle(image.shape[1], width * scale, width)
+    return image[rows, columns]
+
+
+def _middle(source: int, wanted: float, target: int) -> slice:
+    """About `wanted` of `source` pixels, from the very middle: half a pixel aside is seen by the model.
+
+    Where the part will be halved, its size is a multiple of what that needs, else as even or odd as the source's.
+    """
+    block = 1
+    while wanted >= 4 * target * block:
+        block *= 2
+    if block > 1:
+        part = round(wanted / block) * block
+    else:
+        part = source - 2 * round((source - wanted) / 2)
+    part = min(max(1, part), source)
+    start = (source - part) // 2
+    return slice(start, start + part)
 
 
 def _letterbox(image: Pixels, height: int, width: int) -> Pixels:

@@ -140,13 +140,15 @@ def encode_embedding(embedding: NDArray[np.float32]) -> bytes:
     Raises:
         VisualSearchError: `invalid_embedding` for another shape, values that are not finite, or another length than 1.
     """
-    try:
-        vector = np.asarray(embedding, dtype=_STORED_FLOAT)
-    except (TypeError, ValueError):
-        vector = np.empty(0, dtype=_STORED_FLOAT)
-    if vector.ndim != 1 or not vector.size:
-        raise VisualSearchError("invalid_embedding", "an embedding must be one vector of numbers")
-    norm = float(np.sqrt(np.dot(vector, vector)))
+    # Overflow becomes infinity, which is refused below.
+    with np.errstate(over="ignore"):
+        try:
+            vector = np.asarray(embedding, dtype=_STORED_FLOAT)
+        except (TypeError, ValueError):
+            vector = np.empty(0, dtype=_STORED_FLOAT)
+        if vector.ndim != 1 or not vector.size:
+            raise VisualSearchError("invalid_embedding", "an embedding must be one vector of numbers")
+        norm = float(np.sqrt(np.dot(vector, vector)))
     # A NaN fails this comparison, too.
     if not abs(norm - 1.0) <= _NORM_TOLERANCE:
         raise VisualSearchError("invalid_embedding", "an embedding must be finite and of unit length", norm=repr(norm))

@@ -151,8 +151,9 @@ class VectorCache:
         wanted = np.unique(np.asarray(rows, dtype=np.int64))
         for block in self._layout.blocks:
             slots = np.searchsorted(block.rows[: block.count], wanted)
-            slots = slots[slots < block.count]
-            found = slots[np.isin(block.rows[slots], wanted) & (block.died[slots] == _NEVER)]
+            inside = slots < block.count
+            slots = slots[inside]
+            found = slots[(block.rows[slots] == wanted[inside]) & (block.died[slots] == _NEVER)]
             block.died[found] = sequence
             block.dead += found.size
             self.live -= found.size

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from executors import __version__
+from executors.cli import main
+from executors.cli.arguments import make_parser
+from executors.cli.exit_status import status_of
+from executors.cli.service import default_url, reachable_host
+from executors.errors import VisualSearchError
+
+ROOT = Path(__file__).parents[3]
+COMMANDS = ["serve", "index", "search", "get", "delete", "status", "verify", "models"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)], ids=str)
+def test_help_tells_what_the_exit_status_means(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    for line in ("0    everything", "1    some documents failed", "2    the command", "3    the service", "130  inter"):
+        assert line in out
+
+
+def test_the_examples_of_the_help_can_be_typed() -> None:
+    parser = make_parser()
+    examples = [
+        line.split("   ")[0].split("|")[0].strip()
+        for text in (parser.epilog, *(_subparser(command).epilog for command in COMMANDS))
+        for line in str(text).splitlines()
+        if line.startswith("  visual-search ")
+    ]
+    assert len(examples) >= 12
+    for example in examples:
+        arguments = subprocess.run(
+            ["bash", "-c", f"set -f; for each in {example}; do printf '%s\\0' \"$each\"; done"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split("\0")[1:-1]
+        parser.parse_args(arguments)
+
+
+def _subparser(command: str):  # type: ignore[no-untyped-def]
+    (choices,) = (action.choices for action in make_parser()._subparsers._group_actions)  # type: ignore[union-attr]
+    return choices[command]
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"visual-search {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["index"],
+        ["index", ".", "--tags", "[1]"],
+        ["index", ".", "--tags", "{"],
+        ["index", ".", "--requests", "0"],
+        ["index", ".", "--id", "name"],
+        ["index", ".", "--no-shr"],
+        ["search"],
+        ["search", "a.jpg", "--like", "b"],
+        ["search", "a.jpg", "--limit", "none"],
+        ["search", "a.jpg", "--threshold", "1.5"],
+        ["status", "--url", "ftp://host"],
+        ["status", "--timeout", "nan"],
+        ["index", "no-such-folder"],
+        ["models"],
+        ["get"],
+    ],
+    ids=str,
+)
+def test_what_is_typed_wrongly_ends_with_2_and_a_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert "error:" in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_a_wrong_setting_ends_with_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("VS_HTTP_PORT", "many")
+    assert main(["status"]) == 2
+    assert "VS_HTTP_PORT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("unavailable", 3),
+        ("shard_missing", 3),
+        ("overloaded", 3),
+        ("deadline_exceeded", 3),
+        ("forbidden_host", 3),
+        ("invalid_parameter", 2),
+        ("not_found", 1),
+        ("internal", 1),
+        ("model_missing", 1),
+    ],
+)
+def test_every_error_has_its_exit_status(code: str, status: int) -> None:
+    assert status_of(VisualSearchError(code, "")) == status
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [
+        ("0.0.0.0", "127.0.0.1"),
+        ("::", "[::1]"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8::1", "[2001:db8::1]"),
+        ("localhost", "localhost"),
+    ],
+)
+def test_a_service_that_listens_everywhere_is_reached_on_loopback(host: str, reached: str) -> None:
+    assert reachable_host(host) == reached
+
+
+def test_the_default_url_follows_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VS_HOST", raising=False)
+    monkeypatch.setenv("VS_HTTP_PORT", "18099")
+    assert default_url() == "http://127.0.0.1:18099"
+
+
+@pytest.mark.parametrize("command", ["--help", "status", "index", "search", "get", "delete", "verify", "models"])
+def test_no_command_but_serve_imports_jina(command: str, tmp_path: Path) -> None:
+    arguments = {"--help": [], "status": [], "index": ["."], "search": ["x.jpg"], "verify": [], "models": ["list"]}
+    code = (
+        "import sys; from executors.cli import main; "
+        f"main([{command!r}, *{arguments.get(command, ['id'])!r}, *{_url(command)!r}]); "
+        "print([name for name in ('jina', 'docarray', 'fastapi') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def _url(command: str) -> list[str]:
+    return [] if command in ("--help", "models") else ["--url", "127.0.0.1:9"]
+
+
+def test_serve_with_a_flow_that_is_not_there_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "no-such-flow.yml"]) == 1
+    assert "no-such-flow.yml" in capsys.readouterr().err

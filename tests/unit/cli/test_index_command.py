@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from executors.cli import main
+from tests.support.wire_service import Fault, WireService
+
+MakeFiles = Callable[..., Path]
+NAMES = [f"{n:03}.jpg" for n in range(60)]
+
+
+def run_process(*arguments: str, **kwargs: object) -> subprocess.Popen[str]:
+    """The command in a process of its own, for what concerns signals and pipes."""
+    command = [sys.executable, "-m", "executors.cli", *arguments]
+    root = Path(__file__).parents[3]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | kwargs
+    return subprocess.Popen(command, text=True, cwd=root, **streams)  # type: ignore[call-overload,no-any-return]
+
+
+def test_a_folder_is_indexed_and_summed_up(
+    service: WireService, make_files: MakeFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_files("a.jpg", "sub/b.png")
+    assert main(["index", str(folder), "--url", service.url, "--tags", '{"k": "v"}', "--collection", "c"]) == 0
+    assert re.fullmatch(r"2 files in [\d.]+ s \([\d,.]+/s\): 2 created\n", capsys.readouterr().out)
+    assert {key: doc["tags"] for key, doc in service.documents.items()} == {
+        ("c", "a.jpg"): {"k": "v"},
+        ("c", "sub/b.png"): {"k": "v"},
+    }
+
+
+def test_the_same_command_again_sends_nothing(
+    service: WireService, make_files: MakeFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_files(*NAMES)
+    assert main(["index", str(folder), "--url", service.url]) == 0
+    sent = len(service.requests)
+    assert main(["index", f"{folder}/.", "--url", service.url]) == 0
+    assert "60 skipped (acknowledged before)" in capsys.readouterr().out
+    assert len(service.requests) == sent
+    assert main(["index", str(folder), "--url", service.url, "--no-resume"]) == 0
+    assert "60 unchanged" in capsys.readouterr().out
+
+
+def test_one_json_line_per_file_and_nothing_else_on_stdout(
+    service: WireService, make_files: MakeFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_files("ä.jpg", **{"b.jpg": b"bad"})
+    (folder / "gone.jpg").symlink_to(folder / "nothing")
+    assert main(["index", str(folder), "--url", service.url, "--json"]) == 1
+    lines = {line["id"]: line for line in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert lines["ä.jpg"] == {"path": str(folder / "ä.jpg"), "id": "ä.jpg", "result": "created", "error": None}
+    assert (lines["b.jpg"]["result"], lines["b.jpg"]["error"]["code"]) == ("failed", "undecodable_image")
+    assert lines["gone.jpg"]["error"]["code"] == "unreadable_file"
+    assert len(lines) == 3
+
+
+def test_failed_files_are_shown_with_their_codes_and_reported(
+    service: WireService, make_files: MakeFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_files("a.jpg", **{"sub/bad, really.jpg": b"bad"})
+    for name in ("failed.csv", "failed.json"):
+        report = tmp_path / name
+        assert main(["index", str(folder), "--url", service.url, "--report", str(report)]) == 1
+        text = report.read_text()
+        rows = list(csv.DictReader(text.splitlines())) if name.endswith("csv") else json.loads(text)
+        path = str(folder / "sub" / "bad, really.jpg")
+        expected = {"path": path, "id": "sub/bad, really.jpg", "code": "undecodable_image"}
+        assert [{key: row[key] for key in expected} for row in rows] == [expected]
+    shown = capsys.readouterr().out
+    assert "sub/bad, really.jpg" in shown
+    assert "undecodable_image" in shown
+    assert "1 failed" in shown
+
+
+def test_a_report_of_no_failures_is_empty_not_missing(
+    service: WireService, make_files: MakeFiles, tmp_path: Path
+) -> None:
+    report = tmp_path / "failed.json"
+    assert main(["index", str(make_files("a.jpg")), "--url", service.url, "--report", str(report)]) == 0
+    assert json.loads(report.read_text()) == []
+
+
+def test_a_report_of_an_unknown_kind_is_refused_before_anything_is_sent(
+    service: WireService, make_files: MakeFiles
+) -> None:
+    assert main(["index", str(make_files("a.jpg")), "--url", service.url, "--report", "failed.txt"]) == 2
+    assert service.requests == []
+
+
+def test_names_that_clash_are_refused_before_anything_is_sent(
+    service: WireService, make_files: MakeFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [make_files("a.jpg", folder="one"), make_files("a.jpg", "b.jpg", folder="two")]
+    arguments = ["index", *map(str, folders), "--url", service.url]
+    assert main(arguments) == 2
+    assert str(folders[0] / "a.jpg") in capsys.readouterr().err
+    assert service.requests == []
+    assert main([*arguments, "--id", "sha256"]) == 0
+
+
+def test_where_no_service_is_the_exit_status_is_3_and_the_error_says_what_to_do(
+    make_files: MakeFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"127.0.0.1:{probe.getsockname()[1]}"
+    assert main(["index", str(make_files("a.jpg")), "--url", url]) == 3
+    assert "visual-search serve" in capsys.readouterr().err
+
+
+def test_a_service_that_fails_on_the_way_ends_with_3_and_says_how_to_go_on(
+    service: WireService, make_files: MakeFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.faults.append(Fault())
+    service.standing_faults.append(Fault(status=403, code="forbidden_origin", ids=frozenset(NAMES[30:])))
+    assert main(["index", str(make_files(*NAMES)), "--url", service.url, "--requests", "1"]) == 3
+    captured = capsys.readouterr()
+    assert "44 files not acknowledged; the same command again goes on from here" in captured.out
+    assert "forbidden_origin" in captured.err
+
+
+def test_an_empty_folder_is_fine(
+    service: WireService, make_files: MakeFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["index", str(make_files("notes.txt")), "--url", service.url]) == 0
+    assert "0 files" in capsys.readouterr().out
+
+
+def test_the_escape_codes_of_a_file_name_do_not_reach_the_terminal(
+    service: WireService, make_files: MakeFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_files(**{"\x1b]0;title\x07 [red].jpg": b"bad"})
+    assert main(["index", str(folder), "--url", service.url]) == 1
+    captured = capsys.readouterr()
+    assert "\x1b" not in captured.out + captured.err
+    assert "\\x1b]0;title\\x07 [red].jpg" in captured.out
+
+
+def test_without_a_writable_data_folder_it_works_and_warns(
+    service: WireService, make_files: MakeFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_files("a.jpg")
+    monkeypatch.setenv("XDG_DATA_HOME", str(folder / "a.jpg"))
+    assert main(["index", str(folder), "--url", service.url]) == 0
+    assert "can't be remembered" in capsys.readouterr().err
+
+
+def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(service: WireService, make_files: MakeFiles) -> None:
+    folder = make_files(*NAMES)
+    service.delay_s = 0.5
+    process = run_process("index", str(folder), "--url", service.url, "--requests", "2")
+    wait_for(lambda: len(service.requests) == 2)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "32 created" in out
+    assert "28 files not acknowledged; the same command again goes on from here" in out
+    service.delay_s = 0
+    assert len(service.documents) == 32
+    service.requests.clear()
+    assert main(["index", str(folder), "--url", service.url]) == 0
+    assert len(service.sent_ids()) == 28
+
+
+def test_a_second_ctrl_c_does_not_wait(service: WireService, make_files: MakeFiles) -> None:
+    service.delay_s = 60
+    process = run_process("index", str(make_files(*NAMES)), "--url", service.url)
+    wait_for(lambda: len(service.requests) == 4)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=8)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+
+
+def test_a_kill_loses_no_acknowledgement_that_was_told(service: WireService, make_files: MakeFiles) -> None:
+    folder = make_files(*NAMES)
+    service.delay_s = 0.2
+    process = run_process("index", str(folder), "--url", service.url, "--json", "--requests", "1")
+    assert process.stdout is not None
+    told = [json.loads(process.stdout.readline())["id"] for _ in range(3)]
+    process.kill()
+    process.communicate()
+    service.delay_s = 0
+    service.requests.clear()
+    assert main(["index", str(folder), "--url", service.url]) == 0
+    assert not set(told) & set(service.sent_ids())
+    assert len(service.documents) == 60
+
+
+def test_a_closed_pipe_ends_without_complaint(service: WireService, make_files: MakeFiles) -> None:
+    process = run_process("index", str(make_files(*NAMES)), "--url", service.url, "--json")
+    assert process.stdout is not None
+    service.delay_s = 0.2
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(20) == 141
+    assert process.stderr is not None
+    err = process.stderr.read()
+    assert "Traceback" not in err
+    assert "BrokenPipe" not in err
+
+
+def test_on_a_terminal_there_is_a_bar_and_elsewhere_there_is_none(service: WireService, make_files: MakeFiles) -> None:
+    service.delay_s = 0.3
+    folder = make_files(*NAMES)
+    primary, secondary = os.openpty()
+    process = run_process("index", str(folder), "--url", service.url, stderr=secondary)
+    os.close(secondary)
+    out = process.communicate(timeout=30)[0]
+    shown = os.read(primary, 100_000).decode()
+    os.close(primary)
+    assert "indexing" in shown
+    assert re.search(r"\d+/60", shown)
+    assert "left" in shown
+    assert "60 created" in out
+    plain = run_process("index", str(folder), "--url", service.url, "--no-resume")
+    assert plain.communicate(timeout=30)[1] == ""
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -1,0 +1,115 @@
+"""`get`, `delete`, `status`, `verify` and `models`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from executors.cli import main
+from tests.support.models import tiny_model, write_entry
+from tests.support.wire_service import WireService
+
+MakeFiles = Callable[..., Path]
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def indexed(service: WireService) -> WireService:
+    service.documents["images", "a.jpg"] = {"id": "a.jpg", "uri": "label", "tags": {"größe": 1}}
+    return service
+
+
+def test_get_shows_what_is_there_and_says_what_is_not(indexed: WireService, capsys: Output) -> None:
+    assert main(["get", "a.jpg", "b.jpg", "--url", indexed.url]) == 1
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "a.jpg"
+    assert '  tags       {"größe": 1}' in shown
+    assert shown[-2:] == ["b.jpg", "  not_found: no document 'b.jpg'"]
+
+
+def test_get_as_json(indexed: WireService, capsys: Output) -> None:
+    assert main(["get", "a.jpg", "a.jpg", "--url", indexed.url, "--json"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    document = json.loads(line)
+    assert (document["id"], document["uri"], document["tags"]) == ("a.jpg", "label", {"größe": 1})
+    assert document["error"] is None
+
+
+def test_many_ids_go_in_several_requests(indexed: WireService) -> None:
+    assert main(["get", *(str(n) for n in range(2500)), "--url", indexed.url]) == 1
+    assert [len(documents) for _, documents, _ in indexed.requests] == [1000, 1000, 500]
+
+
+def test_delete_removes_and_counts(indexed: WireService, capsys: Output) -> None:
+    assert main(["delete", "a.jpg", "b.jpg", "--url", indexed.url]) == 1
+    shown = capsys.readouterr().out
+    assert "1 document deleted, 1 not" in shown
+    assert "b.jpg" in shown
+    assert indexed.documents == {}
+
+
+def test_what_was_deleted_is_sent_again_by_the_next_index(
+    service: WireService, make_files: MakeFiles, capsys: Output
+) -> None:
+    folder = str(make_files("a.jpg", "b.jpg"))
+    assert main(["index", folder, "--url", service.url]) == 0
+    assert main(["delete", "a.jpg", "--url", service.url]) == 0
+    assert main(["index", folder, "--url", service.url]) == 0
+    assert "1 created, 1 skipped" in capsys.readouterr().out
+    assert sorted(id_ for _, id_ in service.documents) == ["a.jpg", "b.jpg"]
+
+
+def test_an_id_that_is_not_unicode_is_an_error(indexed: WireService, capsys: Output) -> None:
+    assert main(["get", "caf\udce9", "--url", indexed.url]) == 1
+    assert "invalid_document" in capsys.readouterr().err
+
+
+def test_status_for_people_and_for_programs(indexed: WireService, capsys: Output) -> None:
+    assert main(["status", "--url", indexed.url]) == 0
+    shown = capsys.readouterr().out
+    for part in (indexed.url, "ready", "tiny@1, dimension 3", "index-1, 1 document", "1,234"):
+        assert part in shown
+    assert main(["status", "--url", indexed.url, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["index"]["uuid"] == "index-1"
+
+
+def test_a_service_that_is_not_ready_has_exit_status_3(service: WireService, capsys: Output) -> None:
+    service.ready = False
+    assert main(["status", "--url", service.url]) == 3
+    assert "not ready (a stage is starting)" in capsys.readouterr().out
+
+
+def test_verify_ends_with_1_when_there_are_faults(service: WireService, capsys: Output) -> None:
+    assert main(["verify", "--url", service.url]) == 0
+    assert "3 documents checked, 0 faults" in capsys.readouterr().out
+    service.verify_answer |= {"ok": False, "faults": ["shard 0: b.jpg is damaged"], "double_ids": ["a.jpg"]}
+    assert main(["verify", "--url", service.url]) == 1
+    shown = capsys.readouterr().out
+    for part in ("shard 0: b.jpg is damaged", "a.jpg: stands twice", "2 faults", "verify --repair"):
+        assert part in shown
+    assert main(["verify", "--url", service.url, "--repair", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["double_ids"] == ["a.jpg"]
+    assert service.requests[-1] == ("/verify", [], {"repair": True})
+
+
+def test_models_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    monkeypatch.setenv("VS_MODELS_DIR", str(tmp_path / "models"))
+    write_entry(tmp_path / "models", tiny_model())
+    assert main(["models", "list"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert any(row[:2] == ["tiny", "ready"] for row in rows)
+    assert any(row[:2] == ["efficientnet-lite0", "missing"] for row in rows)
+    assert main(["models", "list", "--json"]) == 0
+    states = {line["name"]: line["state"] for line in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert states == {"tiny": "ready", "efficientnet-lite0": "missing"}
+
+
+def test_a_model_that_is_not_known_cannot_be_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.setenv("VS_MODELS_DIR", str(tmp_path / "models"))
+    assert main(["models", "build", "no-such-model"]) == 1
+    assert "model_missing" in capsys.readouterr().err

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from executors.cli import main
+from executors.demo.changes import with_orientation
+from tests.support.pictures import encode, scene
+from tests.support.wire_service import THUMBNAIL, Fault, WireService
+
+MakeFiles = Callable[..., Path]
+
+
+@pytest.fixture
+def indexed(service: WireService) -> WireService:
+    for name in ("a.jpg", "sub/b c.jpg", "d.jpg"):
+        service.documents["images", name] = {"id": name}
+    return service
+
+
+def test_matches_are_shown_as_a_table(
+    indexed: WireService, make_files: MakeFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_files("one.jpg", "two.jpg")
+    files = [str(folder / name) for name in ("one.jpg", "two.jpg")]
+    assert main(["search", *files, "--url", indexed.url, "--limit", "2", "--threshold", "0.25"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [files[0], "1", "a.jpg", "1.0000", "label", "of", "a.jpg", '{"n":', "0}"] in rows
+    assert ["2", "d.jpg", "0.9000", "label", "of", "d.jpg", '{"n":', "1}"] in rows
+    assert sum(files[1] in row for row in rows) == 1
+    assert indexed.requests[0][2] == {"limit": 2, "threshold": 0.25}
+
+
+def test_one_json_line_per_query(
+    indexed: WireService, make_files: MakeFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_files("one.jpg", **{"two.jpg": b"bad"})
+    missing = str(folder / "three.jpg")
+    files = [str(folder / "one.jpg"), str(folder / "two.jpg"), missing]
+    assert main(["search", *files, "--url", indexed.url, "--json"]) == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["query"] for line in lines] == files
+    assert [match["id"] for match in lines[0]["matches"]] == ["a.jpg", "d.jpg", "sub/b c.jpg"]
+    assert [line["error"] and line["error"]["code"] for line in lines] == [
+        None,
+        "undecodable_image",
+        "unreadable_file",
+    ]
+
+
+def test_many_files_go_in_several_requests_and_keep_their_order(
+    indexed: WireService, make_files: MakeFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_files(*(f"{n}.jpg" for n in range(20)))
+    files = [str(folder / f"{n}.jpg") for n in reversed(range(20))]
+    assert main(["search", *files, "--url", indexed.url, "--json"]) == 0
+    assert [json.loads(line)["query"] for line in capsys.readouterr().out.splitlines()] == files
+    sent = [doc["blob"].decode() for _, documents, _ in indexed.requests for doc in documents]
+    assert sent == [f"content of {Path(each).name}" for each in files]
+    assert max(len(documents) for _, documents, _ in indexed.requests) <= 8
+
+
+def test_a_search_by_like(indexed: WireService, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "--like", "sub/b c.jpg", "--url", indexed.url, "--collection", "images"]) == 0
+    assert indexed.requests[0] == ("/search", [], {"limit": 10, "collection": "images", "like": "sub/b c.jpg"})
+    assert "sub/b c.jpg" in capsys.readouterr().out
+
+
+def test_the_page_shows_queries_and_matches(
+    indexed: WireService, make_files: MakeFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = with_orientation(encode(scene(1, 600, 400)), 6)
+    folder = make_files(**{"query <1>.jpg": picture})
+    page = tmp_path / "found" / "page.html"
+    assert main(["search", str(folder / "query <1>.jpg"), "--url", indexed.url, "--html", str(page), "--json"]) == 0
+    text = page.read_text()
+    assert "query &lt;1&gt;.jpg" in text
+    assert text.count("<img ") == 4
+    assert sorted(doc["id"] for path, docs, _ in indexed.requests if path == "/thumbnail" for doc in docs) == [
+        "a.jpg",
+        "d.jpg",
+        "sub/b c.jpg",
+    ]
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 1
+    assert str(page) in captured.err
+    assert THUMBNAIL
+
+
+def test_a_page_that_cannot_be_written_is_an_error(
+    indexed: WireService, make_files: MakeFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_files("one.jpg")
+    page = folder / "one.jpg" / "page.html"
+    assert main(["search", str(folder / "one.jpg"), "--url", indexed.url, "--html", str(page)]) == 1
+    assert "can't be written" in capsys.readouterr().err
+
+
+def test_no_match_is_said(service: WireService, make_files: MakeFiles, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(make_files("one.jpg") / "one.jpg")
+    assert main(["search", file, "--url", service.url]) == 0
+    assert f"{file}: no match" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        (Fault(status=503, code="shard_missing", retry_after="0"), 3),
+        (Fault(status=404, code="not_found"), 1),
+        (Fault(status=400, code="invalid_parameter"), 2),
+    ],
+    ids=lambda value: str(getattr(value, "code", value)),
+)
+def test_an_error_of_the_request_gives_its_exit_status(
+    indexed: WireService, make_files: MakeFiles, fault: Fault, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("executors.client_transport.RetryPolicy.pause", lambda *_: 0.0)
+    indexed.standing_faults.append(fault)
+    assert main(["search", str(make_files("one.jpg") / "one.jpg"), "--url", indexed.url]) == status
+    assert main(["search", "--like", "a.jpg", "--url", indexed.url]) == status

@@ -1,0 +1,108 @@
+"""The file format: what is created, what is refused, and how an older format is brought up to date."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from executors.errors import VisualSearchError
+from executors.index.embedded.database import connect_writer, database_path
+from executors.index.embedded.schema import APPLICATION_ID, FORMAT_VERSION, MIGRATIONS, prepare
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    connection = connect_writer(tmp_path)
+    yield connection
+    connection.close()
+
+
+def pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def code_of(connection: sqlite3.Connection, **arguments: object) -> VisualSearchError:
+    with pytest.raises(VisualSearchError) as refused:
+        prepare(connection, **arguments)  # type: ignore[arg-type]  # given by name
+    return refused.value
+
+
+def test_a_new_file_says_what_it_is(connection: sqlite3.Connection) -> None:
+    prepare(connection)
+    assert pragma(connection, "application_id") == APPLICATION_ID
+    assert pragma(connection, "user_version") == FORMAT_VERSION
+    meta = dict(connection.execute("SELECT key, value FROM meta"))
+    assert meta["format_version"] == FORMAT_VERSION
+    before = dict(meta)
+    prepare(connection)
+    assert dict(connection.execute("SELECT key, value FROM meta")) == before
+
+
+def test_an_interrupted_creation_leaves_nothing_half_made(tmp_path: Path) -> None:
+    connection = connect_writer(tmp_path)
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("CREATE TABLE meta (key TEXT)")
+    connection.close()
+    connection = connect_writer(tmp_path)
+    prepare(connection)
+    assert pragma(connection, "user_version") == FORMAT_VERSION
+    connection.close()
+
+
+def test_a_newer_format_is_refused_and_left_as_it_is(connection: sqlite3.Connection) -> None:
+    prepare(connection)
+    connection.execute(f"PRAGMA user_version = {FORMAT_VERSION + 1}")
+    error = code_of(connection)
+    assert error.code == "store_invalid"
+    assert error.details == {"found": FORMAT_VERSION + 1, "known": FORMAT_VERSION}
+    assert pragma(connection, "user_version") == FORMAT_VERSION + 1
+
+
+def test_a_database_of_something_else_is_refused(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE TABLE theirs (x)")
+    assert code_of(connection).code == "store_invalid"
+    assert [row[0] for row in connection.execute("SELECT name FROM sqlite_master")] == ["theirs"]
+
+
+def test_something_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    database_path(tmp_path).write_bytes(b"no database at all, but long enough to be one" * 100)
+    with pytest.raises(VisualSearchError) as refused:
+        connect_writer(tmp_path)
+    assert refused.value.code == "store_invalid"
+
+
+def test_there_is_a_migration_from_every_older_format() -> None:
+    assert sorted(MIGRATIONS) == list(range(1, FORMAT_VERSION))
+
+
+def test_migrations_run_in_order_each_in_a_transaction_of_its_own(connection: sqlite3.Connection) -> None:
+    prepare(connection)
+
+    def first(connection: sqlite3.Connection) -> None:
+        connection.execute("ALTER TABLE documents ADD COLUMN added TEXT")
+
+    def second(connection: sqlite3.Connection) -> None:
+        connection.execute("UPDATE documents SET added = 'x'")
+        raise sqlite3.OperationalError("the disk is full")
+
+    steps = {FORMAT_VERSION: first, FORMAT_VERSION + 1: second}
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        prepare(connection, steps, FORMAT_VERSION + 2)
+    assert pragma(connection, "user_version") == FORMAT_VERSION + 1
+    assert not connection.in_transaction
+    steps[FORMAT_VERSION + 1] = lambda connection: None
+    prepare(connection, steps, FORMAT_VERSION + 2)
+    assert pragma(connection, "user_version") == FORMAT_VERSION + 2
+    stored = connection.execute("SELECT value FROM meta WHERE key = 'format_version'").fetchone()
+    assert stored == (FORMAT_VERSION + 2,)
+    assert "added" in [row[1] for row in connection.execute("PRAGMA table_info (documents)")]
+
+
+def test_a_format_without_a_way_forward_is_refused(connection: sqlite3.Connection) -> None:
+    prepare(connection)
+    error = code_of(connection, migrations={}, target=FORMAT_VERSION + 1)
+    assert error.code == "store_invalid"
+    assert pragma(connection, "user_version") == FORMAT_VERSION

@@ -1,0 +1,330 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from executors.client import DEFAULT_COLLECTION, Document, RetryPolicy, VisualSearchClient
+from executors.client_answers import error_from_json
+from executors.client_transport import normalise_url, parse_retry_after
+from executors.errors import VisualSearchError
+from tests.support.wire_service import THUMBNAIL, Fault, WireService, wire_service
+
+QUICK = RetryPolicy(attempts=4, base_s=0.01, cap_s=0.02)
+
+
+@pytest.fixture
+def service() -> Iterator[WireService]:
+    with wire_service() as running:
+        yield running
+
+
+@pytest.fixture
+async def client(service: WireService) -> AsyncIterator[VisualSearchClient]:
+    async with VisualSearchClient(service.url, retry=QUICK, timeout_s=5) as made:
+        yield made
+
+
+NAMES = [
+    "plain.jpg",
+    "folder/with space.jpg",
+    "Ölfarbe/日本語 🐈.png",
+    'quote".jpg',
+    "back\\slash.jpg",
+    "per%20cent%.jpg",
+    "line\r\nbreak.jpg",
+    "semi;colon=1.jpg",
+    "\x00\x1b[31m.jpg",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_picture_arrives_byte_for_byte_under_any_name(
+    client: VisualSearchClient, service: WireService, name: str
+) -> None:
+    blob = bytes(range(256)) * 5 + b"\r\n--visual-search-\r\n"
+    answer = await client.index([Document(id=name, blob=blob, uri=name, tags={"größe": [1, None]})], collection="c-1")
+    assert answer[0].result == "created"
+    stored = service.documents["c-1", name]
+    assert (stored["blob"], stored["uri"], stored["tags"]) == (blob, name, {"größe": [1, None]})
+
+
+async def test_pictures_are_sent_without_the_third_that_base64_adds(
+    client: VisualSearchClient, service: WireService
+) -> None:
+    await client.index([Document(id=str(n), blob=b"x" * 100_000) for n in range(4)])
+    assert service.bodies[0] < 402_000
+
+
+async def test_every_field_of_a_document_arrives(client: VisualSearchClient, service: WireService) -> None:
+    document = Document(
+        id="crop",
+        blob=b"picture",
+        uri="label",
+        tags={"a": 1},
+        collection="products",
+        parent="whole",
+        box=(1, 2, 3.5, 4),
+        text="text",
+        model_id="tiny@1",
+    )
+    await client.index([document, Document(id="vector", embedding=[0.6, 0.8])])
+    first, second = service.requests[0][1]
+    assert first == {
+        "id": "crop",
+        "blob": b"picture",
+        "uri": "label",
+        "tags": {"a": 1},
+        "collection": "products",
+        "parent": "whole",
+        "box": [1.0, 2.0, 3.5, 4.0],
+        "text": "text",
+        "model_id": "tiny@1",
+    }
+    assert second == {"id": "vector", "embedding": [0.6, 0.8]}
+
+
+async def test_files_are_named_by_their_paths_unless_ids_are_given(
+    client: VisualSearchClient, service: WireService, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"one")
+    assert [each.id for each in await client.index_files([path])] == [path.as_posix()]
+    await client.index_files([path], ids=["first"], tags={"k": "v"})
+    assert service.documents["images", "first"]["tags"] == {"k": "v"}
+
+
+@pytest.mark.parametrize("status", [429, 503, 502])
+async def test_a_busy_or_restarting_service_is_asked_again(
+    client: VisualSearchClient, service: WireService, status: int
+) -> None:
+    service.faults.extend([Fault(status=status), Fault(status=status)])
+    answer = await client.index([Document(id="a", blob=b"x")])
+    assert answer[0].result == "created"
+    assert len(service.requests) == 3
+
+
+async def test_a_service_that_stays_busy_is_asked_a_bounded_number_of_times(
+    client: VisualSearchClient, service: WireService
+) -> None:
+    service.standing_faults.append(Fault(status=429, code="overloaded"))
+    with pytest.raises(VisualSearchError) as caught:
+        await client.search([Document(blob=b"x")])
+    assert (caught.value.code, caught.value.details) == ("overloaded", {"limit": 5})
+    assert len(service.requests) == QUICK.attempts
+
+
+async def test_retry_after_is_honoured(client: VisualSearchClient, service: WireService) -> None:
+    service.faults.append(Fault(status=429, retry_after="1"))
+    await client.search([Document(blob=b"x")])
+    assert service.times[1] - service.times[0] >= 0.99
+
+
+def test_pauses_grow_vary_and_are_bounded() -> None:
+    policy = RetryPolicy(attempts=9, base_s=1, cap_s=8)
+    for attempt, longest in enumerate([1, 2, 4, 8, 8, 8]):
+        pauses = [policy.pause(attempt) for _ in range(50)]
+        assert all(longest / 2 <= pause <= longest for pause in pauses)
+        assert len(set(pauses)) > 1
+    assert policy.pause(0, retry_after_s=20) == 20
+    assert policy.pause(0, retry_after_s=1e9) == 30
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [(None, 0), ("3", 3), ("0.5", 0.5), ("-1", 0), ("nan", 0), ("inf", 0), ("Wed, 21 Oct 2026 07:28:00 GMT", 0)],
+)
+def test_retry_after_headers(value: str | None, seconds: float) -> None:
+    assert parse_retry_after(value) == seconds
+
+
+async def test_an_answer_lost_after_the_acknowledgement_costs_nothing(
+    client: VisualSearchClient, service: WireService
+) -> None:
+    service.faults.append(Fault(drop="after"))
+    answer = await client.index([Document(id="a", blob=b"x")])
+    assert answer[0].result == "unchanged"
+    assert list(service.documents) == [("images", "a")]
+
+
+async def test_a_document_without_an_id_is_not_doubled_by_a_retry(
+    client: VisualSearchClient, service: WireService
+) -> None:
+    service.faults.extend([Fault(drop="after"), Fault(drop="before"), Fault(status=503)])
+    answer = await client.index([Document(blob=b"x"), Document(embedding=[1.0])])
+    assert len(service.requests) == 4
+    assert sorted(each.id for each in answer) == sorted(id_ for _, id_ in service.documents)
+
+
+async def test_a_connection_that_keeps_breaking_is_unavailable(
+    client: VisualSearchClient, service: WireService
+) -> None:
+    service.standing_faults.append(Fault(drop="before"))
+    with pytest.raises(VisualSearchError, match="broke off") as caught:
+        await client.get(["a"])
+    assert caught.value.code == "unavailable"
+    assert len(service.requests) == QUICK.attempts
+
+
+async def test_where_nothing_listens_the_error_says_how_to_start() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    async with VisualSearchClient(url, retry=QUICK) as client:
+        with pytest.raises(VisualSearchError, match="visual-search serve") as caught:
+            await client.status()
+    assert caught.value.code == "unavailable"
+
+
+async def test_an_answer_that_takes_too_long_is_given_up_and_not_asked_for_again(service: WireService) -> None:
+    service.delay_s = 2
+    async with VisualSearchClient(service.url, retry=QUICK, timeout_s=0.2) as client:
+        with pytest.raises(VisualSearchError) as caught:
+            await client.search([Document(blob=b"x")])
+    assert caught.value.code == "deadline_exceeded"
+    assert len(service.requests) == 1
+
+
+async def test_a_document_at_fault_raises_nothing_and_costs_no_other(
+    client: VisualSearchClient, service: WireService
+) -> None:
+    documents = [Document(id="a", blob=b"x"), Document(id="b", blob=b"bad"), Document(id="c", blob=b"y")]
+    answer = await client.index(documents)
+    assert [each.result for each in answer] == ["created", None, "created"]
+    assert answer[1].error is not None
+    assert answer[1].error.code == "undecodable_image"
+    assert answer.failed == 1
+
+
+async def test_when_every_document_is_at_fault_the_results_still_come_back(client: VisualSearchClient) -> None:
+    answer = await client.search([Document(blob=b"bad 1"), Document(blob=b"bad 2")])
+    assert [each.error.code for each in answer if each.error] == ["undecodable_image"] * 2
+
+
+async def test_an_error_of_the_request_is_raised_with_code_and_details(
+    client: VisualSearchClient, service: WireService
+) -> None:
+    service.faults.append(Fault(status=400, code="invalid_parameter"))
+    with pytest.raises(VisualSearchError) as caught:
+        await client.search([Document(blob=b"x")], limit=0)
+    error = caught.value
+    assert (error.code, error.status, error.details) == ("invalid_parameter", 400, {"limit": 5})
+    assert len(service.requests) == 1
+
+
+def test_a_code_of_a_newer_service_is_kept_in_the_details() -> None:
+    error = error_from_json({"code": "too_wonderful", "message": "no", "details": {"code": 1, "message": 2}})
+    assert error is not None
+    assert (error.code, error.message) == ("internal", "too_wonderful: no")
+    assert error.details == {"code": 1, "message": 2, "service_code": "too_wonderful"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (Fault(body="<html>nginx</html>", status=404), "unavailable"),
+        (Fault(body="[1, 2]"), "unavailable"),
+        (Fault(body='{"data": []}'), "internal"),
+        (Fault(body='{"hello": 1}'), "internal"),
+    ],
+    ids=str,
+)
+async def test_an_answer_of_something_else_is_an_error(
+    client: VisualSearchClient, service: WireService, fault: Fault, code: str
+) -> None:
+    service.standing_faults.append(fault)
+    with pytest.raises(VisualSearchError) as caught:
+        await client.search([Document(blob=b"x")])
+    assert caught.value.code == code
+
+
+async def test_search_passes_its_parameters_and_reads_the_matches(
+    client: VisualSearchClient, service: WireService
+) -> None:
+    await client.index([Document(id=each, blob=b"x") for each in "abc"], collection="c")
+    answer = await client.search(
+        [Document(blob=b"q")], limit=2, offset=1, threshold=-0.5, collection="c", allow_partial=True
+    )
+    expected = {"limit": 2, "offset": 1, "threshold": -0.5, "collection": "c", "allow_partial": True}
+    assert service.requests[-1][2] == expected
+    assert [(hit.id, hit.score, hit.uri, hit.tags) for hit in answer[0].matches] == [
+        ("a", 1.0, "label of a", {"n": 0}),
+        ("b", 0.9, "label of b", {"n": 1}),
+    ]
+    assert answer.shards == {"total": 1, "answered": 1}
+
+
+async def test_a_search_by_like_sends_no_document(client: VisualSearchClient, service: WireService) -> None:
+    await client.index([Document(id="a", blob=b"x")])
+    answer = await client.search_like("a", limit=1)
+    assert service.requests[-1] == ("/search", [], {"limit": 1, "like": "a"})
+    assert [hit.id for hit in answer[0].matches] == ["a"]
+
+
+async def test_update_get_embed_and_delete(client: VisualSearchClient, service: WireService) -> None:
+    await client.index([Document(id="a", blob=b"x", uri="label")])
+    assert [each.result for each in await client.update({"a": {"n": 1}}, replace_tags=True)] == ["updated"]
+    assert service.requests[-1][2] == {"mode": "replace"}
+    found, missing = await client.get(["a", "b"], with_embedding=True)
+    assert (found.uri, found.tags, found.embedding) == ("label", {"n": 1}, [1.0, 0.0])
+    assert missing.error is not None
+    assert missing.error.code == "not_found"
+    assert [each.embedding for each in await client.embed([Document(blob=b"x")])] == [[1.0, 0.0]]
+    assert [each.result for each in await client.delete(["a", "b"])] == ["deleted", "not_found"]
+
+
+async def test_verify_asks_for_repair_only_when_told(client: VisualSearchClient, service: WireService) -> None:
+    assert (await client.verify()).ok
+    await client.verify(repair=True)
+    assert [parameters for _, _, parameters in service.requests] == [{}, {"repair": True}]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "../up.jpg", "a//b", "a/./b", "?query#fragment", "+ +"])
+async def test_the_thumbnail_of_any_id_can_be_fetched(
+    client: VisualSearchClient, service: WireService, name: str
+) -> None:
+    service.documents["images", name] = {}
+    assert await client.thumbnail(name) == THUMBNAIL + name.encode()
+    assert await client.thumbnail(name + "!") is None
+
+
+async def test_an_id_that_is_not_unicode_is_an_error_not_a_crash(client: VisualSearchClient) -> None:
+    with pytest.raises(VisualSearchError) as caught:
+        await client.get(["caf\udce9.jpg"])
+    assert caught.value.code == "invalid_document"
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("localhost:80", "http://localhost:80"),
+        ("http://[::1]:8080/", "http://[::1]:8080"),
+        ("https://search.example/api/", "https://search.example/api"),
+    ],
+)
+def test_urls_are_completed(given: str, url: str) -> None:
+    assert normalise_url(given) == url
+
+
+@pytest.mark.parametrize(
+    "given", ["", "http://", "ftp://host", "http://host:port", "http://host:99999", "http://h/?a=1"]
+)
+def test_what_is_not_a_url_is_refused(given: str) -> None:
+    with pytest.raises(VisualSearchError) as caught:
+        normalise_url(given)
+    assert caught.value.code == "invalid_parameter"
+
+
+def test_the_default_collection_is_that_of_the_documents() -> None:
+    from executors import documents
+
+    assert DEFAULT_COLLECTION == documents.DEFAULT_COLLECTION
+
+
+async def test_a_client_can_be_used_again_after_it_was_closed(client: VisualSearchClient) -> None:
+    await client.close()
+    status: dict[str, Any] = await client.status()
+    assert status["api"] == 1
