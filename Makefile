@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PHOTOS ?=
 
-.PHONY: help install demo serve test lint types bench lock clean
+.PHONY: help install demo serve test test-slow lint types bench lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -39,6 +39,9 @@ types: $(INSTALLED)
 
 test: install lint types  ## lint, types, unit, integration and end-to-end tests
 	@$(BIN)/python -m pytest -q
+
+test-slow: install  ## the long form of the crash, property and fidelity suites
+	@$(BIN)/python -m pytest -q -m slow
 
 bench: install  ## the figures of the README (some minutes)
 	@for name in indexing search recall; do $(BIN)/python -m tests.benchmarks.bench_$$name || exit 1; done

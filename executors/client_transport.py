@@ -73,6 +73,7 @@ class Transport:
         self._retry = retry
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
+        self._has_answered = False
 
     async def close(self) -> None:
         """Close the connections."""
@@ -93,19 +94,21 @@ class Transport:
             retry_after_s = 0.0
             try:
                 response = await self._send(method, path, body)
+                self._has_answered = True
                 if response.status not in _RETRIED_STATUSES or last:
                     return response
                 retry_after_s = parse_retry_after(response.headers.get("Retry-After"))
-            except aiohttp.ConnectionTimeoutError as error:
-                if last:
-                    raise self._unreachable(error) from None
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+                # One that was there may be restarting; one that never was is not waited for.
+                if last or not self._has_answered:
+                    raise self._nothing_there() from None
             except TimeoutError:
                 raise VisualSearchError(
                     "deadline_exceeded", f"{self.url} did not answer within {self._timeout_s:g} s"
                 ) from None
-            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
+            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
                 if last:
-                    raise self._unreachable(error) from None
+                    raise self._broken_off() from None
             await asyncio.sleep(self._retry.pause(attempt, retry_after_s))
         raise AssertionError("the last attempt returns or raises")
 
@@ -152,12 +155,12 @@ class Transport:
         async with self._session.request(method, url, data=data, headers=headers) as response:
             return Response(response.status, dict(response.headers), await response.read())
 
-    def _unreachable(self, error: Exception) -> VisualSearchError:
-        refused = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-        if refused:
-            message = f"nothing answers at {self.url}; start the flow with `visual-search serve`, or give another --url"
-        else:
-            message = f"the connection to {self.url} broke off, again and again; see the log of the flow"
+    def _nothing_there(self) -> VisualSearchError:
+        message = f"nothing answers at {self.url}; start the flow with `visual-search serve`, or give another --url"
+        return VisualSearchError("unavailable", message, url=self.url)
+
+    def _broken_off(self) -> VisualSearchError:
+        message = f"the connection to {self.url} broke off, again and again; see the log of the flow"
         return VisualSearchError("unavailable", message, url=self.url)
 
     async def __aenter__(self) -> Transport:

@@ -20,11 +20,11 @@ exit status:
 
 _EXAMPLES: Final = """\
 examples:
-  visual-search serve                          start the flow; Ctrl-C stops it
-  visual-search index ~/Pictures               make a folder searchable; type it again to go on after a break
-  visual-search search cat.jpg                 the most similar pictures, as a table
-  visual-search search *.jpg --html found.html the same as a page with pictures
-  visual-search status                         what is indexed, by which model
+  visual-search serve                             start the flow; Ctrl-C stops it
+  visual-search index ~/Pictures                  make a folder searchable; type it again to go on after a break
+  visual-search search cat.jpg                    the most similar pictures, as a table
+  visual-search search *.jpg --html found.html    the same as a page with pictures
+  visual-search status                            what is indexed, by which model
 
 Where the service is: --url, else VS_HOST and VS_HTTP_PORT, else http://127.0.0.1:8080.
 

@@ -130,18 +130,18 @@ class FileSender:
         done = self._reported() + len(pending)
         workers = [asyncio.create_task(self._work(groups, stop)) for _ in range(self._options.requests)]
         stopping = asyncio.create_task(stop.wait())
+        everything = asyncio.gather(*workers, return_exceptions=True)
         try:
-            everything = asyncio.ensure_future(asyncio.gather(*workers))
             await asyncio.wait((everything, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if not everything.done():
-                await asyncio.wait((everything,), timeout=grace_s)
-            if everything.done():
-                everything.result()
+            await asyncio.wait((everything,), timeout=grace_s)
         finally:
             for task in (*workers, stopping):
                 task.cancel()
-            await asyncio.gather(*workers, stopping, return_exceptions=True)
+            await asyncio.wait((everything, stopping))
             self._threads.shutdown(wait=False, cancel_futures=True)
+        for defect in everything.result():
+            if isinstance(defect, Exception):
+                raise defect
         self.outcome.unsent = done - self._reported()
         return self.outcome
 
@@ -166,18 +166,23 @@ class FileSender:
         return True
 
     async def _work(self, groups: Iterator[list[PictureFile]], stop: asyncio.Event) -> None:
+        try:
+            await self._send_groups(groups, stop)
+        except VisualSearchError as error:
+            self.outcome.service_error = self.outcome.service_error or error
+            stop.set()
+        except Exception:
+            stop.set()
+            raise
+
+    async def _send_groups(self, groups: Iterator[list[PictureFile]], stop: asyncio.Event) -> None:
         for group in groups:
             if stop.is_set():
                 return
             for request in _requests(await self._load(group)):
                 if stop.is_set():
                     return
-                try:
-                    await self._send(request)
-                except VisualSearchError as error:
-                    self.outcome.service_error = self.outcome.service_error or error
-                    stop.set()
-                    return
+                await self._send(request)
 
     async def _load(self, group: Sequence[PictureFile]) -> list[_Loaded]:
         """Read files beside each other; those that can't be sent are reported, not returned."""

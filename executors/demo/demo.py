@@ -84,8 +84,8 @@ def _run(options: argparse.Namespace) -> None:
         photos = output / "photos"
         console.print(f"library: {count_of(len(make_library(photos)), 'picture')} in {photos}", soft_wrap=True)
     page = output / "index.html"
-    with tempfile.TemporaryDirectory(prefix="visual-search-demo-") as workspace:
-        flow = FlowProcess(flow_command(find_flow(options.flow)), Path(workspace), output / "flow.log")
+    with tempfile.TemporaryDirectory(prefix="visual-search-demo-") as folder:
+        flow = FlowProcess(flow_command(find_flow(options.flow)), Path(folder), output / "flow.log")
         try:
             with console.status("starting the flow") if console.is_terminal else nullcontext():
                 flow.start()

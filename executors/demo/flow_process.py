@@ -20,6 +20,7 @@ from executors.errors import VisualSearchError
 
 START_TIMEOUT_S: Final = 120.0
 STOP_TIMEOUT_S: Final = 20.0
+TERMINATE_TIMEOUT_S: Final = 5.0
 _LOG_LINES_SHOWN: Final = 12
 
 
@@ -28,13 +29,13 @@ class FlowProcess:
 
     Args:
         command: what starts it, such as `flow_command(...)`.
-        workspace: the folder of its index.
+        folder: for its index and its temporary files, of which Jina leaves some behind; the caller removes it.
         log_file: where its output goes.
         environment: more variables for it.
     """
 
     def __init__(
-        self, command: Sequence[str], workspace: Path, log_file: Path, environment: Mapping[str, str] | None = None
+        self, command: Sequence[str], folder: Path, log_file: Path, environment: Mapping[str, str] | None = None
     ) -> None:
         http_port, grpc_port = free_ports(2)
         self.url = f"http://127.0.0.1:{http_port}"
@@ -48,8 +49,10 @@ class FlowProcess:
             "VS_HOST": "127.0.0.1",
             "VS_HTTP_PORT": str(http_port),
             "VS_GRPC_PORT": str(grpc_port),
-            "VS_WORKSPACE": str(workspace),
+            "VS_WORKSPACE": str(folder / "index"),
+            "TMPDIR": str(folder / "tmp"),
         }
+        self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -59,6 +62,7 @@ class FlowProcess:
             VisualSearchError: `unavailable`, with the last lines of its log.
         """
         started = time.monotonic()
+        (self._folder / "tmp").mkdir(parents=True, exist_ok=True)
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
                 self._command,
@@ -95,7 +99,7 @@ class FlowProcess:
         if not self._wait_for_group(group, STOP_TIMEOUT_S):
             for number in (signal.SIGTERM, signal.SIGKILL):
                 _signal_group(group, number)
-                if self._wait_for_group(group, 5):
+                if self._wait_for_group(group, TERMINATE_TIMEOUT_S):
                     break
         return processes_of_group(group)
 

@@ -23,15 +23,17 @@ TARGET = Path(__file__).with_name("index-format-1.sqlite3")
 IDENTITY = ShardIdentity("c0ffee" * 5 + "00", 1, 3, populated=True)
 COLLECTIONS = [Collection("images", MODEL, DIMENSION), Collection("faces", "model-f@1", 3)]
 
+TAGS = {"n": 2**53, "x": 0.1, "list": [None, True, {"a": "b"}]}
+
 # What the file holds in the end. `u` was updated, `r` replaced, `gone` deleted, `moved` superseded by another shard.
 KEPT: list[Record] = [
-    record("photos/ü \U0001f431.jpg", 1, 1, tags={"n": 2**53, "x": 0.1, "list": [None, True, {"a": "b"}]}, thumbnail=b"\xff\xd8jpeg"),
+    record("photos/ü \U0001f431.jpg", 1, 1, tags=TAGS, thumbnail=b"\xff\xd8jpeg"),
     record("a\x00b", 2, 2, tags={}, uri=None, parent="photos/1", box=(0.5, 1.0, 2.0, 3.5), text="wörds"),
     record("u", 9, 3, tags={"kept": 1, "new": "x"}),
     record("r", 8, 4),
     record("same id", 3, collection="faces", model_id="model-f@1", embedding=vector_of(5, 3)),
     record("same id", 4, 6),
-]  # fmt: skip
+]
 GONE = key("gone", 6)
 MOVED = superseded("moved", 7)
 

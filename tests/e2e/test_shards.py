@@ -166,7 +166,10 @@ def test_verify_finds_and_repairs_what_a_crash_left_in_two_shards(flows: dict[in
             version=known["version"] + suffix,
         )
         post_to_shards(flow, "/index", document, only=number)
-    assert [(match["id"], match["tags"]) for match in api.search_vector(vector)] == [("double", {"copy": "c"}), ("seed", {})]
+    assert [(match["id"], match["tags"]) for match in api.search_vector(vector)] == [
+        ("double", {"copy": "c"}),
+        ("seed", {}),
+    ]
     found = requests.post(f"{flow.http_url}/verify", json={}, timeout=60).json()
     assert (found["ok"], found["double_ids"], found["repaired"]) == (False, ["double"], 0)
     repaired = requests.post(f"{flow.http_url}/verify", json={"parameters": {"repair": True}}, timeout=60).json()

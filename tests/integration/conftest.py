@@ -5,5 +5,8 @@ from __future__ import annotations
 import pytest
 
 pytest.register_assert_rewrite(
-    "tests.integration.contract_reads", "tests.integration.contract_writes", "tests.integration.store_machine"
+    *(
+        f"tests.integration.{name}"
+        for name in ("contract_reads", "contract_versions", "contract_writes", "store_machine")
+    )
 )

@@ -1,4 +1,4 @@
-"""The contract of a store, part two: searches and reads. Written against `Store` alone."""
+"""The contract of a store, part three: searches and reads. Written against `Store` alone."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ class ReadContract:
 
     async def test_scores_are_cosines_from_minus_one_to_one(self, harness: Harness) -> None:
         store = await prepared(harness)
-        await store.put([record("same", embedding=axis(0)), record("opposite", embedding=-axis(0)), record("across", embedding=axis(1))])  # fmt: skip
+        vectors = {"same": axis(0), "opposite": -axis(0), "across": axis(1)}
+        await store.put([record(name, embedding=vector) for name, vector in vectors.items()])
         hits = await found(store, axis(0))
         assert hits.ids == ["same", "across", "opposite"]
         assert hits.scores == [1.0, 0.0, -1.0]

@@ -10,8 +10,9 @@
 from __future__ import annotations
 
 from tests.integration.contract_reads import ReadContract
+from tests.integration.contract_versions import VersionContract
 from tests.integration.contract_writes import WriteContract
 
 
-class StoreContract(WriteContract, ReadContract):
+class StoreContract(WriteContract, VersionContract, ReadContract):
     """Everything that the contract promises, whatever holds the documents."""

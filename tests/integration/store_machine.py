@@ -40,7 +40,7 @@ TAGS = st.dictionaries(
               st.text(max_size=5), st.lists(st.integers(0, 3), max_size=2)),
     max_size=3,
 )  # fmt: skip
-IDENTITY_OF = st.sampled_from(IDS)
+SOME_ID = st.sampled_from(IDS)
 SEEDS = st.integers(0, 5)
 
 
@@ -152,7 +152,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.versions.add(number)
         return number
 
-    @rule(data=st.data(), ids=st.lists(IDENTITY_OF, min_size=1, max_size=4), seed=SEEDS, tags=TAGS, thumbnail=st.sampled_from([None, b"t"]))  # fmt: skip
+    @rule(
+        data=st.data(),
+        ids=st.lists(SOME_ID, min_size=1, max_size=4),
+        seed=SEEDS,
+        tags=TAGS,
+        thumbnail=st.sampled_from([None, b"t"]),
+    )
     def put(
         self, data: st.DataObject, ids: list[str], seed: int, tags: dict[str, Any], thumbnail: bytes | None
     ) -> None:
@@ -163,7 +169,12 @@ class StoreMachine(RuleBasedStateMachine):
         assert results(outcomes) == expected
         self.note_digests(outcomes, [each.id for each in records])
 
-    @rule(data=st.data(), ids=st.lists(IDENTITY_OF, min_size=1, max_size=3), tags=TAGS, mode=st.sampled_from(["merge", "replace"]))  # fmt: skip
+    @rule(
+        data=st.data(),
+        ids=st.lists(SOME_ID, min_size=1, max_size=3),
+        tags=TAGS,
+        mode=st.sampled_from(["merge", "replace"]),
+    )
     def update(self, data: st.DataObject, ids: list[str], tags: dict[str, Any], mode: str) -> None:
         updates = [tag_update(each, self.new_version(data), tags, mode) for each in ids]
         self.writes.extend((each, 0) for each in updates)
@@ -172,14 +183,14 @@ class StoreMachine(RuleBasedStateMachine):
         assert results(outcomes) == expected
         self.note_digests(outcomes, ids)
 
-    @rule(data=st.data(), ids=st.lists(IDENTITY_OF, min_size=1, max_size=3))
+    @rule(data=st.data(), ids=st.lists(SOME_ID, min_size=1, max_size=3))
     def delete(self, data: st.DataObject, ids: list[str]) -> None:
         keys = [key(each, self.new_version(data)) for each in ids]
         self.writes.extend((each, 0) for each in keys)
         expected = [self.model.delete(each) for each in keys]
         assert results(self.run(self.store.delete(keys))) == expected
 
-    @rule(data=st.data(), document_id=IDENTITY_OF, same=st.booleans())
+    @rule(data=st.data(), document_id=SOME_ID, same=st.booleans())
     def supersede(self, data: st.DataObject, document_id: str, same: bool) -> None:
         digest = self.digest_of(document_id) if same else None
         write = superseded(document_id, self.new_version(data), digest or "another")

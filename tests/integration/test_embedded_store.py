@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-
 from hypothesis import settings
 
 from executors.index.embedded.store import EmbeddedStore

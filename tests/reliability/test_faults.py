@@ -193,7 +193,9 @@ def test_a_flood_is_refused_quickly_and_the_flow_recovers(tmp_path: Path, models
         )
 
 
-def test_a_hung_replica_is_given_up_and_another_one_answers(tmp_path: Path, models_dir: Path, one_picture: bytes) -> None:
+def test_a_hung_replica_is_given_up_and_another_one_answers(
+    tmp_path: Path, models_dir: Path, one_picture: bytes
+) -> None:
     flow = start_flow(tmp_path, VS_TIMEOUT_MS="6000")
     try:
         wait_until(flow)
@@ -206,7 +208,9 @@ def test_a_hung_replica_is_given_up_and_another_one_answers(tmp_path: Path, mode
         kill_flow(flow)
 
 
-def test_a_hung_stage_is_a_coded_error_within_the_deadline(tmp_path: Path, models_dir: Path, one_picture: bytes) -> None:
+def test_a_hung_stage_is_a_coded_error_within_the_deadline(
+    tmp_path: Path, models_dir: Path, one_picture: bytes
+) -> None:
     flow = start_flow(tmp_path, VS_TIMEOUT_MS="3000")
     try:
         wait_until(flow)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -177,6 +177,31 @@ async def test_where_nothing_listens_the_error_says_how_to_start() -> None:
         with pytest.raises(VisualSearchError, match="visual-search serve") as caught:
             await client.status()
     assert caught.value.code == "unavailable"
+
+
+class CountingPolicy(RetryPolicy):
+    """Counts the pauses."""
+
+    pauses: ClassVar[list[int]] = []
+
+    def pause(self, attempt: int, retry_after_s: float = 0.0) -> float:
+        self.pauses.append(attempt)
+        return 0.0
+
+
+@pytest.mark.parametrize(("was_there", "pauses"), [(True, [0, 1, 2, 3]), (False, [])])
+async def test_a_service_that_went_away_is_waited_for_and_one_that_never_was_is_not(
+    was_there: bool, pauses: list[int]
+) -> None:
+    CountingPolicy.pauses.clear()
+    with wire_service() as service:
+        client = VisualSearchClient(service.url, retry=CountingPolicy(attempts=5))
+        if was_there:
+            await client.status()
+    with pytest.raises(VisualSearchError, match="nothing answers"):
+        await client.status()
+    await client.close()
+    assert CountingPolicy.pauses == pauses
 
 
 async def test_an_answer_that_takes_too_long_is_given_up_and_not_asked_for_again(service: WireService) -> None:

@@ -115,11 +115,12 @@ def _put(transaction: Transaction, record: EncodedRecord) -> WriteOutcome:
         return WriteOutcome(live.result, version, live.digest.hex())
     elif version <= live.version:
         return _stale(record.id, live.version)
-    elif record.digest == live.digest:
+    elif record.digest == live.digest and not transaction.is_damaged(collection, live.row):
         result = "unchanged"
         transaction.set_version(live.row, version, "put", result)
     else:
-        result = "replaced"
+        # The same content again is how a damaged vector is repaired.
+        result = "unchanged" if record.digest == live.digest else "replaced"
         transaction.remove(collection, live.row)
         transaction.insert(collection, record, result, live.created_at)
     transaction.accept(version)

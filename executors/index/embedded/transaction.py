@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
@@ -62,13 +62,20 @@ class Transaction:
         known: the committed collections by name.
         now_ms: the wall clock at the beginning.
         epoch: names this run of the process in `epochs`.
+        damaged: for each collection number, the rows whose vector is not what was stored.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, known: Mapping[str, KnownCollection], now_ms: int, epoch: str
+        self,
+        connection: sqlite3.Connection,
+        known: Mapping[str, KnownCollection],
+        now_ms: int,
+        epoch: str,
+        damaged: Mapping[int, Container[int]],
     ) -> None:
         self._connection = connection
         self._known = known
+        self._damaged = damaged
         self._epoch = epoch
         self._meta = read_meta(connection)
         self._changed: dict[str, Any] = {}
@@ -120,6 +127,10 @@ class Transaction:
             (collection.number, document_id),
         ).fetchone()
         return None if row is None else LiveDocument(*row)
+
+    def is_damaged(self, collection: KnownCollection, row: int) -> bool:
+        """Whether the vector of the row is not what was stored."""
+        return row in self._damaged.get(collection.number, ())
 
     def insert(self, collection: KnownCollection, record: EncodedRecord, result: WriteResult, created_at: int) -> None:
         """Store a document in a row of its own, which no document had before."""

@@ -124,12 +124,15 @@ class Writer:
         with database_errors():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                transaction = Transaction(self._connection, self._memory.collections, self._now_ms(), self._epoch)
+                memory = self._memory
+                transaction = Transaction(
+                    self._connection, memory.collections, self._now_ms(), self._epoch, memory.damaged
+                )
                 results = [job.work(transaction) for job in jobs]
                 if transaction.has_changes:
                     self._prune_if_due(transaction)
                     transaction.seal()
-                    self._memory.prepare(transaction.changes)
+                    memory.prepare(transaction.changes)
                 self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
@@ -137,7 +140,7 @@ class Writer:
                         self._connection.execute("ROLLBACK")
                 raise
         if transaction.has_changes:
-            self._memory.publish(transaction.changes)
+            memory.publish(transaction.changes)
         return results
 
     def _prune_if_due(self, transaction: Transaction) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from executors.errors import VisualSearchError
@@ -27,10 +27,16 @@ from executors.index.embedded.encoding import (
 from tests.support.records import record, vector_of
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**53), 2**53),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text(max_size=8),
+    ),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
-)  # fmt: skip
+)
 
 
 def code_of(record_of: Any) -> str:
@@ -39,6 +45,7 @@ def code_of(record_of: Any) -> str:
     return refused.value.code
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=8), JSON, max_size=5))
 def test_tags_read_back_as_the_very_same_value(tags: dict[str, Any]) -> None:
     decoded = decode_tags(encode_tags(tags))
@@ -67,7 +74,7 @@ def test_tags_nested_without_end_are_refused() -> None:
 
 @pytest.mark.parametrize("document_id", ["", "x" * 513, "é" * 257, "\ud800", None, 5])
 def test_ids_beyond_1_to_512_bytes_of_utf8_are_refused(document_id: Any) -> None:
-    assert code_of(record("a", **{"id": document_id})) == "invalid_id"
+    assert code_of(record("a", id=document_id)) == "invalid_id"
     with pytest.raises(VisualSearchError, match="invalid_id"):
         check_key("images", document_id, "v")
 

@@ -108,7 +108,7 @@ def test_float32_never_hides_a_better_row(dimension: int) -> None:
     (best,) = best_of(cache_of(documents), query[np.newaxis], 25)
     wide, given = vectors.astype(np.longdouble), query.astype(np.longdouble)
     cosines = (wide @ given) / np.sqrt((wide * wide).sum(axis=1) * (given @ given))
-    assert len(np.unique((vectors @ query))) < 600, "float32 alone can't tell these rows apart"
+    assert len(np.unique(vectors @ query)) < 600, "float32 alone can't tell these rows apart"
     exact_order = np.argsort(-cosines, kind="stable")[:25]
     np.testing.assert_allclose(best.scores, cosines[exact_order].astype(np.float64), rtol=0, atol=1e-15)
 
@@ -117,7 +117,7 @@ def test_float32_never_hides_a_better_row(dimension: int) -> None:
 def test_the_error_of_float32_is_within_its_bound(dimension: int) -> None:
     rng = np.random.default_rng(1)
     vectors = np.stack([unit(np.abs(rng.standard_normal(dimension))) for _ in range(400)])
-    errors = [abs(float(score) - true_cosine(vectors[0], each)) for score, each in zip(vectors @ vectors[0], vectors, strict=True)]  # fmt: skip
+    errors = [abs(float(each @ vectors[0]) - true_cosine(vectors[0], each)) for each in vectors]
     assert 0.0 < max(errors) < float32_error(dimension)
     assert float32_error(dimension) < 2e-4
 
@@ -126,7 +126,9 @@ def test_the_error_of_float32_is_within_its_bound(dimension: int) -> None:
 def test_a_vector_scores_exactly_one_with_itself_and_minus_one_with_its_opposite(seed: int) -> None:
     vector = vector_of(seed, 1280) * np.float32(1.0007)
     for length in (1, 4, 0.125):
-        (best,) = best_of(cache_of([("same", vector), ("opposite", -vector)]), vector[np.newaxis] * np.float32(length), 2)
+        (best,) = best_of(
+            cache_of([("same", vector), ("opposite", -vector)]), vector[np.newaxis] * np.float32(length), 2
+        )
         assert best.scores == [1.0, -1.0]
 
 

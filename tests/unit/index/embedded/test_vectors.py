@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -145,6 +145,7 @@ def test_many_small_blocks_do_not_remain() -> None:
     assert len(cache._layout.blocks) <= 4
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.one_of(
@@ -212,6 +213,7 @@ def test_readers_beside_a_writer_see_whole_transactions() -> None:
     assert cache.rows_held < 200
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400), st.integers(0, 2**32 - 1))
 def test_a_row_has_the_same_exact_score_alone_and_among_others(dimension: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
