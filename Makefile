@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 PHOTOS ?=
 
 .PHONY: help install demo serve test test-slow lint types bench lock clean
@@ -13,15 +14,15 @@ help:  ## this list
 install: $(INSTALLED)  ## the environment in .venv, from the lock file, and the default model
 	@$(BIN)/visual-search models build
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): requirements.lock requirements-source.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
 	  || { echo "Python 3.11 is needed (Jina runs on no newer one); set PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing from requirements.lock …"
-	@# jcloud, which Jina's command line imports, comes as source only; the constraint pins what builds it.
-	@PIP_CONSTRAINT=requirements.lock $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
-	  --no-deps --only-binary :all: --no-binary jcloud -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PIP) --require-hashes --only-binary :all: -r requirements.lock
+	@# jcloud, which Jina's command line imports, comes as source only; what builds it is in the lock, too.
+	@$(PIP) --require-hashes --no-build-isolation -r requirements-source.lock
+	@$(PIP) --no-build-isolation --editable .
 	@touch $@
 
 demo: install  ## index a small photo library, search it, write demo/index.html
@@ -48,7 +49,10 @@ bench: install  ## the figures of the README (some minutes)
 
 lock:  ## make requirements.lock anew (needs uv)
 	uv pip compile pyproject.toml --extra build --extra demo --extra test --generate-hashes --python-version 3.11 \
-	  --no-annotate --no-header --output-file requirements.lock
+	  --no-annotate --no-header --output-file requirements.all
+	awk '/^[A-Za-z]/{source = /^jcloud==/} source' requirements.all > requirements-source.lock
+	awk '/^[A-Za-z]/{source = /^jcloud==/} !source' requirements.all > requirements.lock
+	rm requirements.all
 
 clean:  ## remove the environment and what the demo wrote
 	rm -rf $(VENV) demo

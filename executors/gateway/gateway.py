@@ -22,7 +22,7 @@ from executors.settings import settings
 def _is_news(record: logging.LogRecord) -> bool:
     """Leave out what Jina warns of at every start: that stages are still starting, and that we have our own `GET /`."""
     message = record.getMessage()
-    return not (message.startswith("Getting endpoints failed") or message.startswith('endpoint GET on "/"'))
+    return not message.startswith(("Getting endpoints failed", 'endpoint GET on "/"'))
 
 
 class HttpServer(FastAPIBaseServer):

@@ -104,10 +104,7 @@ def _middle(source: int, wanted: float, target: int) -> slice:
     block = 1
     while wanted >= 4 * target * block:
         block *= 2
-    if block > 1:
-        part = round(wanted / block) * block
-    else:
-        part = source - 2 * round((source - wanted) / 2)
+    part = round(wanted / block) * block if block > 1 else source - 2 * round((source - wanted) / 2)
     part = min(max(1, part), source)
     start = (source - part) // 2
     return slice(start, start + part)

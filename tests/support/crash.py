@@ -160,7 +160,8 @@ async def lane(store: Store, number: int, clock: HybridClock, chance: random.Ran
 
 async def child(folder: Path, seed: int) -> None:
     """Open and write until killed."""
-    store = EmbeddedStore(folder)
+    # Checkpoints often enough that some are killed, too.
+    store = EmbeddedStore(folder, checkpoint_every=150)
     await store.open()
     await store.adopt(IDENTITY)
     await store.ensure_collection(IMAGES)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from executors.errors import VisualSearchError
+from executors.index.embedded.checkpoints import Checkpointer
 from executors.index.embedded.database import (
     ReadConnections,
     connect_writer,
@@ -33,6 +34,16 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Options:
+    """See `EmbeddedStore`."""
+
+    search_threads: int
+    keep_tombstones_ms: int
+    checkpoint_every: int
+    now_ms: Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
 class Running:
     """Everything that an open shard holds."""
 
@@ -47,7 +58,7 @@ class Running:
     details: dict[str, Any]
 
 
-def open_shard(folder: Path, search_threads: int, keep_tombstones_ms: int, now_ms: Callable[[], int]) -> Running:
+def open_shard(folder: Path, options: Options) -> Running:
     """Take the lock, check the files, load memory, start the threads.
 
     Raises:
@@ -67,10 +78,16 @@ def open_shard(folder: Path, search_threads: int, keep_tombstones_ms: int, now_m
             lock=lock,
             connection=connection,
             memory=memory,
-            writer=Writer(connection, memory, now_ms, keep_tombstones_ms),
+            writer=Writer(
+                connection,
+                memory,
+                options.now_ms,
+                options.keep_tombstones_ms,
+                Checkpointer(connection, options.checkpoint_every),
+            ),
             reading=ReadConnections(folder),
             reads=ThreadPoolExecutor(_READ_THREADS, "index-read"),
-            searches=ThreadPoolExecutor(search_threads, "index-search"),
+            searches=ThreadPoolExecutor(options.search_threads, "index-search"),
             checks=ThreadPoolExecutor(1, "index-verify"),
             details={
                 "store": "embedded",

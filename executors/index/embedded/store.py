@@ -16,10 +16,11 @@ from typing import Final, TypeVar
 
 from executors.errors import VisualSearchError
 from executors.index.embedded import reads, rules
+from executors.index.embedded.checkpoints import EVERY_CHANGES
 from executors.index.embedded.database import ReadConnections
 from executors.index.embedded.encoding import check_key, encode_record, encode_tags, is_text
 from executors.index.embedded.memory import Memory
-from executors.index.embedded.running import Running, close_shard, open_shard, submit
+from executors.index.embedded.running import Options, Running, close_shard, open_shard, submit
 from executors.index.embedded.schema import FORMAT_VERSION
 from executors.index.embedded.search import search_once
 from executors.index.embedded.transaction import Transaction
@@ -54,6 +55,7 @@ class EmbeddedStore(Store):
         folder: this shard's own, made if it is not there.
         search_threads: how many searches run at once; 0: one for each core.
         keep_tombstones_s: how long deletes and supersedes are remembered; longer than any deadline of a write.
+        checkpoint_every: after how many changed rows the log is moved into the file.
         now_ms: the wall clock, milliseconds since 1970.
     """
 
@@ -63,12 +65,16 @@ class EmbeddedStore(Store):
         *,
         search_threads: int = 0,
         keep_tombstones_s: float = _DAY_S,
+        checkpoint_every: int = EVERY_CHANGES,
         now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self._folder = folder
-        self._search_threads = search_threads or os.cpu_count() or 1
-        self._keep_tombstones_ms = round(keep_tombstones_s * 1000)
-        self._now_ms = now_ms
+        self._options = Options(
+            search_threads=search_threads or os.cpu_count() or 1,
+            keep_tombstones_ms=round(keep_tombstones_s * 1000),
+            checkpoint_every=checkpoint_every,
+            now_ms=now_ms,
+        )
         self._running: Running | None = None
 
     async def open(self) -> None:
@@ -179,7 +185,7 @@ class EmbeddedStore(Store):
     def _open(self) -> None:
         if self._running is not None:
             raise VisualSearchError("store_locked", "this store is open already", holder=os.getpid())
-        self._running = open_shard(self._folder, self._search_threads, self._keep_tombstones_ms, self._now_ms)
+        self._running = open_shard(self._folder, self._options)
 
     def _open_or_refuse(self) -> Running:
         if self._running is None:

@@ -42,10 +42,16 @@ class Writer:
         memory: learns every committed change before its call is answered.
         now_ms: the wall clock.
         keep_tombstones_ms: how long deletes and supersedes are remembered.
+        checkpointer: called after every transaction that was answered.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, memory: Memory, now_ms: Callable[[], int], keep_tombstones_ms: int
+        self,
+        connection: sqlite3.Connection,
+        memory: Memory,
+        now_ms: Callable[[], int],
+        keep_tombstones_ms: int,
+        checkpointer: Checkpointer,
     ) -> None:
         self._connection = connection
         self._memory = memory
@@ -53,7 +59,7 @@ class Writer:
         self._keep_tombstones_ms = keep_tombstones_ms
         self._epoch = new_epoch()
         self._prune_from_ms = 0
-        self._checkpointer = Checkpointer(connection)
+        self._checkpointer = checkpointer
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
         self._closing = threading.Lock()

@@ -105,7 +105,8 @@ def test_reduced_photos_have_the_vectors_of_the_full_ones(model: Model, monkeypa
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_all_reduced_photos_have_the_vectors_of_the_full_ones(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    cosines = _photo_cosines(model, monkeypatch, step=1, margins=(1.0, 1.13, 1.4, 1.9))
-    assert len(cosines) >= 800
+    cosines = _photo_cosines(model, monkeypatch, step=1, margins=(1.0, 1.13))
+    assert len(cosines) >= 400
     assert min(cosines) >= LEAST_COSINE

@@ -12,6 +12,7 @@ import pytest
 
 from executors.errors import VisualSearchError
 from executors.index.embedded import rules
+from executors.index.embedded.checkpoints import Checkpointer
 from executors.index.embedded.database import ReadConnections, connect_writer
 from executors.index.embedded.encoding import encode_record
 from executors.index.embedded.memory import Memory, load
@@ -33,7 +34,7 @@ class Shard:
         prepare(self.connection)
         self.memory: Memory = load(self.connection)
         self.now_ms = 1_800_000_000_000
-        self.writer = Writer(self.connection, self.memory, lambda: self.now_ms, HOUR_MS)
+        self.writer = Writer(self.connection, self.memory, lambda: self.now_ms, HOUR_MS, Checkpointer(self.connection))
         self.reading = ReadConnections(folder)
         self.writer.submit(partial(rules.adopt, identity=IDENTITY)).result()
         self.writer.submit(partial(rules.ensure_collection, collection=IMAGES)).result()
