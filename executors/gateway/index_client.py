@@ -56,7 +56,7 @@ class IndexClient:
         Raises:
             VisualSearchError: `not_ready`, or what keeps a shard from answering.
         """
-        membership = self._joined()
+        membership = self.joined()
         refused: dict[str, VisualSearchError] = {}
         async with self._lock:
             new: dict[str, Collection] = {}
@@ -94,7 +94,7 @@ class IndexClient:
 
     def check_whole(self, documents: Sequence[ImageDoc], *, allow_partial: bool = False) -> None:
         """Put `shard_missing` into every answer that not all shards took part in, unless the caller accepts that."""
-        expected = self._joined().shards
+        expected = self.joined().shards
         for document in documents:
             if document.error is not None and not document.shards_total:
                 continue
@@ -103,7 +103,12 @@ class IndexClient:
             if answered < document.shards_total and not allow_partial and document.error is None:
                 document.error = _missing(answered, document.shards_total)
 
-    def _joined(self) -> Membership:
+    def joined(self) -> Membership:
+        """The index as its shards form it.
+
+        Raises:
+            VisualSearchError: `not_ready`.
+        """
         if self.membership is None:
             raise VisualSearchError("not_ready", "the gateway has not heard from every shard yet")
         return self.membership

@@ -127,7 +127,7 @@ class SearchService:
             return answer
 
         answer = await self._chunks.send(documents, write)
-        answer.shards_total = answer.shards_answered = self.index_client.membership.shards  # type: ignore[union-attr]
+        answer.shards_total = answer.shards_answered = self.index_client.joined().shards
         return answer
 
     async def search(self, documents: list[ImageDoc], parameters: Any) -> Answer:
@@ -257,8 +257,7 @@ class SearchService:
 def _answer_empty(document: ImageDoc, index_client: IndexClient) -> None:
     """The default collection that nobody wrote to yet is empty, not unknown."""
     document.error = None
-    membership = index_client.membership
-    document.shards_total = document.shards_answered = membership.shards if membership else 0
+    document.shards_total = document.shards_answered = index_client.joined().shards
 
 
 def _raise_if_service_failed(documents: Sequence[ImageDoc]) -> None:

@@ -34,9 +34,9 @@ def distractor(blob: bytes, seed: int) -> bytes:
 def main() -> None:
     """Measure and print."""
     from docarray import DocList
-    from executors.demo.changes import CHANGES
     from jina import Client
 
+    from executors.demo.changes import CHANGES
     from executors.documents import ImageDoc
     from tests.support.flow import running_flow
 

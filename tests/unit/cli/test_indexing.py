@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -131,8 +133,9 @@ def test_a_file_that_fails_is_told_and_tried_again_by_the_next_run(
     outcome = send(folder)
     assert counts(outcome) == {"created": 2, "failed": 1}
     assert [(each.id, each.error.code) for each in outcome.failures if each.error] == [("b.jpg", "undecodable_image")]
-    (folder / "b.jpg").write_bytes(b"sound picture")
-    assert counts(send(folder)) == {"skipped": 2, "created": 1}
+    service.requests.clear()
+    assert counts(send(folder)) == {"skipped": 2, "failed": 1}
+    assert service.sent_ids() == ["b.jpg"]
 
 
 @pytest.mark.parametrize("code", ["malformed_body", "internal"])
@@ -211,6 +214,21 @@ def test_when_told_to_stop_what_is_in_flight_is_still_acknowledged(
     assert len(service.documents) == 32
     service.delay_s = 0
     assert counts(send(folder)) == {"skipped": 32, "created": 68}
+
+
+def test_when_told_to_stop_what_was_only_read_is_not_sent(
+    service: WireService, make_files: MakeFiles, send: Send
+) -> None:
+    reading = threading.Event()
+
+    def slow(blob: bytes) -> bytes:
+        reading.set()
+        time.sleep(0.05)
+        return blob
+
+    outcome = send(make_files(*NAMES), stop_when=lambda _: reading.is_set(), shrink=slow)
+    assert service.requests == []
+    assert outcome.unsent == 100
 
 
 def test_what_takes_too_long_is_not_waited_for_when_told_to_stop(

@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
+from executors.cli import shrinking
 from executors.cli.shrinking import MAX_SIDE, MIN_BYTES, shrink, small_picture
 from executors.demo.changes import read_upright, with_orientation
-from executors.preprocess.header import read_header
+from executors.preprocess.header import ImageLimits, read_header
 from tests.support.pictures import encode, scene
 
 
@@ -74,9 +75,12 @@ def test_what_is_damaged_is_left_to_the_service(blob: bytes) -> None:
     assert small_picture(blob) is None
 
 
-def test_a_bomb_is_left_to_the_service_without_being_decoded() -> None:
-    header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (60_000).to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0"
-    blob = header + b"\0" * MIN_BYTES
+def test_a_picture_of_too_many_pixels_is_left_to_the_service_without_being_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    blob = large_photo()
+    assert shrink(blob) is not blob
+    monkeypatch.setattr(shrinking, "_LIMITS", ImageLimits(max_bytes=1 << 40, max_pixels=1_000_000, max_side=65_535))
     assert shrink(blob) is blob
     assert small_picture(blob) is None
 
