@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 _PLAIN_INTERVAL_S: Final = 5.0
@@ -90,7 +91,7 @@ class _PaceColumn(ProgressColumn):
     """`85.3/s  1:20 left  3 failed`"""
 
     def __init__(self, pace: Pace) -> None:
-        super().__init__()
+        super().__init__(table_column=Column(no_wrap=True))
         self._pace = pace
 
     def render(self, task: Task) -> Text:

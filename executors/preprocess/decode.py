@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from executors.preprocess import colour
-from executors.preprocess.formats import bmp, gif, jpeg, png, tiff
+from executors.preprocess.formats import gif, jpeg, png, tiff
 from executors.preprocess.formats.base import ImageHeader, undecodable
 from executors.preprocess.native_stderr import silenced_native_stderr
 from executors.preprocess.orientation import apply_orientation
@@ -66,10 +66,7 @@ def decode(data: bytes, header: ImageHeader, at_least: tuple[int, int] | None = 
         case "tiff":
             tiff.check_complete(data)
             stored = _decode_opencv(tiff.without_orientation(data) if header.orientation != 1 else data, header)
-        case "bmp":
-            bmp.check_complete(data)
-            stored = _decode_opencv(data, header)
-        case "webp":
+        case "bmp" | "webp":
             stored = _decode_opencv(data, header)
     return apply_orientation(stored, header.orientation)
 

@@ -31,7 +31,20 @@ def test_the_notebook_searches_and_shows_pictures(
     said = " ".join(str(output) for output in outputs)
     assert "Warning" not in said
     assert "Traceback" not in said
-    assert not list(tmp_path.glob("tmp*"))
+    assert list(tmp_path.rglob("IndexShard")) == []
+    assert processes_with(f"VS_HTTP_PORT={variables['VS_HTTP_PORT']}") == []
+
+
+def processes_with(variable: str) -> list[int]:
+    """The living processes that were started with this variable: the kernel, and the pods forked from it."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and variable.encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
 
 
 def test_the_notebook_is_kept_without_outputs() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from typing import Any, Final
@@ -45,6 +45,8 @@ class Memory:
         self.collections = collections
         self.caches = {each.number: VectorCache(each.collection.dimension) for each in collections.values()}
         self.damaged: dict[int, dict[int, str]] = defaultdict(dict)
+        # Set when a transaction is applied as a whole: between its removals and its additions the caches count less.
+        self._counts: dict[int, int] = {}
         self._arrived = threading.Condition()
         self._broken = False
 
@@ -78,7 +80,13 @@ class Memory:
 
     def documents(self, collection: KnownCollection) -> int:
         """How many documents the collection has."""
-        return self.caches[collection.number].live + len(self.damaged.get(collection.number, ()))
+        return self._counts.get(collection.number, 0)
+
+    def recount(self, numbers: Iterable[int]) -> None:
+        """Count the documents of these collections anew."""
+        self._counts.update(
+            {number: self.caches[number].live + len(self.damaged.get(number, ())) for number in numbers}
+        )
 
     def wait_for(self, sequence: int) -> None:
         """Wait until that transaction, which is committed, is shown: the moment between the commit and `publish`.
@@ -109,6 +117,7 @@ class Memory:
             added[number].append((row, document_id, embedding))
         for number, documents in added.items():
             _add(self.caches[number], sequence, documents)
+        self.recount({*removed, *added})
         if changes.identity is not None:
             self.identity = changes.identity
         if changes.last_version is not None:
@@ -136,6 +145,7 @@ def load(connection: sqlite3.Connection) -> Memory:
         for number, few in waiting.items():
             _add(memory.caches[number], memory.applied, few)
         waiting.clear()
+    memory.recount(memory.caches)
     return memory
 
 

@@ -1,4 +1,4 @@
-"""BMP: the core (OS/2) and info headers, and whether the file holds as many pixels as it declares."""
+"""BMP: the core (OS/2) and info headers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read(data: bytes) -> ImageHeader:
         VisualSearchError: `undecodable_image`, or `unsupported_format` for a JPEG or PNG wrapped in a BMP.
         struct.error: the header is cut off.
     """
-    width, height, bits, compression, _ = _layout(data)
+    width, height, bits, compression = _layout(data)
     if width <= 0 or height == 0 or bits not in _DEPTHS:
         raise undecodable("bmp", f"declares {width}x{height} pixels of {bits} bits")
     if compression not in (_UNCOMPRESSED, _RLE8, _RLE4, _BIT_FIELDS, _ALPHA_BIT_FIELDS):
@@ -34,29 +34,14 @@ def read(data: bytes) -> ImageHeader:
     return ImageHeader(format="bmp", width=width, height=abs(height), alpha="straight" if alpha_mask else "none")
 
 
-def check_complete(data: bytes) -> None:
-    """Compare the size that the header declares with the file's, where pixels are stored as they are.
-
-    Raises:
-        VisualSearchError: `undecodable_image`, before the decoder reserves memory for pixels that don't exist.
-    """
-    width, height, bits, compression, offset = _layout(data)
-    if compression in (_RLE8, _RLE4):
-        return
-    row_bytes = (width * bits + 31) // 32 * 4
-    needed = offset + row_bytes * (abs(height) - 1) + (width * bits + 7) // 8
-    if needed > len(data):
-        raise undecodable("bmp", "is cut off", bytes=len(data), expected=needed)
-
-
-def _layout(data: bytes) -> tuple[int, int, int, int, int]:
-    """Width, height, bits of a pixel, compression, and the offset of the pixels."""
-    offset, header_size = struct.unpack_from("<II", data, 10)
+def _layout(data: bytes) -> tuple[int, int, int, int]:
+    """Width, height, bits of a pixel, and compression."""
+    (header_size,) = struct.unpack_from("<I", data, 14)
     if header_size == _CORE_HEADER_SIZE:
         width, height, _planes, bits = struct.unpack_from("<HHHH", data, 18)
-        return width, height, bits, _UNCOMPRESSED, offset
+        return width, height, bits, _UNCOMPRESSED
     if header_size not in _HEADER_SIZES:
         raise undecodable("bmp", f"has a header of {header_size} bytes")
     width, height, _planes, bits = struct.unpack_from("<iiHH", data, 18)
     compression = struct.unpack_from("<I", data, 30)[0] if header_size >= 20 else _UNCOMPRESSED
-    return width, height, bits, compression, offset
+    return width, height, bits, compression

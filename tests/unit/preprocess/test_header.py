@@ -14,8 +14,6 @@ from PIL import Image
 from executors.errors import VisualSearchError
 from executors.preprocess.header import ImageHeader, read_header
 from tests.support.image_files import (
-    FORMATS,
-    SAMPLES,
     bmp,
     exif,
     gif,
@@ -26,7 +24,6 @@ from tests.support.image_files import (
     pillow,
     png,
     png_chunk,
-    sample,
     tiff,
     transparent_photo,
     webp,
@@ -34,6 +31,7 @@ from tests.support.image_files import (
     webp_canvas,
     webp_chunk,
 )
+from tests.support.image_samples import FORMATS, SAMPLES, sample
 
 REFUSALS = {"unsupported_format", "undecodable_image"}
 

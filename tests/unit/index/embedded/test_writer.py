@@ -184,6 +184,16 @@ def test_row_numbers_are_never_used_again(shard: Shard) -> None:
     assert rows == sorted(set(rows))
 
 
+def test_a_document_keeps_the_time_of_its_creation(shard: Shard) -> None:
+    start = shard.now_ms
+    times = []
+    for number, seed in ((1, 1), (2, 2), (3, 2)):
+        shard.put(record("a", number, seed, tags={})).result(20)
+        times += shard.reading.run(lambda each: each.execute("SELECT created_at, updated_at FROM documents").fetchall())
+        shard.now_ms += 1000
+    assert times == [(start, start), (start, start + 1000), (start, start + 2000)]
+
+
 def test_tombstones_are_remembered_for_their_time_and_then_forgotten(shard: Shard) -> None:
     def buried() -> int:
         return shard.reading.run(lambda each: int(each.execute("SELECT count(*) FROM tombstones").fetchone()[0]))
