@@ -47,7 +47,7 @@ def set_flow_variables() -> None:
     chosen = read_settings()
     os.environ.update(
         VS_HOST=chosen.host,
-        VS_PORTS=f"[{chosen.http_port}, {chosen.grpc_port}]",
+        VS_PORTS=f"[{chosen.grpc_port}, {chosen.http_port}]",
         VS_REPLICAS=str(chosen.replicas),
         VS_SHARDS=str(chosen.shards),
         # A stage that hangs is given up early enough for another replica to answer within the deadline.

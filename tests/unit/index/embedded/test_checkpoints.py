@@ -43,7 +43,7 @@ def test_nothing_is_moved_before_enough_has_changed(writer: sqlite3.Connection, 
 
 
 def test_searches_without_a_gap_do_not_let_the_log_grow(writer: sqlite3.Connection, tmp_path: Path) -> None:
-    """Without `most_frames` the log reaches about 2,000 pages here."""
+    """Without `most_frames` the log reaches about 900 pages here."""
     done = threading.Event()
     reading = ReadConnections(tmp_path)
 
@@ -59,10 +59,10 @@ def test_searches_without_a_gap_do_not_let_the_log_grow(writer: sqlite3.Connecti
     readers = [threading.Thread(target=search, args=(delay,)) for delay in (0.0, 0.01, 0.02)]
     for reader in readers:
         reader.start()
-    checkpointer = Checkpointer(writer, every_changes=20, most_frames=300)
+    checkpointer = Checkpointer(writer, every_changes=20, most_frames=100)
     largest = 0
     try:
-        for _ in range(40):
+        for _ in range(16):
             write(writer, 10)
             checkpointer.run_if_due()
             largest = max(largest, log_frames(writer))
@@ -71,7 +71,7 @@ def test_searches_without_a_gap_do_not_let_the_log_grow(writer: sqlite3.Connecti
         for reader in readers:
             reader.join()
         reading.close()
-    assert largest < 1000
+    assert largest < 400
     writer.close()
 
 
