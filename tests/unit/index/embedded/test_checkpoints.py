@@ -43,7 +43,7 @@ def test_nothing_is_moved_before_enough_has_changed(writer: sqlite3.Connection, 
 
 
 def test_searches_without_a_gap_do_not_let_the_log_grow(writer: sqlite3.Connection, tmp_path: Path) -> None:
-    """Without `most_frames` the log reaches about 900 pages here."""
+    """Without `most_frames` the log reaches about 1,800 pages here."""
     done = threading.Event()
     reading = ReadConnections(tmp_path)
 
@@ -62,7 +62,7 @@ def test_searches_without_a_gap_do_not_let_the_log_grow(writer: sqlite3.Connecti
     checkpointer = Checkpointer(writer, every_changes=20, most_frames=100)
     largest = 0
     try:
-        for _ in range(16):
+        for _ in range(30):
             write(writer, 10)
             checkpointer.run_if_due()
             largest = max(largest, log_frames(writer))
@@ -71,7 +71,7 @@ def test_searches_without_a_gap_do_not_let_the_log_grow(writer: sqlite3.Connecti
         for reader in readers:
             reader.join()
         reading.close()
-    assert largest < 400
+    assert largest < 1000
     writer.close()
 
 
