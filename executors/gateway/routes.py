@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi_offline import FastAPIOffline
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from executors.documents import ImageDoc
@@ -53,6 +54,8 @@ class Guard:
         try:
             self._callers.check(headers.get("host"), headers.get("origin"))
             await self._app(scope, receive, send)
+        except ClientDisconnect:
+            return
         except Exception as error:
             await error_response(as_error(error, "gateway", self._logger))(scope, receive, send)
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 
 import numpy as np
 import pytest
@@ -285,3 +286,14 @@ def test_verify_finds_nothing_wrong(flow: RunningFlow) -> None:
     assert report["ok"] is True
     assert report["faults"] == []
     assert report["double_ids"] == []
+
+
+def test_a_caller_that_hangs_up_costs_nothing_and_is_no_defect(flow: RunningFlow, api: Api, one_picture: bytes) -> None:
+    before = flow.log.count("defect")
+    for content_type in ("application/json", "multipart/form-data; boundary=x"):
+        with socket.create_connection(("127.0.0.1", flow.http_port)) as connection:
+            head = f"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\nContent-Length: 1000\r\n\r\n"
+            connection.sendall(head.encode() + b"--x\r\n")
+    api.index_vectors({"a": unit_vectors(1)[0]})
+    assert requests.get(f"{flow.http_url}/status", timeout=30).json()["gateway"]["in_flight"] == 0
+    assert flow.log.count("defect") == before
