@@ -5,17 +5,21 @@ keeps Jina from sending telemetry and from asking public services for its addres
 would wait for without end, and makes failures and signals end the process cleanly. The pods inherit all of it.
 """
 
+import ipaddress
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 import warnings
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
 import jina.orchestrate.orchestrator as orchestrator
+import jina.orchestrate.pods as pods
 import yaml
 from jina import Flow
 from jina.excepts import BaseJinaException, RuntimeFailToStart
@@ -28,6 +32,7 @@ from jina.proto.jina_pb2_grpc import (
     JinaSingleDataRequestRPCStub,
     JinaSingleDocumentRequestRPCStub,
 )
+from jina.serve.executors.run import run
 from jina.serve.networking.connection_stub import _ConnectionStubs
 
 from executors.errors import VisualSearchError
@@ -45,6 +50,7 @@ def set_flow_variables() -> None:
         VisualSearchError: `invalid_setting`.
     """
     chosen = read_settings()
+    _check_host(chosen.host)
     os.environ.update(
         VS_HOST=chosen.host,
         VS_PORTS=f"[{chosen.grpc_port}, {chosen.http_port}]",
@@ -63,6 +69,16 @@ def set_flow_variables() -> None:
         os.environ.setdefault("JINA_LOG_CONFIG", "plain")
 
 
+def _check_host(host: str) -> None:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            socket.getaddrinfo(host, None)
+        except OSError as error:
+            raise VisualSearchError("invalid_setting", f"VS_HOST: {host!r} is no address: {error}") from None
+
+
 def quiet_libraries() -> None:
     """Silence what Jina's dependencies say at import and no user can act on; ask nobody for a public address."""
     for category in (DeprecationWarning, PendingDeprecationWarning):
@@ -72,11 +88,20 @@ def quiet_libraries() -> None:
 
 
 def end_cleanly() -> None:
-    """Turn SIGTERM into what Ctrl-C does, and an expected failure into one line and exit status 1."""
+    """Turn SIGTERM into what Ctrl-C does, and an expected failure into one line and exit status 1.
+
+    Only where the flow is the program (`jina flow`, `visual-search serve`): a notebook or a script of the user's that
+    loads a flow keeps its own signals and its own way to end.
+    """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
     sys.excepthook = _say_in_one_line
-    os.register_at_fork(after_in_child=_watch_parent)
+
+
+def run_watched(*args: Any, **kwargs: Any) -> None:
+    """What a pod's process runs: Jina's own function, and beside it a watch over the main process."""
+    _watch_parent()
+    run(*args, **kwargs)
 
 
 def check_flow_files() -> None:
@@ -125,7 +150,7 @@ def _say_in_one_line(kind: type[BaseException], error: BaseException, trace: Tra
     if isinstance(error, VisualSearchError):
         print(f"error: {error}", file=sys.stderr)
     elif isinstance(error, RuntimeFailToStart):
-        print("error: the flow could not start; the line above names the stage and the reason", file=sys.stderr)
+        print("error: the flow could not start; a line above names the stage and the reason", file=sys.stderr)
     elif isinstance(error, yaml.YAMLError):
         print(f"error: invalid_flow: {' '.join(str(error).split())}", file=sys.stderr)
     elif isinstance(error, BaseJinaException):
@@ -154,10 +179,12 @@ def _stop_pods() -> None:
 
 def _watch_parent() -> None:
     """In every pod: end when the main process is gone, even by kill -9, which Jina's pods would survive."""
-    parent = os.getppid()
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == parent.pid:
             time.sleep(_PARENT_CHECK_S)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(10)
@@ -166,7 +193,9 @@ def _watch_parent() -> None:
     threading.Thread(target=watch, name="watch-parent", daemon=True).start()
 
 
-end_cleanly()
+if Path(sys.argv[0]).name == "jina":
+    end_cleanly()
+pods.run = run_watched
 quiet_libraries()
 check_flow_files()
 bound_first_contact()

@@ -33,10 +33,11 @@ def serve(flow_file: str | None = None) -> int:
     """
     try:
         path = find_flow(flow_file)
-        import executors.bootstrap  # noqa: F401, I001 - first: it quiets and configures what is imported next
+        from executors.bootstrap import end_cleanly  # isort: skip - it quiets and configures what is imported next
         from jina import Flow
         from jina.excepts import RuntimeFailToStart
 
+        end_cleanly()
         flow = Flow.load_config(str(path))
     except VisualSearchError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -47,6 +48,6 @@ def serve(flow_file: str | None = None) -> int:
     except KeyboardInterrupt:
         return 0
     except RuntimeFailToStart:
-        print("error: the flow could not start; the line above names the stage and the reason", file=sys.stderr)
+        print("error: the flow could not start; a line above names the stage and the reason", file=sys.stderr)
         return 1
     return 0

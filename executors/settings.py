@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from executors.errors import VisualSearchError
@@ -65,6 +65,13 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("grpc_port", mode="after")
+    @classmethod
+    def _own_port(cls, value: int, info: ValidationInfo) -> int:
+        if value == info.data.get("http_port"):
+            raise ValueError("the same port as VS_HTTP_PORT")
         return value
 
     @field_validator("workspace", "models_dir", mode="after")

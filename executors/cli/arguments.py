@@ -39,6 +39,7 @@ examples:
 
 The id of a picture is its path relative to the folder. Acknowledged files are remembered by path, size and time, so that
 the same command sends only what is new, changed, or failed before; --no-resume sends everything.
+The index is asked whether it still has them: what was deleted from it since is sent again.
 
 """
 
@@ -188,6 +189,11 @@ def _json_object(text: str) -> dict[str, Any]:
         raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError('must be a JSON object, such as \'{"album": "2024"}\'')
+    try:
+        # Python reads NaN, Infinity and 1e999, which no JSON can carry to the service.
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        raise argparse.ArgumentTypeError("NaN and infinite numbers are not JSON") from None
     return value
 
 

@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from executors.cli.exit_status import is_unavailable
-from executors.cli.files import PictureFile, check_id, in_groups, unreadable
+from executors.cli.files import PictureFile, in_groups
 from executors.cli.journal import JournalScope, Sent, tags_digest
+from executors.cli.loading import IdMode, LoadedFile, Shrink, in_requests, label_of, load_file
+from executors.cli.presence import IDS_A_REQUEST, absent_ids
 from executors.client import Document, VisualSearchClient
 from executors.errors import VisualSearchError
 
 GROUP_FILES: Final = 16
-# Read at a time for one request, and sent in one request.
+# Read at a time for one request.
 GROUP_BYTES: Final = 64_000_000
-REQUEST_BYTES: Final = 16_000_000
-# Larger files are not pictures that any service takes; they would only fill the memory.
-MAX_FILE_BYTES: Final = 250_000_000
 # So many documents in a row without an answer mean that the service, not a document, is at fault.
 _MAX_DEADLINES: Final = 3
-
-IdMode: TypeAlias = Literal["path", "sha256"]
-Shrink: TypeAlias = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """What became of one file: `result` is created, replaced, unchanged, skipped (acknowledged before) or failed."""
+    """What became of one file: `result` is created, replaced, unchanged, skipped or failed.
+
+    Skipped is what was acknowledged before and is in the index, be it as another file of the same content.
+    """
 
     file: PictureFile
     id: str
@@ -52,7 +49,7 @@ class IndexOptions:
         id_mode: whether the relative path or the content names a document.
         shrink: makes a picture smaller; None to send the files as they are.
         requests: in flight at a time.
-        resume: leave out what the journal says was acknowledged.
+        resume: leave out what the journal says was acknowledged, where the index still has it.
     """
 
     collection: str | None = None
@@ -82,17 +79,6 @@ class IndexOutcome:
     journal_error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """A file that was read: its bytes as they are to be sent, and how it was when it was read."""
-
-    file: PictureFile
-    id: str
-    blob: bytes
-    size: int
-    mtime_ns: int
-
-
 class FileSender:
     """Sends the files of one run.
 
@@ -115,7 +101,12 @@ class FileSender:
         self._scopes = scopes
         self._on_result = on_result
         self._tags = tags_digest(options.tags)
-        self._ids: set[str] = set()
+        # Documents by what is known of them: in the index; not in it, though the journal says so; failed in this run;
+        # being sent, with the files of the same content that wait for what becomes of it.
+        self._present: set[str] = set()
+        self._absent: set[str] = set()
+        self._failed: dict[str, VisualSearchError] = {}
+        self._doubles: dict[str, list[LoadedFile]] = {}
         self._deadlines = 0
         self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "load")
         self.outcome = IndexOutcome()
@@ -125,25 +116,41 @@ class FileSender:
 
         What is in flight when `stop` is set has `grace_s` seconds to be acknowledged.
         """
-        pending = [file for file in files if not self._is_acknowledged(file)]
-        groups = in_groups(pending, GROUP_FILES, GROUP_BYTES)
-        done = self._reported() + len(pending)
-        workers = [asyncio.create_task(self._work(groups, stop)) for _ in range(self._options.requests)]
+        expected = self._reported() + len(files)
+        running = asyncio.create_task(self._run(files, stop))
         stopping = asyncio.create_task(stop.wait())
-        everything = asyncio.gather(*workers, return_exceptions=True)
         try:
-            await asyncio.wait((everything, stopping), return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait((everything,), timeout=grace_s)
+            await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((running,), timeout=grace_s)
         finally:
-            for task in (*workers, stopping):
-                task.cancel()
-            await asyncio.wait((everything, stopping))
+            running.cancel()
+            stopping.cancel()
+            await asyncio.wait((running, stopping))
             self._threads.shutdown(wait=False, cancel_futures=True)
-        for defect in everything.result():
+        if not running.cancelled():
+            running.result()
+        self.outcome.unsent = expected - self._reported()
+        return self.outcome
+
+    async def _run(self, files: Sequence[PictureFile], stop: asyncio.Event) -> None:
+        pending: list[PictureFile] = []
+        known: list[tuple[PictureFile, str]] = []
+        for file in files:
+            if (document_id := self._acknowledged_id(file)) is None:
+                pending.append(file)
+            else:
+                known.append((file, document_id))
+        batches = (known[start : start + IDS_A_REQUEST] for start in range(0, len(known), IDS_A_REQUEST))
+        await self._beside(lambda: self._skip_present(batches, pending, stop), stop)
+        groups = in_groups(pending, GROUP_FILES, GROUP_BYTES)
+        await self._beside(lambda: self._send_groups(groups, stop), stop)
+
+    async def _beside(self, work: Callable[[], Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:
+        """Do the same work as many times beside each other as requests may be in flight."""
+        workers = (self._until_stopped(work, stop) for _ in range(self._options.requests))
+        for defect in await asyncio.gather(*workers, return_exceptions=True):
             if isinstance(defect, Exception):
                 raise defect
-        self.outcome.unsent = done - self._reported()
-        return self.outcome
 
     def _reported(self) -> int:
         return sum(self.outcome.counts.values())
@@ -156,18 +163,36 @@ class FileSender:
             self.outcome.failures.append(reported)
         self._on_result(reported)
 
-    def _is_acknowledged(self, file: PictureFile) -> bool:
+    def _acknowledged_id(self, file: PictureFile) -> str | None:
+        """The id under which the journal knows a file as it is now."""
         scope = self._scopes.get(file.folder) if self._options.resume else None
         sent = scope.find(file.name) if scope else None
         if sent is None or (sent.size, sent.mtime_ns, sent.tags) != (file.size, file.mtime_ns, self._tags):
-            return False
-        self._ids.add(sent.document_id)
-        self.report(file, sent.document_id, "skipped")
-        return True
+            return None
+        return sent.document_id
 
-    async def _work(self, groups: Iterator[list[PictureFile]], stop: asyncio.Event) -> None:
+    async def _skip_present(
+        self, batches: Iterator[list[tuple[PictureFile, str]]], pending: list[PictureFile], stop: asyncio.Event
+    ) -> None:
+        """Report acknowledged files that the index still has; the others are pending."""
+        for batch in batches:
+            if stop.is_set():
+                return
+            await self._ask_for([document_id for _, document_id in batch])
+            for file, document_id in batch:
+                if document_id in self._absent:
+                    pending.append(file)
+                else:
+                    self.report(file, document_id, "skipped")
+
+    async def _ask_for(self, ids: Sequence[str]) -> None:
+        absent = await absent_ids(self._client, ids, self._options.collection)
+        self._absent |= absent
+        self._present.update(each for each in ids if each not in absent)
+
+    async def _until_stopped(self, work: Callable[[], Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:
         try:
-            await self._send_groups(groups, stop)
+            await work()
         except VisualSearchError as error:
             self.outcome.service_error = self.outcome.service_error or error
             stop.set()
@@ -179,47 +204,70 @@ class FileSender:
         for group in groups:
             if stop.is_set():
                 return
-            for request in _requests(await self._load(group)):
+            for request in in_requests(await self._load(group)):
                 if stop.is_set():
                     return
                 await self._send(request)
 
-    async def _load(self, group: Sequence[PictureFile]) -> list[_Loaded]:
+    async def _load(self, group: Sequence[PictureFile]) -> list[LoadedFile]:
         """Read files beside each other; those that can't be sent are reported, not returned."""
-        loop = asyncio.get_running_loop()
+        loop, options = asyncio.get_running_loop(), self._options
         answers = await asyncio.gather(
-            *(loop.run_in_executor(self._threads, _load, file, self._options) for file in group)
+            *(loop.run_in_executor(self._threads, load_file, file, options.id_mode, options.shrink) for file in group)
         )
+        await self._ask_for(self._held_ids([answer for answer in answers if isinstance(answer, LoadedFile)]))
         loaded = []
         for file, answer in zip(group, answers, strict=True):
             if isinstance(answer, VisualSearchError):
                 self.report(file, file.name, "failed", answer)
-            elif self._is_double(answer):
-                self.report(file, answer.id, "skipped")
+            elif answer.id in self._doubles:
+                # It waits for the file that is being sent; its bytes are not needed.
+                self._doubles[answer.id].append(replace(answer, blob=b""))
+            elif answer.id in self._present or answer.id in self._failed:
+                self._settle_double(answer)
             else:
-                self._ids.add(answer.id)
+                self._doubles[answer.id] = []
                 loaded.append(answer)
         return loaded
 
-    def _is_double(self, loaded: _Loaded) -> bool:
-        """With --id sha256: whether another file, of this run or of one before, has the same content."""
-        if loaded.id in self._ids:
-            return True
-        scope = self._scopes.get(loaded.file.folder) if self._options.resume else None
-        if self._options.id_mode == "path" or scope is None or not scope.holds_id(loaded.id, self._tags):
-            return False
-        self._ids.add(loaded.id)
-        self._record([loaded])
-        return True
+    def _held_ids(self, loaded: Sequence[LoadedFile]) -> list[str]:
+        """With --id sha256: contents that an earlier run sent under other names, of which the index was not asked yet."""
+        if self._options.id_mode == "path" or not self._options.resume:
+            return []
+        return [
+            each.id
+            for each in loaded
+            if not any(each.id in ids for ids in (self._present, self._absent, self._failed, self._doubles))
+            and (scope := self._scopes.get(each.file.folder))
+            and scope.holds_id(each.id, self._tags)
+        ]
 
-    async def _send(self, files: Sequence[_Loaded]) -> None:
+    def _settle(self, loaded: LoadedFile, result: str, error: VisualSearchError | None = None) -> None:
+        """Report what became of a file that was sent, and of those with the same content."""
+        self.report(loaded.file, loaded.id, result, error)
+        if error is None:
+            self._present.add(loaded.id)
+        else:
+            self._failed[loaded.id] = error
+        for double in self._doubles.pop(loaded.id):
+            self._settle_double(double)
+
+    def _settle_double(self, double: LoadedFile) -> None:
+        """Report a file whose content was sent as another file's."""
+        error = self._failed.get(double.id)
+        if error is None:
+            self._record([double])
+        self.report(double.file, double.id, "skipped" if error is None else "failed", error)
+
+    async def _send(self, files: Sequence[LoadedFile]) -> None:
         """Send one request; when it is refused as a whole, its halves, until the file at fault is alone.
 
         Raises:
             VisualSearchError: the service is gone or refuses to work.
         """
         documents = [
-            Document(id=each.id, uri=_label(each.file.name), blob=each.blob, tags=self._options.tags) for each in files
+            Document(id=each.id, uri=label_of(each.file.name), blob=each.blob, tags=self._options.tags)
+            for each in files
         ]
         try:
             answer = await self._client.index(documents, collection=self._options.collection)
@@ -230,9 +278,9 @@ class FileSender:
         acknowledged = [each for each, result in zip(files, answer, strict=True) if result.error is None]
         self._record(acknowledged)
         for each, result in zip(files, answer, strict=True):
-            self.report(each.file, each.id, "failed" if result.error else str(result.result), result.error)
+            self._settle(each, "failed" if result.error else str(result.result), result.error)
 
-    async def _send_less(self, files: Sequence[_Loaded], error: VisualSearchError) -> None:
+    async def _send_less(self, files: Sequence[LoadedFile], error: VisualSearchError) -> None:
         """After a request was refused as a whole: send its halves, or each file alone when it took too long."""
         late = error.code == "deadline_exceeded"
         if is_unavailable(error) and not late:
@@ -241,13 +289,13 @@ class FileSender:
             self._deadlines += late
             if self._deadlines > _MAX_DEADLINES:
                 raise error
-            self.report(files[0].file, files[0].id, "failed", error)
+            self._settle(files[0], "failed", error)
             return
         step = 1 if late else -(-len(files) // 2)
         for start in range(0, len(files), step):
             await self._send(files[start : start + step])
 
-    def _record(self, files: Sequence[_Loaded]) -> None:
+    def _record(self, files: Sequence[LoadedFile]) -> None:
         by_folder: dict[str, list[Sent]] = {}
         for each in files:
             sent = Sent(each.file.name, each.size, each.mtime_ns, self._tags, each.id)
@@ -260,47 +308,3 @@ class FileSender:
             # The documents are safe in the index; they are only sent once more by the next run.
             self.outcome.journal_error = str(error)
             self._scopes = {}
-
-
-def _load(file: PictureFile, options: IndexOptions) -> _Loaded | VisualSearchError:
-    """Read a file, name it, and make it smaller; runs in a thread."""
-    try:
-        if options.id_mode == "path":
-            check_id(file.name)
-        with Path(file.path).open("rb") as stream:
-            found = os.fstat(stream.fileno())
-            if found.st_size > MAX_FILE_BYTES:
-                return VisualSearchError(
-                    "image_too_large",
-                    f"the file has {found.st_size} bytes; at most {MAX_FILE_BYTES} are read",
-                    bytes=found.st_size,
-                    limit=MAX_FILE_BYTES,
-                )
-            blob = stream.read()
-    except OSError as error:
-        return unreadable(error)
-    except VisualSearchError as error:
-        return error
-    document_id = file.name if options.id_mode == "path" else hashlib.sha256(blob).hexdigest()
-    if options.shrink is not None:
-        blob = options.shrink(blob)
-    return _Loaded(file, document_id, blob, found.st_size, found.st_mtime_ns)
-
-
-def _requests(loaded: Sequence[_Loaded]) -> Iterator[list[_Loaded]]:
-    """Cut what was read into requests by their bytes."""
-    request: list[_Loaded] = []
-    size = 0
-    for each in loaded:
-        if request and size + len(each.blob) > REQUEST_BYTES:
-            yield request
-            request, size = [], 0
-        request.append(each)
-        size += len(each.blob)
-    if request:
-        yield request
-
-
-def _label(name: str) -> str:
-    """A file's name as text that can be sent, whatever its bytes are."""
-    return name.encode("utf-8", "backslashreplace").decode()

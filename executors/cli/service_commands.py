@@ -17,7 +17,7 @@ from executors.client import VerifyResult
 
 
 def status(options: argparse.Namespace) -> int:
-    """Show the index, its shards and the stages; exit status 3 when the service is not ready.
+    """Show the index, its shards and the stages; exit status 3 when the service is not ready or a part of it is silent.
 
     Raises:
         VisualSearchError: `unavailable`.
@@ -32,7 +32,7 @@ def status(options: argparse.Namespace) -> int:
         print_json(report)
     else:
         _print_status(stdout_console(), report)
-    return OK if report.get("ready", True) else UNAVAILABLE
+    return OK if report.get("ready", True) and not _silent_parts(report) else UNAVAILABLE
 
 
 def verify(options: argparse.Namespace) -> int:
@@ -74,10 +74,20 @@ def _print_status(console: Console, report: Mapping[str, Any]) -> None:
         console.print(cell(f"{name:<8}{text}"), soft_wrap=True)
     _print_rows(console, "Collections", index.get("collections") or [], ("name", "documents", "model_id", "dimension"))
     _print_rows(console, "Shards", index.get("shards") or [], ("shard", "documents", "bytes_on_disk"))
+    for line in _silent_parts(report):
+        console.print(cell(line), style="red", soft_wrap=True)
+
+
+def _silent_parts(report: Mapping[str, Any]) -> list[str]:
+    """A line for each shard and each stage that did not answer."""
+    index = report.get("index") or {}
+    lines = [f"shard {shard} does not answer" for shard in index.get("missing") or []]
     for name, stage in [("index", index), *(report.get("stages") or {}).items()]:
-        if isinstance(stage, Mapping) and isinstance(stage.get("error"), Mapping):
+        if isinstance(stage, Mapping) and stage.get("error"):
             error = stage["error"]
-            console.print(cell(f"{name} does not answer: {error.get('code')}: {error.get('message')}"), style="red")
+            reason = f"{error.get('code')}: {error.get('message')}" if isinstance(error, Mapping) else str(error)
+            lines.append(f"{name} does not answer: {reason}")
+    return lines
 
 
 def _print_rows(console: Console, title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
 
 MAX_ID_BYTES = 512
+MAX_MODEL_ID = 256
 MAX_TAGS_BYTES = 64_000
 MAX_SAFE_INTEGER = 2**53
 STAGE = "gateway"
@@ -88,6 +89,7 @@ def admit_documents(documents: Sequence[ImageDoc], *, collection: str | None, ma
                 check_id(document.id)
                 check_collection(document.collection)
                 check_tags(document.tags)
+                check_model_id(document.model_id)
             except VisualSearchError as error:
                 document.error = Failure(**error.to_json(), stage=STAGE)
         document.id = document.id or ID("")
@@ -125,6 +127,16 @@ def check_collection(name: str | None) -> None:
         raise VisualSearchError(
             "invalid_document", "`collection` must be 1 to 128 letters, digits, dots, dashes or underscores"
         )
+
+
+def check_model_id(name: str | None) -> None:
+    """Check the name of a model.
+
+    Raises:
+        VisualSearchError: `invalid_document`.
+    """
+    if name is not None and not 1 <= len(name) <= MAX_MODEL_ID:
+        raise VisualSearchError("invalid_document", f"`model_id` must have 1 to {MAX_MODEL_ID} characters")
 
 
 def check_tags(tags: Any) -> None:

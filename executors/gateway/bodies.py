@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ from executors.preprocess.sources import decode_base64
 STAGE: Final = "gateway"
 # A boundary has at most 70 characters (RFC 2046); white space may follow the closing one.
 _TAIL_BYTES: Final = 256
+# From here on, a body is decoded beside the event loop: other requests don't wait for it.
+_LARGE_BODY: Final = 1_000_000
 _TEXT_FIELDS: Final = ("id", "collection", "parent", "text", "uri", "model_id")
 _KNOWN_FIELDS: Final = frozenset((*_TEXT_FIELDS, "blob", "embedding", "tags", "box"))
 
@@ -56,7 +59,10 @@ async def read_documents(
         raise VisualSearchError(
             "unsupported_media_type", f"Content-Type {media_type!r}; send application/json or multipart/form-data"
         )
-    return parse_json(await read_body(request, max_request_bytes), max_image_bytes)
+    body = await read_body(request, max_request_bytes)
+    if len(body) < _LARGE_BODY:
+        return parse_json(body, max_image_bytes)
+    return await asyncio.to_thread(parse_json, body, max_image_bytes)
 
 
 def parse_json(body: bytes, max_image_bytes: int) -> tuple[list[ImageDoc], dict[str, Any]]:
@@ -76,7 +82,8 @@ def parse_json(body: bytes, max_image_bytes: int) -> tuple[list[ImageDoc], dict[
         raise VisualSearchError("malformed_body", f"unknown keys: {', '.join(unknown)} (known: data, parameters)")
     data = content.get("data")
     documents = [] if data is None else data if isinstance(data, list) else [data]
-    return [document_from_json(each, max_image_bytes) for each in documents], content.get("parameters") or {}
+    parameters = content.get("parameters")
+    return [document_from_json(each, max_image_bytes) for each in documents], {} if parameters is None else parameters
 
 
 def document_from_json(given: Any, max_image_bytes: int) -> ImageDoc:
@@ -170,7 +177,7 @@ async def _read_form(form: FormData, max_image_bytes: int) -> tuple[list[ImageDo
         raise VisualSearchError("malformed_body", "a part `file` without a file name: send it as a file")
     parameters = _json_part(form.get("parameters"), "parameters", {})
     ids = _by_position(_json_part(form.get("ids"), "ids", None), len(files), "ids")
-    tags = _json_part(form.get("tags"), "tags", {})
+    tags = _json_part(form.get("tags"), "tags", {}) or {}
     tags = [tags] * len(files) if isinstance(tags, dict) else _by_position(tags, len(files), "tags")
     documents = [
         _file_document(part, await _file_bytes(part, max_image_bytes), name, tag)

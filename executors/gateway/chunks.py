@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from executors.documents import Failure, ImageDoc
-from executors.errors import VisualSearchError
 from executors.gateway.stages import StageAnswer
 from executors.index.answers import collection_of
+from executors.lifecycle import Logger, as_error
 
 # A chunk is what travels through the flow as one message: the best size by measurement, and bounded in bytes.
 CHUNK_DOCUMENTS: Final = 32
@@ -46,7 +46,8 @@ class Answer:
 class ChunkSender:
     """Sends documents in chunks, bounded over all requests of this gateway."""
 
-    def __init__(self) -> None:
+    def __init__(self, logger: Logger) -> None:
+        self._logger = logger
         self._places = asyncio.Semaphore(CHUNKS_IN_FLIGHT)
 
     async def send(self, documents: list[ImageDoc], post: Callable[[list[ImageDoc]], Awaitable[StageAnswer]]) -> Answer:
@@ -66,7 +67,8 @@ class ChunkSender:
         async def run_or_fail(chunk: list[ImageDoc]) -> None:
             try:
                 await run(chunk)
-            except VisualSearchError as error:
+            except Exception as raised:
+                error = as_error(raised, "gateway", self._logger)
                 failure = Failure(**error.to_json(), stage=str(error.details.get("stage", "")))
                 answers.update((id(each), ImageDoc.from_values(id=each.id, error=failure)) for each in chunk)
 

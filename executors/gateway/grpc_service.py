@@ -83,15 +83,29 @@ class GrpcService:
             endpoint = request.header.exec_endpoint
             self._health.check_ready()
             documents = _read_documents(request)
-            parameters = request.parameters
-            parameters.pop(_JINA_RESULTS, None)
-            answer = await self._service.handle(endpoint, documents, parameters)
+            parameters = _read_parameters(request)
+            async with self._service.admitted():
+                answer = await self._service.handle(endpoint, documents, parameters)
             request.document_array_cls = DocList[ImageDoc]
             request.data.docs = documents_for_grpc(endpoint, answer.documents)
             request.parameters = answer.info()
         except Exception as error:
             _set_error(request, as_error(error, "gateway", self._logger))
         return request
+
+
+def _read_parameters(request: DataRequest) -> dict[str, Any]:
+    """The parameters of a request.
+
+    Raises:
+        VisualSearchError: `invalid_parameter` for numbers that JSON does not have.
+    """
+    try:
+        parameters = dict(request.parameters)
+    except Exception as error:
+        raise VisualSearchError("invalid_parameter", f"the parameters can't be read: {error}") from None
+    parameters.pop(_JINA_RESULTS, None)
+    return parameters
 
 
 def _read_documents(request: DataRequest) -> list[ImageDoc]:
@@ -104,9 +118,12 @@ def _read_documents(request: DataRequest) -> list[ImageDoc]:
     if content.WhichOneof("documents") == "docs_bytes":
         request.document_array_cls = DocList[ImageDoc]
         try:
-            return list(request.docs)
+            documents = list(request.docs)
         except Exception as error:
             raise VisualSearchError("malformed_body", f"the documents can't be read: {error}") from None
+        for document in documents:
+            _drop_answers(document)
+        return documents
     documents = []
     for message in content.docs.docs:
         try:

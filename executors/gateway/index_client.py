@@ -65,7 +65,7 @@ class IndexClient:
                 if bound is None:
                     new[collection.name] = collection
                 elif bound != collection:
-                    refused[collection.name] = _mismatch(bound, collection)
+                    refused[collection.name] = mismatch(bound, collection)
             if new or not membership.populated:
                 changed = Membership(
                     membership.uuid, membership.shards, True, membership.collections | new, membership.last_version
@@ -144,7 +144,8 @@ def _missing(answered: int, total: int) -> Failure:
     return Failure(**error.to_json(), stage="index")
 
 
-def _mismatch(bound: Collection, given: Collection) -> VisualSearchError:
+def mismatch(bound: Collection, given: Collection) -> VisualSearchError:
+    """What is wrong with vectors of `given` for a collection that is bound as `bound` says."""
     if bound.model_id != given.model_id:
         return VisualSearchError(
             "model_mismatch",

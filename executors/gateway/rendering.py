@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -92,6 +93,8 @@ def _get_to_json(document: ImageDoc) -> dict[str, Any]:
     }
     if document.embedding is not None:
         rendered["embedding"] = np.asarray(document.embedding)
+    if document.thumbnail is not None:
+        rendered["thumbnail"] = base64.b64encode(document.thumbnail).decode()
     return rendered
 
 

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi_offline import FastAPIOffline
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -66,6 +67,11 @@ def make_app(service: SearchService, health: Health, settings: Settings, logger:
     callers = CallerCheck(settings.host, settings.allowed_hosts, settings.allowed_origins)
 
     app.add_middleware(Guard, callers=callers, logger=logger)
+    if settings.allowed_origins:
+        # Added last, it comes first: a browser's question beforehand is answered here.
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.allowed_origins, allow_methods=["*"], allow_headers=["*"]
+        )
 
     @app.exception_handler(VisualSearchError)
     async def on_error(_: Request, error: VisualSearchError) -> Response:
@@ -97,8 +103,10 @@ def _document_route(
 ) -> Callable[[Request], Awaitable[Response]]:
     async def handle(request: Request) -> Response:
         health.check_ready()
-        documents, parameters = await read_documents(request, settings.max_request_bytes, settings.max_image_bytes)
-        answer = await service.handle(endpoint, documents, parameters)
+        # Reading the body is inside, too: who sends slowly holds a place, and has the same deadline.
+        async with service.admitted():
+            documents, parameters = await read_documents(request, settings.max_request_bytes, settings.max_image_bytes)
+            answer = await service.handle(endpoint, documents, parameters)
         return Json(answer_to_json(endpoint, answer), status_of(answer))
 
     handle.__name__ = endpoint.strip("/")
@@ -115,7 +123,8 @@ def _add_reports(app: FastAPI, service: SearchService, health: Health, settings:
         health.check_ready()
         wanted = ImageDoc.from_values(id=document_id)
         parameters = {"collection": collection, "with": ["thumbnail"]}
-        document = (await service.handle("/get", [wanted], parameters)).documents[0]
+        async with service.admitted():
+            document = (await service.handle("/get", [wanted], parameters)).documents[0]
         if document.error is not None:
             raise VisualSearchError(document.error.code, document.error.message, **document.error.details)
         if not document.thumbnail:
@@ -152,6 +161,10 @@ def _add_health(app: FastAPI, service: SearchService, health: Health) -> None:
     async def full() -> Response:
         sound, report = await health.full()
         return Json(report, 200 if sound else 503)
+
+    # Some balancers ask without wanting the body.
+    for path, answer in (("/health/live", live), ("/health/ready", ready), ("/health/full", full)):
+        app.add_api_route(path, answer, methods=["HEAD"], include_in_schema=False)
 
 
 def _translate(request: Request, error: HTTPException) -> VisualSearchError:

@@ -12,9 +12,10 @@ import numpy as np
 
 from executors.documents import Failure, ImageDoc
 from executors.errors import ERRORS, VisualSearchError
-from executors.gateway.admission import Gate, admit_documents, check_request
+from executors.gateway.admission import Gate, admit_documents, check_id, check_request
 from executors.gateway.chunks import Answer, ChunkSender, by_collection, counted, in_order
-from executors.gateway.index_client import INDEX, IndexClient
+from executors.gateway.id_locks import IdLocks
+from executors.gateway.index_client import INDEX, IndexClient, mismatch
 from executors.gateway.parameters import (
     EmbedParameters,
     GetParameters,
@@ -24,6 +25,7 @@ from executors.gateway.parameters import (
     parse_parameters,
 )
 from executors.gateway.stages import StageAnswer, Stages
+from executors.gateway.writing import PIPELINE, IndexWriter, keys_of
 from executors.index.answers import collection_of
 from executors.index.merge import unpack
 from executors.index.records import Collection
@@ -47,7 +49,9 @@ class SearchService:
         self._clock = clock
         self._max_documents = max_documents
         self._timeout_s = timeout_s
-        self._chunks = ChunkSender()
+        self._chunks = ChunkSender(stages.logger)
+        self._locks = IdLocks()
+        self._writer = IndexWriter(stages, self.index_client, clock, self._locks)
         self.operations: dict[str, Operation] = {
             "/index": self.index,
             "/search": self.search,
@@ -58,7 +62,7 @@ class SearchService:
         }
 
     async def handle(self, endpoint: str, documents: list[ImageDoc], parameters: Any) -> Answer:
-        """The one function that admits every request.
+        """The one function that takes every request, from inside `admitted`.
 
         Raises:
             VisualSearchError: the request failed as a whole.
@@ -66,10 +70,9 @@ class SearchService:
         operation = self.operations.get(endpoint)
         if operation is None:
             raise VisualSearchError("unknown_endpoint", f"no endpoint {endpoint!r}", endpoints=sorted(self.operations))
-        async with self.admitted():
-            started = time.perf_counter()
-            answer = await operation(documents, parameters)
-            answer.took_ms["total"] = round((time.perf_counter() - started) * 1000, 2)
+        started = time.perf_counter()
+        answer = await operation(documents, parameters)
+        answer.took_ms["total"] = round((time.perf_counter() - started) * 1000, 2)
         _raise_if_service_failed(answer.documents)
         return answer
 
@@ -97,10 +100,7 @@ class SearchService:
         """
         membership = await self.index_client.join()
         self._clock.observe(membership.last_version)
-        await self.learn_model()
-
-    async def learn_model(self) -> None:
-        """Ask the embedding stage which model it runs."""
+        await self.stage_status("preprocess")
         self.model = await self.stage_status("embed")
 
     async def stage_status(self, stage: str) -> dict[str, Any]:
@@ -113,21 +113,11 @@ class SearchService:
         given = parse_parameters(IndexParameters, parameters)
         check_request(documents, self._max_documents)
         made = admit_documents(documents, collection=given.collection, make_ids=True)
-        version = self._clock.next()
-        for document in documents:
-            document.version = version
-        await self._bind_collections(documents)
-        fresh = {documents[position].id for position in made}
-
-        async def write(chunk: list[ImageDoc]) -> StageAnswer:
-            answer = await self.stages.post("/index", chunk)
-            for sent, returned in zip(chunk, answer.documents, strict=True):
-                returned.collection = sent.collection
-            await self._supersede([each for each in answer.documents if each.id not in fresh], answer)
-            return answer
-
-        answer = await self._chunks.send(documents, write)
-        answer.shards_total = answer.shards_answered = self.index_client.joined().shards
+        shards = self.index_client.joined().shards
+        self._refuse_known_mismatches(documents)
+        fresh = {str(documents[position].id) for position in made}
+        answer = await self._chunks.send(documents, lambda chunk: self._writer.write(chunk, fresh))
+        answer.shards_total = answer.shards_answered = shards
         return answer
 
     async def search(self, documents: list[ImageDoc], parameters: Any) -> Answer:
@@ -147,7 +137,8 @@ class SearchService:
                     and document.error.code == "collection_not_found"
                     and not given.collection
                 ):
-                    _answer_empty(document, self.index_client)
+                    # The default collection that nobody wrote to yet is empty, not unknown.
+                    document.error = None
             return answer
 
         answer = await self._chunks.send(documents, query)
@@ -178,14 +169,13 @@ class SearchService:
         parse_parameters(EmbedParameters, parameters)
         check_request(documents, self._max_documents)
         admit_documents(documents, collection=None, make_ids=True)
-        return await self._chunks.send(
-            documents, lambda chunk: self.stages.post("/embed", chunk, target="^(preprocess|embed)$")
-        )
+        return await self._chunks.send(documents, lambda chunk: self.stages.post("/embed", chunk, target=PIPELINE))
 
     async def _like(self, documents: Sequence[ImageDoc], given: SearchParameters) -> ImageDoc:
         """The query that stands for an indexed document: its vector, as it is stored."""
         if documents:
             raise VisualSearchError("invalid_parameter", "like: takes the place of `data`; send one or the other")
+        check_id(given.like)
         wanted = ImageDoc.from_values(id=given.like, collection=given.collection)
         answer = await self._read([wanted], ["embedding"])
         self.index_client.check_whole(answer.documents, allow_partial=given.allow_partial)
@@ -208,56 +198,30 @@ class SearchService:
         """A write that every shard tries, because any of them may hold the id."""
         check_request(documents, self._max_documents)
         admit_documents(documents, collection=collection, make_ids=False)
-        version = self._clock.next()
         for document in documents:
-            document.version = version
             document.blob = document.tensor = document.embedding = None
-        answer = await self._chunks.send(documents, lambda chunk: self.stages.post(endpoint, chunk, parameters, INDEX))
+
+        async def write(chunk: list[ImageDoc]) -> StageAnswer:
+            async with self._locks.hold(keys_of(chunk)):
+                version = self._clock.next()
+                for document in chunk:
+                    document.version = version
+                return await self.stages.post(endpoint, chunk, parameters, INDEX)
+
+        answer = await self._chunks.send(documents, write)
         self.index_client.check_whole(answer.documents)
         return counted(answer)
 
-    async def _bind_collections(self, documents: Sequence[ImageDoc]) -> None:
-        """Make sure that every shard knows the collections, and refuse documents of another model before any work."""
-        own = (str(self.model.get("model_id", "")), int(self.model.get("dimension", 0)))
-        wanted: dict[tuple[str, str, int], list[ImageDoc]] = {}
+    def _refuse_known_mismatches(self, documents: Sequence[ImageDoc]) -> None:
+        """Refuse what a collection can't take before any work is done for it."""
+        own = str(self.model.get("model_id", ""))
+        bindings = self.index_client.joined().collections
         for document in documents:
-            if document.error is None:
-                foreign = document.embedding is not None and document.model_id not in (None, own[0])
-                model_id, dimension = (
-                    (document.model_id, int(np.size(np.asarray(document.embedding)))) if foreign else own
-                )
-                wanted.setdefault((collection_of(document), str(model_id), dimension), []).append(document)
-        for (name, model_id, dimension), group in wanted.items():
-            collection = Collection(name, model_id, dimension)
-            refused = await self.index_client.ensure_collections([collection])
-            if name in refused:
-                failure = Failure(**refused[name].to_json(), stage="gateway")
-                for document in group:
-                    document.error = failure
-
-    async def _supersede(self, written: Sequence[ImageDoc], answer: StageAnswer) -> None:
-        """After the owner's commit: remove every older copy elsewhere, and say what the write really did."""
-        stored = [(document, unpack(document)) for document in written if document.error is None]
-        if not stored:
-            return
-        started = time.perf_counter()
-        try:
-            results = await self.index_client.supersede(stored)
-        except VisualSearchError as error:
-            failure = Failure(**error.to_json(), stage="index")
-            for document, _ in stored:
-                document.error, document.result = failure, None
-            return
-        for (document, _), result in zip(stored, results, strict=True):
-            if document.result == "created" and result in ("replaced", "unchanged"):
-                document.result = result
-        answer.took_ms["supersede"] = round((time.perf_counter() - started) * 1000, 2)
-
-
-def _answer_empty(document: ImageDoc, index_client: IndexClient) -> None:
-    """The default collection that nobody wrote to yet is empty, not unknown."""
-    document.error = None
-    document.shards_total = document.shards_answered = index_client.joined().shards
+            bound = bindings.get(collection_of(document))
+            given = document.model_id if document.embedding is not None and document.model_id else own
+            if document.error is None and bound is not None and given != bound.model_id:
+                error = mismatch(bound, Collection(bound.name, given, bound.dimension))
+                document.error = Failure(**error.to_json(), stage="gateway")
 
 
 def _raise_if_service_failed(documents: Sequence[ImageDoc]) -> None:

@@ -33,7 +33,7 @@ class Stages:
 
     def __init__(self, streamer: GatewayStreamer, logger: Logger) -> None:
         self._streamer = streamer
-        self._logger = logger
+        self.logger = logger
 
     async def post(
         self,
@@ -77,14 +77,14 @@ class Stages:
             raise self._network_error(error, target) from None
         except Exception as error:
             # Failures that persist through Jina's retries (CANCELLED, UNKNOWN, INTERNAL) end as errors of Jina's own code.
-            self._logger.error(f"{endpoint}: {error!r}")
+            self.logger.error(f"{endpoint}: {error!r}")
             raise VisualSearchError("unavailable", "a stage of the flow failed", stage=target or "flow") from None
         raise VisualSearchError("unavailable", "the flow gave no answer", stage=target or "flow")
 
     def _network_error(self, error: InternalNetworkError, target: str | None) -> VisualSearchError:
         found = _STAGE_IN_DETAILS.search(str(error.details()))
         stage = found.group(1) if found else (target or "flow").strip("^$")
-        self._logger.error(f"stage {stage!r} does not answer: {error.code()}")
+        self.logger.error(f"stage {stage!r} does not answer: {error.code()}")
         if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
             return VisualSearchError("deadline_exceeded", f"the stage {stage!r} did not answer in time", stage=stage)
         return VisualSearchError("unavailable", f"the stage {stage!r} does not answer", stage=stage)
@@ -93,7 +93,7 @@ class Stages:
         status = response.header.status
         if status.code == jina_pb2.StatusProto.ERROR:
             stage = status.exception.executor or "flow"
-            self._logger.error(f"{endpoint}: {stage}: {status.description}")
+            self.logger.error(f"{endpoint}: {stage}: {status.description}")
             raise VisualSearchError("internal", "a stage of the flow failed; its log has the details", stage=stage)
 
 

@@ -32,12 +32,19 @@ async def status_report(service: SearchService, health: Health) -> dict[str, Any
             "documents": sum(report["documents"] for report in reports),
             "collections": _collections(reports),
             "shards": [_shard(report) for report in reports],
+            "missing": _missing(reports, membership.shards if membership else 0),
             **({} if isinstance(shards, list) else shards),
         },
         "model": {key: service.model.get(key) for key in ("model_id", "name", "dimension")},
         "stages": {"preprocess": preprocess, "embed": embed},
         "gateway": {"in_flight": service.gate.in_flight, "max_concurrency": service.gate.limit},
     }
+
+
+def _missing(reports: list[dict[str, Any]], known: int) -> list[int]:
+    """Numbers of the shards that did not answer."""
+    total = max([known, *(int(report["configured_shards"]) for report in reports)])
+    return sorted(set(range(total)) - {int(report["number"]) for report in reports})
 
 
 def _collections(reports: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -130,8 +130,12 @@ def merge_get(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageD
 
 def merge_supersede(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
     """What became of the older copies, a column over the ids: `unchanged` or `replaced` where any shard had one."""
-    order = ("stale_version", "replaced", "unchanged", "not_found")
-    results = [min(outcomes, key=order.index) for outcomes in zip(*(each["results"] for each in columns), strict=True)]
+    order = {"stale_version": 1, "replaced": 2, "unchanged": 3, "not_found": 4}
+    # Any other outcome is the code of an error, which counts before everything else.
+    results = [
+        min(outcomes, key=lambda outcome: order.get(outcome, 0))
+        for outcomes in zip(*(each["results"] for each in columns), strict=True)
+    ]
     return ImageDoc.from_values(id=answers[0].id, hits=orjson.dumps({"results": results}))
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
+
+# No model that is used for search makes longer vectors; a bound keeps a stray one from reserving memory.
+MAX_DIMENSION: Final = 65_536
 
 Tags: TypeAlias = dict[str, Any]
 Box: TypeAlias = tuple[float, float, float, float]

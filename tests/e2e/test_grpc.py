@@ -76,6 +76,8 @@ def test_a_bad_document_carries_its_error(post: Post) -> None:
         ("/no-such-endpoint", {}, "unknown_endpoint"),
         ("/search", {"limit": 0}, "invalid_parameter"),
         ("/search", {"limt": 1}, "invalid_parameter"),
+        ("/search", {"limit": float("nan")}, "invalid_parameter"),
+        ("/search", {"threshold": float("inf")}, "invalid_parameter"),
     ],
 )
 def test_a_request_that_fails_as_a_whole_raises_its_code_without_a_stack_trace(

@@ -3,13 +3,15 @@
 import base64
 import json
 import socket
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import requests
 
 from tests.support.api import Api, unit_vectors
-from tests.support.flow import RunningFlow
+from tests.support.flow import RunningFlow, running_flow, wait_until
 from tests.support.pictures import encode, scene
 
 
@@ -297,3 +299,68 @@ def test_a_caller_that_hangs_up_costs_nothing_and_is_no_defect(flow: RunningFlow
     api.index_vectors({"a": unit_vectors(1)[0]})
     assert requests.get(f"{flow.http_url}/status", timeout=30).json()["gateway"]["in_flight"] == 0
     assert flow.log.count("defect") == before
+
+
+@pytest.mark.parametrize("vector", [[], [0.0, 0.0], [1.0] * 70_000])
+def test_a_refused_vector_binds_no_collection(api: Api, one_picture: bytes, vector: list[float]) -> None:
+    answer = api.post("/index", [{"id": "a", "embedding": vector, "model_id": "typo@1"}])
+    assert (answer.status_code, answer.json()["data"][0]["error"]["code"]) == (400, "invalid_embedding"), answer.text
+    assert api.ok("/index", [{"id": "a", "blob": as_base64(one_picture)}])[0]["result"] == "created"
+    assert api.ok("/search", [{"blob": as_base64(one_picture)}])[0]["matches"][0]["id"] == "a"
+
+
+def test_a_model_id_has_a_bounded_length(api: Api) -> None:
+    answer = api.post("/index", [{"embedding": [1.0], "model_id": "x" * 300}])
+    assert answer.json()["data"][0]["error"]["code"] == "invalid_document"
+
+
+def test_get_returns_the_thumbnail_that_was_asked_for(api: Api, one_picture: bytes) -> None:
+    api.ok("/index", [{"id": "a", "blob": as_base64(one_picture)}])
+    thumbnail = api.ok("/get", [{"id": "a"}], **{"with": ["thumbnail"]})[0]["thumbnail"]
+    assert base64.b64decode(thumbnail).startswith(b"\xff\xd8")
+
+
+def test_empty_tags_and_wrong_parameters_in_forms(api: Api, one_picture: bytes) -> None:
+    parameters = json.dumps({"collection": api.collection})
+    form = {"tags": "null", "parameters": parameters}
+    answer = requests.post(f"{api.url}/index", files={"file": ("a", one_picture)}, data=form, timeout=30)
+    assert answer.json()["data"][0]["result"] == "created"
+    wrong = requests.post(
+        f"{api.url}/search", files={"file": ("a", one_picture)}, data={"parameters": "[]"}, timeout=30
+    )
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "invalid_parameter")
+
+
+def test_balancers_may_ask_for_health_without_a_body(flow: RunningFlow) -> None:
+    assert requests.head(f"{flow.http_url}/health/ready", timeout=30).status_code == 200
+
+
+def test_pages_of_allowed_origins_can_call(tmp_path: Path, models_dir: Path) -> None:
+    with running_flow(tmp_path, shards=1, VS_ALLOWED_ORIGINS="https://shop.example") as flow:
+        headers = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+        asked = requests.options(f"{flow.http_url}/search", headers=headers, timeout=30)
+        assert (asked.status_code, asked.headers["Access-Control-Allow-Origin"]) == (200, "https://shop.example")
+        answer = requests.get(f"{flow.http_url}/status", headers={"Origin": "https://shop.example"}, timeout=30)
+        assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, "https://shop.example")
+        foreign = requests.get(f"{flow.http_url}/status", headers={"Origin": "https://evil.example"}, timeout=30)
+        assert foreign.json()["error"]["code"] == "forbidden_origin"
+
+
+def test_who_sends_slowly_holds_a_place(tmp_path: Path, models_dir: Path) -> None:
+    with running_flow(tmp_path, shards=1, VS_MAX_CONCURRENCY="3", VS_TIMEOUT_MS="4000") as flow:
+        head = b"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{"
+        slow = [socket.create_connection(("127.0.0.1", flow.http_port)) for _ in range(3)]
+        for connection in slow:
+            connection.sendall(head)
+        wait_until(flow, "/health/live")
+        api = Api(flow.http_url)
+        deadline = time.monotonic() + 10
+        while (refused := api.post("/search", [{}])).status_code != 429 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert refused.json()["error"]["code"] == "overloaded"
+        assert b"deadline_exceeded" in slow[0].recv(10_000)
+        while (answer := api.post("/search", [{}])).status_code == 429 and time.monotonic() < deadline + 10:
+            time.sleep(0.1)
+        assert answer.status_code == 400
+        for connection in slow:
+            connection.close()

@@ -1,5 +1,6 @@
 """The promises of a sharded index, at one, two and three shards: one copy, the right answers, nothing hidden."""
 
+import base64
 import re
 from concurrent.futures import ThreadPoolExecutor
 
@@ -133,6 +134,33 @@ def test_a_write_executed_twice_leaves_one_copy(sharded: RunningFlow, api: Api) 
     ) + ["created"]
     assert [match["id"] for match in api.search_vector(vector)] == ["twice", "seed"]
     assert sum(each["documents"] for each in shards_of(sharded, api.collection)) == 2
+
+
+def test_an_update_while_the_same_id_is_indexed_loses_neither(api: Api, pictures: list[bytes]) -> None:
+    """Decoding and embedding take long: an update in between must not make the older copy the newer one."""
+    old = unit_vectors(1, seed=14)[0]
+    blobs = [base64.b64encode(each).decode() for each in pictures]
+    for round_ in range(4):
+        name = f"x{round_}"
+        api.index_vectors({name: old}, tags={"copy": "old"})
+        data = [{"id": name, "blob": blobs[0], "tags": {"copy": "new"}}]
+        data += [{"id": f"{name}-{n}", "blob": blobs[n % 12]} for n in range(31)]
+        with ThreadPoolExecutor(2) as pool:
+            written = pool.submit(api.ok, "/index", data)
+            while not written.done():
+                api.ok("/update", [{"id": name, "tags": {"seen": True}}])
+        assert written.result()[0]["error"] is None
+        assert written.result()[0]["result"] == "replaced"
+        stored = api.ok("/get", [{"id": name}], **{"with": ["embedding"]})[0]
+        assert stored["tags"]["copy"] == "new"
+        assert float(np.dot(stored["embedding"], old)) < 0.9
+        assert name not in {match["id"] for match in api.search_vector(old, limit=1000, threshold=0.9)}
+    assert sum(each["documents"] for each in shards_of_url(api)) == 4 * 32
+
+
+def shards_of_url(api: Api) -> list[dict]:
+    status = requests.get(f"{api.url}/status", timeout=30).json()
+    return [each for each in status["index"]["collections"] if each["name"] == api.collection]
 
 
 def shards_of(flow: RunningFlow, collection: str) -> list[dict]:

@@ -51,6 +51,7 @@ def test_a_missing_shard_is_refused_or_flagged(flow: RunningFlow) -> None:
     assert full.status_code == 503
     assert full.json()["stages"]["index"]["ok"] is False
     assert full.json()["stages"]["embed"]["ok"] is True
+    assert requests.get(f"{flow.http_url}/status", timeout=30).json()["index"]["missing"] == [1]
 
 
 def test_a_dead_embedding_stage_is_named_and_the_index_goes_on(flow: RunningFlow) -> None:

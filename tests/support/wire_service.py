@@ -55,6 +55,8 @@ class WireService:
     standing_faults: list[Fault] = field(default_factory=list)
     delay_s: float = 0.0
     most_in_flight: int = 0
+    missing_shards: list[int] = field(default_factory=list)
+    stages: dict[str, Any] = field(default_factory=dict)
     verify_answer: dict[str, Any] = field(
         default_factory=lambda: {"ok": True, "documents": 3, "faults": [], "double_ids": [], "repaired": 0}
     )
@@ -75,11 +77,17 @@ class WireService:
         return app
 
     async def _status(self, request: web.Request) -> web.Response:
-        index = {"uuid": self.uuid if self.ready else None, "documents": len(self.documents), "collections": []}
+        index: dict[str, Any] = {
+            "uuid": self.uuid if self.ready else None,
+            "documents": len(self.documents),
+            "collections": [],
+        }
         index["shards"] = [{"shard": 0, "documents": len(self.documents), "bytes_on_disk": 1234}]
+        index["missing"] = self.missing_shards
         reason = None if self.ready else {"code": "not_ready", "message": "a stage is starting", "details": {}}
         model = {"model_id": "tiny@1", "dimension": 3}
         report = {"api": 1, "version": "0.1.0", "ready": self.ready, "reason": reason, "index": index, "model": model}
+        report["stages"] = self.stages
         return web.json_response(report)
 
     async def _verify(self, request: web.Request) -> web.Response:

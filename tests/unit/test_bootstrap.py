@@ -40,3 +40,21 @@ def test_a_flow_is_configured_anew_each_time_and_asks_no_public_address() -> Non
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[-3:-1] == ["[54321, 8080] 2", "[54321, 9999] 3"]
+
+
+OTHER_PROGRAM = """
+import atexit, os, signal, sys
+import executors.bootstrap
+
+atexit.register(lambda: print("ended in its own way"))
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_a_program_that_loads_a_flow_keeps_its_own_way_to_end() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", OTHER_PROGRAM], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "ended in its own way" in done.stdout
+    assert "KeyboardInterrupt" in done.stderr
+    assert done.returncode != 0

@@ -48,7 +48,7 @@ class Memory:
         # Set when a transaction is applied as a whole: between its removals and its additions the caches count less.
         self._counts: dict[int, int] = {}
         self._arrived = threading.Condition()
-        self._broken = False
+        self.broken = False
 
     def prepare(self, changes: Changes) -> None:
         """Make room for what is about to be committed, so that publishing it can't fail.
@@ -68,7 +68,7 @@ class Memory:
         try:
             self._apply(changes)
         except BaseException:
-            self._broken = True
+            self.broken = True
             raise
         finally:
             with self._arrived:
@@ -96,8 +96,8 @@ class Memory:
         """
         if self.applied < sequence:
             with self._arrived:
-                self._arrived.wait_for(lambda: self.applied >= sequence or self._broken, _LONGEST_WAIT_S)
-        if self._broken or self.applied < sequence:
+                self._arrived.wait_for(lambda: self.applied >= sequence or self.broken, _LONGEST_WAIT_S)
+        if self.broken or self.applied < sequence:
             raise VisualSearchError("internal", "memory and disk of this shard differ: restart it")
 
     def _apply(self, changes: Changes) -> None:

@@ -26,6 +26,7 @@ from executors.index.embedded.search import search_once
 from executors.index.embedded.transaction import Transaction
 from executors.index.embedded.verify import check_store
 from executors.index.records import (
+    MAX_DIMENSION,
     Collection,
     DocumentKey,
     Hits,
@@ -104,6 +105,8 @@ class EmbeddedStore(Store):
             return
         if not is_text(collection.name) or not is_text(collection.model_id):
             raise VisualSearchError("invalid_document", "the name of a collection and its model must be text")
+        if not 1 <= collection.dimension <= MAX_DIMENSION:
+            raise VisualSearchError("invalid_embedding", f"a vector has 1 to {MAX_DIMENSION} numbers")
         await self._write(partial(rules.ensure_collection, collection=collection))
 
     async def put(self, records: Sequence[Record]) -> list[WriteOutcome]:
@@ -190,6 +193,8 @@ class EmbeddedStore(Store):
     def _open_or_refuse(self) -> Running:
         if self._running is None:
             raise VisualSearchError("storage_unavailable", "the store is not open")
+        if self._running.memory.broken:
+            raise VisualSearchError("store_invalid", "memory and disk of this shard differ: restart it")
         return self._running
 
     async def _encode(self, items: Sequence[Item], encode: Callable[[Item], T]) -> list[T | VisualSearchError]:

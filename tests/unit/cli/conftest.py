@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from executors.cli.files import scan_folders
+from executors.cli.indexing import FileResult, FileSender, IndexOptions, IndexOutcome
+from executors.cli.journal import Journal
+from executors.client import RetryPolicy, VisualSearchClient
 from tests.support.wire_service import WireService, wire_service
 
 MakeFiles = Callable[..., Path]
+Send = Callable[..., IndexOutcome]
 
 
 @pytest.fixture
@@ -32,6 +40,39 @@ def make_files(tmp_path: Path) -> MakeFiles:
         return root
 
     return make
+
+
+@pytest.fixture
+def send(service: WireService, tmp_path: Path) -> Send:
+    """Send a folder with the journal of this test; the results are told in `results`."""
+
+    def run(
+        folder: Path,
+        stop_when: Callable[[WireService], bool] | None = None,
+        results: list[FileResult] | None = None,
+        timeout_s: float = 10,
+        **options: Any,
+    ) -> IndexOutcome:
+        async def main() -> IndexOutcome:
+            retry = RetryPolicy(attempts=3, base_s=0.01, cap_s=0.02)
+            chosen = IndexOptions(**options)
+            stop = asyncio.Event()
+            with closing(Journal(tmp_path / "sent.sqlite")) as journal:
+                scopes = {str(folder): journal.scope(service.uuid, "images", str(folder), chosen.id_mode)}
+                async with VisualSearchClient(service.url, retry=retry, timeout_s=timeout_s) as client:
+                    told = (results if results is not None else []).append
+                    sender = FileSender(client, chosen, scopes, told)
+                    files = scan_folders([str(folder)]).files
+                    sending = asyncio.create_task(sender.send(files, stop, grace_s=2))
+                    while stop_when is not None and not sending.done():
+                        if stop_when(service):
+                            stop.set()
+                        await asyncio.sleep(0.005)
+                    return await sending
+
+        return asyncio.run(main())
+
+    return run
 
 
 @pytest.fixture(autouse=True)

@@ -45,6 +45,19 @@ def _subparser(command: str):  # type: ignore[no-untyped-def]
     return choices[command]
 
 
+def test_the_help_of_index_says_that_deleted_documents_are_sent_again(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["index", "--help"]) == 0
+    assert "what was deleted from it since is sent again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_tags_that_json_cannot_carry_are_refused_for_what_they_are(
+    number: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["index", str(tmp_path), "--url", "127.0.0.1:9", "--tags", f'{{"a": {number}}}']) == 2
+    assert "NaN and infinite numbers are not JSON" in capsys.readouterr().err
+
+
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"visual-search {__version__}\n"
@@ -58,6 +71,9 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
         ["index"],
         ["index", ".", "--tags", "[1]"],
         ["index", ".", "--tags", "{"],
+        ["index", ".", "--tags", '{"a": NaN}'],
+        ["index", ".", "--tags", '{"a": [-Infinity]}'],
+        ["index", ".", "--tags", '{"a": {"b": 1e999}}'],
         ["index", ".", "--requests", "0"],
         ["index", ".", "--id", "name"],
         ["index", ".", "--no-shr"],

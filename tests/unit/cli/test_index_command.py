@@ -46,10 +46,9 @@ def test_the_same_command_again_sends_nothing(
 ) -> None:
     folder = make_files(*NAMES)
     assert main(["index", str(folder), "--url", service.url]) == 0
-    sent = len(service.requests)
     assert main(["index", f"{folder}/.", "--url", service.url]) == 0
     assert "60 skipped (acknowledged before)" in capsys.readouterr().out
-    assert len(service.requests) == sent
+    assert len(service.sent_ids()) == 60
     assert main(["index", str(folder), "--url", service.url, "--no-resume"]) == 0
     assert "60 unchanged" in capsys.readouterr().out
 
@@ -83,6 +82,17 @@ def test_failed_files_are_shown_with_their_codes_and_reported(
     assert "sub/bad, really.jpg" in shown
     assert "undecodable_image" in shown
     assert "1 failed" in shown
+
+
+def test_a_double_of_a_damaged_file_is_reported_as_failed_too(
+    service: WireService, make_files: MakeFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, report = make_files("c.jpg", **{"a.jpg": b"bad", "b.jpg": b"bad"}), tmp_path / "failed.json"
+    arguments = ["index", str(folder), "--url", service.url, "--id", "sha256", "--report", str(report)]
+    assert main(arguments) == 1
+    failed = [(Path(row["path"]).name, row["code"]) for row in json.loads(report.read_text())]
+    assert failed == [("a.jpg", "undecodable_image"), ("b.jpg", "undecodable_image")]
+    assert "1 created, 2 failed" in capsys.readouterr().out
 
 
 def test_a_report_of_no_failures_is_empty_not_missing(

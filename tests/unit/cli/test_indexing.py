@@ -8,53 +8,19 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from executors.cli import indexing
+from executors.cli import indexing, loading
 from executors.cli.files import scan_folders
 from executors.cli.indexing import FileResult, FileSender, IndexOptions, IndexOutcome
 from executors.cli.journal import Journal
-from executors.client import RetryPolicy, VisualSearchClient
+from executors.client import VisualSearchClient
 from tests.support.wire_service import Fault, WireService
 
 MakeFiles = Callable[..., Path]
 Send = Callable[..., IndexOutcome]
 NAMES = [f"{n:03}.jpg" for n in range(100)]
-
-
-@pytest.fixture
-def send(service: WireService, tmp_path: Path) -> Send:
-    """Send a folder with the journal of this test; the results are told in `results`."""
-
-    def run(
-        folder: Path,
-        stop_when: Callable[[WireService], bool] | None = None,
-        results: list[FileResult] | None = None,
-        timeout_s: float = 10,
-        **options: Any,
-    ) -> IndexOutcome:
-        async def main() -> IndexOutcome:
-            retry = RetryPolicy(attempts=3, base_s=0.01, cap_s=0.02)
-            chosen = IndexOptions(**options)
-            stop = asyncio.Event()
-            with closing(Journal(tmp_path / "sent.sqlite")) as journal:
-                scopes = {str(folder): journal.scope(service.uuid, "images", str(folder), chosen.id_mode)}
-                async with VisualSearchClient(service.url, retry=retry, timeout_s=timeout_s) as client:
-                    told = (results if results is not None else []).append
-                    sender = FileSender(client, chosen, scopes, told)
-                    files = scan_folders([str(folder)]).files
-                    sending = asyncio.create_task(sender.send(files, stop, grace_s=2))
-                    while stop_when is not None and not sending.done():
-                        if stop_when(service):
-                            stop.set()
-                        await asyncio.sleep(0.005)
-                    return await sending
-
-        return asyncio.run(main())
-
-    return run
 
 
 def counts(outcome: IndexOutcome) -> dict[str, int]:
@@ -91,7 +57,7 @@ def test_a_second_run_sends_nothing(service: WireService, make_files: MakeFiles,
     send(folder)
     service.requests.clear()
     assert counts(send(folder)) == {"skipped": 100}
-    assert service.requests == []
+    assert service.sent_ids() == []
 
 
 def test_without_resume_everything_is_sent_again(service: WireService, make_files: MakeFiles, send: Send) -> None:
@@ -254,7 +220,7 @@ def test_by_content_a_renamed_file_is_not_sent_again(service: WireService, make_
     (folder / "a.jpg").rename(folder / "z.jpg")
     for _ in range(2):
         assert counts(send(folder, id_mode="sha256")) == {"skipped": 2}
-    assert service.requests == []
+    assert service.sent_ids() == []
 
 
 def test_a_name_that_is_not_utf8_fails_by_path_and_works_by_content(
@@ -304,7 +270,7 @@ def test_a_file_that_changes_while_it_is_sent_is_sent_again_by_the_next_run(
 def test_requests_are_bounded_in_bytes(
     service: WireService, make_files: MakeFiles, send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(indexing, "REQUEST_BYTES", 10_000)
+    monkeypatch.setattr(loading, "REQUEST_BYTES", 10_000)
     contents = {f"{n}.jpg": bytes([n]) * size for n, size in enumerate([4000, 4000, 4000, 25_000, 100, 100])}
     assert counts(send(make_files(**contents))) == {"created": 6}
     sizes = [sum(len(doc["blob"]) for doc in documents) for _, documents, _ in service.requests]
@@ -314,7 +280,7 @@ def test_requests_are_bounded_in_bytes(
 def test_a_file_too_large_to_be_a_picture_is_not_read(
     service: WireService, make_files: MakeFiles, send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(indexing, "MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(loading, "MAX_FILE_BYTES", 1000)
     outcome = send(make_files("a.jpg", **{"huge.tif": b"x" * 1001}))
     assert counts(outcome) == {"created": 1, "failed": 1}
     assert [each.error.code for each in outcome.failures if each.error] == ["image_too_large"]

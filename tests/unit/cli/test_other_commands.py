@@ -82,6 +82,22 @@ def test_a_service_that_is_not_ready_has_exit_status_3(service: WireService, cap
     assert "not ready (a stage is starting)" in capsys.readouterr().out
 
 
+def test_status_names_the_shards_that_do_not_answer_and_ends_with_3(service: WireService, capsys: Output) -> None:
+    service.missing_shards = [1, 3]
+    assert main(["status", "--url", service.url]) == 3
+    shown = capsys.readouterr().out.splitlines()
+    assert [line for line in shown if "answer" in line] == ["shard 1 does not answer", "shard 3 does not answer"]
+    assert main(["status", "--url", service.url, "--json"]) == 3
+
+
+def test_status_names_the_stage_that_does_not_answer_and_ends_with_3(service: WireService, capsys: Output) -> None:
+    service.stages = {"preprocess": {"backend": "x"}, "embed": {"error": {"code": "unavailable", "message": "gone"}}}
+    assert main(["status", "--url", service.url]) == 3
+    assert "embed does not answer: unavailable: gone" in capsys.readouterr().out
+    service.stages = {"preprocess": {"error": None}, "embed": {}}
+    assert main(["status", "--url", service.url]) == 0
+
+
 def test_verify_ends_with_1_when_there_are_faults(service: WireService, capsys: Output) -> None:
     assert main(["verify", "--url", service.url]) == 0
     assert "3 documents checked, 0 faults" in capsys.readouterr().out

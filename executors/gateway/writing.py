@@ -1,0 +1,134 @@
+"""The way of a write: prepared and embedded, bound to its collection, stamped, stored in one shard, superseded elsewhere.
+
+The version is stamped last, just before the shard stores it: what another request does to the same id while this one is
+being embedded is older then. In this gateway, writes of one id wait for each other; what another gateway writes in between is
+seen when older copies are superseded (one of them is newer), and the write is stored again under a new version: what is
+acknowledged is the only copy.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection as AnyCollection
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from executors.documents import Failure, ImageDoc
+from executors.errors import ERRORS, VisualSearchError
+from executors.gateway.id_locks import IdLocks, Key
+from executors.gateway.index_client import INDEX, IndexClient
+from executors.gateway.stages import StageAnswer, Stages
+from executors.index.answers import collection_of
+from executors.index.merge import unpack
+from executors.index.records import Collection
+from executors.index.versions import HybridClock
+
+PIPELINE: Final = "^(preprocess|embed)$"
+_ATTEMPTS: Final = 5
+_STALE: Final = "stale_version"
+# Outcomes of superseding that are no fault of the shard: something newer is seen to, nothing older is fine.
+_NO_FAULT: Final = frozenset({_STALE, "not_found"})
+
+
+class IndexWriter:
+    """Writes chunks of documents; one instance a gateway process."""
+
+    def __init__(self, stages: Stages, index_client: IndexClient, clock: HybridClock, locks: IdLocks) -> None:
+        self._stages = stages
+        self._index_client = index_client
+        self._clock = clock
+        self._locks = locks
+
+    async def write(self, chunk: list[ImageDoc], fresh: AnyCollection[str]) -> StageAnswer:
+        """Write a chunk; the answer holds a result or an error for each document, in order.
+
+        Args:
+            fresh: ids that this gateway has just made: nobody else can have a copy of them.
+
+        Raises:
+            VisualSearchError: a stage does not answer; nothing of the chunk was acknowledged.
+        """
+        prepared = await self._stages.post("/index", chunk, target=PIPELINE)
+        answer = StageAnswer(list(prepared.documents), dict(prepared.took_ms))
+        await self._bind(prepared.documents)
+        pending = [n for n, document in enumerate(prepared.documents) if document.error is None]
+        written = [prepared.documents[n] for n in pending if prepared.documents[n].id not in fresh]
+        async with self._locks.hold(keys_of(written)):
+            for _ in range(_ATTEMPTS):
+                if pending:
+                    pending = await self._store(prepared.documents, pending, fresh, answer)
+        for n in pending:
+            error = VisualSearchError(_STALE, "other writes of this id kept coming in between; send it again")
+            answer.documents[n] = _failed(prepared.documents[n], error)
+        return answer
+
+    async def _bind(self, documents: Sequence[ImageDoc]) -> None:
+        """Make sure that every shard knows the collections of what is about to be stored, bound to its models."""
+        wanted: dict[Collection, list[ImageDoc]] = {}
+        for document in documents:
+            if document.error is None:
+                dimension = int(np.size(np.asarray(document.embedding)))
+                collection = Collection(collection_of(document), str(document.model_id), dimension)
+                wanted.setdefault(collection, []).append(document)
+        for collection, group in wanted.items():
+            refused = (await self._index_client.ensure_collections([collection])).get(collection.name)
+            for document in group if refused else ():
+                document.error = Failure(**refused.to_json(), stage="gateway")  # type: ignore[union-attr]
+
+    async def _store(
+        self, documents: Sequence[ImageDoc], pending: Sequence[int], fresh: AnyCollection[str], answer: StageAnswer
+    ) -> list[int]:
+        """One attempt under a new version; returns the positions that something newer came in between."""
+        version = self._clock.next()
+        for n in pending:
+            documents[n].version = version
+        stored = await self._stages.post("/index", [documents[n] for n in pending], target=INDEX)
+        _add(answer, stored.took_ms)
+        for n, returned in zip(pending, stored.documents, strict=True):
+            returned.collection = documents[n].collection
+            answer.documents[n] = returned
+        stale = {n for n in pending if _code(answer.documents[n]) == _STALE}
+        to_supersede = [n for n in pending if _code(answer.documents[n]) is None and documents[n].id not in fresh]
+        stale |= await self._supersede(to_supersede, answer)
+        return sorted(stale)
+
+    async def _supersede(self, written: Sequence[int], answer: StageAnswer) -> set[int]:
+        """After the owner's commit: remove every older copy elsewhere, and say what the write really did."""
+        if not written:
+            return set()
+        started = time.perf_counter()
+        documents = answer.documents
+        try:
+            results = await self._index_client.supersede([(documents[n], unpack(documents[n])) for n in written])
+        except VisualSearchError as error:
+            for n in written:
+                documents[n] = _failed(documents[n], error)
+            return set()
+        for n, result in zip(written, results, strict=True):
+            if documents[n].result == "created" and result in ("replaced", "unchanged"):
+                documents[n].result = result
+            elif result in ERRORS and result not in _NO_FAULT:
+                documents[n] = _failed(documents[n], VisualSearchError(result, "an older copy could not be removed"))
+        _add(answer, {"supersede": round((time.perf_counter() - started) * 1000, 2)})
+        return {n for n, result in zip(written, results, strict=True) if result == _STALE}
+
+
+def keys_of(documents: Sequence[ImageDoc]) -> list[Key]:
+    """What a write of these documents locks."""
+    return [(collection_of(document), str(document.id)) for document in documents]
+
+
+def _failed(document: ImageDoc, error: VisualSearchError) -> ImageDoc:
+    failure = Failure(**error.to_json(), stage="index")
+    return ImageDoc.from_values(id=document.id, collection=document.collection, error=failure)
+
+
+def _code(document: ImageDoc) -> str | None:
+    return document.error.code if document.error else None
+
+
+def _add(answer: StageAnswer, took_ms: dict[str, float]) -> None:
+    for stage, duration in took_ms.items():
+        answer.took_ms[stage] = round(answer.took_ms.get(stage, 0.0) + duration, 2)
