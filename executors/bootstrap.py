@@ -98,6 +98,25 @@ def end_cleanly() -> None:
     sys.excepthook = _say_in_one_line
 
 
+def send_unmeasured() -> None:
+    """Keep Jina from serialising every message twice more, only to know its size for metrics that nobody switched on."""
+    measured = _ConnectionStubs.send_requests
+
+    async def send_requests(self: _ConnectionStubs, requests: list[Any], **options: Any) -> Any:
+        if self._metrics.send_requests_bytes_metrics or self._histograms.send_requests_bytes_metrics:
+            return await measured(self, requests=requests, **options)
+        if not self._initialized:
+            await self._init_stubs()
+        if len(requests) == 1:
+            call = self.single_data_stub.process_single_data(requests[0], **options)
+        else:
+            call = self.data_list_stub.process_data(requests, **options)
+        answered = await call.trailing_metadata()
+        return await call, answered
+
+    _ConnectionStubs.send_requests = send_requests
+
+
 def run_watched(*args: Any, **kwargs: Any) -> None:
     """What a pod's process runs: Jina's own function, and beside it a watch over the main process."""
     _watch_parent()
@@ -199,4 +218,5 @@ pods.run = run_watched
 quiet_libraries()
 check_flow_files()
 bound_first_contact()
+send_unmeasured()
 set_flow_variables()
