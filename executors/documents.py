@@ -6,6 +6,7 @@ free-form or nested travels as a JSON string or as columns, because docarray's o
 spends most of a search on rebuilding nested documents; a user only ever sees Python values.
 """
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import numpy as np
@@ -98,7 +99,7 @@ class ImageDoc(BaseDoc):
             if value is not None:
                 nodes[name].integer = value
         if self.tags:
-            nodes["tags"].text = orjson.dumps(self.tags).decode()
+            nodes["tags"].text = _tags_to_text(self.tags)
         if self.box is not None:
             nodes["box"].text = orjson.dumps(self.box).decode()
         if self.error is not None:
@@ -142,6 +143,18 @@ class ImageDoc(BaseDoc):
         object.__setattr__(document, "__pydantic_extra__", None)
         object.__setattr__(document, "__pydantic_private__", None)
         return document
+
+
+def _tags_to_text(tags: JsonObject) -> str:
+    """Tags as JSON.
+
+    Raises:
+        ValueError: a number is not finite: orjson would write null for it, and nobody would know.
+    """
+    text = orjson.dumps(tags).decode()
+    if "null" in text:
+        json.dumps(tags, allow_nan=False)
+    return text
 
 
 def _encode_array(array: np.ndarray[Any, Any], node: NodeProto) -> None:

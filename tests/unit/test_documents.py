@@ -88,3 +88,10 @@ def test_a_received_document_can_be_printed_as_json() -> None:
     received = ImageDoc.from_protobuf(full_document().to_protobuf())
     received.blob = received.thumbnail = received.hits = None
     assert orjson.loads(received.model_dump_json())["tags"]["big"] == 2**53
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_number_that_json_does_not_have_is_refused_where_it_is_sent(bad: float) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        ImageDoc(tags={"a": [None, bad]}).to_protobuf()
+    assert ImageDoc(tags={"a": None}).to_protobuf().data["tags"].text == '{"a":null}'
