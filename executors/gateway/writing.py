@@ -73,9 +73,9 @@ class IndexWriter:
                 collection = Collection(collection_of(document), str(document.model_id), dimension)
                 wanted.setdefault(collection, []).append(document)
         for collection, group in wanted.items():
-            refused = (await self._index_client.ensure_collections([collection])).get(collection.name)
-            for document in group if refused else ():
-                document.error = Failure(**refused.to_json(), stage="gateway")  # type: ignore[union-attr]
+            for error in (await self._index_client.ensure_collections([collection])).values():
+                for document in group:
+                    document.error = Failure(**error.to_json(), stage="gateway")
 
     async def _store(
         self, documents: Sequence[ImageDoc], pending: Sequence[int], fresh: AnyCollection[str], answer: StageAnswer
