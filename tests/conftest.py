@@ -29,7 +29,7 @@ def flows(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     started: dict[int, RunningFlow] = {}
     contexts = []
 
-    class Flows(dict):  # type: ignore[type-arg]
+    class Flows(dict[int, RunningFlow]):
         def __missing__(self, shards: int) -> RunningFlow:
             context = running_flow(tmp_path_factory.mktemp(f"flow-{shards}"), shards=shards)
             started[shards] = self[shards] = context.__enter__()

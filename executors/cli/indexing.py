@@ -197,6 +197,7 @@ class FileSender:
             self.outcome.service_error = self.outcome.service_error or error
             stop.set()
         except Exception:
+            # A defect of one task: the others end, too, and it is raised where the run is awaited.
             stop.set()
             raise
 

@@ -16,7 +16,9 @@ import multiprocessing
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.benchmarks.common import photo_files, print_table
 
@@ -24,7 +26,7 @@ FILES_A_REQUEST = 32
 REQUESTS_IN_FLIGHT = 4
 
 
-def raw_worker(files: list[Path], barrier: object, results: object) -> None:
+def raw_worker(files: list[Path], barrier: Any, results: Any) -> None:
     """One process of the raw loop."""
     import numpy as np
 
@@ -44,12 +46,12 @@ def raw_worker(files: list[Path], barrier: object, results: object) -> None:
     async def run() -> None:
         backend = make_backend(chosen, spec, "")
         await backend.start()
-        barrier.wait()  # type: ignore[attr-defined]
+        barrier.wait()
         started = time.perf_counter()
         for start in range(0, len(files), chosen.embed_batch):
             tensors = [pipeline.prepare(each.read_bytes()).tensor for each in files[start : start + chosen.embed_batch]]
             await backend.embed(np.stack(tensors))
-        results.put((started, time.perf_counter()))  # type: ignore[attr-defined]
+        results.put((started, time.perf_counter()))
         await backend.close()
 
     asyncio.run(run())
@@ -75,7 +77,7 @@ def over_grpc(port: int, files: list[Path], round_: int) -> float:
 
     from executors.documents import ImageDoc
 
-    def documents():  # type: ignore[no-untyped-def]
+    def documents() -> Iterator[ImageDoc]:
         for number, path in enumerate(files):
             yield ImageDoc(id=f"g{round_}/{number}", blob=path.read_bytes())
 

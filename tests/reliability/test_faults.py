@@ -5,6 +5,7 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tests.support.flow import RunningFlow, answered_status, kill_flow, running_
 
 
 @pytest.fixture
-def flow(tmp_path: Path, models_dir: Path):  # type: ignore[no-untyped-def]
+def flow(tmp_path: Path, models_dir: Path) -> Iterator[RunningFlow]:
     started = start_flow(tmp_path)
     try:
         wait_until(started)
