@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -20,10 +21,12 @@ from typing import Any
 
 import jina.orchestrate.orchestrator as orchestrator
 import jina.orchestrate.pods as pods
+import jina.serve.executors
 import yaml
 from jina import Flow
 from jina.excepts import BaseJinaException, RuntimeFailToStart
 from jina.jaml.parsers.flow.v1 import V1Parser
+from jina.orchestrate.deployments import Deployment
 from jina.proto.jina_pb2_grpc import (
     JinaDataRequestRPCStub,
     JinaDiscoverEndpointsRPCStub,
@@ -35,12 +38,16 @@ from jina.proto.jina_pb2_grpc import (
 from jina.serve.executors.run import run
 from jina.serve.networking.connection_stub import _ConnectionStubs
 
+from executors.embed.backends import install_triton
+from executors.embed.devices import parse_device
 from executors.errors import VisualSearchError
 from executors.flowfile import check_flow
-from executors.settings import read_settings
+from executors.roundrobin import VARIABLE, check_devices, count_gpus, invalid_devices, requested_devices
+from executors.settings import read_settings, with_flow_backend
 
 _PARENT_CHECK_S = 1.0
 _STOP_S = 10.0
+_EMBEDDER = "executors.embed.executor.ImageEmbedder"
 
 
 def set_flow_variables() -> None:
@@ -56,8 +63,7 @@ def set_flow_variables() -> None:
         VS_PORTS=f"[{chosen.grpc_port}, {chosen.http_port}]",
         VS_REPLICAS=str(chosen.replicas),
         VS_SHARDS=str(chosen.shards),
-        # A stage that hangs is given up early enough for another replica to answer within the deadline.
-        VS_STAGE_TIMEOUT_MS=str(max(100, chosen.timeout_ms // 3)),
+        VS_STAGE_TIMEOUT_MS=str(chosen.stage_timeout_ms),
         JINA_OPTOUT_TELEMETRY="1",
     )
     # gRPC tells of every connection that closes; errors reach us as exceptions.
@@ -131,6 +137,7 @@ def check_flow_files() -> None:
     def checked_parse(self: V1Parser, cls: type, data: dict[str, Any], runtime_args: Any = None) -> Any:
         # The search path is Jina's own addition to what the file says.
         check_flow(data)
+        prepare_embedding(data)
         return parse(self, cls, data, runtime_args)
 
     def load_config(cls: type[Flow], *args: Any, **kwargs: Any) -> Any:
@@ -139,6 +146,58 @@ def check_flow_files() -> None:
 
     V1Parser.parse = checked_parse
     Flow.load_config = classmethod(load_config)
+
+
+def prepare_embedding(data: dict[str, Any]) -> None:
+    """Hand on the GPUs that the environment names, and set a managed Triton up before its replicas wait for it.
+
+    Raises:
+        VisualSearchError: `triton_failed`, `invalid_setting`.
+    """
+    for executor in data.get("executors", data.get("deployments")) or []:
+        variables = executor.get("env") or {}
+        if VARIABLE in variables:
+            variables[VARIABLE] = requested_devices(str(variables[VARIABLE]), os.environ.get(VARIABLE))
+        if executor.get("uses") == _EMBEDDER and not executor.get("external"):
+            chosen = with_flow_backend(read_settings(), (executor.get("uses_with") or {}).get("backend"))
+            if chosen.embed_backend == "managed-triton":
+                assigned = Deployment._roundrobin_cuda_device(variables.get(VARIABLE), 1) or {}
+                device = parse_device(str(assigned.get(0, variables.get(VARIABLE, ""))))
+                install_triton(chosen, device, lambda line: print(line, file=sys.stderr, flush=True))
+
+
+def check_round_robin() -> None:
+    """Refuse GPUs that are not there: Jina's own answers are a bare StopIteration, or a replica that runs on the CPU."""
+    assign = Deployment._roundrobin_cuda_device
+
+    def assign_checked(devices: str | None, replicas: int) -> dict[int, Any] | None:
+        try:
+            assigned: dict[int, Any] | None = assign(devices, replicas)
+        except (StopIteration, ValueError, TypeError):
+            raise invalid_devices(str(devices), "it names no GPU of this machine") from None
+        if assigned:
+            check_devices(str(devices), assigned.values(), _gpus())
+        return assigned
+
+    Deployment._roundrobin_cuda_device = staticmethod(assign_checked)
+
+
+def _gpus() -> int | None:
+    try:
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        total = os.environ.get("CUDA_TOTAL_DEVICES", "")
+        return int(total) if total.isdigit() else None
+    return count_gpus(listing)
+
+
+def construct_side_by_side() -> None:
+    """Let replicas load their models at the same time.
+
+    Jina lets one replica of a class construct at a time, by a lock of all flows of this user: eight replicas would load
+    eight models one after the other, and one that hangs would keep every later flow from starting, in silence.
+    """
+    jina.serve.executors.avoid_concurrent_lock_cls = lambda _: lambda function: function
 
 
 def bound_first_contact() -> None:
@@ -217,6 +276,8 @@ if Path(sys.argv[0]).name == "jina":
 pods.run = run_watched
 quiet_libraries()
 check_flow_files()
+check_round_robin()
+construct_side_by_side()
 bound_first_contact()
 send_unmeasured()
 set_flow_variables()

@@ -4,6 +4,7 @@
         await client.index([Document(id="cat", blob=Path("cat.jpg").read_bytes())])
         answer = await client.search([Document(blob=Path("query.jpg").read_bytes())], limit=5)
         print(answer[0].matches)
+        answer = await client.search(text="a red car")
 
 Every request here may be executed twice without harm (documents without an id are given one before they are sent), so
 each is sent again, a bounded number of times, when the service is busy, restarting, or the connection breaks.
@@ -110,17 +111,28 @@ class VisualSearchClient:
 
     async def search(
         self,
-        queries: Sequence[Document],
+        queries: Sequence[Document] = (),
         *,
+        text: str | Sequence[str] | None = None,
         limit: int = 10,
         offset: int = 0,
         threshold: float | None = None,
         collection: str | None = None,
         allow_partial: bool = False,
     ) -> Answer[SearchResult]:
-        """The best matches of every query, in request order."""
+        """The best matches of every query, in request order.
+
+        Args:
+            queries: pictures, vectors, or texts.
+            text: one text or several, which come after `queries`; the service's model must have a text tower.
+            limit, offset, threshold: which matches.
+            collection: where to search.
+            allow_partial: take an answer in which a shard is missing.
+        """
+        texts = [text] if isinstance(text, str) else text or ()
+        documents = [*queries, *(Document(text=each) for each in texts)]
         parameters = _search_parameters(limit, offset, threshold, collection, allow_partial)
-        return await self._post("/search", _named(queries), parameters, search_from_json)
+        return await self._post("/search", _named(documents), parameters, search_from_json)
 
     async def search_like(
         self,
@@ -157,7 +169,7 @@ class VisualSearchClient:
         return await self._post("/get", [Document(id=each) for each in ids], parameters, found_from_json)
 
     async def embed(self, documents: Sequence[Document]) -> Answer[EmbeddingResult]:
-        """The vectors of pictures, without indexing them."""
+        """The vectors of pictures and texts, without indexing them."""
         return await self._post("/embed", _named(documents), {}, embedding_from_json)
 
     async def status(self, *, attempts: int | None = None) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class FoundDocument:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingResult:
-    """The vector of one picture: D numbers, unit length; or the error in its place."""
+    """The vector of one picture or text: D numbers, unit length; or the error in its place."""
 
     id: str
     embedding: Sequence[float] | None

@@ -23,7 +23,10 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document to send: a picture (`blob`, encoded bytes) or a vector (`embedding`, D numbers), and its fields."""
+    """One document to send: a picture (`blob`, encoded bytes) or a vector (`embedding`, D numbers), and its fields.
+
+    As a query, it may have a `text` in place of a picture.
+    """
 
     id: str | None = None
     blob: bytes | None = None

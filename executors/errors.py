@@ -23,7 +23,7 @@ ERRORS: Final[dict[str, ErrorKind]] = {
     "invalid_document": ErrorKind(400, "a field of the document has the wrong type or is unknown"),
     "invalid_id": ErrorKind(400, "an id must be 1 to 512 bytes of UTF-8"),
     "no_content": ErrorKind(
-        400, "the document has neither picture nor embedding (a `uri` is a label and is not opened)"
+        400, "the document has neither picture, embedding nor text (a `uri` is a label and is not opened)"
     ),
     "invalid_base64": ErrorKind(400, "`blob` is neither base64 nor a base64 data URI"),
     "invalid_tensor": ErrorKind(400, "`tensor` must be H×W×3 uint8"),
@@ -31,6 +31,10 @@ ERRORS: Final[dict[str, ErrorKind]] = {
     "invalid_tags": ErrorKind(
         400, "`tags` must be a JSON object (integers within ±2^53, finite numbers, at most 64 KB)"
     ),
+    "text_not_supported": ErrorKind(
+        400, "a text, but the model has no text tower (`models list` shows those that have)"
+    ),
+    "invalid_text": ErrorKind(400, "`text` is empty, or has more tokens than the model takes"),
     "dimension_mismatch": ErrorKind(400, "the vector does not have the dimension of the model or collection"),
     "image_too_large": ErrorKind(413, "the encoded picture has more bytes than VS_MAX_IMAGE_BYTES"),
     "image_too_many_pixels": ErrorKind(
@@ -70,6 +74,12 @@ ERRORS: Final[dict[str, ErrorKind]] = {
     "unreadable_file": ErrorKind(500, "a local file or folder can't be read"),
     "invalid_flow": ErrorKind(500, "the flow file has a key or a value that Jina would ignore or refuse"),
     "model_missing": ErrorKind(500, "the model is not in VS_MODELS_DIR; `visual-search models build` makes it"),
+    "package_missing": ErrorKind(500, "a package that only some models need is not installed; the message names its extra"),
+    "download_failed": ErrorKind(
+        500, "a model's file can't be fetched; the next `visual-search models pull` goes on from there"
+    ),
+    "checksum_mismatch": ErrorKind(500, "a fetched file is not the published one; it was thrown away"),
+    "triton_failed": ErrorKind(500, "the managed Triton can't be set up or started; its log has the reason"),
     "model_invalid": ErrorKind(500, "a file of the model repository is damaged or does not fit its configuration"),
     "store_locked": ErrorKind(500, "another process holds this shard's folder"),
     "store_invalid": ErrorKind(500, "the shard's files are damaged or of a newer format"),

@@ -35,9 +35,10 @@ class QueryResult:
     """One query with its matches, best first.
 
     Attributes:
-        label: what the query is called.
+        label: what the query is called; empty for one that its text says.
         picture: a small picture of it, encoded; None when there is none.
         matches: best first.
+        text: a query in words, shown in place of the picture.
         note: what was done to the picture, such as `cropped by 20 %`.
         expected: the id that should come first, where it is known; the page then marks right and wrong.
         error: why there are no matches.
@@ -49,6 +50,7 @@ class QueryResult:
     note: str = ""
     expected: str | None = None
     error: str = ""
+    text: str = ""
 
     @property
     def is_right(self) -> bool | None:
@@ -109,11 +111,13 @@ def _facts(facts: Sequence[tuple[str, str]]) -> str:
 
 def _query(query: QueryResult) -> str:
     note = f'<span class="note">{_text(query.note)}</span>' if query.note else ""
-    alternative = f"Query: {query.label}" + (f", {query.note}" if query.note else "")
+    alternative = f"Query: {query.label or query.text}" + (f", {query.note}" if query.note else "")
+    asked = f'<p class="words">{_text(query.text)}</p>' if query.text else _picture(query.picture, alternative)
+    name = f'<span class="name">{_text(query.label)}</span>' if query.label else ""
     return (
         f'<section class="query" aria-label="{_text(alternative)}">'
-        f'<figure class="asked"><div class="frame">{_picture(query.picture, alternative)}</div>'
-        f'<figcaption><span class="name">{_text(query.label)}</span>{note}{_verdict(query)}</figcaption></figure>'
+        f'<figure class="asked"><div class="frame">{asked}</div>'
+        f"<figcaption>{name}{note}{_verdict(query)}</figcaption></figure>"
         f"{_matches(query)}</section>"
     )
 

@@ -7,11 +7,12 @@ folder, so that the current directory never decides which index one sees.
 from __future__ import annotations
 
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from executors.errors import VisualSearchError
@@ -21,6 +22,10 @@ def data_folder() -> Path:
     """The user's data folder for this project, as the XDG base directory specification places it."""
     base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Path(base).expanduser().absolute() / "visual-search"
+
+
+_NO_SERVERS: Final = "VS_TRITON_URLS: the backend `triton` needs at least one host:port"
+_ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):\d{1,5}")
 
 
 class Settings(BaseSettings):
@@ -45,8 +50,31 @@ class Settings(BaseSettings):
     )
     replicas: int = Field(2, ge=1, le=256, description="replicas of the embedding executor")
     shards: int = Field(2, ge=1, le=256, description="shards of the index")
-    model: str = Field("efficientnet-lite0", min_length=1, description="image model, an entry of VS_MODELS_DIR")
-    embed_backend: Literal["onnx"] = Field("onnx", description="what runs the model: `onnx` (in process)")
+    model: str = Field(
+        "efficientnet-lite0",
+        min_length=1,
+        description="image model, an entry of VS_MODELS_DIR; `name:2` for its version 2",
+    )
+    models_manifest: Path | None = Field(
+        None, description="a file that declares more models for `visual-search models`"
+    )
+    embed_backend: Literal["onnx", "triton", "managed-triton"] = Field(
+        "onnx",
+        description="what runs the model: `onnx` (in process), `triton` (servers of yours), `managed-triton` (one a replica)",
+    )
+    triton_urls: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Triton servers, `host:port` of their gRPC, by commas; replica i prefers server i mod n"
+    )
+    triton_timeout_ms: int = Field(5_000, ge=50, description="deadline of one call to a Triton server")
+    triton_in_flight: int = Field(
+        16, ge=1, le=4096, description="calls in flight to one Triton server, from one replica"
+    )
+    triton_dir: Path = Field(
+        default_factory=lambda: data_folder() / "triton", description="the managed Triton: its environment and its logs"
+    )
+    triton_packages: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="packages of the managed Triton; `auto`: `cuda` for a replica that was given a GPU"
+    )
     store: Literal["embedded"] = Field("embedded", description="what holds the index: `embedded` (SQLite)")
     embed_batch: int = Field(4, ge=1, le=256, description="pictures that one run of the model takes on a CPU")
     threads: int = Field(0, ge=0, le=1024, description="threads of a stage; 0: what the cores allow")
@@ -60,7 +88,12 @@ class Settings(BaseSettings):
     timeout_ms: int = Field(60_000, ge=100, description="deadline of a request from end to end")
     log_format: Literal["text", "json"] = Field("text", description="`json` for one JSON object a log line")
 
-    @field_validator("allowed_hosts", "allowed_origins", mode="before")
+    @property
+    def stage_timeout_ms(self) -> int:
+        """When the gateway gives up a stage that hangs: early enough for another replica to answer within the deadline."""
+        return max(100, self.timeout_ms // 3)
+
+    @field_validator("allowed_hosts", "allowed_origins", "triton_urls", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -74,7 +107,23 @@ class Settings(BaseSettings):
             raise ValueError("the same port as VS_HTTP_PORT")
         return value
 
-    @field_validator("workspace", "models_dir", mode="after")
+    @field_validator("triton_urls", mode="after")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for url in value:
+            if not _ADDRESS.fullmatch(url) or not 1 <= int(url.rpartition(":")[2]) <= 65535:
+                raise ValueError(f"{url!r} is not host:port (of the server's gRPC, without a scheme)")
+        if len(set(value)) != len(value):
+            raise ValueError("the same server stands twice")
+        return value
+
+    @model_validator(mode="after")
+    def _servers(self) -> Settings:
+        if self.embed_backend == "triton" and not self.triton_urls:
+            raise ValueError(_NO_SERVERS)
+        return self
+
+    @field_validator("workspace", "models_dir", "triton_dir", mode="after")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
@@ -89,14 +138,36 @@ def read_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        faults = [f"VS_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors()]
+        faults = [_fault(fault) for fault in error.errors()]
         raise VisualSearchError("invalid_setting", "; ".join(faults), variables=faults) from None
+
+
+def _fault(fault: Any) -> str:
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"VS_{str(fault['loc'][0]).upper()}: {message}" if fault["loc"] else message
 
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
     """The settings of this process, read once."""
     return read_settings()
+
+
+def with_flow_backend(chosen: Settings, backend: str | None) -> Settings:
+    """The settings where a flow file names a backend (`uses_with: {backend: …}`): the environment, if it does, wins.
+
+    Raises:
+        VisualSearchError: `invalid_setting` when there is no such backend.
+    """
+    if backend is None or "embed_backend" in chosen.model_fields_set:
+        return chosen
+    known = get_args(Settings.model_fields["embed_backend"].annotation)
+    if backend not in known:
+        message = f"the flow file's backend {backend!r} is none of {', '.join(known)}"
+        raise VisualSearchError("invalid_setting", message, variables=["backend"])
+    if backend == "triton" and not chosen.triton_urls:
+        raise VisualSearchError("invalid_setting", _NO_SERVERS, variables=["VS_TRITON_URLS"])
+    return chosen.model_copy(update={"embed_backend": backend})
 
 
 def visible_devices() -> str:

@@ -46,9 +46,46 @@ The index is asked whether it still has them: what was deleted from it since is 
 _SEARCH_EXAMPLES: Final = """\
 examples:
   visual-search search cat.jpg --limit 5
+  visual-search search --text "a red car"                 words in place of a picture, where the model takes them
   visual-search search --like holidays/beach.jpg          what resembles a picture that is indexed
   visual-search search *.jpg --html found.html            a page that needs no other file
   visual-search search cat.jpg --json | jq '.matches[].id'
+
+"""
+
+_MODELS_EXAMPLES: Final = """\
+examples:
+  visual-search models list                       what can be made, and what is there
+  visual-search models pull clip-vit-b32          fetch its published files
+  visual-search models build clip-vit-b32         make the model of them
+  visual-search models verify clip-vit-b32        does it answer as it did when it was made?
+
+VS_MODELS_MANIFEST names a file with more models, in the format of executors/models/manifest.toml.
+
+"""
+
+_PULL_EXAMPLES: Final = """\
+examples:
+  visual-search models pull clip-vit-b32
+  VS_MODELS_MANIFEST=ours.toml visual-search models pull ours
+
+A file is taken only if its checksum is the published one. After a break, the same command goes on where it stopped.
+
+"""
+
+_BUILD_EXAMPLES: Final = """\
+examples:
+  visual-search models build                      the model that VS_MODEL names
+  visual-search models build clip-vit-b32         after `visual-search models pull clip-vit-b32`
+  visual-search models build ours                 an entry of your own: VS_MODELS_DIR/ours/config.pbtxt and 1/model.onnx
+
+"""
+
+_TRIAL_EXAMPLES: Final = """\
+examples:
+  visual-search models verify                     with ONNX Runtime, in this process
+  visual-search models verify --triton gpu1:8001  the same model on a Triton server
+  visual-search models verify ours:2 --json       version 2 of the model `ours`
 
 """
 
@@ -129,8 +166,11 @@ def _add_index(commands: Any) -> None:
 
 
 def _add_search(commands: Any) -> None:
-    parser = _command(commands, "search", "search with pictures", _SEARCH_EXAMPLES)
+    parser = _command(commands, "search", "search with pictures or words", _SEARCH_EXAMPLES)
     parser.add_argument("files", nargs="*", metavar="FILE")
+    parser.add_argument(
+        "--text", action="append", metavar="TEXT", help="search with words, where the model takes them; may be repeated"
+    )
     _add_service(parser)
     _add_collection(parser)
     parser.add_argument("--like", metavar="ID", help="search with an indexed picture in place of files")
@@ -174,12 +214,26 @@ def _add_verify(commands: Any) -> None:
 
 
 def _add_models(commands: Any) -> None:
-    parser = _command(commands, "models", "list or build models in VS_MODELS_DIR")
+    parser = _command(commands, "models", "list, fetch, make or check the models in VS_MODELS_DIR", _MODELS_EXAMPLES)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="the models that can be built, and those that are there")
+    listing = _command(actions, "list", "show the models that can be made, and those that are there", _MODELS_EXAMPLES)
     _add_json(listing, "print one JSON line per model")
-    build = actions.add_parser("build", help="make a model; does nothing when it is there and intact")
-    build.add_argument("name", nargs="?", metavar="NAME", help="the model (default: VS_MODEL)")
+    pull = _command(actions, "pull", "fetch a model's published files and check them", _PULL_EXAMPLES)
+    _add_model(pull)
+    build = _command(actions, "build", "make a model; does nothing when it is there and intact", _BUILD_EXAMPLES)
+    _add_model(build)
+    verify = _command(
+        actions, "verify", "compare a model's vectors with stored ones; exit status 1 when they differ", _TRIAL_EXAMPLES
+    )
+    _add_model(verify)
+    verify.add_argument(
+        "--triton", type=_address, metavar="HOST:PORT", help="on this Triton server (its gRPC) in place of this process"
+    )
+    _add_json(verify, "print the result as JSON")
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the model (default: VS_MODEL)")
 
 
 def _json_object(text: str) -> dict[str, Any]:
@@ -195,6 +249,13 @@ def _json_object(text: str) -> dict[str, Any]:
     except ValueError:
         raise argparse.ArgumentTypeError("NaN and infinite numbers are not JSON") from None
     return value
+
+
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host or "/" in host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return text
 
 
 def _positive_integer(text: str) -> int:

@@ -63,6 +63,11 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
+def is_unicode(text: str) -> bool:
+    """Whether what was typed can be sent; stray bytes reach us as lone surrogates."""
+    return not any("\ud800" <= each <= "\udfff" for each in text)
+
+
 def make_table(*columns: str, right: tuple[str, ...] = (), title: str | None = None) -> Table:
     """A table in the style of all of them; text that does not fit is folded, never cut off."""
     table = Table(

@@ -1,4 +1,4 @@
-"""`visual-search search`: files or an indexed picture in, matches out, as a table, as JSON, or as a page."""
+"""`visual-search search`: files, texts or an indexed picture in, matches out, as a table, as JSON, or as a page."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from rich.table import Table
 
 from executors.cli.exit_status import OK, SOME_FAILED, is_unavailable
 from executors.cli.files import unreadable
-from executors.cli.output import cell, make_table, print_json, printable, stderr_console, stdout_console
+from executors.cli.output import cell, is_unicode, make_table, print_json, printable, stderr_console, stdout_console
 from executors.cli.service import client_for
 from executors.client import DEFAULT_COLLECTION, Document, SearchResult, VisualSearchClient
 from executors.errors import VisualSearchError
 from executors.report import QueryResult, ReportMatch, write_report
 
 _FILES_A_REQUEST: Final = 8
+_TEXTS_A_REQUEST: Final = 32
 _REQUEST_BYTES: Final = 16_000_000
 _THUMBNAIL_REQUESTS: Final = 8
 
@@ -33,6 +34,7 @@ class Answered:
     name: str
     result: SearchResult
     picture: bytes | None = None
+    is_text: bool = False
 
 
 def search(options: argparse.Namespace) -> int:
@@ -41,8 +43,8 @@ def search(options: argparse.Namespace) -> int:
     Raises:
         VisualSearchError: the service refused a request as a whole, or the page can't be written.
     """
-    if bool(options.files) == bool(options.like):
-        raise VisualSearchError("invalid_parameter", "give files to search with, or --like ID")
+    if bool(options.files or options.text) == bool(options.like):
+        raise VisualSearchError("invalid_parameter", "give files or --text TEXT to search with, or --like ID")
     answered, thumbnails = asyncio.run(_search(options))
     if options.html:
         _write_page(Path(options.html), answered, thumbnails)
@@ -63,7 +65,10 @@ def search(options: argparse.Namespace) -> int:
 async def _search(options: argparse.Namespace) -> tuple[list[Answered], dict[str, bytes | None]]:
     """Ask; with `--html`, fetch the pictures of the matches as well, by id."""
     async with client_for(options) as client:
-        answered = await (_like(client, options) if options.like else _with_files(client, options))
+        if options.like:
+            answered = await _like(client, options)
+        else:
+            answered = [*await _with_files(client, options), *await _with_texts(client, options)]
         thumbnails: dict[str, bytes | None] = {}
         if options.html:
             wanted = [match.id for each in answered for match in each.result.matches]
@@ -96,6 +101,20 @@ async def _with_files(client: VisualSearchClient, options: argparse.Namespace) -
         for n, each in enumerate(loaded):
             failed = SearchResult(each.name, error=each.error)
             answered.append(Answered(each.name, results.get(str(n), failed), each.picture))
+    return answered
+
+
+async def _with_texts(client: VisualSearchClient, options: argparse.Namespace) -> list[Answered]:
+    """Some texts at a time; one that no request could carry costs no other."""
+    answered: list[Answered] = []
+    texts: Sequence[str] = options.text or ()
+    for start in range(0, len(texts), _TEXTS_A_REQUEST):
+        group = texts[start : start + _TEXTS_A_REQUEST]
+        queries = [Document(id=str(n), text=text) for n, text in enumerate(group) if is_unicode(text)]
+        found = {result.id: result for result in (await _ask(client, queries, options) if queries else ())}
+        fault = VisualSearchError("invalid_text", "the text is not valid Unicode")
+        for n, text in enumerate(group):
+            answered.append(Answered(text, found.get(str(n), SearchResult(text, error=fault)), is_text=True))
     return answered
 
 
@@ -190,7 +209,8 @@ def _table(answered: Sequence[Answered]) -> Table:
 def _write_page(path: Path, answered: Sequence[Answered], thumbnails: dict[str, bytes | None]) -> None:
     queries = [
         QueryResult(
-            label=Path(each.name).name,
+            label="" if each.is_text else Path(each.name).name,
+            text=each.name if each.is_text else "",
             picture=each.picture,
             matches=[ReportMatch(match.id, match.score, thumbnails.get(match.id)) for match in each.result.matches],
             error=str(each.result.error or ""),

@@ -1,44 +1,72 @@
-"""The contract of an embedding backend: what turns a batch of tensors into vectors.
+"""The contract of an embedding backend: what turns a batch of inputs into vectors.
 
-An implementation does no checking of its own results; `vectors.py` checks what any of them returns, the same way.
+An implementation checks that what comes back has the right shape; `vectors.py` checks the values, of any of them the same way.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from executors.models.spec import ModelSpec
+from executors.errors import VisualSearchError
+from executors.models.spec import TensorType, Tower, Towers
+
+DTYPES: Final[dict[TensorType, type[np.generic]]] = {"UINT8": np.uint8, "INT32": np.int32, "INT64": np.int64}
 
 
 class EmbeddingBackend(ABC):
-    """One model, ready to run. Methods may be called from several tasks at once."""
+    """The towers of one model, ready to run. Methods may be called from several tasks at once."""
 
-    spec: ModelSpec
+    towers: Towers
 
     @abstractmethod
     async def start(self) -> None:
-        """Load the model, and run it once.
+        """Load the towers, and run each once. May run on another event loop than the other methods.
 
         Raises:
-            VisualSearchError: `model_missing`, `model_invalid`, or `unavailable`.
+            VisualSearchError: `model_missing`, `model_invalid`, `model_mismatch`, `triton_failed`. A server elsewhere
+                that does not answer yet is no error: `status` says so, and `embed` works when it does.
         """
 
     @abstractmethod
-    async def embed(self, tensors: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Turn N x H x W x 3 uint8 RGB into N x D float32, in the same order, for any N of at least 1.
+    async def embed(self, tower: Tower, inputs: NDArray[Any]) -> NDArray[np.float32]:
+        """Run one of `towers`.
+
+        Args:
+            tower: one of `towers`.
+            inputs: N x `tower.input_shape` of `tower.input_type`, for any N of at least 1.
+
+        Returns:
+            N x D float32, in the same order.
 
         Raises:
-            VisualSearchError: `unavailable` when the model can't be reached, `deadline_exceeded`.
+            VisualSearchError: `invalid_tensor`; `unavailable` when the model can't be reached; `deadline_exceeded`;
+                `embedding_failed` when what came back has the wrong shape.
         """
 
     @abstractmethod
     async def close(self) -> None:
-        """Free what was taken. Safe to call twice."""
+        """Free what was taken. Safe to call twice, and from another event loop."""
 
     @abstractmethod
     def status(self) -> dict[str, Any]:
-        """What `/status` shows of this backend, as JSON values."""
+        """What `/status` shows of this backend, as JSON values.
+
+        `ready` says whether `embed` can work now; where it can't, `error` is the reason as `{code, message, details}`.
+        """
+
+
+def check_inputs(tower: Tower, inputs: NDArray[Any]) -> None:
+    """Refuse a batch that is not what the tower takes.
+
+    Raises:
+        VisualSearchError: `invalid_tensor`.
+    """
+    if inputs.shape[1:] != tower.input_shape or inputs.dtype != DTYPES[tower.input_type] or not len(inputs):
+        got = f"{inputs.dtype} {list(inputs.shape)}"
+        shape = " x ".join(str(each) for each in tower.input_shape)
+        message = f"the model takes N x {shape} {tower.input_type.lower()}, not {got}"
+        raise VisualSearchError("invalid_tensor", message, expected=list(tower.input_shape), got=got)

@@ -2,27 +2,97 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
 from executors.cores import available_cores, threads_for
 from executors.embed.backend import EmbeddingBackend
-from executors.embed.devices import parse_device
-from executors.embed.onnx import OnnxBackend
-from executors.models.spec import ModelSpec
+from executors.embed.devices import Device, parse_device
+from executors.models.spec import Towers
 from executors.settings import Settings
 
+if TYPE_CHECKING:
+    from executors.triton.packages import Installation
 
-def make_backend(settings: Settings, spec: ModelSpec, visible_devices: str) -> EmbeddingBackend:
+# What a stage may take of its own timeout, so that it answers with an error of its own before Jina gives it up and asks
+# another replica: retries would multiply.
+_OF_STAGE_TIMEOUT: Final = 0.8
+
+_REPLICA: Final = re.compile(r"/rep-(\d+)$")
+
+
+def make_backend(settings: Settings, towers: Towers, visible_devices: str, pod: str = "") -> EmbeddingBackend:
     """Make, but not start, the backend that `settings.embed_backend` names.
 
     Args:
         settings: all settings; what a backend needs of them is handed to it as plain values.
-        spec: the model.
+        towers: the model.
         visible_devices: what `CUDA_VISIBLE_DEVICES` gave this replica.
+        pod: Jina's name of this replica, such as `embed/rep-2`.
 
     Raises:
-        VisualSearchError: `invalid_setting` when `visible_devices` names no device.
+        VisualSearchError: `invalid_setting` when `visible_devices` names no device; `triton_failed`.
     """
     device = parse_device(visible_devices)
-    match settings.embed_backend:
-        case "onnx":
-            threads = threads_for(settings.replicas, available_cores(), settings.threads)
-            return OnnxBackend(settings.models_dir, spec, device, batch=settings.embed_batch, threads=threads)
+    threads = threads_for(settings.replicas, available_cores(), settings.threads)
+    if settings.embed_backend == "onnx":
+        from executors.embed.onnx import OnnxBackend
+
+        return OnnxBackend(settings.models_dir, towers, device, batch=settings.embed_batch, threads=threads)
+    timeout_s = settings.triton_timeout_ms / 1000
+    total_timeout_s = settings.stage_timeout_ms * _OF_STAGE_TIMEOUT / 1000
+    if settings.embed_backend == "triton":
+        from executors.embed.triton.backend import TritonBackend
+
+        return TritonBackend(
+            settings.models_dir,
+            towers,
+            settings.triton_urls,
+            preferred=replica_number(pod),
+            timeout_s=timeout_s,
+            total_timeout_s=total_timeout_s,
+            in_flight=settings.triton_in_flight,
+            cpu_batch=settings.embed_batch,
+        )
+    from executors.embed.triton.managed import ManagedTritonBackend
+    from executors.triton.server import TritonServer
+
+    server = TritonServer(
+        install_triton(settings, device),
+        models_dir=settings.models_dir,
+        models=[tower.name for tower in towers],
+        device=device,
+        threads=threads,
+        logs_dir=settings.triton_dir / "logs",
+        name=pod.replace("/", "-") or "triton",
+    )
+    return ManagedTritonBackend(
+        settings.models_dir,
+        towers,
+        server,
+        timeout_s=timeout_s,
+        total_timeout_s=total_timeout_s,
+        in_flight=settings.triton_in_flight,
+        cpu_batch=settings.embed_batch,
+    )
+
+
+def install_triton(settings: Settings, device: Device, progress: Callable[[str], None] = print) -> Installation:
+    """Set the managed Triton up, unless it is; takes milliseconds when it is.
+
+    Raises:
+        VisualSearchError: `triton_failed`.
+    """
+    from executors.triton.packages import ensure_packages
+
+    variant = settings.triton_packages
+    if variant == "auto":
+        variant = "cuda" if device.kind == "gpu" else "cpu"
+    return ensure_packages(settings.triton_dir, variant, progress)
+
+
+def replica_number(pod: str) -> int:
+    """The number in a pod's name (`embed/rep-2`), 0 where there is none."""
+    found = _REPLICA.search(pod)
+    return int(found.group(1)) if found else 0

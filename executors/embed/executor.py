@@ -1,83 +1,151 @@
-"""Embedding as a Jina executor: tensors in, unit vectors out, stamped with the model that made them."""
+"""Embedding as a Jina executor: tensors and texts in, unit vectors out, stamped with the model that made them."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import orjson
 from docarray import DocList
 from jina import Executor, requests
+from numpy.typing import NDArray
 
 from executors.documents import Failure, ImageDoc
+from executors.embed.backend import check_inputs
 from executors.embed.backends import make_backend
+from executors.embed.tokens import Tokenizer
 from executors.embed.vectors import check_embedding, check_vectors
 from executors.errors import VisualSearchError
 from executors.lifecycle import as_error, fail_all, start_now, starting
-from executors.models.repository import load_spec
-from executors.settings import settings, visible_devices
+from executors.models.repository import load_towers, tokenizer_path
+from executors.models.spec import Tower
+from executors.settings import settings, visible_devices, with_flow_backend
+from executors.texts import text_not_supported
 
 STAGE = "embed"
 
 
 class ImageEmbedder(Executor):
-    """One replica: one model on the device that round-robin gave it."""
+    """One replica: one model, with its text tower if it has one, on the device that round-robin gave it."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, backend: str | None = None, **kwargs: Any) -> None:
+        """
+        Args:
+            backend: what runs the model, for a flow file (`uses_with`); VS_EMBED_BACKEND, where it is set, wins.
+        """
         super().__init__(**kwargs)
         with starting(STAGE, self.logger):
-            chosen = settings()
-            self._spec = load_spec(chosen.models_dir, chosen.model)
-            self._backend = make_backend(chosen, self._spec, visible_devices())
+            chosen = with_flow_backend(settings(), backend)
+            self._towers = load_towers(chosen.models_dir, chosen.model)
+            self._tokenizer = None
+            if self._towers.text is not None:
+                path = tokenizer_path(chosen.models_dir, self._towers.text)
+                self._tokenizer = Tokenizer(path, self._towers.text)
+            self._backend = make_backend(chosen, self._towers, visible_devices(), self.runtime_args.name)
             start_now(self._backend.start())
 
     def close(self) -> None:
         """Called by Jina when the process ends."""
         start_now(self._backend.close())
 
-    @requests(on=["/index", "/search", "/embed"])
-    async def embed(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """A vector for every document that has none; ready ones are checked and count as this model's by default."""
-        to_embed = []
-        for document in docs:
-            if document.error is None and document.embedding is not None:
-                self._check_ready(document)
-            elif document.error is None:
-                to_embed.append(document)
-        if to_embed:
-            await self._embed(to_embed)
-        return docs
+    @requests(on="/index")
+    async def index(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+        """A vector for every picture; `text` is what was read in it, and no content."""
+        return await self._embed(docs, texts=False)
+
+    @requests(on=["/search", "/embed"])
+    async def query(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+        """A vector for every picture and text."""
+        return await self._embed(docs, texts=True)
 
     @requests(on="/status")
     async def status(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
         """The model, and what this replica runs it with."""
+        image, text = self._towers.image, self._towers.text
         report = {
-            "model_id": self._spec.model_id,
-            "name": self._spec.name,
-            "dimension": self._spec.dimension,
+            "model_id": image.model_id,
+            "name": image.name,
+            "dimension": image.dimension,
+            "text": text.name if text is not None else None,
             "replica": self.runtime_args.name,
+            "replica_count": int(getattr(self.runtime_args, "replicas", 1) or 1),
             **self._backend.status(),
         }
         packed = orjson.dumps(report)
         return DocList[ImageDoc]([ImageDoc.from_values(id=document.id, hits=packed) for document in docs])
 
+    async def _embed(self, docs: DocList[ImageDoc], *, texts: bool) -> DocList[ImageDoc]:
+        """A vector for every document that has none; ready ones are checked and count as this model's by default."""
+        sound = [document for document in docs if document.error is None]
+        pictures, queries = [], []
+        for document in sound:
+            if document.embedding is not None:
+                self._check_ready(document)
+            elif texts and document.tensor is None and document.text is not None:
+                queries.append(document)
+            else:
+                pictures.append(document)
+        await asyncio.gather(self._embed_pictures(pictures), self._embed_texts(queries))
+        return docs
+
     def _check_ready(self, document: ImageDoc) -> None:
-        document.model_id = document.model_id or self._spec.model_id
-        own = document.model_id == self._spec.model_id
+        image = self._towers.image
+        document.model_id = document.model_id or image.model_id
+        own = document.model_id == image.model_id
         try:
-            document.embedding = check_embedding(document.embedding, self._spec.dimension if own else None)
+            document.embedding = check_embedding(document.embedding, image.dimension if own else None)
         except Exception as error:
             fail_all([document], as_error(error, STAGE, self.logger), STAGE)
 
-    async def _embed(self, documents: list[ImageDoc]) -> None:
-        try:
-            vectors = await self._backend.embed(np.stack([np.asarray(document.tensor) for document in documents]))
-            checked = check_vectors(vectors, len(documents), self._spec.dimension)
-        except Exception as error:
-            fail_all(documents, as_error(error, STAGE, self.logger), STAGE)
+    async def _embed_pictures(self, documents: Sequence[ImageDoc]) -> None:
+        tensors = [_tensor_of(document, self._towers.image) for document in documents]
+        await self._run(self._towers.image, documents, tensors)
+
+    async def _embed_texts(self, documents: Sequence[ImageDoc]) -> None:
+        if self._tokenizer is None or self._towers.text is None:
+            if documents:
+                fail_all(documents, text_not_supported(self._towers.image), STAGE)
             return
-        for document, vector in zip(documents, checked, strict=True):
+        texts = [str(document.text) for document in documents]
+        # A text of some thousand characters takes milliseconds.
+        await self._run(self._towers.text, documents, await asyncio.to_thread(self._tokenizer.encode, texts))
+
+    async def _run(
+        self, tower: Tower, documents: Sequence[ImageDoc], inputs: Sequence[NDArray[Any] | VisualSearchError]
+    ) -> None:
+        """Embed the documents whose input is sound; one at fault costs no other."""
+        sound = []
+        for document, given in zip(documents, inputs, strict=True):
+            if isinstance(given, VisualSearchError):
+                fail_all([document], given, STAGE)
+            else:
+                sound.append((document, given))
+        if not sound:
+            return
+        embedded = [document for document, _ in sound]
+        try:
+            vectors = await self._backend.embed(tower, np.stack([given for _, given in sound]))
+            checked = check_vectors(vectors, len(sound), tower.dimension)
+        except Exception as error:
+            fail_all(embedded, as_error(error, STAGE, self.logger), STAGE)
+            return
+        for document, vector in zip(embedded, checked, strict=True):
             document.tensor = None
             if isinstance(vector, VisualSearchError):
                 document.error = Failure(**vector.to_json(), stage=STAGE)
             else:
                 document.embedding = vector
-                document.model_id = self._spec.model_id
+                # Both towers make vectors of one space, which bears the image model's name.
+                document.model_id = self._towers.image.model_id
+
+
+def _tensor_of(document: ImageDoc, tower: Tower) -> NDArray[Any] | VisualSearchError:
+    """The tensor of a picture, or what is wrong with it."""
+    if document.tensor is None:
+        return VisualSearchError("no_content", "the document has neither picture nor embedding")
+    tensor = np.asarray(document.tensor)
+    try:
+        check_inputs(tower, tensor[None])
+    except VisualSearchError as error:
+        return error
+    return tensor

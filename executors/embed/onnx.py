@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -12,15 +12,20 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from executors.embed.backend import EmbeddingBackend
+from executors.embed.backend import DTYPES, EmbeddingBackend, check_inputs
 from executors.embed.devices import Device
 from executors.errors import VisualSearchError
-from executors.models.repository import check_model, model_path
-from executors.models.spec import ModelSpec
+from executors.models.repository import check_tower, model_path
+from executors.models.spec import TensorType, Tower, Towers
 
 _CPU_PROVIDER: Final = "CPUExecutionProvider"
 _CUDA_PROVIDER: Final = "CUDAExecutionProvider"
 _ERRORS_ONLY: Final = 3
+_INPUT_TYPES: Final[Mapping[TensorType, str]] = {
+    "UINT8": "tensor(uint8)",
+    "INT32": "tensor(int32)",
+    "INT64": "tensor(int64)",
+}
 
 # Runs that one call keeps waiting for the model: with one more than is running, the model never waits for the event
 # loop; with few, calls that come at the same time take turns, and a search is not held up by a large write.
@@ -28,70 +33,67 @@ _RUNS_AHEAD: Final = 2
 
 
 class OnnxBackend(EmbeddingBackend):
-    """One model in one session; runs follow each other in one thread, which computes with `threads` threads."""
+    """A session for each tower; all runs follow each other in one thread, which computes with `threads` threads."""
 
-    def __init__(self, models_dir: Path, spec: ModelSpec, device: Device, *, batch: int, threads: int) -> None:
+    def __init__(self, models_dir: Path, towers: Towers, device: Device, *, batch: int, threads: int) -> None:
         """
         Args:
             models_dir: the model repository.
-            spec: the model; what the repository holds at `start` must still be that one.
+            towers: the model; what the repository holds at `start` must still be that one.
             device: where to run it. A GPU that this build of ONNX Runtime can't use falls back to the CPU; `status`
                 says so.
-            batch: most pictures of one run on a CPU, where large batches are slower, since what a layer leaves for
+            batch: most rows of one run on a CPU, where large batches are slower, since what a layer leaves for
                 the next one no longer fits the cache. On a GPU the model's own limit holds.
             threads: threads of one run.
         """
-        self.spec = spec
+        self.towers = towers
         self._models_dir = models_dir
         self._device = device
-        self._cpu_batch = min(batch, spec.max_batch_size)
+        self._cpu_batch = batch
         self._threads = threads
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="onnx")
-        self._session: Any = None
+        self._sessions: Mapping[Tower, Any] = {}
         self._images = self._runs = self._failures = self._waiting = 0
 
     async def start(self) -> None:
         try:
-            self._session = await asyncio.get_running_loop().run_in_executor(self._pool, self._load)
+            self._sessions = await asyncio.get_running_loop().run_in_executor(self._pool, self._load)
         except BaseException:
             self._pool.shutdown(wait=False)
             raise
 
-    async def embed(self, tensors: NDArray[np.uint8]) -> NDArray[np.float32]:
-        expected = (self.spec.height, self.spec.width, 3)
-        if tensors.ndim != 4 or tensors.shape[1:] != expected or tensors.dtype != np.uint8 or not len(tensors):
-            got = f"{tensors.dtype} {list(tensors.shape)}"
-            message = f"the model takes N x {' x '.join(map(str, expected))} uint8, not {got}"
-            raise VisualSearchError("invalid_tensor", message, expected=list(expected), got=got)
-        batch = self._batch
-        starts = iter(range(0, len(tensors), batch))
-        vectors = np.empty((len(tensors), self.spec.dimension), np.float32)
-        self._waiting += len(tensors)
+    async def embed(self, tower: Tower, inputs: NDArray[Any]) -> NDArray[np.float32]:
+        check_inputs(tower, inputs)
+        batch = self._batch_of(tower)
+        starts = iter(range(0, len(inputs), batch))
+        vectors = np.empty((len(inputs), tower.dimension), np.float32)
+        self._waiting += len(inputs)
         try:
             async with asyncio.TaskGroup() as runs:
                 for _ in range(_RUNS_AHEAD):
-                    runs.create_task(self._run_in_turn(tensors, vectors, starts, batch))
+                    runs.create_task(self._run_in_turn(tower, inputs, vectors, starts, batch))
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
-            self._waiting -= len(tensors)
-        self._images += len(tensors)
+            self._waiting -= len(inputs)
+        self._images += len(inputs)
         return vectors
 
     async def close(self) -> None:
-        session, self._session = self._session, None
+        sessions, self._sessions = self._sessions, {}
         await asyncio.to_thread(self._pool.shutdown, wait=True)
-        del session
+        del sessions
 
     def status(self) -> dict[str, Any]:
         gpu = self._on_gpu
-        ready = self._session is not None
+        ready = bool(self._sessions)
         report = {
             "backend": "onnx",
             "ready": ready,
+            "error": None if ready else _not_loaded().to_json(),
             "device": str(self._device) if gpu else "cpu",
             "threads": self._threads,
-            "batch": self._batch,
+            "batch": self._batch_of(self.towers.image),
             "images": self._images,
             "runs": self._runs,
             "failures": self._failures,
@@ -105,50 +107,45 @@ class OnnxBackend(EmbeddingBackend):
 
     @property
     def _on_gpu(self) -> bool:
-        return self._session is not None and self._session.get_providers()[0] == _CUDA_PROVIDER
+        session = self._sessions.get(self.towers.image)
+        return session is not None and session.get_providers()[0] == _CUDA_PROVIDER
 
-    @property
-    def _batch(self) -> int:
-        return self.spec.max_batch_size if self._on_gpu else self._cpu_batch
+    def _batch_of(self, tower: Tower) -> int:
+        return tower.max_batch_size if self._on_gpu else min(self._cpu_batch, tower.max_batch_size)
 
-    def _load(self) -> Any:
-        """Check and load the model, and run it once, so that the first request is as fast as the others."""
-        found = check_model(self._models_dir, self.spec.name)
-        if found != self.spec:
-            message = (
-                f"the model {self.spec.name!r} was replaced: it is {found.model_id}, expected {self.spec.model_id}"
-            )
-            raise VisualSearchError("model_invalid", message, expected=self.spec.model_id, actual=found.model_id)
+    def _load(self) -> dict[Tower, Any]:
+        return {tower: self._load_tower(tower) for tower in self.towers}
+
+    def _load_tower(self, tower: Tower) -> Any:
+        """Check and load a model, and run it once, so that the first request is as fast as the others."""
+        check_tower(self._models_dir, tower)
         try:
             session = onnxruntime.InferenceSession(
-                str(model_path(self._models_dir, self.spec.name)),
+                str(model_path(self._models_dir, tower.name, tower.version)),
                 _session_options(self._threads),
                 providers=_providers(self._device),
             )
         except Exception as error:  # the library's exceptions have no base class of their own
-            message = f"ONNX Runtime can't load the model {self.spec.name!r} ({type(error).__name__})"
-            raise VisualSearchError("model_invalid", message, model=self.spec.name) from error
-        _check_signature(session, self.spec)
-        picture = np.zeros((1, self.spec.height, self.spec.width, 3), np.uint8)
-        vectors = self._compute(session, picture)
-        if vectors.shape != (1, self.spec.dimension):
-            message = (
-                f"the model {self.spec.name!r} returned {list(vectors.shape)}, expected [1, {self.spec.dimension}]"
-            )
-            raise VisualSearchError("model_invalid", message, model=self.spec.name)
+            message = f"ONNX Runtime can't load the model {tower.name!r} ({type(error).__name__})"
+            raise VisualSearchError("model_invalid", message, model=tower.name) from error
+        _check_signature(session, tower)
+        vectors = self._compute(session, tower, np.zeros((1, *tower.input_shape), DTYPES[tower.input_type]))
+        if vectors.shape != (1, tower.dimension):
+            message = f"the model {tower.name!r} returned {list(vectors.shape)}, expected [1, {tower.dimension}]"
+            raise VisualSearchError("model_invalid", message, model=tower.name)
         return session
 
     async def _run_in_turn(
-        self, tensors: NDArray[np.uint8], vectors: NDArray[np.float32], starts: Iterator[int], batch: int
+        self, tower: Tower, inputs: NDArray[Any], vectors: NDArray[np.float32], starts: Iterator[int], batch: int
     ) -> None:
         """Run slice after slice until none is left; `starts` is shared with the other tasks of the same call."""
         loop = asyncio.get_running_loop()
         for start in starts:
-            if (session := self._session) is None:
-                raise VisualSearchError("unavailable", "the model is not loaded", stage="embed")
+            if (session := self._sessions.get(tower)) is None:
+                raise _not_loaded()
             part = slice(start, start + batch)
             try:
-                result = await loop.run_in_executor(self._pool, self._compute, session, tensors[part])
+                result = await loop.run_in_executor(self._pool, self._compute, session, tower, inputs[part])
             except RuntimeError:  # the pool was shut down by `close`
                 raise VisualSearchError("unavailable", "the model was closed", stage="embed") from None
             if result.shape != vectors[part].shape:
@@ -156,16 +153,20 @@ class OnnxBackend(EmbeddingBackend):
                 raise VisualSearchError("embedding_failed", message)
             vectors[part] = result
 
-    def _compute(self, session: Any, tensors: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _compute(self, session: Any, tower: Tower, inputs: NDArray[Any]) -> NDArray[np.float32]:
         """One run, in the pool's thread."""
         self._runs += 1
         try:
-            result: NDArray[np.float32] = session.run([self.spec.output_name], {self.spec.input_name: tensors})[0]
+            result: NDArray[np.float32] = session.run([tower.output_name], {tower.input_name: inputs})[0]
         except Exception as error:  # the library's exceptions have no base class of their own
             self._failures += 1
             message = f"ONNX Runtime could not run the model ({type(error).__name__})"
             raise VisualSearchError("unavailable", message, stage="embed") from error
         return result
+
+
+def _not_loaded() -> VisualSearchError:
+    return VisualSearchError("unavailable", "the model is not loaded", stage="embed")
 
 
 def _session_options(threads: int) -> Any:
@@ -192,7 +193,7 @@ def _providers(device: Device) -> list[Any]:
     return [_CPU_PROVIDER]
 
 
-def _check_signature(session: Any, spec: ModelSpec) -> None:
+def _check_signature(session: Any, tower: Tower) -> None:
     """Compare the inputs and outputs that the file declares with the configuration.
 
     Raises:
@@ -201,17 +202,17 @@ def _check_signature(session: Any, spec: ModelSpec) -> None:
     inputs = {each.name: each for each in session.get_inputs()}
     outputs = {each.name: each for each in session.get_outputs()}
     faults = []
-    if list(inputs) != [spec.input_name]:
-        faults.append(f"its inputs are {', '.join(inputs)}, expected {spec.input_name}")
+    if list(inputs) != [tower.input_name]:
+        faults.append(f"its inputs are {', '.join(inputs)}, expected {tower.input_name}")
     else:
-        faults += _tensor_faults(inputs[spec.input_name], "tensor(uint8)", [spec.height, spec.width, 3])
-    if spec.output_name not in outputs:
-        faults.append(f"its outputs are {', '.join(outputs)}, expected {spec.output_name}")
+        faults += _tensor_faults(inputs[tower.input_name], _INPUT_TYPES[tower.input_type], [*tower.input_shape])
+    if tower.output_name not in outputs:
+        faults.append(f"its outputs are {', '.join(outputs)}, expected {tower.output_name}")
     else:
-        faults += _tensor_faults(outputs[spec.output_name], "tensor(float)", [spec.dimension])
+        faults += _tensor_faults(outputs[tower.output_name], "tensor(float)", [tower.dimension])
     if faults:
-        message = f"the file of the model {spec.name!r} does not fit its configuration: {'; '.join(faults)}"
-        raise VisualSearchError("model_invalid", message, model=spec.name, faults=faults)
+        message = f"the file of the model {tower.name!r} does not fit its configuration: {'; '.join(faults)}"
+        raise VisualSearchError("model_invalid", message, model=tower.name, faults=faults)
 
 
 def _tensor_faults(declared: Any, kind: str, dims: list[int]) -> list[str]:

@@ -13,6 +13,7 @@ from docarray.typing import ID
 
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
+from executors.texts import check_query_text
 
 MAX_ID_BYTES = 512
 MAX_MODEL_ID = 256
@@ -72,8 +73,13 @@ def check_request(documents: Sequence[ImageDoc], max_documents: int) -> None:
         seen.add(key)
 
 
-def admit_documents(documents: Sequence[ImageDoc], *, collection: str | None, make_ids: bool) -> set[int]:
+def admit_documents(
+    documents: Sequence[ImageDoc], *, collection: str | None, make_ids: bool, queries: bool = False
+) -> set[int]:
     """Give every document an id and a collection; put an error into those that can't be taken.
+
+    Args:
+        queries: a `text` is a query in words, not what was read in a picture.
 
     Returns:
         The positions of the documents whose id was made here: nobody else can have used it.
@@ -90,6 +96,8 @@ def admit_documents(documents: Sequence[ImageDoc], *, collection: str | None, ma
                 check_collection(document.collection)
                 check_tags(document.tags)
                 check_model_id(document.model_id)
+                if queries:
+                    check_query_text(document)
             except VisualSearchError as error:
                 document.error = Failure(**error.to_json(), stage=STAGE)
         document.id = document.id or ID("")

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from executors.errors import VisualSearchError
+from executors.gateway.replicas import check_endpoints, check_replicas_ready, stage_report
 from executors.gateway.service import SearchService
 from executors.lifecycle import Logger
 
@@ -51,13 +52,22 @@ class Health:
             Whether all of them answered, and the state of each by name.
         """
         names = ("preprocess", "embed", "index")
-        states = await asyncio.gather(self._probe_stage(names[0]), self._probe_stage(names[1]), self._probe_index())
+        states = await asyncio.gather(self._probe_preprocess(), self._probe_embed(), self._probe_index())
         report = dict(zip(names, states, strict=True))
         sound = self.ready and not self._service.gate.draining and all(state["ok"] for state in states)
         return sound, {"ok": sound, "ready": self.ready, "stages": report}
 
-    async def _probe_stage(self, stage: str) -> dict[str, Any]:
-        return await _probe(self._service.stage_status(stage))
+    async def _probe_preprocess(self) -> dict[str, Any]:
+        return await _probe(self._service.stage_status("preprocess"))
+
+    async def _probe_embed(self) -> dict[str, Any]:
+        async def probe() -> dict[str, Any]:
+            reports = await self._service.embed_reports()
+            check_replicas_ready(reports)
+            check_endpoints(reports)
+            return stage_report(reports)
+
+        return await _probe(probe())
 
     async def _probe_index(self) -> dict[str, Any]:
         async def probe() -> dict[str, Any]:

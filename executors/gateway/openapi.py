@@ -19,7 +19,7 @@ from executors.gateway.parameters import (
 METADATA: Final[dict[str, Any]] = {
     "title": "Visual Search Flows",
     "version": __version__,
-    "description": "Index pictures, search by picture. Every error is `{code, message, details}`; the codes are stable.",
+    "description": "Index pictures, search by picture or text. Every error is `{code, message, details}`; the codes are stable.",
 }
 
 # A red square on white, 16 × 16 pixels.
@@ -29,6 +29,11 @@ EXAMPLE_PICTURE: Final = (
 )
 
 _PICTURE: Final = {"id": "red-square", "blob": EXAMPLE_PICTURE}
+# Beside the example with a picture; the default model takes no texts.
+_TEXT_EXAMPLES: Final[dict[str, dict[str, Any]]] = {
+    "/search": {"data": [{"text": "a red square"}], "parameters": {"limit": 5}},
+    "/embed": {"data": [{"text": "a red square"}]},
+}
 _ENDPOINTS: Final[dict[str, tuple[str, type[Parameters], dict[str, Any], bool]]] = {
     "/index": (
         "Store pictures or vectors; replaces what has the same id",
@@ -37,7 +42,7 @@ _ENDPOINTS: Final[dict[str, tuple[str, type[Parameters], dict[str, Any], bool]]]
         True,
     ),
     "/search": (
-        "The most similar documents for each picture, vector, or indexed document (`like`)",
+        "The most similar documents for each picture, text, vector, or indexed document (`like`)",
         SearchParameters,
         {"data": [{"blob": EXAMPLE_PICTURE}], "parameters": {"limit": 5}},
         True,
@@ -49,7 +54,12 @@ _ENDPOINTS: Final[dict[str, tuple[str, type[Parameters], dict[str, Any], bool]]]
         False,
     ),
     "/get": ("Read documents by id", GetParameters, {"data": [{"id": "red-square"}]}, False),
-    "/embed": ("Vectors of pictures, without storing anything", EmbedParameters, {"data": [_PICTURE]}, True),
+    "/embed": (
+        "Vectors of pictures and texts, without storing anything",
+        EmbedParameters,
+        {"data": [_PICTURE]},
+        True,
+    ),
     "/delete": ("Remove documents by id", IndexParameters, {"data": [{"id": "red-square"}]}, False),
 }
 
@@ -65,7 +75,10 @@ _DOCUMENT: Final = {
         "model_id": {"type": "string", "description": "of a ready embedding; default: the flow's model"},
         "parent": {"type": "string"},
         "box": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
-        "text": {"type": "string"},
+        "text": {
+            "type": "string",
+            "description": "a query in words; of an indexed document: what was read in the picture",
+        },
     },
 }
 _ERROR: Final = {
@@ -88,13 +101,26 @@ _ANSWER: Final = {
 def operation(endpoint: str) -> dict[str, Any]:
     """What FastAPI is told of a document endpoint."""
     summary, parameters, example, files = _ENDPOINTS[endpoint]
-    content: dict[str, Any] = {"application/json": {"schema": _json_body(parameters), "example": example}}
+    content: dict[str, Any] = {"application/json": {"schema": _json_body(parameters), **_examples(endpoint, example)}}
     if files:
         content["multipart/form-data"] = {"schema": _form(parameters)}
     return {
         "summary": summary,
         "openapi_extra": {"requestBody": {"required": True, "content": content}},
         "responses": _responses("At least one document succeeded", _ANSWER),
+    }
+
+
+def _examples(endpoint: str, picture: dict[str, Any]) -> dict[str, Any]:
+    text = _TEXT_EXAMPLES.get(endpoint)
+    if text is None:
+        return {"example": picture}
+    summary = "a text, where the model has a text tower"
+    return {
+        "examples": {
+            "picture": {"summary": "a picture", "value": picture},
+            "text": {"summary": summary, "value": text},
+        }
     }
 
 

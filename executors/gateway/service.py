@@ -24,6 +24,7 @@ from executors.gateway.parameters import (
     UpdateParameters,
     parse_parameters,
 )
+from executors.gateway.replicas import check_replicas_ready, replica_reports
 from executors.gateway.stages import StageAnswer, Stages
 from executors.gateway.writing import PIPELINE, IndexWriter, keys_of
 from executors.index.answers import collection_of
@@ -101,12 +102,18 @@ class SearchService:
         membership = await self.index_client.join()
         self._clock.observe(membership.last_version)
         await self.stage_status("preprocess")
-        self.model = await self.stage_status("embed")
+        reports = await self.embed_reports()
+        check_replicas_ready(reports)
+        self.model = reports[0]
 
     async def stage_status(self, stage: str) -> dict[str, Any]:
         """What one stage says of itself."""
         answer = await self.stages.post("/status", [ImageDoc.from_values(id="status")], target=f"^{stage}$")
         return unpack(answer.documents[0])
+
+    async def embed_reports(self) -> list[dict[str, Any]]:
+        """What every replica of the embedding stage says of itself."""
+        return await replica_reports(self.stages, "embed")
 
     async def index(self, documents: list[ImageDoc], parameters: Any) -> Answer:
         """Insert or replace by id: durable, and the only copy, when it is answered."""
@@ -121,12 +128,12 @@ class SearchService:
         return answer
 
     async def search(self, documents: list[ImageDoc], parameters: Any) -> Answer:
-        """The best matches of every query."""
+        """The best matches of every query: a picture, a text, or a vector."""
         given = parse_parameters(SearchParameters, parameters)
         if given.like is not None:
             documents = [await self._like(documents, given)]
         check_request(documents, self._max_documents)
-        admit_documents(documents, collection=given.collection, make_ids=True)
+        admit_documents(documents, collection=given.collection, make_ids=True, queries=True)
         sent = given.model_dump(include={"limit", "offset", "threshold"}) | {"collection": given.collection or ""}
 
         async def query(chunk: list[ImageDoc]) -> StageAnswer:
@@ -165,10 +172,10 @@ class SearchService:
         return counted(answer)
 
     async def embed(self, documents: list[ImageDoc], parameters: Any) -> Answer:
-        """The vectors of pictures, without storing anything."""
+        """The vectors of pictures and texts, without storing anything."""
         parse_parameters(EmbedParameters, parameters)
         check_request(documents, self._max_documents)
-        admit_documents(documents, collection=None, make_ids=True)
+        admit_documents(documents, collection=None, make_ids=True, queries=True)
         return await self._chunks.send(documents, lambda chunk: self.stages.post("/embed", chunk, target=PIPELINE))
 
     async def _like(self, documents: Sequence[ImageDoc], given: SearchParameters) -> ImageDoc:

@@ -8,6 +8,7 @@ from typing import Any
 from executors import __version__
 from executors.errors import VisualSearchError
 from executors.gateway.health import Health
+from executors.gateway.replicas import stage_report
 from executors.gateway.service import SearchService
 
 API_VERSION = 1
@@ -17,7 +18,7 @@ async def status_report(service: SearchService, health: Health) -> dict[str, Any
     """Ask every stage for its status; one that does not answer is named with its error, and costs no other."""
     preprocess, embed, shards = await asyncio.gather(
         _or_error(service.stage_status("preprocess")),
-        _or_error(service.stage_status("embed")),
+        _or_error(service.embed_reports()),
         _or_error(service.index_client.shard_reports()),
     )
     reports = shards if isinstance(shards, list) else []
@@ -36,7 +37,7 @@ async def status_report(service: SearchService, health: Health) -> dict[str, Any
             **({} if isinstance(shards, list) else shards),
         },
         "model": {key: service.model.get(key) for key in ("model_id", "name", "dimension")},
-        "stages": {"preprocess": preprocess, "embed": embed},
+        "stages": {"preprocess": preprocess, "embed": stage_report(embed) if isinstance(embed, list) else embed},
         "gateway": {"in_flight": service.gate.in_flight, "max_concurrency": service.gate.limit},
     }
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 Fit: TypeAlias = Literal["centre_crop", "letterbox", "squash"]
+TensorType: TypeAlias = Literal["UINT8", "INT32", "INT64"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class ModelSpec:
         crop_fraction: for `centre_crop`, the part of the shorter side that is kept (0.875 is ImageNet's custom).
         input_name, output_name: the names of the model's tensors.
         max_batch_size: most pictures of one run; servers refuse larger requests.
+        version: the entry's version folder that is used; another one may be loaded beside it.
+        text_model: the entry of the text tower that makes vectors of the same space; empty when there is none.
     """
 
     name: str
@@ -36,3 +40,57 @@ class ModelSpec:
     input_name: str = "image"
     output_name: str = "embedding"
     max_batch_size: int = 64
+    version: int = 1
+    text_model: str = ""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one row: height, width, 3."""
+        return self.height, self.width, 3
+
+    @property
+    def input_type(self) -> TensorType:
+        """Triton's name of the input's type."""
+        return "UINT8"
+
+
+@dataclass(frozen=True, slots=True)
+class TextSpec:
+    """The text tower that belongs to an image model; its vectors are compared with those of the image model.
+
+    Attributes:
+        name, model_id, dimension, input_name, output_name, max_batch_size, version: as in `ModelSpec`.
+        context_length: L, tokens of one text, padded; the input is N x L.
+        input_type: the type of the tokens.
+    """
+
+    name: str
+    model_id: str
+    dimension: int
+    context_length: int
+    input_type: TensorType = "INT64"
+    input_name: str = "tokens"
+    output_name: str = "embedding"
+    max_batch_size: int = 64
+    version: int = 1
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one row: L."""
+        return (self.context_length,)
+
+
+Tower: TypeAlias = ModelSpec | TextSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Towers:
+    """What one flow runs: an image model, and the text tower that belongs to it, if there is one."""
+
+    image: ModelSpec
+    text: TextSpec | None = None
+
+    def __iter__(self) -> Iterator[Tower]:
+        yield self.image
+        if self.text is not None:
+            yield self.text

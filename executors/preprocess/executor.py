@@ -1,4 +1,4 @@
-"""Preprocess as a Jina executor: encoded pictures in, tensors and thumbnails out."""
+"""Preprocess as a Jina executor: encoded pictures in, tensors and thumbnails out; queries in words pass."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +17,7 @@ from executors.preprocess.decode import configure_opencv
 from executors.preprocess.header import ImageLimits
 from executors.preprocess.pipeline import ImagePipeline
 from executors.settings import settings
+from executors.texts import text_not_supported
 
 STAGE = "preprocess"
 
@@ -43,13 +44,13 @@ class ImagePreprocessor(Executor):
 
     @requests(on="/index")
     async def index(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """Tensor and thumbnail for every picture."""
-        return await self._prepare(docs, thumbnails=True)
+        """Tensor and thumbnail for every picture; a `text` is what was read in it."""
+        return await self._prepare(docs, query=False)
 
     @requests(on=["/search", "/embed"])
     async def query(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
         """Only the tensor: nobody keeps the picture of a query."""
-        return await self._prepare(docs, thumbnails=False)
+        return await self._prepare(docs, query=True)
 
     @requests(on="/status")
     async def status(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
@@ -57,28 +58,26 @@ class ImagePreprocessor(Executor):
         report = orjson.dumps({"threads": self._threads, "model": self._pipeline.spec.name})
         return DocList[ImageDoc]([ImageDoc.from_values(id=document.id, hits=report) for document in docs])
 
-    async def _prepare(self, docs: DocList[ImageDoc], *, thumbnails: bool) -> DocList[ImageDoc]:
+    async def _prepare(self, docs: DocList[ImageDoc], *, query: bool) -> DocList[ImageDoc]:
         loop = asyncio.get_running_loop()
-        await asyncio.gather(*(loop.run_in_executor(self._pool, self._prepare_one, each, thumbnails) for each in docs))
+        await asyncio.gather(*(loop.run_in_executor(self._pool, self._prepare_one, each, query) for each in docs))
         return docs
 
-    def _prepare_one(self, document: ImageDoc, thumbnails: bool) -> None:
+    def _prepare_one(self, document: ImageDoc, query: bool) -> None:
         """Replace the picture by what the next stages need of it; a bad one is data, never an exception."""
         if document.error is not None:
             return
         try:
             if document.blob:
-                if document.embedding is not None and not thumbnails:
+                if document.embedding is not None and query:
                     return
-                prepared = self._pipeline.prepare(document.blob, thumbnail=thumbnails)
-            elif document.tensor is not None and document.embedding is None:
-                prepared = self._pipeline.prepare_tensor(document.tensor, thumbnail=thumbnails)
-            elif document.embedding is None:
-                raise VisualSearchError(
-                    "no_content",
-                    "the document has neither `blob` nor `tensor` nor `embedding`; a `uri` is only a label",
-                )
+                prepared = self._pipeline.prepare(document.blob, thumbnail=not query)
+            elif document.embedding is not None:
+                return
+            elif document.tensor is not None:
+                prepared = self._pipeline.prepare_tensor(document.tensor, thumbnail=not query)
             else:
+                self._check_text(document, query)
                 return
             document.thumbnail = prepared.thumbnail
             # A ready vector is kept as it is; its picture was only wanted for the thumbnail.
@@ -88,3 +87,20 @@ class ImagePreprocessor(Executor):
             document.tensor = None
         finally:
             document.blob = None
+
+    def _check_text(self, document: ImageDoc, query: bool) -> None:
+        """What has neither picture nor vector is a query in words, or nothing.
+
+        Raises:
+            VisualSearchError: `no_content`, `text_not_supported`.
+        """
+        if not query:
+            message = "the document has neither `blob` nor `tensor` nor `embedding`; a `uri` is only a label"
+            if document.text is not None:
+                message += ", and a `text` only what was read in a picture"
+            raise VisualSearchError("no_content", message)
+        if document.text is None:
+            message = "the document has neither `blob` nor `tensor` nor `embedding` nor `text`; a `uri` is only a label"
+            raise VisualSearchError("no_content", message)
+        if not self._pipeline.spec.text_model:
+            raise text_not_supported(self._pipeline.spec)

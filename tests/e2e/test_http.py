@@ -269,7 +269,8 @@ def test_the_examples_of_the_docs_work_when_pasted(flow: RunningFlow) -> None:
     described = requests.get(f"{flow.http_url}/openapi.json", timeout=30).json()
     order = ["/index", "/search", "/update", "/get", "/embed", "/verify", "/delete"]
     for path in order:
-        example = described["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"]
+        content = described["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+        example = content["example"] if "example" in content else content["examples"]["picture"]["value"]
         answer = requests.post(flow.http_url + path, json=example, timeout=30)
         assert answer.status_code == 200, (path, answer.text)
         assert answer.json().get("parameters", {}).get("failed", 0) == 0

@@ -1,4 +1,4 @@
-"""The contract's tests stand in modules that are not test modules: their assertions explain themselves all the same."""
+"""The contracts' tests stand in modules that are not test modules: their assertions explain themselves all the same."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"tests.integration.{name}"
-        for name in ("contract_reads", "contract_versions", "contract_writes", "store_machine")
+        for name in ("contract_reads", "contract_versions", "contract_writes", "embedding_contract", "store_machine")
     )
 )

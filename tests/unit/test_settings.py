@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.settings import Settings, read_settings, visible_devices
+from executors.settings import Settings, read_settings, visible_devices, with_flow_backend
 
 
 def test_defaults_are_those_of_the_design(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,3 +48,30 @@ def test_the_device_of_a_replica_is_what_jina_gave_it(monkeypatch: pytest.Monkey
     assert visible_devices() == "RR"
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert visible_devices() == ""
+
+
+def test_triton_servers_are_checked_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VS_TRITON_URLS", "gpu-1:8001, [::1]:8001 ,10.0.0.2:8001")
+    assert read_settings().triton_urls == ("gpu-1:8001", "[::1]:8001", "10.0.0.2:8001")
+    for wrong in ("http://gpu-1:8001", "gpu-1", "gpu-1:0", "gpu-1:99999", "gpu-1:8001,gpu-1:8001"):
+        monkeypatch.setenv("VS_TRITON_URLS", wrong)
+        with pytest.raises(VisualSearchError, match="VS_TRITON_URLS"):
+            read_settings()
+
+
+def test_servers_of_ones_own_must_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VS_TRITON_URLS", raising=False)
+    monkeypatch.setenv("VS_EMBED_BACKEND", "triton")
+    with pytest.raises(VisualSearchError, match="VS_TRITON_URLS"):
+        read_settings()
+
+
+def test_the_environment_wins_over_the_flow_files_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VS_EMBED_BACKEND", raising=False)
+    assert with_flow_backend(read_settings(), None).embed_backend == "onnx"
+    assert with_flow_backend(read_settings(), "managed-triton").embed_backend == "managed-triton"
+    for wrong in ("triton", "magic"):  # the first one without servers
+        with pytest.raises(VisualSearchError):
+            with_flow_backend(read_settings(), wrong)
+    monkeypatch.setenv("VS_EMBED_BACKEND", "onnx")
+    assert with_flow_backend(read_settings(), "managed-triton").embed_backend == "onnx"

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from executors.embed.triton.backend import TritonBackend
+from executors.embed.triton.monitor import MonitorPace
+from executors.models.spec import Towers
+from tests.support.triton_stand_in import ONLY_IMAGE, StandInTriton, write_references
+
+FAST = MonitorPace(check_every=0.05, retry_after=0.03, verify_every=60.0, verify_within=1.0, check_within=0.5)
+
+
+@pytest.fixture
+async def servers() -> AsyncIterator[list[StandInTriton]]:
+    """Three sound servers."""
+    started = [await StandInTriton().start() for _ in range(3)]
+    yield started
+    for server in started:
+        await server.stop()
+
+
+MakeBackend = Callable[..., Awaitable[TritonBackend]]
+
+
+@pytest.fixture
+async def make_backend(tmp_path: Path) -> AsyncIterator[MakeBackend]:
+    """Makes and starts backends, and closes them at the end."""
+    made: list[TritonBackend] = []
+
+    async def make(
+        servers: list[StandInTriton],
+        towers: Towers = ONLY_IMAGE,
+        *,
+        preferred: int = 0,
+        timeout_s: float = 0.5,
+        total_timeout_s: float = 5.0,
+        in_flight: int = 8,
+        cpu_batch: int = 4,
+        pace: MonitorPace = FAST,
+        start: bool = True,
+    ) -> TritonBackend:
+        write_references(tmp_path, towers)
+        made.append(
+            TritonBackend(
+                tmp_path,
+                towers,
+                [server.url for server in servers],
+                preferred=preferred,
+                timeout_s=timeout_s,
+                total_timeout_s=total_timeout_s,
+                in_flight=in_flight,
+                cpu_batch=cpu_batch,
+                pace=pace,
+            )
+        )
+        if start:
+            await made[-1].start()
+        return made[-1]
+
+    yield make
+    for backend in made:
+        await backend.close()

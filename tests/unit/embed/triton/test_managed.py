@@ -1,0 +1,201 @@
+"""A server of its own: started, followed when it comes up elsewhere, started again when it hangs, ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from executors.embed.triton.managed import Health, ManagedTritonBackend, reason_to_restart
+from executors.errors import VisualSearchError
+from executors.models.spec import Towers
+from tests.support.models import tiny_model, write_entry
+from tests.support.triton_stand_in import StandInTriton, other_weights, pictures, sound, write_references
+from tests.unit.embed.triton.conftest import FAST
+
+
+class OwnServer:
+    """In the place of a process: a stand-in that comes up some time after `start`, and at another address each time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, towers: Towers) -> None:
+        self.triton = StandInTriton(towers)
+        self.towers = towers
+        self.loading_s = 0.1
+        self.ends_with: VisualSearchError | None = None
+        self.reasons: list[str] = []
+        self.lives = 0
+        self.stopped = 0
+        self._loop = loop
+        self._up: asyncio.Task[None] | None = None
+        self._dead: VisualSearchError | None = VisualSearchError("triton_failed", "not started")
+
+    @property
+    def url(self) -> str:
+        return self.triton.url or "127.0.0.1:9"
+
+    def start(self) -> None:
+        self._loop.call_soon_threadsafe(self._begin)
+        self._dead = None
+
+    def restart(self, reason: str) -> None:
+        self.reasons.append(reason)
+        self._loop.call_soon_threadsafe(self._begin)
+
+    def failure(self) -> VisualSearchError | None:
+        return self._dead
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+    def status(self) -> dict[str, Any]:
+        return {"pid": self.lives or None, "restarts": 0, "last_exit": None}
+
+    def die(self) -> None:
+        self._dead = VisualSearchError("triton_failed", "it was ended by SIGKILL")
+
+    def _begin(self) -> None:
+        self._up = self._loop.create_task(self._come_up())
+
+    async def _come_up(self) -> None:
+        if self.lives:
+            await self.triton.stop()
+        self.lives += 1
+        await asyncio.sleep(self.loading_s)
+        self._dead = self.ends_with
+        if self.ends_with is None:
+            self.triton.hung = False
+            await self.triton.start()
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[OwnServer]:
+    towers = Towers(write_entry(tmp_path, tiny_model()))
+    write_references(tmp_path, towers)
+    own = OwnServer(asyncio.get_running_loop(), towers)
+    yield own
+    if own.triton.url:
+        await own.triton.stop()
+
+
+@pytest.fixture
+async def backend(tmp_path: Path, server: OwnServer) -> AsyncIterator[ManagedTritonBackend]:
+    made = ManagedTritonBackend(
+        tmp_path,
+        server.towers,
+        server,
+        timeout_s=0.5,
+        total_timeout_s=2,
+        in_flight=4,
+        cpu_batch=4,
+        start_within_s=3,
+        pace=FAST,
+    )
+    yield made
+    await made.close()
+
+
+async def until_ready(backend: ManagedTritonBackend, seconds: float = 10) -> None:
+    async with asyncio.timeout(seconds):
+        while not backend.status()["ready"]:
+            await asyncio.sleep(0.02)
+
+
+async def test_it_is_ready_when_the_start_ends(backend: ManagedTritonBackend, server: OwnServer) -> None:
+    await backend.start()
+    report = backend.status()
+    assert report["ready"]
+    assert report["backend"] == "managed-triton"
+    assert report["server"]["pid"] == 1
+    orjson.dumps(report)
+    vectors = await backend.embed(backend.towers.image, pictures(9))
+    np.testing.assert_array_equal(vectors, sound(pictures(9)))
+
+
+async def test_a_server_that_ends_while_it_starts_says_why(backend: ManagedTritonBackend, server: OwnServer) -> None:
+    server.ends_with = VisualSearchError("triton_failed", "the file of the model is damaged")
+    with pytest.raises(VisualSearchError, match="the file of the model is damaged"):
+        await backend.start()
+    assert server.stopped
+
+
+async def test_a_server_that_never_gets_ready_is_given_up(backend: ManagedTritonBackend, server: OwnServer) -> None:
+    server.loading_s = 60
+    with pytest.raises(VisualSearchError, match="not ready within 3 s"):
+        await backend.start()
+    assert server.stopped
+
+
+async def test_a_wrong_model_is_told_at_once(backend: ManagedTritonBackend, server: OwnServer) -> None:
+    server.triton.load(backend.towers.image, other_weights)
+    with pytest.raises(VisualSearchError, match="other weights"):
+        await backend.start()
+    assert server.stopped
+
+
+async def test_a_damaged_model_file_is_found_before_the_server_starts(
+    backend: ManagedTritonBackend, server: OwnServer, tmp_path: Path
+) -> None:
+    (tmp_path / "tiny" / "1" / "model.onnx").write_bytes(b"damaged")
+    with pytest.raises(VisualSearchError, match="model_invalid"):
+        await backend.start()
+    assert server.lives == 0
+
+
+async def test_a_hung_server_is_started_again_and_followed(backend: ManagedTritonBackend, server: OwnServer) -> None:
+    await backend.start()
+    await backend.embed(backend.towers.image, pictures(1))
+    first = server.url
+    await asyncio.sleep(0.6)
+    server.triton.hung = True
+    with pytest.raises(VisualSearchError):
+        await backend.embed(backend.towers.image, pictures(1))
+    async with asyncio.timeout(10):
+        while not server.reasons:
+            await asyncio.sleep(0.05)
+    assert "could not be called" in server.reasons[0]
+    await until_ready(backend)
+    assert server.url != first
+    await backend.embed(backend.towers.image, pictures(9))
+    await asyncio.sleep(0.6)
+    assert len(server.reasons) == 1
+
+
+async def test_a_server_that_died_is_left_to_its_own_supervisor(
+    backend: ManagedTritonBackend, server: OwnServer
+) -> None:
+    await backend.start()
+    await backend.embed(backend.towers.image, pictures(1))
+    server.die()
+    await server.triton.stop()
+    with pytest.raises(VisualSearchError):
+        await backend.embed(backend.towers.image, pictures(1))
+    async with asyncio.timeout(2):
+        while backend.status()["ready"]:
+            await asyncio.sleep(0.02)
+    assert backend.status()["error"]["message"] == "it was ended by SIGKILL"
+    server.start()
+    await until_ready(backend)
+    await backend.embed(backend.towers.image, pictures(1))
+    assert server.reasons == []
+
+
+@pytest.mark.parametrize(
+    ("health", "restarts"),
+    [
+        (Health(passed=True, up_s=100, failed_checks=0, failing_s=0, wrong=False), False),
+        (Health(passed=True, up_s=100, failed_checks=2, failing_s=60, wrong=False), False),
+        (Health(passed=True, up_s=100, failed_checks=50, failing_s=1, wrong=False), False),
+        (Health(passed=True, up_s=100, failed_checks=3, failing_s=4, wrong=False), True),
+        (Health(passed=True, up_s=100, failed_checks=9, failing_s=40, wrong=True), False),
+        (Health(passed=False, up_s=80, failed_checks=99, failing_s=80, wrong=False), False),
+        (Health(passed=False, up_s=91, failed_checks=99, failing_s=91, wrong=False), True),
+        (Health(passed=False, up_s=91, failed_checks=99, failing_s=91, wrong=True), False),
+    ],
+)
+def test_only_a_server_that_lives_and_can_not_be_called_is_started_again(health: Health, restarts: bool) -> None:
+    assert bool(reason_to_restart(health, 90)) is restarts
