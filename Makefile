@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 PHOTOS ?=
 
-.PHONY: help install demo serve test test-slow lint types bench lock clean
+.PHONY: help install demo serve test test-slow test-services lint types bench lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -44,15 +44,20 @@ test: install lint types  ## lint, types, unit, integration and end-to-end tests
 test-slow: install  ## the long form of the crash, property and fidelity suites
 	@$(BIN)/python -m pytest -q -m slow
 
+test-services: install  ## tests against real servers (Triton, set up from the package index)
+	@$(BIN)/python -m pytest -q -m "services and not slow"
+
 bench: install  ## the figures of the README (some minutes)
 	@for name in indexing search recall; do $(BIN)/python -m tests.benchmarks.bench_$$name || exit 1; done
 
 lock:  ## make requirements.lock anew (needs uv)
-	uv pip compile pyproject.toml --extra build --extra demo --extra test --generate-hashes --python-version 3.11 \
-	  --no-annotate --no-header --output-file requirements.all
+	@# huggingface-hub only serves downloads by tokenizers, which are not used.
+	echo "huggingface-hub; python_version < '3'" > requirements.override
+	uv pip compile pyproject.toml --extra build --extra demo --extra test --extra text --generate-hashes \
+	  --override requirements.override --python-version 3.11 --no-annotate --no-header --output-file requirements.all
 	awk '/^[A-Za-z]/{source = /^jcloud==/} source' requirements.all > requirements-source.lock
 	awk '/^[A-Za-z]/{source = /^jcloud==/} !source' requirements.all > requirements.lock
-	rm requirements.all
+	rm requirements.all requirements.override
 
 clean:  ## remove the environment and what the demo wrote
 	rm -rf $(VENV) demo

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
+import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from executors.errors import VisualSearchError
-from executors.models.catalogue import CATALOGUE, CatalogueEntry, catalogue_entry
-from executors.models.pbtxt import parameters_from_pbtxt, with_parameter
-from executors.models.repository import CONFIG_FILE, MODEL_FILE, check_model, load_spec, model_id_of, model_path
-
-Progress: TypeAlias = Callable[[str], None]
+from executors.models.converters import convert, declared_config, declared_tower, entry_names, stored_reference
+from executors.models.manifest import ManifestModel, find_model, load_manifest
+from executors.models.pbtxt import parameters_from_pbtxt
+from executors.models.reference import read_reference
+from executors.models.repository import (
+    CONFIG_FILE,
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    check_tower,
+    load_tower,
+    load_towers,
+    model_path,
+    parse_choice,
+    read_parameters,
+    versions_of,
+)
+from executors.models.sources import local_file
+from executors.models.spec import TextSpec
+from executors.models.stamp import Progress, stamp_entry, stamp_faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,137 +47,148 @@ class BuildReport:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class ModelListing:
-    """One line of `models list`; `detail` says what is wrong. The digest of the file is not checked."""
-
-    name: str
-    state: Literal["ready", "missing", "invalid"]
-    model_id: str | None
-    dimension: int | None
-    licence: str | None
-    detail: str
-
-
-def build_model(name: str, models_dir: Path, progress: Progress | None = None) -> BuildReport:
+def build_model(
+    name: str,
+    models_dir: Path,
+    progress: Progress | None = None,
+    manifest: Mapping[str, ManifestModel] | None = None,
+) -> BuildReport:
     """Make an entry of the repository, unless it is there, intact and of the current revision.
+
+    A model of the manifest is made from its published files. Any other name is an entry of your own, `config.pbtxt` and
+    `1/model.onnx`: it is run, and given its identity and its reference; so is a further version folder of either kind.
 
     A configuration whose tuning (instance groups, batching, …) was changed by hand is kept as long as the entry is
     intact. Several processes may build at once: one does, the others wait and find it done.
 
     Args:
-        name: a model of the catalogue.
+        name: a model of the manifest, or an entry of the repository.
         models_dir: the repository; made when there is none.
         progress: told what is being done, a line each.
+        manifest: the models that can be made; those of the package when it is not given.
 
     Raises:
-        VisualSearchError: `model_missing` for an unknown name or weights that are not installed, `model_invalid` when
-            the weights are damaged, `storage_unavailable` when the folder can't be written.
+        VisualSearchError: `model_missing` for an unknown name or files that are not here, `model_invalid` when a file is
+            damaged or does not fit, `storage_unavailable` when the folder can't be written.
     """
-    entry = catalogue_entry(name)
+    name, _ = parse_choice(name)
+    models = load_manifest() if manifest is None else manifest
+    if name not in models and not (models_dir / name / CONFIG_FILE).is_file():
+        find_model(models, name)
     tell = progress or (lambda line: None)
     started = time.monotonic()
     result: Literal["built", "rebuilt", "unchanged"] = "unchanged"
     reason = ""
     try:
-        # Asked before the lock is taken, so that an intact entry on a read-only disk is fine.
-        if outdated(name, models_dir):
+        # Asked before any lock is taken, so that an intact entry on a read-only disk is fine.
+        if (model := models.get(name)) and outdated(model, models_dir):
             models_dir.mkdir(parents=True, exist_ok=True)
-            with _one_builder(models_dir, name):
-                if fault := outdated(name, models_dir):
+            with _one_builder(models_dir, entry_names(model)):
+                if fault := outdated(model, models_dir):
                     result, reason = ("rebuilt", fault) if (models_dir / name).exists() else ("built", "")
                     tell(f"{name}: {reason}; building it anew" if reason else f"{name}: building it")
-                    _build(entry, models_dir, tell)
-        spec = load_spec(models_dir, name)
-        size = model_path(models_dir, name).stat().st_size
+                    _build(model, models_dir, tell)
+        if faults := stamp_faults(models_dir, name):
+            with _one_builder(models_dir, _entries(models_dir, name)):
+                if stamp_faults(models_dir, name):
+                    known = "model_id" in read_parameters(models_dir, name)
+                    result, reason = ("rebuilt", faults[0]) if known else ("built", "")
+                    stamp_entry(models_dir, name, tell)
+        entries = _entries(models_dir, name)
+        size = sum(model_path(models_dir, entry).stat().st_size for entry in entries)
     except OSError as error:
         message = f"the model repository can't be written: {error.strerror or type(error).__name__}"
         raise VisualSearchError("storage_unavailable", message, model=name) from None
+    model_id = load_tower(models_dir, name).model_id
     seconds = time.monotonic() - started
-    tell(f"{name}: {result}, {spec.model_id}, {size / 1e6:.1f} MB, {seconds:.1f} s")
-    return BuildReport(name, spec.model_id, result, reason, size, seconds)
+    tell(f"{name}: {result}, {model_id}, {size / 1e6:.1f} MB, {seconds:.1f} s")
+    return BuildReport(name, model_id, result, reason, size, seconds)
 
 
-def outdated(name: str, models_dir: Path) -> str:
-    """Why the entry has to be built: missing, damaged, or not what the catalogue would make; empty when it need not."""
-    entry = catalogue_entry(name)
+def outdated(model: ManifestModel, models_dir: Path) -> str:
+    """Why a model's entries have to be built: missing, damaged, or not what would be made; empty when they need not."""
     try:
-        spec = check_model(models_dir, name)
-        text = (models_dir / name / CONFIG_FILE).read_text("utf-8")
+        for name in entry_names(model):
+            tower = load_tower(models_dir, name)
+            check_tower(models_dir, tower)
+            ours = replace(declared_tower(model, name), model_id=tower.model_id, max_batch_size=tower.max_batch_size)
+            if isinstance(ours, TextSpec) and isinstance(tower, TextSpec):
+                ours = replace(ours, input_type=tower.input_type)
+            there = read_parameters(models_dir, name)
+            wanted = parameters_from_pbtxt(declared_config(model, name), name)
+            if tower != ours or any(there.get(key) != value for key, value in wanted.items()):
+                return "its configuration is of another revision"
+            if read_reference(models_dir, tower) is None:
+                return "it has no stored reference"
+        load_towers(models_dir, model.name)
     except VisualSearchError as error:
         return error.message
-    ours = replace(entry.spec, model_id=spec.model_id, max_batch_size=spec.max_batch_size)
-    there, wanted = parameters_from_pbtxt(text, name), parameters_from_pbtxt(entry.config, name)
-    if spec != ours or any(there.get(key) != value for key, value in wanted.items()):
-        return "its configuration is of another revision"
     return ""
 
 
-def list_models(models_dir: Path) -> list[ModelListing]:
-    """The catalogue's models and whatever else the repository holds, by name; reads configurations only."""
-    names = set(CATALOGUE)
-    if models_dir.is_dir():
-        names.update(path.parent.name for path in models_dir.glob(f"*/{CONFIG_FILE}") if path.parent.name[0] != ".")
-    return [_listing(name, models_dir) for name in sorted(names)]
-
-
-def _listing(name: str, models_dir: Path) -> ModelListing:
-    known = CATALOGUE.get(name)
-    licence, dimension = (known.licence, known.spec.dimension) if known else (None, None)
-    try:
-        spec = load_spec(models_dir, name)
-        parameters = parameters_from_pbtxt((models_dir / name / CONFIG_FILE).read_text("utf-8"), name)
-    except VisualSearchError as error:
-        state: Literal["missing", "invalid"] = "missing" if error.code == "model_missing" else "invalid"
-        return ModelListing(name, state, None, dimension, licence, error.message)
-    licence = parameters.get("licence", licence)
-    if not model_path(models_dir, name).is_file():
-        return ModelListing(name, "invalid", spec.model_id, spec.dimension, licence, "it has no model file")
-    return ModelListing(name, "ready", spec.model_id, spec.dimension, licence, "")
+def _entries(models_dir: Path, name: str) -> list[str]:
+    """An entry and its text tower's."""
+    text = read_parameters(models_dir, name).get("text_model")
+    return [name, text] if text else [name]
 
 
 @contextmanager
-def _one_builder(models_dir: Path, name: str) -> Iterator[None]:
-    """Hold the entry's lock, which ends with the process, and clear away what a killed builder left."""
+def _one_builder(models_dir: Path, names: Sequence[str]) -> Iterator[None]:
+    """Hold the entries' locks, which end with the process, and clear away what a killed builder left.
+
+    An image model's lock is taken before its text tower's, everywhere.
+    """
+    name, *others = names
     with (models_dir / f".{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for leftover in models_dir.glob(f".{name}.tmp-*"):
+            for old in leftover.glob("old/*"):
+                if not (models_dir / old.name).exists():
+                    old.rename(models_dir / old.name)
             shutil.rmtree(leftover)
-        yield
+        if not others:
+            yield
+            return
+        with _one_builder(models_dir, others):
+            yield
 
 
-def _build(entry: CatalogueEntry, models_dir: Path, tell: Progress) -> None:
-    """Write the entry beside its place, then move it there; both are on the same file system."""
-    weights = entry.weights_path()
-    tell(f"{entry.name}: reading the weights from {entry.package}")
-    _check_weights(entry, weights)
-    tell(f"{entry.name}: converting")
-    model = entry.convert(weights)
-    work = models_dir / f".{entry.name}.tmp-{uuid.uuid4().hex}"
+def _build(model: ManifestModel, models_dir: Path, tell: Progress) -> None:
+    """Write the entries beside their places, then move them there; both are on the same file system."""
+    files = {role: local_file(file, models_dir) for role, file in model.files.items()}
+    tell(f"{model.name}: converting {', '.join(sorted(file.name for file in model.files.values()))}")
+    work = models_dir / f".{model.name}.tmp-{uuid.uuid4().hex}"
     try:
-        file = work / "new" / MODEL_FILE
-        file.parent.mkdir(parents=True)
-        file.write_bytes(model)
-        config = with_parameter(entry.config, "model_id", model_id_of(entry.spec, file))
-        (work / "new" / CONFIG_FILE).write_text(config, "utf-8")
-        target = models_dir / entry.name
-        if target.exists():
-            target.rename(work / "old")
-        (work / "new").rename(target)
+        for draft in convert(model, files):
+            entry = work / "new" / draft.name
+            file = entry / MODEL_FILE
+            file.parent.mkdir(parents=True)
+            file.write_bytes(draft.model)
+            (entry / CONFIG_FILE).write_text(draft.config, "utf-8")
+            if draft.tokenizer is not None:
+                (entry / TOKENIZER_FILE).write_text(draft.tokenizer, "utf-8")
+            if (reference := stored_reference(draft.name)) is not None:
+                (entry / "reference.npz").write_bytes(reference)
+            _keep_versions(models_dir / draft.name, entry)
+        stamp_entry(work / "new", model.name, tell)
+        (work / "old").mkdir()
+        for name in reversed(entry_names(model)):
+            if (models_dir / name).exists():
+                (models_dir / name).rename(work / "old" / name)
+            (work / "new" / name).rename(models_dir / name)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _check_weights(entry: CatalogueEntry, weights: Path) -> None:
-    """Refuse weights that are not the published ones."""
+def _keep_versions(old: Path, new: Path) -> None:
+    """Take over further version folders, which are not ours to make; as links, so that the old entry stays whole."""
+    for version in versions_of(old.parent, old.name):
+        if version != 1:
+            shutil.copytree(old / str(version), new / str(version), copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
     try:
-        with weights.open("rb") as stream:
-            actual = hashlib.file_digest(stream, "sha256").hexdigest()
-    except FileNotFoundError:
-        message = f"the package {entry.package!r} lacks its weights; install it anew"
-        raise VisualSearchError("model_missing", message, model=entry.name, package=entry.package) from None
-    if actual != entry.weights_sha256:
-        message = f"the weights in the package {entry.package!r} are damaged or of another release; install it anew"
-        raise VisualSearchError(
-            "model_invalid", message, model=entry.name, expected=entry.weights_sha256, actual=actual
-        )
+        os.link(source, target)
+    except OSError:  # a file system without links
+        shutil.copy2(source, target)

@@ -21,6 +21,8 @@ from executors.errors import VisualSearchError
 SIDE: Final = 224
 DIMENSION: Final = 1280
 CLASSES: Final = 1000
+MEAN: Final = 127.0
+SCALE: Final = 128.0
 INPUT_NAME: Final = "image"
 OUTPUT_NAME: Final = "embedding"
 PROBABILITIES_NAME: Final = "probabilities"
@@ -156,7 +158,7 @@ class _Graph:
 
 def _network(graph: _Graph) -> str:
     """Everything between the picture and the pooled features (N x 1280)."""
-    for name, value in (("mean", 127.0), ("scale", 1.0 / 128.0), ("zero", 0.0), ("six", 6.0)):
+    for name, value in (("mean", MEAN), ("scale", 1.0 / SCALE), ("zero", 0.0), ("six", 6.0)):
         graph.constant(name, np.array(value))
     graph.add("Transpose", [INPUT_NAME], "planes", perm=[0, 3, 1, 2])
     graph.add("Cast", ["planes"], "floats", to=TensorProto.FLOAT)

@@ -1,47 +1,82 @@
-"""Triton's model configuration as text: the one place that knows its protobuf schema."""
+"""Triton's model configuration: the one place that knows its protobuf schema, and what this project needs of it."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from executors.errors import VisualSearchError
-from executors.models.spec import Fit, ModelSpec
+from executors.models.spec import Fit, ModelSpec, TensorType, TextSpec, Tower
 
-_UNSIGNED_BYTE: Final = model_config_pb2.TYPE_UINT8
+KIND_TEXT: Final = "text"
+
 _FLOAT: Final = model_config_pb2.TYPE_FP32
 _FITS: Final[dict[str, Fit]] = {"centre_crop": "centre_crop", "letterbox": "letterbox", "squash": "squash"}
+_KINDS: Final = ("image", KIND_TEXT)
+_TYPES: Final[dict[int, TensorType]] = {
+    model_config_pb2.TYPE_UINT8: "UINT8",
+    model_config_pb2.TYPE_INT32: "INT32",
+    model_config_pb2.TYPE_INT64: "INT64",
+}
 _MODEL_ID: Final = re.compile(r"[^@\s]+@[0-9a-f]{12,64}")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def spec_from_pbtxt(text: str, name: str) -> ModelSpec:
-    """Read a config.pbtxt that declares an image model; `name` is the entry's folder.
+def tower_from_pbtxt(text: str, name: str, version: int = 1) -> Tower:
+    """Read a config.pbtxt; `name` is the entry's folder. See `tower_from_config`."""
+    return tower_from_config(_parse(text, name), name, version)
 
-    A configuration that was not built yet has no parameter `model_id`; the spec's is then empty.
+
+def spec_from_pbtxt(text: str, name: str, version: int = 1) -> ModelSpec:
+    """Read a config.pbtxt that declares an image model.
+
+    Raises:
+        VisualSearchError: `model_invalid`, also for a text tower.
+    """
+    tower = tower_from_pbtxt(text, name, version)
+    if isinstance(tower, TextSpec):
+        message = f"the model {name!r} is a text tower (its parameter kind says so), not an image model"
+        raise VisualSearchError("model_invalid", message, model=name)
+    return tower
+
+
+def tower_from_config(config: Any, name: str, version: int = 1) -> Tower:
+    """What a configuration declares, be it read from a file or asked from a server.
+
+    A configuration that was not built yet has no parameter `model_id` for this version; the tower's is then empty.
+
+    Args:
+        config: tritonclient's `ModelConfig`.
+        name: the name that the model has to have.
+        version: the version folder that is used.
 
     Raises:
         VisualSearchError: `model_invalid`, naming everything that is not as this project needs it.
     """
-    config = _parse(text, name)
-    parameters = parameters_from_pbtxt(text, name)
-    faults = [*_input_faults(config), *_output_faults(config), *_parameter_faults(config, parameters)]
-    if config.name not in ("", name):
-        faults.append(f"name is {config.name!r}, expected {name!r}")
-    if config.backend != "onnxruntime":
-        faults.append(f"backend is {config.backend!r}, expected 'onnxruntime'")
-    if config.max_batch_size < 1:
-        faults.append(f"max_batch_size is {config.max_batch_size}, expected at least 1")
+    parameters = parameters_from_config(config)
+    text = parameters.get("kind") == KIND_TEXT
+    faults = [
+        *(_text_input_faults(config) if text else _image_input_faults(config)),
+        *_output_faults(config),
+        *_parameter_faults(config, parameters),
+        *([] if text else _fit_faults(parameters)),
+        *_entry_faults(config, name),
+    ]
     if faults:
-        raise VisualSearchError(
-            "model_invalid", f"the configuration of the model {name!r} does not fit: {'; '.join(faults)}", faults=faults
-        )
+        message = f"the configuration of the model {name!r} does not fit: {'; '.join(faults)}"
+        raise VisualSearchError("model_invalid", message, model=name, faults=faults)
+    return _text_spec(config, parameters, name, version) if text else _image_spec(config, parameters, name, version)
+
+
+def _image_spec(config: Any, parameters: Mapping[str, str], name: str, version: int) -> ModelSpec:
     height, width, _ = config.input[0].dims
     return ModelSpec(
         name=name,
-        model_id=parameters.get("model_id", ""),
+        model_id=parameters.get(versioned("model_id", version), ""),
         dimension=config.output[0].dims[0],
         height=height,
         width=width,
@@ -50,7 +85,28 @@ def spec_from_pbtxt(text: str, name: str) -> ModelSpec:
         input_name=config.input[0].name,
         output_name=config.output[0].name,
         max_batch_size=config.max_batch_size,
+        version=version,
+        text_model=parameters.get("text_model", ""),
     )
+
+
+def _text_spec(config: Any, parameters: Mapping[str, str], name: str, version: int) -> TextSpec:
+    return TextSpec(
+        name=name,
+        model_id=parameters.get(versioned("model_id", version), ""),
+        dimension=config.output[0].dims[0],
+        context_length=config.input[0].dims[0],
+        input_type=_TYPES[config.input[0].data_type],
+        input_name=config.input[0].name,
+        output_name=config.output[0].name,
+        max_batch_size=config.max_batch_size,
+        version=version,
+    )
+
+
+def versioned(key: str, version: int) -> str:
+    """The name of a parameter that each version has of its own: `model_id` of version 1, `model_id_v2` of version 2."""
+    return key if version == 1 else f"{key}_v{version}"
 
 
 def parameters_from_pbtxt(text: str, name: str) -> dict[str, str]:
@@ -59,14 +115,32 @@ def parameters_from_pbtxt(text: str, name: str) -> dict[str, str]:
     Raises:
         VisualSearchError: `model_invalid`.
     """
-    return {key: value.string_value for key, value in _parse(text, name).parameters.items()}
+    return parameters_from_config(_parse(text, name))
+
+
+def parameters_from_config(config: Any) -> dict[str, str]:
+    """The same of a `ModelConfig`."""
+    return {key: value.string_value for key, value in config.parameters.items()}
 
 
 def with_parameter(text: str, key: str, value: str) -> str:
-    """Append a parameter to a config.pbtxt; what stands there already, comments included, is kept."""
+    """Set a parameter of a config.pbtxt; everything else, comments included, is kept.
+
+    The last of several parameters of one name counts, so where an older one is written in a way that is not recognised
+    it stays, without effect.
+    """
     addition = model_config_pb2.ModelConfig()
     addition.parameters[key].string_value = value
-    return f"{text.rstrip()}\n{text_format.MessageToString(addition, as_one_line=True).strip()}\n"
+    return (
+        f"{without_parameter(text, key).rstrip()}\n{text_format.MessageToString(addition, as_one_line=True).strip()}\n"
+    )
+
+
+def without_parameter(text: str, key: str) -> str:
+    """Remove a parameter that stands in a block of its own, as `with_parameter` and most people write it."""
+    block = rf'^[ \t]*parameters\s*:?\s*\{{\s*key\s*:\s*"{re.escape(key)}"\s*[,;]?\s*'
+    value = r'value\s*:?\s*\{\s*string_value\s*:\s*"(?:[^"\\\n]|\\.)*"\s*\}\s*\}[ \t]*\n?'
+    return re.sub(block + value, "", text, flags=re.MULTILINE)
 
 
 def _parse(text: str, name: str) -> Any:
@@ -77,15 +151,27 @@ def _parse(text: str, name: str) -> Any:
         raise VisualSearchError("model_invalid", message) from None
 
 
-def _input_faults(config: Any) -> list[str]:
+def _image_input_faults(config: Any) -> list[str]:
     if len(config.input) != 1:
         return [f"it has {len(config.input)} inputs, expected one"]
     dims = list(config.input[0].dims)
     faults = []
-    if config.input[0].data_type != _UNSIGNED_BYTE:
+    if _TYPES.get(config.input[0].data_type) != "UINT8":
         faults.append("the input is not TYPE_UINT8")
     if len(dims) != 3 or dims[2] != 3 or min(dims) < 1:
         faults.append(f"the input has the dims {dims}, expected [height, width, 3]")
+    return faults
+
+
+def _text_input_faults(config: Any) -> list[str]:
+    if len(config.input) != 1:
+        return [f"it has {len(config.input)} inputs, expected one"]
+    dims = list(config.input[0].dims)
+    faults = []
+    if _TYPES.get(config.input[0].data_type) not in ("INT32", "INT64"):
+        faults.append("the input is neither TYPE_INT32 nor TYPE_INT64")
+    if len(dims) != 1 or dims[0] < 1:
+        faults.append(f"the input has the dims {dims}, expected [tokens]")
     return faults
 
 
@@ -101,15 +187,37 @@ def _output_faults(config: Any) -> list[str]:
     return faults
 
 
-def _parameter_faults(config: Any, parameters: dict[str, str]) -> list[str]:
+def _parameter_faults(config: Any, parameters: Mapping[str, str]) -> list[str]:
+    """What is wrong with the parameters that both kinds of tower have."""
+    faults = []
+    if parameters.get("kind", "image") not in _KINDS:
+        faults.append(f"parameter kind is {parameters['kind']!r}, expected one of {', '.join(_KINDS)}")
+    if "dimension" in parameters and [parameters["dimension"]] != [str(each) for o in config.output for each in o.dims]:
+        faults.append(f"parameter dimension is {parameters['dimension']!r}, which is not the output's")
+    for key, value in sorted(parameters.items()):
+        if re.fullmatch(r"(text_)?model_id(_v\d+)?", key) and not _MODEL_ID.fullmatch(value):
+            faults.append(f"parameter {key} is {value!r}, expected name@digest")
+    return faults
+
+
+def _fit_faults(parameters: Mapping[str, str]) -> list[str]:
     faults = []
     if parameters.get("fit") not in _FITS:
         faults.append(f"parameter fit is {parameters.get('fit')!r}, expected one of {', '.join(_FITS)}")
     fraction = parameters.get("crop_fraction", "1")
     if not re.fullmatch(r"\d*\.?\d+", fraction) or not 0 < float(fraction) <= 1:
         faults.append(f"parameter crop_fraction is {fraction!r}, expected a number above 0 and up to 1")
-    if "dimension" in parameters and [parameters["dimension"]] != [str(each) for o in config.output for each in o.dims]:
-        faults.append(f"parameter dimension is {parameters['dimension']!r}, which is not the output's")
-    if "model_id" in parameters and not _MODEL_ID.fullmatch(parameters["model_id"]):
-        faults.append(f"parameter model_id is {parameters['model_id']!r}, expected name@digest")
+    if (text_model := parameters.get("text_model")) is not None and not _NAME.fullmatch(text_model):
+        faults.append(f"parameter text_model is {text_model!r}, expected the name of an entry")
+    return faults
+
+
+def _entry_faults(config: Any, name: str) -> list[str]:
+    faults = []
+    if config.name not in ("", name):
+        faults.append(f"name is {config.name!r}, expected {name!r}")
+    if config.backend != "onnxruntime":
+        faults.append(f"backend is {config.backend!r}, expected 'onnxruntime'")
+    if config.max_batch_size < 1:
+        faults.append(f"max_batch_size is {config.max_batch_size}, expected at least 1")
     return faults

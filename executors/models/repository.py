@@ -1,4 +1,8 @@
-"""Reads the model repository: a folder of entries in Triton's layout, `<name>/config.pbtxt` and `<name>/1/model.onnx`."""
+"""Reads the model repository: a folder of entries in Triton's layout.
+
+`<name>/config.pbtxt`, `<name>/<version>/model.onnx`, and what Triton passes over: `<name>/reference.npz` (see `reference.py`)
+and, for a text tower, `<name>/tokenizer.json`. A model is chosen by `name`, or by `name:2` for its version folder 2.
+"""
 
 from __future__ import annotations
 
@@ -6,91 +10,225 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from executors.errors import VisualSearchError
-from executors.models.pbtxt import spec_from_pbtxt
-from executors.models.spec import ModelSpec
+from executors.models.pbtxt import KIND_TEXT, parameters_from_pbtxt, spec_from_pbtxt, tower_from_pbtxt, versioned
+from executors.models.spec import ModelSpec, TextSpec, Tower, Towers
 
 CONFIG_FILE: Final = "config.pbtxt"
 MODEL_FILE: Final = "1/model.onnx"
+TOKENIZER_FILE: Final = "tokenizer.json"
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_CHOICE: Final = re.compile(rf"({_NAME.pattern})(?::([1-9][0-9]{{0,8}}))?")
+_ID_KEY: Final = re.compile(r"model_id(?:_v([1-9][0-9]*))?")
 _DIGEST_DIGITS: Final = 16
 
 
-def load_spec(models_dir: Path, name: str) -> ModelSpec:
-    """Read what an entry's configuration declares; the model file itself is not opened.
+def load_towers(models_dir: Path, model: str) -> Towers:
+    """Read what the configurations of a model and of its text tower declare; the model files are not opened.
+
+    Args:
+        models_dir: the model repository.
+        model: `name`, or `name:2` for version 2.
 
     Raises:
-        VisualSearchError: `model_missing`, with the command that makes it; `model_invalid`, with what differs.
+        VisualSearchError: `model_missing`, with the command that makes it; `model_invalid`, with what differs: also when
+            the text tower is not the one that the image model was built with.
+    """
+    spec = load_spec(models_dir, model)
+    if not spec.text_model:
+        return Towers(spec)
+    wanted = _text_model_id(models_dir, spec)
+    text_parameters = read_parameters(models_dir, spec.text_model)
+    versions = {
+        text_parameters[key]: int(found[1] or 1) for key in text_parameters if (found := _ID_KEY.fullmatch(key))
+    }
+    text = tower_from_pbtxt(read_config(models_dir, spec.text_model), spec.text_model, versions.get(wanted, 1))
+    faults = []
+    if not isinstance(text, TextSpec):
+        faults.append(f"its parameter kind is not {KIND_TEXT!r}")
+    if wanted not in versions:
+        faults.append(f"it is {' and '.join(versions) or 'without a model_id'}, expected {wanted}")
+    if text.dimension != spec.dimension:
+        faults.append(f"its vectors have {text.dimension} numbers, expected {spec.dimension}")
+    if faults or not isinstance(text, TextSpec):
+        message = (
+            f"the text tower {spec.text_model!r} does not belong to the model {model!r}: {'; '.join(faults)}; "
+            f"`{build_command(spec.name)}` binds them anew"
+        )
+        raise VisualSearchError("model_invalid", message, model=spec.name, text_model=spec.text_model, faults=faults)
+    return Towers(spec, text)
+
+
+def load_spec(models_dir: Path, model: str) -> ModelSpec:
+    """Read what an image model's configuration declares; the model file itself is not opened.
+
+    Raises:
+        VisualSearchError: as `load_towers`.
+    """
+    name, version = parse_choice(model)
+    spec = spec_from_pbtxt(read_config(models_dir, name), name, version)
+    _require_model_id(models_dir, spec)
+    return spec
+
+
+def load_tower(models_dir: Path, model: str) -> Tower:
+    """Read what one entry's configuration declares, be it an image model or a text tower.
+
+    Raises:
+        VisualSearchError: as `load_towers`.
+    """
+    name, version = parse_choice(model)
+    tower = tower_from_pbtxt(read_config(models_dir, name), name, version)
+    _require_model_id(models_dir, tower)
+    return tower
+
+
+def parse_choice(model: str) -> tuple[str, int]:
+    """Split `name:2` into the name and the version, which is 1 where none is given.
+
+    Raises:
+        VisualSearchError: `model_missing`, for what can't be the name of a model.
+    """
+    if not (choice := _CHOICE.fullmatch(model)):
+        raise VisualSearchError("model_missing", f"{model!r} is not the name of a model", model=model)
+    return choice[1], int(choice[2] or 1)
+
+
+def read_config(models_dir: Path, name: str) -> str:
+    """The text of an entry's configuration.
+
+    Raises:
+        VisualSearchError: `model_missing` or `model_invalid`.
     """
     if not _NAME.fullmatch(name):
         raise VisualSearchError("model_missing", f"{name!r} is not the name of a model", model=name)
     try:
-        text = (models_dir / name / CONFIG_FILE).read_text("utf-8")
+        return (models_dir / name / CONFIG_FILE).read_text("utf-8")
     except (FileNotFoundError, NotADirectoryError):
         raise _missing(name, "is not in VS_MODELS_DIR") from None
     except (OSError, UnicodeDecodeError) as error:
         message = f"the configuration of the model {name!r} can't be read ({type(error).__name__})"
         raise VisualSearchError("model_invalid", message, model=name) from None
-    spec = spec_from_pbtxt(text, name)
-    if not spec.model_id:
-        message = f"the configuration of the model {name!r} has no parameter model_id; `{build_command(name)}` adds it"
-        raise VisualSearchError("model_invalid", message, model=name)
-    return spec
 
 
-def model_path(models_dir: Path, name: str) -> Path:
-    """Where the model file of an entry is."""
-    return models_dir / name / MODEL_FILE
-
-
-def check_model(models_dir: Path, name: str) -> ModelSpec:
-    """Compare the model file with the digest in the entry's `model_id`; reads the whole file.
+def read_parameters(models_dir: Path, name: str) -> dict[str, str]:
+    """The parameters of an entry's configuration.
 
     Raises:
         VisualSearchError: `model_missing` or `model_invalid`.
     """
-    spec = load_spec(models_dir, name)
+    return parameters_from_pbtxt(read_config(models_dir, name), name)
+
+
+def model_path(models_dir: Path, name: str, version: int = 1) -> Path:
+    """Where the model file of an entry is."""
+    return models_dir / name / str(version) / "model.onnx"
+
+
+def tokenizer_path(models_dir: Path, tower: TextSpec) -> Path:
+    """Where the tokenizer of a text tower is: a file in the format of the `tokenizers` library."""
+    return models_dir / tower.name / TOKENIZER_FILE
+
+
+def versions_of(models_dir: Path, name: str) -> list[int]:
+    """The numbers of an entry's version folders that hold a model file, ascending."""
+    folders = (models_dir / name).glob("*/model.onnx")
+    return sorted(int(file.parent.name) for file in folders if re.fullmatch("[1-9][0-9]*", file.parent.name))
+
+
+def check_tower(models_dir: Path, tower: Tower) -> None:
+    """Compare the tower's files (the model, the tokenizer) with the digest in its `model_id`; reads them whole.
+
+    Raises:
+        VisualSearchError: `model_missing` or `model_invalid`.
+    """
     try:
-        actual = model_id_of(spec, model_path(models_dir, name))
-    except FileNotFoundError:
-        raise _missing(name, "has a configuration, but no model file") from None
+        actual = model_id_of(tower, model_path(models_dir, tower.name, tower.version))
+    except FileNotFoundError as error:
+        what = "tokenizer" if str(error.filename).endswith(TOKENIZER_FILE) else "model"
+        raise _missing(tower.name, f"has a configuration, but no {what} file{_of_version(tower)}") from None
     except OSError as error:
-        message = f"the file of the model {name!r} can't be read ({type(error).__name__})"
-        raise VisualSearchError("model_invalid", message, model=name) from None
-    if actual != spec.model_id:
+        message = f"the file of the model {tower.name!r} can't be read ({type(error).__name__})"
+        raise VisualSearchError("model_invalid", message, model=tower.name) from None
+    if actual != tower.model_id:
         message = (
-            f"the file of the model {name!r} does not fit its configuration: it is {actual}, "
-            f"expected {spec.model_id}; `{build_command(name)}` makes it anew"
+            f"the file of the model {tower.name!r}{_of_version(tower)} does not fit its configuration: it is {actual}, "
+            f"expected {tower.model_id}; `{build_command(tower.name)}` makes it anew"
         )
-        raise VisualSearchError("model_invalid", message, model=name, expected=spec.model_id, actual=actual)
+        raise VisualSearchError("model_invalid", message, model=tower.name, expected=tower.model_id, actual=actual)
+
+
+def check_model(models_dir: Path, model: str) -> ModelSpec:
+    """Read an image model's configuration and check its file; see `load_spec` and `check_tower`."""
+    spec = load_spec(models_dir, model)
+    check_tower(models_dir, spec)
     return spec
 
 
-def model_id_of(spec: ModelSpec, file: Path) -> str:
+def model_id_of(tower: Tower, file: Path) -> str:
     """`name@digest`, SHA-256 over the file's SHA-256 and the canonical JSON of the preprocessing, cut to 64 bits.
 
+    A picture's preprocessing is how it is fitted to the input; a text's is the entry's tokenizer.
+
     Raises:
-        OSError: the file can't be read.
+        OSError: a file can't be read.
     """
-    with file.open("rb") as stream:
-        file_digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    preprocessing = {
-        "crop_fraction": spec.crop_fraction if spec.fit == "centre_crop" else 1.0,
-        "fit": spec.fit,
-        "height": spec.height,
-        "width": spec.width,
-    }
+    if isinstance(tower, TextSpec):
+        tokenizer = _digest_of(file.parents[1] / TOKENIZER_FILE)
+        preprocessing: dict[str, Any] = {"context_length": tower.context_length, "tokenizer": tokenizer}
+    else:
+        preprocessing = {
+            "crop_fraction": tower.crop_fraction if tower.fit == "centre_crop" else 1.0,
+            "fit": tower.fit,
+            "height": tower.height,
+            "width": tower.width,
+        }
     canonical = json.dumps(preprocessing, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(f"{file_digest}\n{canonical}".encode()).hexdigest()
-    return f"{spec.name}@{digest[:_DIGEST_DIGITS]}"
+    digest = hashlib.sha256(f"{_digest_of(file)}\n{canonical}".encode()).hexdigest()
+    return f"{tower.name}@{digest[:_DIGEST_DIGITS]}"
 
 
 def build_command(name: str) -> str:
     """What a person types to make an entry."""
     return f"visual-search models build {name}"
+
+
+def _digest_of(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _text_model_id(models_dir: Path, spec: ModelSpec) -> str:
+    """The identity of the text tower that this version of the image model was built with."""
+    key = versioned("text_model_id", spec.version)
+    try:
+        return read_parameters(models_dir, spec.name)[key]
+    except KeyError:
+        message = (
+            f"the configuration of the model {spec.name!r} names the text tower {spec.text_model!r}, but has no parameter "
+            f"{key}; `{build_command(spec.name)}` adds it"
+        )
+        raise VisualSearchError("model_invalid", message, model=spec.name, text_model=spec.text_model) from None
+
+
+def _require_model_id(models_dir: Path, tower: Tower) -> None:
+    if tower.model_id:
+        return
+    if tower.version != 1 and not model_path(models_dir, tower.name, tower.version).is_file():
+        there = ", ".join(str(each) for each in versions_of(models_dir, tower.name)) or "none"
+        message = f"the model {tower.name!r} has no version {tower.version}; versions that it has: {there}"
+        raise VisualSearchError("model_missing", message, model=tower.name, version=tower.version)
+    key = versioned("model_id", tower.version)
+    command = build_command(tower.name)
+    message = f"the configuration of the model {tower.name!r} has no parameter {key}; `{command}` adds it"
+    raise VisualSearchError("model_invalid", message, model=tower.name)
+
+
+def _of_version(tower: Tower) -> str:
+    return "" if tower.version == 1 else f" of version {tower.version}"
 
 
 def _missing(name: str, what: str) -> VisualSearchError:

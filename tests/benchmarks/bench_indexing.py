@@ -31,26 +31,26 @@ def raw_worker(files: list[Path], barrier: Any, results: Any) -> None:
     import numpy as np
 
     from executors.embed.backends import make_backend
-    from executors.models.repository import load_spec
+    from executors.models.repository import load_towers
     from executors.preprocess.decode import configure_opencv
     from executors.preprocess.header import ImageLimits
     from executors.preprocess.pipeline import ImagePipeline
     from executors.settings import read_settings
 
     chosen = read_settings()
-    spec = load_spec(chosen.models_dir, chosen.model)
+    towers = load_towers(chosen.models_dir, chosen.model)
     configure_opencv()
     limits = ImageLimits(chosen.max_image_bytes, chosen.max_image_pixels, chosen.max_image_side)
-    pipeline = ImagePipeline(spec, limits, thumbnails=chosen.thumbnails == "on")
+    pipeline = ImagePipeline(towers.image, limits, thumbnails=chosen.thumbnails == "on")
 
     async def run() -> None:
-        backend = make_backend(chosen, spec, "")
+        backend = make_backend(chosen, towers, "")
         await backend.start()
         barrier.wait()
         started = time.perf_counter()
         for start in range(0, len(files), chosen.embed_batch):
             tensors = [pipeline.prepare(each.read_bytes()).tensor for each in files[start : start + chosen.embed_batch]]
-            await backend.embed(np.stack(tensors))
+            await backend.embed(towers.image, np.stack(tensors))
         results.put((started, time.perf_counter()))
         await backend.close()
 

@@ -70,24 +70,24 @@ def search(url: str, collection: str, files: list[Path], searches: int) -> tuple
 def in_process(files: list[Path], vectors: np.ndarray[Any, Any], searches: int) -> tuple[list[float], list[float]]:
     """Milliseconds of decode + embed, and of one product of a query with all vectors and its 20 best."""
     from executors.embed.backends import make_backend
-    from executors.models.repository import load_spec
+    from executors.models.repository import load_towers
     from executors.preprocess.header import ImageLimits
     from executors.preprocess.pipeline import ImagePipeline
     from executors.settings import read_settings
 
     chosen = read_settings()
-    spec = load_spec(chosen.models_dir, chosen.model)
+    towers = load_towers(chosen.models_dir, chosen.model)
     limits = ImageLimits(chosen.max_image_bytes, chosen.max_image_pixels, chosen.max_image_side)
-    pipeline = ImagePipeline(spec, limits, thumbnails=False)
+    pipeline = ImagePipeline(towers.image, limits, thumbnails=False)
     embedding_ms, product_ms = [], []
 
     async def run() -> None:
-        backend = make_backend(chosen, spec, "")
+        backend = make_backend(chosen, towers, "")
         await backend.start()
         for number in range(searches):
             blob = files[number % len(files)].read_bytes()
             started = time.perf_counter()
-            query = (await backend.embed(pipeline.prepare(blob).tensor[None]))[0]
+            query = (await backend.embed(towers.image, pipeline.prepare(blob).tensor[None]))[0]
             embedded = time.perf_counter()
             scores = vectors @ query
             best = np.argpartition(scores, -20)[-20:]

@@ -1,4 +1,7 @@
-"""Entries of a model repository that tests make themselves: tiny models, sound or wrong in one respect."""
+"""Entries of a model repository that tests make themselves: tiny models, sound or wrong in one respect.
+
+The two-tower model of CLIP's shape is in `two_towers.py`.
+"""
 
 from __future__ import annotations
 

@@ -87,6 +87,21 @@ async def test_every_field_of_a_document_arrives(client: VisualSearchClient, ser
     assert second == {"id": "vector", "embedding": [0.6, 0.8]}
 
 
+async def test_texts_are_asked_after_the_other_queries(client: VisualSearchClient, service: WireService) -> None:
+    service.documents["images", "a.jpg"] = {"id": "a.jpg"}
+    answer = await client.search(text="a red car", limit=1)
+    assert [match.id for match in answer[0].matches] == ["a.jpg"]
+    await client.search([Document(blob=b"picture")], text=["a red car", "二匹の猫 🐈"])
+    await client.search([Document(text="alone")])
+    sent = [[(doc.get("blob"), doc.get("text")) for doc in documents] for _, documents, _ in service.requests]
+    assert sent == [
+        [(None, "a red car")],
+        [(b"picture", None), (None, "a red car"), (None, "二匹の猫 🐈")],
+        [(None, "alone")],
+    ]
+    assert all(doc["id"] for _, documents, _ in service.requests for doc in documents)
+
+
 async def test_files_are_named_by_their_paths_unless_ids_are_given(
     client: VisualSearchClient, service: WireService, tmp_path: Path
 ) -> None:

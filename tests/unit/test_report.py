@@ -145,3 +145,13 @@ def test_the_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         write_report(path, "two", [broken])
     assert "<title>one</title>" in path.read_text()
     assert [each.name for each in path.parent.iterdir()] == ["page.html"]
+
+
+def test_a_query_in_words_shows_its_words_in_place_of_a_picture() -> None:
+    words = 'red <car> & "blue"\nsky'
+    page = Page(render_report("Title", [QueryResult("", None, [ReportMatch("a.jpg", 0.3, PICTURE)], text=words)]))
+    assert page.open == []
+    assert len(page.all("p", "words")) == 1
+    assert words in page.text
+    assert page.all("section", "query")[0]["aria-label"] == f"Query: {words}"
+    assert [len(page.all("img")), len(page.all("div", "missing"))] == [1, 0]

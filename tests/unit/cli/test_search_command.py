@@ -69,6 +69,60 @@ def test_a_search_by_like(indexed: WireService, capsys: pytest.CaptureFixture[st
     assert "sub/b c.jpg" in capsys.readouterr().out
 
 
+def test_texts_are_asked_after_the_files_and_shown_as_they_were_typed(
+    indexed: WireService, make_files: MakeFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(make_files("one.jpg") / "one.jpg")
+    texts = ["a red car", "二匹の猫/🐈", ""]
+    typed = [argument for text in texts for argument in ("--text", text)]
+    assert main(["search", file, *typed, "--url", indexed.url, "--limit", "1", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["query"] for line in lines] == [file, *texts]
+    assert [len(line["matches"]) for line in lines] == [1] * 4
+    assert [doc.get("text") for _, documents, _ in indexed.requests for doc in documents] == [None, *texts]
+    assert main(["search", "--text", "a red car", "--url", indexed.url]) == 0
+    assert capsys.readouterr().out.splitlines()[2].startswith("a red car")
+
+
+def test_many_texts_go_in_several_requests_and_keep_their_order(
+    indexed: WireService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = [f"text {n}" for n in range(70)]
+    typed = [argument for text in texts for argument in ("--text", text)]
+    assert main(["search", *typed, "--url", indexed.url, "--json"]) == 0
+    assert [json.loads(line)["query"] for line in capsys.readouterr().out.splitlines()] == texts
+    assert [doc["text"] for _, documents, _ in indexed.requests for doc in documents] == texts
+    assert max(len(documents) for _, documents, _ in indexed.requests) <= 32
+
+
+def test_a_text_that_is_no_unicode_costs_no_other(indexed: WireService, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "--text", "caf\udce9", "--text", "tea", "--url", indexed.url, "--json"]) == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["error"] and line["error"]["code"] for line in lines] == ["invalid_text", None]
+    assert lines[1]["matches"]
+
+
+def test_files_and_texts_go_together_but_not_with_like(
+    indexed: WireService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", "--text", "a red car", "--like", "a.jpg", "--url", indexed.url]) == 2
+    assert main(["search", "--url", indexed.url]) == 2
+    assert "--text" in capsys.readouterr().err
+    assert indexed.requests == []
+
+
+def test_the_page_shows_a_text_in_place_of_the_picture(
+    indexed: WireService, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    text = "red & <blue>/green"
+    assert main(["search", "--text", text, "--url", indexed.url, "--html", str(page)]) == 0
+    shown = page.read_text()
+    assert '<p class="words">red &amp; &lt;blue&gt;/green</p>' in shown
+    assert shown.count("<img ") == 3
+    assert capsys.readouterr().err
+
+
 def test_the_page_shows_queries_and_matches(
     indexed: WireService, make_files: MakeFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

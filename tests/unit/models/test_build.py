@@ -5,22 +5,29 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.models.build import build_model, list_models
-from executors.models.catalogue import CATALOGUE
+from executors.models.build import build_model
+from executors.models.converters import declared_config, stored_reference
+from executors.models.listing import list_models
+from executors.models.manifest import load_manifest
 from executors.models.pbtxt import parameters_from_pbtxt
-from executors.models.repository import CONFIG_FILE, check_model, model_path
-from tests.support.models import tiny_model, write_entry
+from executors.models.reference import read_reference
+from executors.models.repository import CONFIG_FILE, check_model, load_tower, load_towers, model_path, tokenizer_path
+from executors.models.trial import run_in_process
+from executors.models.verify import verify_model
+from tests.support.models import TINY, tiny_config, tiny_model, write_entry
+from tests.support.two_towers import TWO_TOWERS, place_files, two_tower_model, write_two_towers
 
 NAME = "efficientnet-lite0"
 # Vectors of an index are bound to it. A change here needs a higher `revision` in the model's config.pbtxt, and a word in
 # the release notes: every index that was made before refuses the new model.
 MODEL_ID = "efficientnet-lite0@ed7cae0d016a9a79"
+MODEL = load_manifest()[NAME]
+CONFIG = declared_config(MODEL, NAME)
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -53,10 +60,11 @@ def test_a_build_makes_a_triton_repository_entry(tmp_path: Path) -> None:
     told: list[str] = []
     report = build_model(NAME, tmp_path / "new" / "models", told.append)
     entry = tmp_path / "new" / "models" / NAME
-    assert sorted(str(path.relative_to(entry)) for path in entry.rglob("*")) == ["1", "1/model.onnx", CONFIG_FILE]
+    files = sorted(str(path.relative_to(entry)) for path in entry.rglob("*"))
+    assert files == ["1", "1/model.onnx", CONFIG_FILE, "reference.npz"]
     assert (report.result, report.reason, report.bytes) == ("built", "", (entry / "1" / "model.onnx").stat().st_size)
     text = (entry / CONFIG_FILE).read_text()
-    assert text.startswith(CATALOGUE[NAME].config.rstrip())
+    assert text.startswith(CONFIG.rstrip())
     assert parameters_from_pbtxt(text, NAME)["model_id"] == report.model_id
     assert check_model(entry.parent, NAME).model_id == report.model_id
     assert visible(entry.parent) == [NAME]
@@ -84,13 +92,13 @@ def cut_model(entry: Path) -> None:
 def older_revision(entry: Path) -> None:
     text = (entry / CONFIG_FILE).read_text()
     (entry / CONFIG_FILE).write_text(
-        text.replace('"revision" value { string_value: "1"', '"revision" value { string_value: "0"')
+        text.replace('"revision" value { string_value: "2"', '"revision" value { string_value: "1"')
     )
 
 
 def other_preprocessing(entry: Path) -> None:
     """A configuration and a digest that fit each other, but not the catalogue."""
-    config = CATALOGUE[NAME].config.replace('"0.875"', '"0.5"')
+    config = CONFIG.replace('"0.875"', '"0.5"')
     write_entry(entry.parent, (entry / "1" / "model.onnx").read_bytes(), config, NAME)
 
 
@@ -115,9 +123,14 @@ def plain_file(entry: Path) -> None:
         lambda entry: (entry / "1" / "model.onnx").unlink(),
         lambda entry: (entry / CONFIG_FILE).unlink(),
         lambda entry: (entry / CONFIG_FILE).write_text("garbage {"),
-        lambda entry: (entry / CONFIG_FILE).write_text(CATALOGUE[NAME].config),
+        lambda entry: (entry / CONFIG_FILE).write_text(CONFIG),
+        lambda entry: (entry / "reference.npz").unlink(),
+        lambda entry: (entry / "reference.npz").write_bytes(b"PK garbage"),
     ],
-    ids=["cut", "older", "other", "renamed", "file", "no model", "no config", "garbage", "not finished"],
+    ids=[
+        *("cut", "older", "other", "renamed", "file", "no model", "no config", "garbage", "not finished"),
+        *("no reference", "damaged reference"),
+    ],
 )
 def test_a_damaged_or_outdated_entry_is_built_anew(repository: Path, damage: Callable[[Path], object]) -> None:
     damage(repository / NAME)
@@ -125,7 +138,7 @@ def test_a_damaged_or_outdated_entry_is_built_anew(repository: Path, damage: Cal
     assert report.result == "rebuilt"
     assert report.reason
     assert check_model(repository, NAME).model_id == MODEL_ID
-    assert (repository / NAME / CONFIG_FILE).read_text().startswith(CATALOGUE[NAME].config.rstrip())
+    assert (repository / NAME / CONFIG_FILE).read_text().startswith(CONFIG.rstrip())
     assert visible(repository) == [NAME]
     assert build_model(NAME, repository).result == "unchanged"
 
@@ -153,7 +166,7 @@ def test_processes_that_build_at_once_do_not_harm_each_other(tmp_path: Path) -> 
 def test_a_builder_killed_half_way_leaves_nothing_that_hurts(tmp_path: Path) -> None:
     program = (
         "import os, shutil, signal, sys; from pathlib import Path; from executors.models import build;"
-        "build.with_parameter = lambda *_: os.kill(os.getpid(), signal.SIGKILL);"
+        "build.stamp_entry = lambda *_: os.kill(os.getpid(), signal.SIGKILL);"
         f"build.build_model({NAME!r}, Path(sys.argv[1]))"
     )
     builder = run_python(program, tmp_path)
@@ -162,7 +175,7 @@ def test_a_builder_killed_half_way_leaves_nothing_that_hurts(tmp_path: Path) -> 
     leftovers = visible(tmp_path)
     assert len(leftovers) == 1
     assert leftovers[0].startswith(".")
-    assert [model.name for model in list_models(tmp_path)] == [NAME]
+    assert {model.name for model in list_models(tmp_path)} == set(load_manifest())
     assert build_model(NAME, tmp_path).result == "built"
     assert visible(tmp_path) == [NAME]
 
@@ -177,22 +190,29 @@ def test_an_unknown_model_is_told_with_those_there_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        ({"weights_sha256": "0" * 64}, "model_invalid"),
-        ({"weights_file": "no/such.pth"}, "model_missing"),
+        ({"checksum": f"sha256:{'0' * 64}"}, "model_invalid"),
+        ({"package_path": "no/such.pth"}, "model_missing"),
         ({"package": "no-such-distribution"}, "model_missing"),
     ],
     ids=["damaged", "incomplete", "not installed"],
 )
-def test_an_entry_survives_weights_that_can_not_be_used(
-    repository: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, str], code: str
-) -> None:
+def test_an_entry_survives_weights_that_can_not_be_used(repository: Path, change: dict[str, str], code: str) -> None:
     older_revision(repository / NAME)
-    monkeypatch.setitem(CATALOGUE, NAME, replace(CATALOGUE[NAME], **change))
+    weights = MODEL.files["weights"].model_copy(update=change)
+    manifest = {NAME: MODEL.model_copy(update={"files": {"weights": weights}})}
     with pytest.raises(VisualSearchError) as caught:
-        build_model(NAME, repository)
+        build_model(NAME, repository, manifest=manifest)
     assert caught.value.code == code
     assert check_model(repository, NAME).model_id == MODEL_ID
     assert visible(repository) == [NAME]
+
+
+def test_a_manifest_that_is_not_true_of_the_network_is_refused(tmp_path: Path) -> None:
+    manifest = {NAME: MODEL.model_copy(update={"mean": (128.0, 127.0, 127.0), "height": 256})}
+    with pytest.raises(VisualSearchError, match="height is 256; mean is") as caught:
+        build_model(NAME, tmp_path, manifest=manifest)
+    assert caught.value.code == "model_invalid"
+    assert visible(tmp_path) == []
 
 
 def test_a_repository_that_can_not_be_written_is_an_error_of_storage(tmp_path: Path) -> None:
@@ -203,17 +223,182 @@ def test_a_repository_that_can_not_be_written_is_an_error_of_storage(tmp_path: P
     assert str(tmp_path) not in caught.value.message
 
 
-def test_the_list_shows_what_can_be_built_and_what_is_there(repository: Path, tmp_path: Path) -> None:
-    (missing,) = list_models(tmp_path / "nowhere")
-    assert (missing.name, missing.state, missing.dimension, missing.licence) == (NAME, "missing", 1280, "Apache-2.0")
-    write_entry(repository, tiny_model())
-    write_entry(repository, tiny_model(), name="broken")
-    model_path(repository, "broken").unlink()
-    listed = {model.name: model for model in list_models(repository)}
-    assert {name: model.state for name, model in listed.items()} == {
-        NAME: "ready",
-        "tiny": "ready",
-        "broken": "invalid",
-    }
-    assert listed[NAME].model_id == MODEL_ID
-    assert listed["tiny"].licence is None
+def test_the_default_models_reference_is_what_it_computes(built: Path) -> None:
+    """The stored file, which comes with the package, was made by this very model."""
+    report = verify_model(built, NAME, run_in_process(built))
+    assert report.ok, report
+    assert report.towers[0].least_cosine == pytest.approx(1, abs=1e-5)
+    stored = stored_reference(NAME)
+    assert stored is not None
+    assert len(stored) < 50_000
+    assert (built / NAME / "reference.npz").read_bytes() == stored
+
+
+def add_version(entry: Path, number: int, model: bytes) -> None:
+    (entry / str(number)).mkdir()
+    (entry / str(number) / "model.onnx").write_bytes(model)
+
+
+def test_a_new_version_is_served_beside_the_old_one(tmp_path: Path) -> None:
+    write_own(tmp_path)
+    first = build_model(TINY, tmp_path)
+    add_version(tmp_path / TINY, 2, tiny_model(seed=5))
+    assert build_model(TINY, tmp_path).result == "rebuilt"
+    one, two = load_tower(tmp_path, TINY), load_tower(tmp_path, f"{TINY}:2")
+    assert one.model_id == first.model_id
+    assert two.model_id not in ("", one.model_id)
+    assert verify_model(tmp_path, f"{TINY}:2", run_in_process(tmp_path)).ok
+    assert verify_model(tmp_path, TINY, run_in_process(tmp_path)).ok
+    assert build_model(TINY, tmp_path).result == "unchanged"
+    shutil.rmtree(tmp_path / TINY / "2")
+    build_model(TINY, tmp_path)
+    with pytest.raises(VisualSearchError, match="has no version 2") as caught:
+        load_tower(tmp_path, f"{TINY}:2")
+    assert caught.value.code == "model_missing"
+
+
+def test_a_rebuild_does_not_lose_versions_that_were_added(repository: Path) -> None:
+    entry = repository / NAME
+    model = (entry / "1" / "model.onnx").read_bytes()
+    add_version(entry, 2, model)
+    assert build_model(NAME, repository).model_id == MODEL_ID
+    identity = load_tower(repository, f"{NAME}:2").model_id
+    cut_model(entry)
+    assert build_model(NAME, repository).result == "rebuilt"
+    assert load_tower(repository, f"{NAME}:2").model_id == identity
+    assert (entry / "2" / "model.onnx").read_bytes() == model
+    assert build_model(NAME, repository).result == "unchanged"
+
+
+def test_an_entry_that_a_killed_builder_had_put_aside_comes_back(repository: Path) -> None:
+    """Between taking the old entry away and putting the new one there, a version of one's own is in neither place."""
+    add_version(repository / NAME, 2, (repository / NAME / "1" / "model.onnx").read_bytes())
+    aside = repository / f".{NAME}.tmp-killed" / "old"
+    aside.mkdir(parents=True)
+    (repository / NAME).rename(aside / NAME)
+    build_model(NAME, repository)
+    assert load_tower(repository, f"{NAME}:2").version == 2
+    assert visible(repository) == [NAME]
+
+
+def write_own(models_dir: Path, model: bytes | None = None, config: str | None = None, name: str = TINY) -> Path:
+    """An entry as a person writes it: a configuration, and a file."""
+    entry = models_dir / name
+    entry.mkdir(parents=True)
+    (entry / CONFIG_FILE).write_text(config or tiny_config(name))
+    add_version(entry, 1, tiny_model() if model is None else model)
+    return entry
+
+
+def test_an_own_model_gets_its_identity_and_its_reference(tmp_path: Path) -> None:
+    entry = write_own(tmp_path, config="# mine\n" + tiny_config())
+    report = build_model(TINY, tmp_path)
+    assert report.result == "built"
+    assert check_model(tmp_path, TINY).model_id == report.model_id
+    assert (entry / CONFIG_FILE).read_text().startswith("# mine\n")
+    assert verify_model(tmp_path, TINY, run_in_process(tmp_path)).ok
+    assert build_model(TINY, tmp_path).result == "unchanged"
+    (entry / "1" / "model.onnx").write_bytes(tiny_model(seed=9))
+    changed = build_model(TINY, tmp_path)
+    assert changed.result == "rebuilt"
+    assert changed.model_id != report.model_id
+    assert (entry / CONFIG_FILE).read_text().count("model_id") == 1
+    assert verify_model(tmp_path, TINY, run_in_process(tmp_path)).ok
+
+
+@pytest.mark.parametrize(
+    ("model", "config", "fault"),
+    [
+        (tiny_model(dimension=4), tiny_config(), r"embedding has the shape \['batch', 4\], expected \['batch', 3\]"),
+        (tiny_model(input_name="picture"), tiny_config(), "its inputs are picture, expected image"),
+        (tiny_model(side=9), tiny_config(), r"image has the shape \['batch', 9, 9, 3\]"),
+        (tiny_model(batch=1), tiny_config(), r"image has the shape \[1, 8, 8, 3\]"),
+        (tiny_model(output_name="vector"), tiny_config(), "its outputs are vector, expected embedding"),
+        (b"no model", tiny_config(), "ONNX Runtime can't load it"),
+        (tiny_model(), tiny_config(fit='"stretch"'), "fit is 'stretch'"),
+    ],
+    ids=["dimension", "input", "side", "batch", "output", "garbage", "configuration"],
+)
+def test_an_own_model_that_does_not_fit_gets_no_identity(tmp_path: Path, model: bytes, config: str, fault: str) -> None:
+    entry = write_own(tmp_path, model, config)
+    with pytest.raises(VisualSearchError, match=fault) as caught:
+        build_model(TINY, tmp_path)
+    assert caught.value.code == "model_invalid"
+    assert (entry / CONFIG_FILE).read_text() == config
+    assert not (entry / "reference.npz").exists()
+
+
+def test_an_own_model_without_its_file_is_missing(tmp_path: Path) -> None:
+    entry = write_own(tmp_path)
+    shutil.rmtree(entry / "1")
+    with pytest.raises(VisualSearchError, match=r"1/model\.onnx") as caught:
+        build_model(TINY, tmp_path)
+    assert caught.value.code == "model_missing"
+
+
+def test_two_towers_are_built_and_bound_to_each_other(tmp_path: Path) -> None:
+    towers = write_two_towers(tmp_path / "models")
+    assert visible(tmp_path / "models") == [TWO_TOWERS, f"{TWO_TOWERS}-text"]
+    assert towers.text is not None
+    assert towers.image.text_model == towers.text.name == f"{TWO_TOWERS}-text"
+    assert verify_model(tmp_path / "models", TWO_TOWERS, run_in_process(tmp_path / "models")).ok
+
+
+def test_two_towers_are_built_once_and_again_when_one_is_damaged(tmp_path: Path) -> None:
+    model = two_tower_model(tmp_path / "files")
+    models_dir = tmp_path / "models"
+    place_files(model, tmp_path / "files", models_dir)
+    manifest = {TWO_TOWERS: model}
+    first = build_model(TWO_TOWERS, models_dir, manifest=manifest)
+    assert (first.result, build_model(TWO_TOWERS, models_dir, manifest=manifest).result) == ("built", "unchanged")
+    text = load_towers(models_dir, TWO_TOWERS).text
+    assert text is not None
+    tokenizer = tokenizer_path(models_dir, text)
+    tokenizer.write_text(tokenizer.read_text("utf-8").replace("Lowercase", "Lowercase "), "utf-8")
+    again = build_model(TWO_TOWERS, models_dir, manifest=manifest)
+    assert (again.result, again.model_id) == ("rebuilt", first.model_id)
+    assert load_towers(models_dir, TWO_TOWERS).text == text
+
+
+def test_an_own_text_tower_is_bound_to_its_image_model(tmp_path: Path) -> None:
+    towers = write_two_towers(tmp_path)
+    assert towers.text is not None
+    config = tiny_config("mine", side=towers.image.height, dimension=towers.image.dimension)
+    config += f'parameters {{ key: "text_model" value {{ string_value: "{towers.text.name}" }} }}\n'
+    image = tiny_model(side=towers.image.height, dimension=towers.image.dimension)
+    write_own(tmp_path, image, config, "mine")
+    assert build_model("mine", tmp_path).result == "built"
+    assert load_towers(tmp_path, "mine").text == towers.text
+    # The text tower is changed, which the image model has to notice, and be told.
+    file = model_path(tmp_path, towers.text.name)
+    other = write_two_towers(tmp_path / "other", seed=3)
+    assert other.text is not None
+    file.write_bytes(model_path(tmp_path / "other", other.text.name).read_bytes())
+    build_model(towers.text.name, tmp_path)
+    with pytest.raises(VisualSearchError, match=r"does not belong to the model 'mine'.*models build mine") as caught:
+        load_towers(tmp_path, "mine")
+    assert caught.value.code == "model_invalid"
+    build_model("mine", tmp_path)
+    bound = load_towers(tmp_path, "mine").text
+    assert bound is not None
+    assert bound.model_id != towers.text.model_id
+
+
+def test_a_text_tower_of_another_dimension_is_refused(tmp_path: Path) -> None:
+    towers = write_two_towers(tmp_path)
+    assert towers.text is not None
+    config = tiny_config() + f'parameters {{ key: "text_model" value {{ string_value: "{towers.text.name}" }} }}\n'
+    write_own(tmp_path, None, config)
+    with pytest.raises(VisualSearchError, match="vectors have 8 numbers, expected 3") as caught:
+        build_model(TINY, tmp_path)
+    assert caught.value.code == "model_invalid"
+
+
+def test_a_reference_of_other_weights_does_not_stay(tmp_path: Path) -> None:
+    entry = write_own(tmp_path)
+    build_model(TINY, tmp_path)
+    (entry / "1" / "model.onnx").write_bytes(tiny_model(seed=9))
+    before = (entry / "reference.npz").read_bytes()
+    build_model(TINY, tmp_path)
+    assert (entry / "reference.npz").read_bytes() != before
+    assert read_reference(tmp_path, load_tower(tmp_path, TINY)) is not None

@@ -15,19 +15,23 @@ import pytest
 from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
-from executors.models.catalogue import CATALOGUE
+from executors.models.converters import declared_tower
 from executors.models.efficientnet_lite import IR_VERSION, OPSET, build_graph, same_padding
+from executors.models.manifest import load_manifest
+from executors.models.sources import local_file
+from executors.models.spec import ModelSpec
 from executors.models.weights import read_checkpoint
 from executors.preprocess.header import ImageLimits
 from executors.preprocess.pipeline import ImagePipeline
 from tests.support.pictures import scene
 
-ENTRY = CATALOGUE["efficientnet-lite0"]
+NAME = "efficientnet-lite0"
+MODEL = load_manifest()[NAME]
 
 
 @pytest.fixture(scope="module")
 def weights() -> Mapping[str, NDArray[Any]]:
-    return read_checkpoint(ENTRY.weights_path())
+    return read_checkpoint(local_file(MODEL.files["weights"], Path("nowhere")))
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +44,9 @@ def prepared(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The picture as the project's own preprocessing fits it to the model, sent as a file without loss."""
     colour = np.dstack([picture] * 3) if picture.ndim == 2 else picture
     blob = cv2.imencode(".png", colour[:, :, ::-1])[1].tobytes()
-    pipeline = ImagePipeline(ENTRY.spec, ImageLimits(20_000_000, 50_000_000, 16_384), thumbnails=False)
+    spec = declared_tower(MODEL, NAME)
+    assert isinstance(spec, ModelSpec)
+    pipeline = ImagePipeline(spec, ImageLimits(20_000_000, 50_000_000, 16_384), thumbnails=False)
     return pipeline.prepare(blob).tensor
 
 
@@ -72,8 +78,11 @@ def test_the_classifier_changes_nothing_about_the_embedding(
 
 def test_two_processes_make_the_same_bytes(weights: Mapping[str, NDArray[Any]]) -> None:
     program = (
-        "import hashlib; from executors.models.catalogue import CATALOGUE; entry = CATALOGUE['efficientnet-lite0'];"
-        "print(hashlib.sha256(entry.convert(entry.weights_path())).hexdigest())"
+        "import hashlib; from pathlib import Path; from executors.models import converters, manifest, sources;"
+        "model = manifest.load_manifest()['efficientnet-lite0'];"
+        "weights = sources.local_file(model.files['weights'], Path('nowhere'));"
+        "(draft,) = converters.convert(model, {'weights': weights});"
+        "print(hashlib.sha256(draft.model).hexdigest())"
     )
     root = Path(__file__).resolve().parents[3]
     environment = os.environ | {"PYTHONPATH": str(root), "PYTHONHASHSEED": "7"}

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.models.catalogue import CATALOGUE
+from executors.models.manifest import load_manifest
+from executors.models.sources import local_file
 from executors.models.weights import read_checkpoint
 from tests.support.checkpoints import (
     MAGIC,
@@ -29,7 +30,8 @@ def refused(path: Path, data: bytes) -> str:
 
 
 def test_the_default_models_weights_are_read_without_torch() -> None:
-    weights = read_checkpoint(CATALOGUE["efficientnet-lite0"].weights_path())
+    published = load_manifest()["efficientnet-lite0"].files["weights"]
+    weights = read_checkpoint(local_file(published, Path("nowhere")))
     assert len(weights) == 296
     assert weights["_conv_stem.weight"].shape == (32, 3, 3, 3)
     assert weights["_conv_stem.weight"].dtype == np.float32

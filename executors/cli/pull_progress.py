@@ -1,0 +1,77 @@
+"""How far a fetched file is: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from executors.cli.output import printable
+from executors.models.manifest import ManifestFile
+from executors.models.sources import PullProgress
+
+_PLAIN_INTERVAL_S: Final = 5.0
+
+
+class PullBars:
+    """A bar for each file that is being fetched."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[ManifestFile, TaskID] = {}
+
+    def tell(self, line: str) -> None:
+        """Above the bars."""
+        self._progress.console.print(printable(line), soft_wrap=True)
+
+    def advance(self, file: ManifestFile, done: int, total: int | None) -> None:
+        """Move the file's bar."""
+        if file not in self._tasks:
+            # Bytes of an earlier pull are none of this one's speed.
+            self._tasks[file] = self._progress.add_task(file.name, total=total, completed=done)
+        self._progress.update(self._tasks[file], completed=done, total=total)
+
+
+class PullLines:
+    """A line every few seconds."""
+
+    def __init__(self, console: Console, interval_s: float = _PLAIN_INTERVAL_S) -> None:
+        self._console = console
+        self._interval_s = interval_s
+        self._last = time.monotonic()
+
+    def tell(self, line: str) -> None:
+        """As it is."""
+        self._console.print(printable(line), soft_wrap=True)
+
+    def advance(self, file: ManifestFile, done: int, total: int | None) -> None:
+        """Print when it is time."""
+        if time.monotonic() - self._last < self._interval_s:
+            return
+        self._last = time.monotonic()
+        whole = f" of {decimal(total)}, {done / total:.0%}" if total else ""
+        self.tell(f"{file.name}: {decimal(done)}{whole}")
+
+
+@contextmanager
+def pull_progress(console: Console) -> Iterator[PullProgress]:
+    """What fits where it is shown; nothing of a bar stays."""
+    if not console.is_terminal:
+        yield PullLines(console)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, expand=True) as progress:
+        yield PullBars(progress)

@@ -1,0 +1,48 @@
+"""Runs a model on a Triton server for `visual-search models verify --triton`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from executors.embed.triton.client import CallError, connect, infer
+from executors.embed.triton.handshake import verify
+from executors.errors import VisualSearchError
+from executors.models.spec import Tower
+from executors.models.trial import Run
+
+# For each tower: the first run of a model on a GPU is slow, where TensorRT compiles it very much so.
+_SECONDS: Final = 120.0
+_MOST_ROWS: Final = 64
+
+
+def run_on_triton(url: str) -> Run:
+    """A `Run` on the server at `url`, `host:port` of its gRPC.
+
+    What it returns raises `unavailable` when the server does not answer or has not loaded the model, `model_mismatch` and
+    `model_invalid` when it has loaded another one than the local configuration names.
+    """
+
+    def run(tower: Tower, inputs: NDArray[Any]) -> NDArray[Any]:
+        try:
+            return asyncio.run(_run(url, tower, inputs))
+        except CallError as failure:
+            words = f" ({failure.server_text})" if failure.server_text else ""
+            message = f"the Triton server {url}: {failure.message}{words}"
+            raise VisualSearchError("unavailable", message, url=url) from None
+
+    return run
+
+
+async def _run(url: str, tower: Tower, inputs: NDArray[Any]) -> NDArray[np.float32]:
+    client = connect(url)
+    try:
+        served = await verify(client, tower, None, cpu_batch=_MOST_ROWS, seconds=_SECONDS)
+        step = served.rows_per_call
+        parts = [await infer(client, tower, inputs[at : at + step], _SECONDS) for at in range(0, len(inputs), step)]
+    finally:
+        await client.close()
+    return np.concatenate(parts)

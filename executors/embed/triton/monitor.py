@@ -1,0 +1,198 @@
+"""Watches one server: verifies its models, probes it when its circuit is open, and sees when it was restarted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+
+from executors.embed.triton.client import CallError, FailureKind, connection_of
+from executors.embed.triton.endpoint import Endpoint
+from executors.embed.triton.handshake import recheck, verify
+from executors.errors import VisualSearchError
+from executors.models.spec import Tower
+
+_log = logging.getLogger(__name__)
+
+_CONNECTED: Final = grpc.ChannelConnectivity.READY
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorPace:
+    """Seconds.
+
+    Attributes:
+        check_every: between two looks at a server that is fine.
+        retry_after: between two attempts at one that is not, while its circuit is closed.
+        verify_every: between two runs of the reference inputs on a server that is fine. A model that was loaded anew under
+            its old id shows in the server's counters; where these were overtaken already, it shows here.
+        verify_within: the deadline of verifying one model.
+        check_within: the deadline of a look at one model.
+    """
+
+    check_every: float = 2.0
+    retry_after: float = 0.5
+    verify_every: float = 30.0
+    verify_within: float = 5.0
+    check_within: float = 2.0
+
+
+class Monitor:
+    """The tasks that watch one endpoint.
+
+    Attributes:
+        failed_checks: looks in a row after which not every model could be called.
+        failing_since: when the first of them was, by `time.monotonic`; None when there is none.
+    """
+
+    def __init__(self, endpoint: Endpoint, pace: MonitorPace) -> None:
+        self.endpoint = endpoint
+        self.failed_checks = 0
+        self.failing_since: float | None = None
+        self._pace = pace
+        self._verified_at = float("-inf")
+        self._inferences = dict.fromkeys((tower.name for tower in endpoint.towers), 0)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin, on the running event loop."""
+        self._tasks = [
+            asyncio.create_task(self._watch(), name=f"monitor of {self.endpoint.url}"),
+            asyncio.create_task(self._watch_connection(), name=f"connection to {self.endpoint.url}"),
+        ]
+
+    async def stop(self) -> None:
+        """End the tasks."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                seconds = await self._look()
+            except Exception:  # a defect; without its monitor the server would be lost for good
+                _log.exception("the monitor of %s failed", self.endpoint.url)
+                seconds = self._pace.check_every
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self.endpoint.attention.wait()
+
+    async def _look(self) -> float:
+        """Do what is due now; returns the seconds until the next time."""
+        endpoint, breaker = self.endpoint, self.endpoint.breaker
+        endpoint.attention.clear()
+        if not breaker.closed:
+            if not breaker.begin_probe():
+                return breaker.probe_in()
+            await self._probe()
+        elif unverified := [tower for tower in endpoint.towers if endpoint.served(tower) is None]:
+            await self._verify(unverified)
+        elif time.monotonic() - self._verified_at >= self._pace.verify_every:
+            await self._verify(endpoint.towers)
+        else:
+            await self._recheck()
+        return self._count()
+
+    def _count(self) -> float:
+        if all(self.endpoint.served(tower) for tower in self.endpoint.towers):
+            self.failed_checks, self.failing_since = 0, None
+            return self._pace.check_every
+        self.failed_checks += 1
+        self.failing_since = self.failing_since or time.monotonic()
+        return self._pace.retry_after
+
+    async def _probe(self) -> None:
+        """The half-open circuit's one probe: the circuit closes when the server answers, whatever model it has."""
+        breaker, answered = self.endpoint.breaker, False
+        try:
+            answered = await self._verify(self.endpoint.towers)
+        finally:
+            if answered:
+                breaker.probe_succeeded()
+            else:
+                breaker.probe_failed()
+        self.endpoint.changed()
+
+    async def _verify(self, towers: list[Tower]) -> bool:
+        """Verify models one after the other; False when the server did not answer."""
+        endpoint, client = self.endpoint, self.endpoint.client
+        for tower in towers:
+            try:
+                served = await verify(
+                    client,
+                    tower,
+                    endpoint.options.references.get(tower.name),
+                    cpu_batch=endpoint.options.cpu_batch,
+                    seconds=self._pace.verify_within,
+                )
+            except VisualSearchError as error:
+                if client is endpoint.client:
+                    self._reject(tower, error)
+            except CallError as failure:
+                if client is endpoint.client:
+                    self._unanswered(failure)
+                return False
+            else:
+                if client is endpoint.client:
+                    self._inferences[tower.name] = served.inferences
+                    endpoint.passed(tower, served)
+        self._verified_at = time.monotonic()
+        return True
+
+    async def _recheck(self) -> None:
+        """The cheap look at models that passed."""
+        endpoint, client = self.endpoint, self.endpoint.client
+        for tower in endpoint.towers:
+            try:
+                count = await recheck(client, tower, self._inferences[tower.name], self._pace.check_within)
+            except VisualSearchError as error:
+                if client is endpoint.client:
+                    self._reject(tower, error)
+            except CallError as failure:
+                if client is not endpoint.client:
+                    return
+                if failure.kind is FailureKind.REFUSED:
+                    endpoint.stats.failed(failure.kind, failure.server_text or failure.message)
+                    endpoint.doubted([tower])
+                else:
+                    self._unanswered(failure)
+                    return
+            else:
+                self._inferences[tower.name] = count
+
+    def _reject(self, tower: Tower, error: VisualSearchError) -> None:
+        cause = error.__cause__
+        text = cause.server_text if isinstance(cause, CallError) else ""
+        self.endpoint.stats.failed(error.code, text or error.message)
+        self.endpoint.rejected(tower, error)
+
+    def _unanswered(self, failure: CallError) -> None:
+        """No verdict about models that passed; those that were being verified can't be called."""
+        endpoint = self.endpoint
+        endpoint.stats.failed(failure.kind, failure.server_text or failure.message)
+        for tower in endpoint.towers:
+            if endpoint.undecided(tower):
+                endpoint.rejected(tower, VisualSearchError("unavailable", f"the server: {failure.message}"))
+        if failure.kind in (FailureKind.UNREACHABLE, FailureKind.DEADLINE):
+            endpoint.unanswered()
+
+    async def _watch_connection(self) -> None:
+        """A connection that ends may be a server that is replaced: what runs behind the next one has to pass first."""
+        while True:
+            client = self.endpoint.client
+            connection = connection_of(client)
+            try:
+                state = connection.get_state()
+                while client is self.endpoint.client:
+                    await connection.wait_for_state_change(state)
+                    before, state = state, connection.get_state()
+                    if before is _CONNECTED:
+                        self.endpoint.doubted(self.endpoint.towers)
+            except (grpc.aio.UsageError, AssertionError):  # closed, since the endpoint moved
+                await asyncio.sleep(self._pace.retry_after)

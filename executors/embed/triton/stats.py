@@ -1,0 +1,60 @@
+"""What `/status` tells of the calls to one server."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
+
+_WINDOW: Final = 1024
+
+
+class CallStats:
+    """Counters since the start, and how long the last answered calls took."""
+
+    def __init__(self) -> None:
+        self._seconds: deque[float] = deque(maxlen=_WINDOW)
+        self._failures: Counter[str] = Counter()
+        self._calls = self._rows = self._retries = self._cancelled = 0
+        self._last_error: dict[str, str] | None = None
+
+    def answered(self, rows: int, seconds: float) -> None:
+        """A call was answered with `rows` vectors."""
+        self._calls += 1
+        self._rows += rows
+        self._seconds.append(seconds)
+
+    @property
+    def last_error(self) -> str:
+        """Its message; empty when there was none."""
+        return self._last_error["message"] if self._last_error else ""
+
+    def failed(self, kind: str, message: str) -> None:
+        """A call or a check failed; `kind` is a short word that does not vary."""
+        self._failures[kind] += 1
+        self._last_error = {"kind": kind, "message": message, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+
+    def retried(self) -> None:
+        """A call comes here after one elsewhere failed."""
+        self._retries += 1
+
+    def cancelled(self) -> None:
+        """The caller gave a call up."""
+        self._cancelled += 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Counters, percentiles in milliseconds over the last calls (null before the first), and the last error."""
+        p50, p99 = np.percentile(self._seconds, [50, 99]) * 1000 if self._seconds else (None, None)
+        return {
+            "calls": self._calls,
+            "inputs": self._rows,
+            "inputs_per_call": round(self._rows / self._calls, 2) if self._calls else None,
+            "p50_ms": None if p50 is None else round(float(p50), 2),
+            "p99_ms": None if p99 is None else round(float(p99), 2),
+            "failures": dict(self._failures),
+            "retries": self._retries,
+            "cancelled": self._cancelled,
+            "last_error": self._last_error,
+        }

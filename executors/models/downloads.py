@@ -1,0 +1,108 @@
+"""Fetches one published file: resumes, and lets nothing but the published bytes take the file's name."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from executors.errors import VisualSearchError
+from executors.models.parts import Part
+from executors.models.transfer import ByteProgress, Patience, Transfer, fetch_error
+
+_CHUNK_BYTES: Final = 1 << 18
+
+
+def download(
+    url: str,
+    target: Path,
+    *,
+    checksum: str,
+    size: int | None = None,
+    label: str | None = None,
+    progress: ByteProgress | None = None,
+    tell: Callable[[str], None] | None = None,
+    patience: Patience | None = None,
+) -> Literal["present", "fetched"]:
+    """Fetch a file to `target`, unless it is there.
+
+    The bytes are collected in `<target>.part`; a later call goes on there when the server still has the same file (RFC
+    9110, 13.1.5: If-Range). One process fetches, others that want the same target wait for it. Not to be called in a
+    running event loop.
+
+    Args:
+        url: http, https or file; redirects are followed. Nothing is decompressed.
+        target: its folder is made when there is none.
+        checksum: `sha256:…` or `md5:…` of the whole file.
+        size: of the whole file, in bytes, where it is known.
+        label: what messages call the file (default: the target's name).
+        progress: told at each chunk.
+        tell: told what is worth a line: that another process fetches the file, that a connection broke.
+
+    Raises:
+        VisualSearchError: `download_failed`, with the host and the reason; `checksum_mismatch` when what came is not the
+            published file, and was thrown away; `storage_unavailable` when it can't be written. Except after
+            `checksum_mismatch`, the next call goes on where this one stopped.
+    """
+    name = label or target.name
+    advance = progress or (lambda done, total: None)
+    say = tell or (lambda line: None)
+    try:
+        with exclusive(target, name, say):
+            if target.is_file():
+                return "present"
+            part = Part(target, url, size, name)
+            if urlsplit(url).scheme == "file":
+                _copy(url, part, advance)
+            else:
+                asyncio.run(Transfer(url, part, advance, say, patience or Patience()).run())
+            part.check_bytes(checksum)
+            part.finish(target)
+    except OSError as error:
+        raise write_error(name, error) from None
+    return "fetched"
+
+
+@contextmanager
+def exclusive(target: Path, label: str, tell: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock of a file that is to be made, which ends with the process; makes the file's folder.
+
+    Raises:
+        OSError: the folder or the lock can't be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.with_name(f"{target.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tell(f"{label}: another process is fetching it; waiting")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def write_error(label: str, error: OSError) -> VisualSearchError:
+    """`storage_unavailable`, for a file that can't be written."""
+    message = f"{label} can't be written: {error.strerror or type(error).__name__}"
+    return VisualSearchError("storage_unavailable", message, file=label)
+
+
+def _copy(url: str, part: Part, progress: ByteProgress) -> None:
+    try:
+        source = Path(url2pathname(urlsplit(url).path)).open("rb")  # noqa: SIM115 (the next lines are not to be guarded)
+    except OSError as error:
+        raise fetch_error(url, error.strerror or type(error).__name__) from None
+    with source:
+        total = os.fstat(source.fileno()).st_size
+        part.check_total("the file", total)
+        part.check_space(total)
+        part.clear()
+        with part.file.open("wb") as out:
+            while chunk := source.read(_CHUNK_BYTES):
+                out.write(chunk)
+                progress(out.tell(), total)

@@ -1,0 +1,206 @@
+"""Stands between a replica and its Triton: whatever ends, nothing of the server outlives it.
+
+    python -I -S guard.py '{"command": […], "environment": {…}, "log": "…", "log_bytes": …, "shm_prefix": "…", "note": "…"}'
+
+The server (with its stubs) runs in a process group of its own. The guard ends that group and removes its shared memory when
+anything happens to its standard input or its parent (the replica is gone, by kill -9 too), and when the server ends by itself. If
+the guard itself is killed, the kernel kills the server (PR_SET_PDEATHSIG), and the stubs end when they miss it. SIGTERM is
+forwarded, so that the server may finish what it has begun.
+
+A program of its own, standard library only: it must start in milliseconds and depend on nothing that could fail.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+SHARED_MEMORY: Final = Path("/dev/shm")
+# All regions of managed servers start with this; what follows is the server's own.
+PREFIX: Final = "visual-search-triton-"
+NOT_STARTED: Final = 127
+
+_LOCK: Final = ".lock"
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_LOOK_S: Final = 0.25
+_DRAINING_S: Final = 8.0
+_STUBS_S: Final = 2.0
+# A lock file is made a moment before it is held.
+_FRESH_S: Final = 5.0
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+
+
+class BoundedLog:
+    """An appended file that never grows far beyond its bound: the previous one is kept under `<name>.1`."""
+
+    def __init__(self, file: Path, most_bytes: int) -> None:
+        self._file = file
+        self._most = most_bytes
+        self._stream = file.open("ab", buffering=0)
+
+    def write(self, data: bytes) -> None:
+        """Append; a full disk loses lines and stops nobody."""
+        with contextlib.suppress(OSError):
+            if self._stream.tell() + len(data) > self._most and self._stream.tell():
+                self._stream.close()
+                self._file.replace(self._file.with_name(f"{self._file.name}.1"))
+                self._stream = self._file.open("ab", buffering=0)
+            self._stream.write(data)
+
+    def note(self, line: str) -> None:
+        """Append a line of our own, with the time."""
+        self.write(f"--- {time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}\n".encode())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+
+def hold_prefix(prefix: str) -> int:
+    """Make the lock file of a prefix and hold it, as every process does that inherits the handle."""
+    handle = os.open(SHARED_MEMORY / f"{prefix}{_LOCK}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return handle
+
+
+def remove_regions(prefix: str) -> None:
+    """Remove a prefix's shared memory, its lock file last."""
+    for region in sorted(SHARED_MEMORY.glob(f"{prefix}*"), key=lambda file: file.name.endswith(_LOCK)):
+        with contextlib.suppress(OSError):
+            region.unlink()
+
+
+def remove_abandoned_regions() -> None:
+    """Remove what servers left behind whose guard was killed with them: prefixes whose lock nobody holds."""
+    for lock in SHARED_MEMORY.glob(f"{PREFIX}*{_LOCK}"):
+        try:
+            if time.time() - lock.stat().st_mtime < _FRESH_S:
+                continue
+            handle = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:  # another user's, or gone by now
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_regions(lock.name.removesuffix(_LOCK))
+        except OSError:  # held: the server lives
+            pass
+        finally:
+            os.close(handle)
+
+
+def kill_group(group: int) -> None:
+    """SIGKILL for every process of a group (also of those that are stopped), and wait until none is left."""
+    deadline = time.monotonic() + _STUBS_S
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            return
+        # A group exists until its last process is reaped; those of ours nobody else does.
+        with contextlib.suppress(ChildProcessError):
+            while os.waitid(os.P_PGID, group, os.WEXITED | os.WNOHANG):
+                pass
+        time.sleep(0.01)
+
+
+def main(order: dict[str, Any]) -> int:
+    """Run the server until it or the replica ends; the server's status, as a shell would say it."""
+    terminate: list[int] = []
+    signal.signal(signal.SIGTERM, lambda *_: terminate.append(1))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The stubs become our children when the server is gone: so they can be waited for, whoever process 1 is.
+    _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    log = BoundedLog(Path(order["log"]), order["log_bytes"])
+    log.note(order["note"])
+    prefix = order["shm_prefix"]
+    lock = hold_prefix(prefix)
+    output, server_output = os.pipe()
+    try:
+        server = _start(order, server_output, lock)
+    except OSError as error:
+        log.note(f"the server can't be started: {error.strerror}")
+        remove_regions(prefix)
+        return NOT_STARTED
+    os.close(server_output)
+    os.close(lock)
+    print(server.pid, flush=True)
+    status = _watch(server, output, log, terminate)
+    kill_group(server.pid)
+    remove_regions(prefix)
+    log.write(_read(output))
+    return status
+
+
+def _start(order: dict[str, Any], output: int, lock: int) -> subprocess.Popen[bytes]:
+    guard = os.getpid()
+
+    def end_with_guard() -> None:
+        # Bound to the thread that forks: the guard has one only.
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != guard:
+            os._exit(NOT_STARTED)
+
+    return subprocess.Popen(
+        order["command"],
+        env=order["environment"],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        process_group=0,
+        pass_fds=[lock],
+        preexec_fn=end_with_guard,
+    )
+
+
+def _watch(server: subprocess.Popen[bytes], output: int, log: BoundedLog, terminate: list[int]) -> int:
+    """Copy the server's output to the log until the server ends, or has to."""
+    replica = os.getppid()
+    watched = [0, output]
+    kill_at = float("inf")
+    while True:
+        try:
+            ready, _, _ = select.select(watched, [], [], _LOOK_S)
+        except InterruptedError:
+            continue
+        if output in ready:
+            data = os.read(output, 65536)
+            log.write(data)
+            if not data:
+                watched.remove(output)
+        if 0 in ready or os.getppid() != replica:
+            server.kill()
+            server.wait()
+            return 128 + signal.SIGKILL
+        if terminate and kill_at == float("inf"):
+            kill_at = time.monotonic() + _DRAINING_S
+            server.terminate()
+        if time.monotonic() > kill_at:
+            server.kill()
+        status = server.poll()
+        if status is not None:
+            return status if status >= 0 else 128 - status
+
+
+def _read(output: int) -> bytes:
+    """What is still in the pipe, without waiting for more."""
+    os.set_blocking(output, False)
+    data = b""
+    with contextlib.suppress(BlockingIOError):
+        while part := os.read(output, 65536):
+            data += part
+    return data
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))

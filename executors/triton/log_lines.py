@@ -1,0 +1,48 @@
+"""Finds in a server's log why it ended: pure functions of its text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+# Noise that Triton prints on any machine without a GPU, at level error.
+_HARMLESS: Final = ("CudaDriverHelper has not been initialized", "Failed to initialize NVML")
+_GLOG: Final = re.compile(r"[EF]\d{4} \d\d:\d\d:\d\d\.\d+ \d+ [\w.]+:\d+\]\s+\"?(.*?)\"?$")
+_FATAL: Final = re.compile(
+    r"(?:error: |.*error while loading shared libraries: |.*terminate called |--- .*can't be started)"
+)
+_WRAPPING: Final = re.compile(
+    r"creating server: (?:Invalid argument|Internal) - |failed to load '[^']*' version \d+: Internal: "
+    r"|ERROR: Failed to create instance: |TritonModelException: |^--- \S+ "
+)
+_LONGEST: Final = 400
+
+
+def why_it_ended(log: str) -> str:
+    """One line that tells a person why the server ended; empty when the log has none.
+
+    What the server says last about a model that can't be loaded, or about what kept it from starting.
+    """
+    found = list(_complaints(log))
+    return found[0][:_LONGEST] if found else ""
+
+
+def _complaints(log: str) -> Iterator[str]:
+    """The telling lines, the most specific first: a model's own failure, an entry not found, then what the server says."""
+    lines = log.splitlines()
+    errors = [match[1] for match in map(_GLOG.match, lines) if match]
+    errors = [error.split("\\n")[0] for error in errors if not error.startswith(_HARMLESS)]
+    for sign in ("failed to load '", "failed to poll model", "Failed to create instance", ""):
+        for error in errors:
+            if sign in error:
+                yield _plain(error)
+    for line in lines:
+        if _FATAL.match(line):
+            yield _plain(line)
+
+
+def _plain(line: str) -> str:
+    model = re.match(r"failed to load '([^']*)' version (\d+)", line)
+    text = _WRAPPING.sub("", line.removeprefix("error: ")).strip().rstrip(";")
+    return f"model {model[1]!r} version {model[2]}: {text}" if model else text

@@ -1,0 +1,343 @@
+"""A Triton server of a replica's own: started, watched, restarted, ended."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import secrets
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from executors.embed.devices import Device
+from executors.errors import VisualSearchError
+from executors.triton import guard
+from executors.triton.installation import Installation
+from executors.triton.launch import command_line, environment
+from executors.triton.log_lines import why_it_ended
+from executors.triton.ports import ReservedPort
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE_S: Final = 0.5
+_LONGEST_PAUSE_S: Final = 30.0
+# A server that ran this long was sound: the next restart starts with the first pause again.
+_SOUND_S: Final = 60.0
+_LOG_BYTES: Final = 8_000_000
+_TAIL_BYTES: Final = 100_000
+# How long a guard may take to end what it guards, before it is killed itself (and the server with it).
+_GUARD_S: Final = 5.0
+
+
+@dataclass(slots=True)
+class _Running:
+    """One life of the server."""
+
+    guard: subprocess.Popen[bytes]
+    since: float
+    log_start: int
+    shm_prefix: str
+    pid: int = 0
+    kill_guard_at: float = float("inf")
+
+
+class TritonServer:
+    """Supervises one server; no method blocks for long, all may be called from any thread.
+
+    Args:
+        installation: the packages that it runs with.
+        models_dir: the model repository.
+        models: the entries to load; others of the repository are left alone.
+        device: the one GPU that it sees, or the CPU.
+        threads: for the computing of one model; 0 for as many as there are cores.
+        logs_dir: where its log goes; made when missing.
+        name: of the log; another server with this name gets the next free one (`embed-0`, `embed-0-2`, …).
+    """
+
+    def __init__(
+        self,
+        installation: Installation,
+        *,
+        models_dir: Path,
+        models: Sequence[str],
+        device: Device,
+        threads: int,
+        logs_dir: Path,
+        name: str,
+    ) -> None:
+        self._installation = installation
+        self._models_dir = models_dir
+        self._models = tuple(models)
+        self._device = device
+        self._environment = environment(installation, device=device, threads=threads)
+        self._logs_dir = logs_dir
+        self._name = name
+        self._lock = threading.Lock()
+        self._log = Path()
+        self._log_lock = -1
+        self._ports: tuple[ReservedPort, ReservedPort] | None = None
+        self._running: _Running | None = None
+        self._watcher: threading.Thread | None = None
+        self._wake_reader, self._wake_writer = -1, -1
+        self._stopping = False
+        self._restarts = 0
+        self._reason = ""
+        self._failure: VisualSearchError | None = VisualSearchError("triton_failed", "the server was not started")
+        self._last_exit = ""
+
+    def start(self) -> None:
+        """Start the server and the thread that watches it; returns at once, long before a model is loaded.
+
+        Raises:
+            VisualSearchError: `triton_failed` when no process can be started; a server that starts and then ends by
+                itself (a damaged model, say) shows in `failure`.
+        """
+        if self._watcher is not None or self._stopping:
+            raise RuntimeError("a server is started once")
+        try:
+            guard.remove_abandoned_regions()
+            self._log, self._log_lock = _claim_log(self._logs_dir, self._name)
+            self._wake_reader, self._wake_writer = os.pipe()
+            self._ports = ReservedPort(), ReservedPort()
+            self._running = self._spawn("start")
+        except OSError as error:
+            self._free()
+            message = f"the managed Triton can't be started: {error.strerror or error}"
+            raise VisualSearchError("triton_failed", message) from None
+        self._failure = None
+        self._watcher = threading.Thread(target=self._supervise, name=f"triton-{self._name}", daemon=True)
+        self._watcher.start()
+
+    @property
+    def url(self) -> str:
+        """`host:port` of its gRPC; may change with a restart."""
+        return self._ports[0].url if self._ports else ""
+
+    def restart(self, reason: str) -> None:
+        """Kill it, also if it is stopped or hung, and start it again after a pause; returns at once.
+
+        Args:
+            reason: one line, for the log and the status.
+        """
+        with self._lock:
+            running = self._running
+            if running is None or self._stopping or self._reason:
+                return
+            self._reason = reason
+            self._end(running)
+
+    def failure(self) -> VisualSearchError | None:
+        """Why it is not running now (`triton_failed`); None while it runs, be it ready or not."""
+        with self._lock:
+            return self._failure
+
+    def stop(self) -> None:
+        """End it for good: the server, its stubs, its guard, its shared memory; takes less than a second, as a rule."""
+        with self._lock:
+            self._stopping = True
+            running = self._running
+            if running is not None:
+                self._end(running)
+            elif self._wake_writer >= 0:
+                os.write(self._wake_writer, b".")
+        if self._watcher is not None and self._watcher is not threading.current_thread():
+            self._watcher.join(2 * _GUARD_S)
+
+    def status(self) -> dict[str, Any]:
+        """What `/status` shows, as JSON values; `pid` is None while it is not running."""
+        with self._lock:
+            running = self._running
+            return {
+                "pid": running.pid or None if running else None,
+                "url": self.url,
+                "metrics_url": f"http://{self._ports[1].url}/metrics" if self._ports else "",
+                "device": str(self._device),
+                "restarts": self._restarts,
+                "since": datetime.fromtimestamp(running.since, UTC).isoformat(timespec="seconds") if running else None,
+                "last_exit": self._last_exit or None,
+                "log": self._log.name,
+            }
+
+    def _spawn(self, note: str) -> _Running:
+        assert self._ports is not None
+        unique = f"{os.getpid()}-{secrets.token_hex(4)}"
+        shm_prefix = f"{guard.PREFIX}{unique}-"
+        order = {
+            "command": command_line(
+                self._installation,
+                models_dir=self._models_dir,
+                models=self._models,
+                device=self._device,
+                grpc_port=self._ports[0].number,
+                metrics_port=self._ports[1].number,
+                server_id=f"{self._name}-{unique}",
+                shm_prefix=shm_prefix,
+            ),
+            "environment": self._environment,
+            "log": self._log.name,
+            "log_bytes": _LOG_BYTES,
+            "shm_prefix": shm_prefix,
+            "note": f"{note}: {', '.join(self._models)} on {self._device}, gRPC {self._ports[0].url}",
+        }
+        since = time.time()
+        log_start = self._log.stat().st_size if self._log.exists() else 0
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(guard.__file__), json.dumps(order)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            # An interpreter that is not where it was built for needs this to find its library.
+            env={"LD_LIBRARY_PATH": str(self._installation.library_folders[0])},
+            cwd="/",
+            start_new_session=True,
+        )
+        return _Running(process, since, log_start, shm_prefix)
+
+    def _end(self, running: _Running) -> None:
+        """Have the guard end everything."""
+        assert running.guard.stdin is not None
+        with contextlib.suppress(OSError):
+            # Closing alone is not enough: a process that was forked meanwhile may hold the pipe as well.
+            running.guard.stdin.write(b".")
+            running.guard.stdin.close()
+        running.kill_guard_at = min(running.kill_guard_at, time.monotonic() + _GUARD_S)
+        os.write(self._wake_writer, b".")
+
+    def _supervise(self) -> None:
+        pause = _FIRST_PAUSE_S
+        while True:
+            running = self._running
+            if running is not None:
+                self._wait_for_end(running)
+                self._record_end(running)
+                if time.time() - running.since > _SOUND_S:
+                    pause = _FIRST_PAUSE_S
+            if self._sleep(pause):
+                break
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+            with self._lock:
+                if self._stopping:
+                    break
+                self._restarts += 1
+                try:
+                    self._running = self._spawn(f"restart {self._restarts} ({self._last_exit})")
+                    self._failure, self._reason = None, ""
+                except OSError as error:  # no more processes, no memory: the next try may succeed
+                    self._last_exit = f"it can't be started again: {error.strerror or error}"
+                    self._failure = VisualSearchError("triton_failed", f"the managed Triton is down: {self._last_exit}")
+        self._free()
+
+    def _wait_for_end(self, running: _Running) -> None:
+        """Return when the guard has ended; its standard output says the server's process id, then ends with it."""
+        assert running.guard.stdout is not None
+        output, said = running.guard.stdout.fileno(), b""
+        while True:
+            left = running.kill_guard_at - time.monotonic()
+            ready, _, _ = select.select([output, self._wake_reader], [], [], max(0.0, left) if left < 60 else None)
+            if self._wake_reader in ready:
+                os.read(self._wake_reader, 64)
+            if output in ready:
+                part = os.read(output, 64)
+                said += part
+                if not part:
+                    break
+                if said.endswith(b"\n"):
+                    running.pid = int(said)
+            if time.monotonic() > running.kill_guard_at:
+                running.guard.kill()
+        running.guard.wait()
+        if running.pid:
+            # If the guard was killed, the kernel has killed the server; stubs may be left for a moment.
+            guard.kill_group(running.pid)
+        guard.remove_regions(running.shm_prefix)
+
+    def _record_end(self, running: _Running) -> None:
+        status = running.guard.returncode
+        for stream in (running.guard.stdin, running.guard.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        with self._lock:
+            self._running = None
+            if self._stopping:
+                what = "the server was stopped"
+            elif self._reason:
+                what = f"restarted: {self._reason}"
+            else:
+                what = _describe(status, why_it_ended(_tail(self._log, running.log_start)))
+            self._last_exit = what
+            self._failure = VisualSearchError(
+                "triton_failed", f"the managed Triton is down: {what}", log=self._log.name
+            )
+        log = guard.BoundedLog(self._log, _LOG_BYTES)
+        log.note(f"ended after {time.time() - running.since:.1f} s: {what}")
+        log.close()
+        if not self._stopping:
+            logger.warning("the managed Triton %s ended: %s; its log: %s", self._name, what, self._log)
+
+    def _sleep(self, pause: float) -> bool:
+        """Wait before a restart; True if it is not to be restarted."""
+        until = time.monotonic() + pause
+        while not self._stopping and (left := until - time.monotonic()) > 0:
+            ready, _, _ = select.select([self._wake_reader], [], [], left)
+            if ready:
+                os.read(self._wake_reader, 64)
+        return self._stopping
+
+    def _free(self) -> None:
+        for port in self._ports or ():
+            port.release()
+        with self._lock:
+            for handle in (self._wake_reader, self._wake_writer, self._log_lock):
+                if handle >= 0:
+                    os.close(handle)
+            self._wake_reader = self._wake_writer = self._log_lock = -1
+
+
+def _claim_log(folder: Path, name: str) -> tuple[Path, int]:
+    """The first log of this name that no living server writes to, and the handle that keeps others away from it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        unique = name if number == 1 else f"{name}-{number}"
+        handle = os.open(folder / f".{unique}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return folder / f"{unique}.log", handle
+        except BlockingIOError:
+            os.close(handle)
+            number += 1
+
+
+def _tail(log: Path, start: int) -> str:
+    """The last part of what was written since `start`."""
+    try:
+        with log.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            # The log was rotated meanwhile if it is shorter than it was.
+            stream.seek(max(start if start <= size else 0, size - _TAIL_BYTES))
+            return stream.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _describe(status: int, why: str) -> str:
+    """One line about how the server ended: `status` is the guard's, which is the server's as a shell would say it."""
+    if status < 0:
+        how = f"its guard was ended by {signal.Signals(-status).name}"
+    elif status > 128:
+        how = f"it was ended by {signal.Signals(status - 128).name}"
+    else:
+        how = f"it ended with status {status}"
+    return f"{how}: {why}" if why else how

@@ -1,0 +1,418 @@
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from executors.errors import VisualSearchError
+from executors.models.downloads import download
+from executors.models.transfer import Patience
+from tests.support.file_server import FileServer, file_server
+
+ROOT = Path(__file__).resolve().parents[3]
+CONTENT = np.random.default_rng(4).integers(0, 256, 2_000_000, np.uint8).tobytes()
+SHA256 = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+QUICK = Patience(attempts=3, backoff_s=0.02, connect_s=2, idle_s=2, progress_s=2)
+# What a person's Ctrl-C and a full disk are tested with: a pull in a process of its own.
+PROGRAM = """
+import sys
+from pathlib import Path
+from executors.errors import VisualSearchError
+from executors.models.downloads import download
+try:
+    print(download(sys.argv[1], Path(sys.argv[2]), checksum=sys.argv[3], tell=lambda line: print(line, flush=True)))
+except VisualSearchError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    with file_server() as running:
+        running.files["/model.onnx"] = CONTENT
+        yield running
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "downloads" / "model.onnx"
+
+
+def fetch(
+    server: FileServer, target: Path, *, path: str = "/model.onnx", checksum: str = SHA256, size: int | None = None
+) -> str:
+    return download(server.url + path, target, checksum=checksum, size=size, patience=QUICK)
+
+
+def refused(server: FileServer, target: Path, code: str, **options: object) -> VisualSearchError:
+    """Fetch what can't be fetched, and see that nothing took the file's name."""
+    with pytest.raises(VisualSearchError) as caught:
+        fetch(server, target, **options)  # type: ignore[arg-type]  # passed on as they are
+    assert caught.value.code == code
+    assert not target.exists()
+    return caught.value
+
+
+def leave_a_part(server: FileServer, target: Path, length: int = 700_000) -> None:
+    """Fetch the first bytes, then lose the server."""
+    server.cut_after = [length]
+    with pytest.raises(VisualSearchError, match="download_failed"):
+        download(f"{server.url}/model.onnx", target, checksum=SHA256, patience=Patience(attempts=1))
+    assert target.with_name("model.onnx.part").stat().st_size == length
+    server.asked.clear()
+
+
+def names(target: Path) -> list[str]:
+    return sorted(path.name for path in target.parent.iterdir() if path.suffix != ".lock")
+
+
+def test_a_file_is_fetched_with_its_progress(server: FileServer, target: Path) -> None:
+    seen: list[tuple[int, int | None]] = []
+    result = download(
+        f"{server.url}/model.onnx",
+        target,
+        checksum=SHA256,
+        size=len(CONTENT),
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert result == "fetched"
+    assert target.read_bytes() == CONTENT
+    assert names(target) == ["model.onnx"], "nothing else stays"
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_a_file_that_is_here_is_not_fetched_again(server: FileServer, target: Path) -> None:
+    fetch(server, target)
+    assert fetch(server, target) == "present"
+    assert len(server.asked) == 1
+
+
+def test_md5_is_checked_where_that_is_what_is_published(server: FileServer, target: Path) -> None:
+    assert fetch(server, target, checksum=f"md5:{hashlib.md5(CONTENT).hexdigest()}") == "fetched"
+    refused(server, target.with_name("other"), "checksum_mismatch", checksum=f"md5:{hashlib.md5(b'').hexdigest()}")
+
+
+def test_a_connection_that_breaks_in_the_middle_is_resumed_where_it_broke(server: FileServer, target: Path) -> None:
+    server.cut_after = [900_000, 600_000]
+    assert fetch(server, target) == "fetched"
+    assert target.read_bytes() == CONTENT
+    assert [each.headers.get("Range") for each in server.asked] == [None, "bytes=900000-", "bytes=1500000-"]
+    assert [each.headers.get("If-Range") for each in server.asked] == [None, '"1"', '"1"']
+    assert server.sent == len(CONTENT), "no byte was sent twice"
+
+
+def test_the_next_call_goes_on_where_the_last_one_stopped(server: FileServer, target: Path) -> None:
+    leave_a_part(server, target)
+    assert fetch(server, target) == "fetched"
+    assert target.read_bytes() == CONTENT
+    assert server.sent == len(CONTENT) - 700_000
+    assert names(target) == ["model.onnx"]
+
+
+def test_a_part_is_resumed_by_its_date_where_there_is_no_tag(server: FileServer, target: Path) -> None:
+    server.etag, server.modified = "", time.time() - 3600
+    server.cut_after = [900_000]
+    assert fetch(server, target) == "fetched"
+    assert server.asked[1].headers["If-Range"].endswith("GMT")
+    assert server.sent == len(CONTENT)
+
+
+@pytest.mark.parametrize(
+    ("etag", "modified"), [("", None), ('W/"1"', None), ("", time.time() + 3600)], ids=["none", "weak", "ambiguous"]
+)
+def test_without_a_strong_validator_nothing_is_resumed(
+    server: FileServer, target: Path, etag: str, modified: float | None
+) -> None:
+    server.etag, server.modified = etag, modified
+    server.cut_after = [900_000]
+    assert fetch(server, target) == "fetched"
+    assert target.read_bytes() == CONTENT
+    assert "Range" not in server.asked[1].headers
+
+
+def test_a_server_that_ignores_ranges_sends_the_file_anew(server: FileServer, target: Path) -> None:
+    server.ranges = False
+    server.cut_after = [900_000]
+    assert fetch(server, target) == "fetched"
+    assert target.read_bytes() == CONTENT
+    assert server.sent == 900_000 + len(CONTENT)
+
+
+@pytest.mark.parametrize("if_range", [True, False], ids=["If-Range", "If-Range ignored"])
+def test_a_file_that_changed_between_two_parts_is_fetched_anew(
+    server: FileServer, target: Path, if_range: bool
+) -> None:
+    server.if_range = if_range
+    server.files["/model.onnx"] = bytes(len(CONTENT))
+    leave_a_part(server, target)
+    server.files["/model.onnx"], server.etag = CONTENT, '"2"'
+    assert fetch(server, target) == "fetched"
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_part_of_another_address_is_not_used(server: FileServer, target: Path) -> None:
+    leave_a_part(server, target)
+    server.files["/moved.onnx"] = CONTENT
+    assert fetch(server, target, path="/moved.onnx") == "fetched"
+    assert server.sent == len(CONTENT)
+
+
+@pytest.mark.parametrize("note", [None, "", "{", "[]", '{"url": 1}'], ids=["none", "empty", "cut", "list", "other"])
+def test_a_part_that_nobody_can_tell_the_file_of_is_not_used(
+    server: FileServer, target: Path, note: str | None
+) -> None:
+    leave_a_part(server, target)
+    sidecar = target.with_name("model.onnx.part.json")
+    if note is None:
+        sidecar.unlink()
+    else:
+        sidecar.write_text(note)
+    assert fetch(server, target) == "fetched"
+    assert target.read_bytes() == CONTENT
+    assert server.sent == len(CONTENT)
+
+
+def test_a_part_that_is_complete_only_needs_its_check(server: FileServer, target: Path) -> None:
+    leave_a_part(server, target)
+    target.with_name("model.onnx.part").write_bytes(CONTENT)
+    assert fetch(server, target) == "fetched"
+    assert server.asked == []
+
+
+def test_a_part_that_is_longer_than_the_file_is_fetched_anew(server: FileServer, target: Path) -> None:
+    leave_a_part(server, target)
+    target.with_name("model.onnx.part").write_bytes(CONTENT + b"more")
+    assert fetch(server, target) == "fetched"
+    assert [each.status for each in server.asked] == [416, 200]
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_wrong_file_is_refused_and_thrown_away(server: FileServer, target: Path) -> None:
+    server.files["/model.onnx"] = CONTENT[:-1] + b"?"
+    error = refused(server, target, "checksum_mismatch")
+    assert hashlib.sha256(server.files["/model.onnx"]).hexdigest() in error.message
+    assert names(target) == []
+    server.files["/model.onnx"] = CONTENT
+    assert fetch(server, target) == "fetched"
+
+
+def test_a_part_whose_bytes_were_changed_is_refused(server: FileServer, target: Path) -> None:
+    leave_a_part(server, target)
+    target.with_name("model.onnx.part").write_bytes(bytes(700_000))
+    refused(server, target, "checksum_mismatch")
+    assert names(target) == []
+    assert fetch(server, target) == "fetched"
+
+
+def test_a_file_of_another_size_is_refused_before_it_is_sent(server: FileServer, target: Path) -> None:
+    server.chunk, server.pause_s = 1000, 0.05
+    error = refused(server, target, "checksum_mismatch", size=len(CONTENT) + 1)
+    assert "2,000,000 bytes" in error.message
+    assert server.sent < 1_000_000
+    assert names(target) == []
+
+
+def test_a_server_that_sends_more_than_the_file_has_is_cut_off(server: FileServer, target: Path) -> None:
+    server.lengths = False
+    server.files["/model.onnx"] = CONTENT * 3
+    error = refused(server, target, "checksum_mismatch", size=1_000_000)
+    assert "more than 1,000,000 bytes" in error.message
+    assert names(target) == []
+
+
+def test_a_file_whose_length_nobody_says_is_checked_all_the_same(server: FileServer, target: Path) -> None:
+    server.lengths = False
+    server.cut_after = [1_000_000]
+    refused(server, target, "checksum_mismatch")
+    assert fetch(server, target) == "fetched"
+
+
+def test_what_a_server_compressed_is_not_taken_apart(server: FileServer, target: Path) -> None:
+    packed = gzip.compress(CONTENT[:1000], mtime=0)
+    server.files["/model.onnx"] = packed
+    assert fetch(server, target, checksum=f"sha256:{hashlib.sha256(packed).hexdigest()}") == "fetched"
+    assert server.asked[0].headers["Accept-Encoding"] == "identity"
+    assert target.read_bytes() == packed
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_what_is_not_there_is_asked_for_once(server: FileServer, target: Path, status: int) -> None:
+    server.statuses = [status]
+    error = refused(server, target, "download_failed")
+    assert error.message == f"model.onnx can't be fetched from 127.0.0.1: HTTP status {status}"
+    assert error.details == {"host": "127.0.0.1", "file": "model.onnx", "status": status}
+    assert len(server.asked) == 1
+
+
+def test_a_server_that_is_busy_is_asked_again(server: FileServer, target: Path) -> None:
+    server.statuses = [503, 429]
+    told: list[str] = []
+    assert download(f"{server.url}/model.onnx", target, checksum=SHA256, tell=told.append, patience=QUICK) == "fetched"
+    assert [each.status for each in server.asked] == [503, 429, 200]
+    assert "HTTP status 503; trying again" in told[0]
+
+
+def test_a_server_that_stays_broken_is_given_up(server: FileServer, target: Path) -> None:
+    server.statuses = [500] * 10
+    assert "HTTP status 500" in refused(server, target, "download_failed").message
+    assert len(server.asked) == QUICK.attempts
+
+
+def test_many_breaks_do_not_end_a_download_that_advances(server: FileServer, target: Path) -> None:
+    server.cut_after = [200_000] * 9
+    assert fetch(server, target) == "fetched"
+    assert len(server.asked) == 10 > QUICK.attempts
+    assert server.sent == len(CONTENT)
+
+
+def test_redirects_are_followed(server: FileServer, target: Path) -> None:
+    server.redirects = {"/latest": "/somewhere", "/somewhere": f"{server.url}/model.onnx"}
+    server.cut_after = [900_000]
+    assert fetch(server, target, path="/latest") == "fetched"
+    assert target.read_bytes() == CONTENT
+    assert server.sent == len(CONTENT)
+
+
+@pytest.mark.parametrize("goal", ["/loop", "file:///etc/hostname", "ftp://127.0.0.1/model.onnx", "http://"])
+def test_redirects_that_lead_nowhere_are_an_error(server: FileServer, target: Path, goal: str) -> None:
+    server.redirects = {"/loop": goal}
+    assert "redirect" in refused(server, target, "download_failed", path="/loop").message
+
+
+def test_a_server_that_is_not_there_is_named(target: Path) -> None:
+    with file_server() as gone:
+        pass
+    error = refused(gone, target, "download_failed")
+    assert "can't be fetched from 127.0.0.1: no connection" in error.message
+
+
+def test_credentials_in_an_address_are_not_repeated(server: FileServer, target: Path) -> None:
+    url = server.url.replace("http://", "http://me:secret@") + "/model.onnx?token=secret"
+    with pytest.raises(VisualSearchError) as caught:
+        download(url, target, checksum=SHA256, patience=QUICK)
+    assert "secret" not in json.dumps(caught.value.to_json())
+
+
+@pytest.mark.parametrize(
+    ("chunk", "pause_s"), [(200_000, 5.0), (1, 0.05)], ids=["no byte any more", "a byte now and then"]
+)
+def test_a_server_that_is_too_slow_is_given_up(server: FileServer, target: Path, chunk: int, pause_s: float) -> None:
+    server.chunk, server.pause_s = chunk, pause_s
+    patience = Patience(attempts=2, backoff_s=0.02, idle_s=0.5, progress_bytes=1 << 21, progress_s=1.0)
+    started = time.monotonic()
+    with pytest.raises(VisualSearchError, match="does not answer in time"):
+        download(f"{server.url}/model.onnx", target, checksum=SHA256, patience=patience)
+    assert time.monotonic() - started < 20, "it would have taken 5 s at each pause, or a day"
+
+
+def test_a_file_of_this_machine_is_copied(tmp_path: Path, target: Path) -> None:
+    source = tmp_path / "with space.onnx"
+    source.write_bytes(CONTENT)
+    assert download(source.as_uri(), target, checksum=SHA256) == "fetched"
+    assert target.read_bytes() == CONTENT
+    with pytest.raises(VisualSearchError, match=r"download_failed.*this machine"):
+        download((tmp_path / "none").as_uri(), target.with_name("other"), checksum=SHA256)
+    source.write_bytes(b"other")
+    with pytest.raises(VisualSearchError, match="checksum_mismatch"):
+        download(source.as_uri(), target.with_name("other"), checksum=SHA256)
+
+
+def test_of_two_that_want_the_same_file_one_fetches_it(server: FileServer, target: Path) -> None:
+    server.chunk, server.pause_s = 200_000, 0.05
+    results: list[str] = []
+    waits: list[str] = []
+
+    def pull() -> None:
+        results.append(download(f"{server.url}/model.onnx", target, checksum=SHA256, tell=waits.append))
+
+    threads = [threading.Thread(target=pull) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == ["fetched", "present", "present"]
+    assert len(server.asked) == 1
+    assert any("another process is fetching it" in line for line in waits)
+
+
+def start_process(server: FileServer, target: Path, **options: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", PROGRAM, f"{server.url}/model.onnx", str(target), SHA256]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    return subprocess.Popen(command, **pipes, **options)  # type: ignore[call-overload, no-any-return]  # as given
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+def test_an_interrupted_process_leaves_a_part_that_the_next_one_completes(
+    server: FileServer, target: Path, number: signal.Signals
+) -> None:
+    server.chunk, server.pause_s = 50_000, 0.05
+    process = start_process(server, target)
+    part = target.with_name("model.onnx.part")
+    for _ in range(600):
+        if part.exists() and part.stat().st_size >= 200_000:
+            break
+        time.sleep(0.05)
+    process.send_signal(number)
+    process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert not target.exists()
+    kept = part.stat().st_size
+    assert 200_000 <= kept < len(CONTENT)
+    server.pause_s = 0
+    server.asked.clear()
+    assert fetch(server, target) == "fetched"
+    assert server.sent == len(CONTENT) - kept
+
+
+def test_a_full_disk_is_an_error_and_what_fits_is_kept(server: FileServer, target: Path) -> None:
+    """The kernel lets the process write 1 MB a file, which to a program looks like a disk that is full."""
+    limit = 1_000_000
+    process = start_process(
+        server, target, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    )
+    _, errors = process.communicate(timeout=30)
+    assert errors.startswith("storage_unavailable: model.onnx can't be written")
+    assert not target.exists()
+    kept = target.with_name("model.onnx.part").stat().st_size
+    assert 0 < kept <= limit
+    server.asked.clear()
+    assert fetch(server, target) == "fetched"
+    assert server.sent == len(CONTENT) - kept
+
+
+def test_a_file_that_the_disk_has_no_room_for_is_not_begun(server: FileServer, target: Path) -> None:
+    # Only the header says so; the server never gets to send it.
+    server.files["/model.onnx"] = Endless()
+    error = refused(server, target, "storage_unavailable")
+    assert error.details["needed"] > error.details["free"]
+    assert server.sent < 10_000_000
+
+
+class Endless(bytes):
+    """A body that claims an exabyte."""
+
+    def __len__(self) -> int:
+        return 10**18
+
+    def __getitem__(self, key: object) -> bytes:
+        return bytes(1000)
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(server: FileServer, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(VisualSearchError, match="storage_unavailable"):
+        fetch(server, tmp_path / "file" / "model.onnx")
