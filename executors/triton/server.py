@@ -36,6 +36,8 @@ _LONGEST_PAUSE_S: Final = 30.0
 _SOUND_S: Final = 60.0
 _LOG_BYTES: Final = 8_000_000
 _TAIL_BYTES: Final = 100_000
+# What Triton says when somebody listens on a port of ours in spite of the reservation.
+_PORT_TAKEN: Final = "already in use"
 # How long a guard may take to end what it guards, before it is killed itself (and the server with it).
 _GUARD_S: Final = 5.0
 
@@ -185,7 +187,7 @@ class TritonServer:
                 shm_prefix=shm_prefix,
             ),
             "environment": self._environment,
-            "log": self._log.name,
+            "log": str(self._log),
             "log_bytes": _LOG_BYTES,
             "shm_prefix": shm_prefix,
             "note": f"{note}: {', '.join(self._models)} on {self._device}, gRPC {self._ports[0].url}",
@@ -231,6 +233,8 @@ class TritonServer:
                     break
                 self._restarts += 1
                 try:
+                    if _PORT_TAKEN in self._last_exit:
+                        self._ports = ReservedPort(), ReservedPort()
                     self._running = self._spawn(f"restart {self._restarts} ({self._last_exit})")
                     self._failure, self._reason = None, ""
                 except OSError as error:  # no more processes, no memory: the next try may succeed

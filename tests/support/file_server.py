@@ -34,6 +34,7 @@ class FileServer:
         statuses: statuses to answer with in place of a file, once for each item.
         redirects: paths, or whole addresses, by path.
         lengths: whether it says how long an answer is.
+        claimed: the length that it says in place of the right one.
         chunk: bytes that are sent at once, with `pause_s` in between.
         asked: the requests so far.
     """
@@ -48,6 +49,7 @@ class FileServer:
     statuses: list[int] = field(default_factory=list)
     redirects: dict[str, str] = field(default_factory=dict)
     lengths: bool = True
+    claimed: int | None = None
     chunk: int = 1 << 16
     pause_s: float = 0.0
     asked: list[Asked] = field(default_factory=list)
@@ -63,9 +65,7 @@ def file_server() -> Iterator[FileServer]:
     """A server on a port of its own, until the context ends."""
     state = FileServer()
     stopping = threading.Event()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(state, stopping))
-    server.daemon_threads = True
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that hang up are part of the game
+    server = _Server(("127.0.0.1", 0), _handler(state, stopping))
     state.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
@@ -76,6 +76,13 @@ def file_server() -> Iterator[FileServer]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that hang up are part of the game."""
 
 
 def _handler(state: FileServer, stopping: threading.Event) -> Callable[..., BaseHTTPRequestHandler]:
@@ -109,7 +116,7 @@ def _handler(state: FileServer, stopping: threading.Event) -> Callable[..., Base
                 headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
                 body = body[start:]
             if state.lengths:
-                headers["Content-Length"] = str(len(body))
+                headers["Content-Length"] = str(state.claimed or len(body))
             self._say(asked, status, headers)
             if state.cut_after:
                 body = body[: state.cut_after.pop(0)]

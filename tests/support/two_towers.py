@@ -118,7 +118,7 @@ def textual_model(
     for name, colour in COLOURS.items():
         table[_BYTES + tokens.index(f"{name}</w>")] = (np.array(colour) - MEAN) / SCALE
     table[-2] = _NEUTRAL
-    table[0] = 3.0 if mask else 0.0
+    table[0] = (3.0, -3.0, 1.0) if mask else 0.0
     nodes = [helper.make_node("Gather", ["table", input_name], ["each"])]
     inputs = [helper.make_tensor_value_info(input_name, kind, [batch, length])]
     constants = {"table": table, "space": _space(seed)}

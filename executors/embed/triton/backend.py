@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from executors.embed.backend import EmbeddingBackend, check_inputs
-from executors.embed.triton.client import CallError, connect
+from executors.embed.triton.client import CallError, ThreadedClient
 from executors.embed.triton.endpoint import EndpointOptions
 from executors.embed.triton.handshake import verify
 from executors.embed.triton.monitor import MonitorPace
@@ -132,7 +132,7 @@ class TritonBackend(EmbeddingBackend):
 
     async def _look(self, url: str) -> Finding:
         """Verify every tower on one server, with a client of its own; what is wrong first, or None."""
-        client = connect(url)
+        client = ThreadedClient(url)
         seconds = self._pace.verify_within / len(list(self.towers))
         try:
             for tower in self.towers:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -72,6 +74,28 @@ class CallError(Exception):
 def connect(url: str) -> Any:
     """A client for the running event loop; it connects at the first call, and again whenever the connection is lost."""
     return triton_aio.InferenceServerClient(url, channel_args=list(_CHANNEL))
+
+
+class ThreadedClient:
+    """The client's methods, run in a thread of its own: for the start, on an event loop that soon ends.
+
+    gRPC's asyncio client would read, on that loop, what belongs to the serving loop of the same process.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._client = triton.InferenceServerClient(url, channel_args=list(_CHANNEL))
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="triton-start")
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        return partial(self._run, getattr(self._client, name))
+
+    async def close(self) -> None:
+        """Close the connection and end the thread."""
+        self._client.close()
+        self._thread.shutdown(wait=False)
+
+    async def _run(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(method, *arguments, **options))
 
 
 async def infer(client: Any, tower: Tower, inputs: NDArray[Any], seconds: float) -> NDArray[np.float32]:

@@ -33,6 +33,7 @@ class CallStats:
 
     def failed(self, kind: str, message: str) -> None:
         """A call or a check failed; `kind` is a short word that does not vary."""
+        kind = str(kind)  # of an enumeration, which JSON takes for no key
         self._failures[kind] += 1
         self._last_error = {"kind": kind, "message": message, "at": datetime.now(UTC).isoformat(timespec="seconds")}
 

@@ -1,4 +1,4 @@
-"""`get`, `delete`, `status`, `verify` and `models`."""
+"""`get`, `delete`, `status` and `verify`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from executors.cli import main
-from tests.support.models import tiny_model, write_entry
 from tests.support.wire_service import WireService
 
 MakeFiles = Callable[..., Path]
@@ -109,23 +108,3 @@ def test_verify_ends_with_1_when_there_are_faults(service: WireService, capsys: 
     assert main(["verify", "--url", service.url, "--repair", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["double_ids"] == ["a.jpg"]
     assert service.requests[-1] == ("/verify", [], {"repair": True})
-
-
-def test_models_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
-    monkeypatch.setenv("VS_MODELS_DIR", str(tmp_path / "models"))
-    write_entry(tmp_path / "models", tiny_model())
-    assert main(["models", "list"]) == 0
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert any(row[:2] == ["tiny", "ready"] for row in rows)
-    assert any(row[:2] == ["efficientnet-lite0", "missing"] for row in rows)
-    assert main(["models", "list", "--json"]) == 0
-    states = {line["name"]: line["state"] for line in map(json.loads, capsys.readouterr().out.splitlines())}
-    assert states == {"tiny": "ready", "efficientnet-lite0": "missing"}
-
-
-def test_a_model_that_is_not_known_cannot_be_built(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
-) -> None:
-    monkeypatch.setenv("VS_MODELS_DIR", str(tmp_path / "models"))
-    assert main(["models", "build", "no-such-model"]) == 1
-    assert "model_missing" in capsys.readouterr().err

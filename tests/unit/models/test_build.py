@@ -6,8 +6,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 
 from executors.errors import VisualSearchError
 from executors.models.build import build_model
@@ -326,6 +331,33 @@ def test_an_own_model_that_does_not_fit_gets_no_identity(tmp_path: Path, model: 
     assert caught.value.code == "model_invalid"
     assert (entry / CONFIG_FILE).read_text() == config
     assert not (entry / "reference.npz").exists()
+
+
+def with_step(operator: str, constants: dict[str, NDArray[Any]], **attributes: Any) -> bytes:
+    """The tiny model with one more step behind its last one."""
+    model = onnx.load_from_string(tiny_model(output_name="before"))
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    model.graph.node.append(helper.make_node(operator, ["before", *constants], ["embedding"], **attributes))
+    model.graph.output[0].name = "embedding"
+    return bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("model", "fault"),
+    [
+        (with_step("MeanVarianceNormalization", {}, axes=[0]), "a vector depends on what else is in the batch"),
+        (with_step("Reshape", {"shape": np.array([1, 3])}), r"embedding has the shape \[1, 3\]"),
+        (with_step("Mul", {"zero": np.zeros(1, np.float32)}), "not finite, or are zero"),
+        (with_step("Sub", {"much": np.full(1, np.inf, np.float32)}), "not finite"),
+    ],
+    ids=["mixes the batch", "batch of one inside", "zero", "not a number"],
+)
+def test_an_own_model_that_runs_wrongly_gets_no_identity(tmp_path: Path, model: bytes, fault: str) -> None:
+    entry = write_own(tmp_path, model)
+    with pytest.raises(VisualSearchError, match=fault) as caught:
+        build_model(TINY, tmp_path)
+    assert caught.value.code == "model_invalid"
+    assert "model_id" not in (entry / CONFIG_FILE).read_text()
 
 
 def test_an_own_model_without_its_file_is_missing(tmp_path: Path) -> None:

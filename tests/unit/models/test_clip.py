@@ -66,6 +66,7 @@ def test_the_image_tower_gives_what_the_original_gives_for_normalised_pictures(
     planes = ((PICTURES - np.array(MEAN)) / np.array(SCALE)).transpose(0, 3, 1, 2).astype(np.float32)
     expected = unit(run(source, pixel_values=planes))
     made = visual(source)
+    onnx.checker.check_model(onnx.load_from_string(made), full_check=True)
     found = run(made, image=PICTURES)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(run(made, image=PICTURES[:1]), found[:1], atol=1e-6)
@@ -100,7 +101,7 @@ def test_an_attention_mask_is_computed_inside(tmp_path: Path, opset: int) -> Non
     np.testing.assert_allclose(run(textual(source), tokens=tokens), unit(expected), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["image", "embedding", "planes", "tokens", "length", "axes"])
+@pytest.mark.parametrize("name", ["image", "embedding", "planes", "tokens", "length", "vectors"])
 def test_no_name_of_the_original_is_in_the_way(tmp_path: Path, name: str) -> None:
     source = saved(tmp_path, visual_model(input_name=name, output_name="output", opset=18))
     assert run(visual(source), image=PICTURES).shape == (3, DIMENSION)
@@ -113,6 +114,13 @@ def test_open_axes_get_their_size_from_the_manifest(tmp_path: Path) -> None:
     assert session(made).get_inputs()[0].shape == ["batch", SIDE, SIDE, 3]
     made = textual(saved(tmp_path, textual_model(length="tokens")))
     assert session(made).get_inputs()[0].shape == ["batch", CONTEXT_LENGTH]
+
+
+def test_an_export_that_declares_a_batch_of_one_takes_any(tmp_path: Path) -> None:
+    made = visual(saved(tmp_path, visual_model(batch=1)))
+    np.testing.assert_allclose(
+        run(made, image=PICTURES), run(visual(saved(tmp_path, visual_model())), image=PICTURES), atol=1e-6
+    )
 
 
 def test_half_precision_is_taken(tmp_path: Path) -> None:

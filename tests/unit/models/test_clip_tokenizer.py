@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,9 @@ import pytest
 
 from executors.errors import VisualSearchError
 from executors.models.clip_tokenizer import END, START, byte_characters, clip_tokenizer_json
+from executors.models.manifest import load_manifest
+from executors.models.sources import local_file
+from executors.settings import read_settings
 from tests.support.two_towers import CONTEXT_LENGTH, merges, write_vocabulary
 
 DATA = Path(__file__).with_name("clip_tokens.json")
@@ -69,18 +71,11 @@ def test_every_byte_has_a_character_of_its_own() -> None:
 
 
 def published_vocabulary() -> Path:
-    """CLIP's own vocabulary, where a package that carries it is installed."""
-    for package, path in (
-        ("open-clip-torch", "open_clip/bpe_simple_vocab_16e6.txt.gz"),
-        ("clip-server", "clip_server/resources/bpe_simple_vocab_16e6.txt.gz"),
-    ):
-        try:
-            file = Path(str(metadata.distribution(package).locate_file(path)))
-        except metadata.PackageNotFoundError:
-            continue
-        if file.is_file():
-            return file
-    pytest.skip("no package with CLIP's vocabulary is installed")
+    """CLIP's own vocabulary, where it was pulled, or the package that carries it is installed."""
+    try:
+        return local_file(load_manifest()["clip-vit-b32"].files["vocabulary"], read_settings().models_dir)
+    except VisualSearchError as error:
+        pytest.skip(error.message)
 
 
 @pytest.mark.parametrize("text", json.loads(DATA.read_text("utf-8")))

@@ -56,10 +56,18 @@ def fetch(
     return download(server.url + path, target, checksum=checksum, size=size, patience=QUICK)
 
 
-def refused(server: FileServer, target: Path, code: str, **options: object) -> VisualSearchError:
+def refused(
+    server: FileServer,
+    target: Path,
+    code: str,
+    *,
+    path: str = "/model.onnx",
+    checksum: str = SHA256,
+    size: int | None = None,
+) -> VisualSearchError:
     """Fetch what can't be fetched, and see that nothing took the file's name."""
     with pytest.raises(VisualSearchError) as caught:
-        fetch(server, target, **options)  # type: ignore[arg-type]  # passed on as they are
+        fetch(server, target, path=path, checksum=checksum, size=size)
     assert caught.value.code == code
     assert not target.exists()
     return caught.value
@@ -348,11 +356,19 @@ def test_of_two_that_want_the_same_file_one_fetches_it(server: FileServer, targe
     assert any("another process is fetching it" in line for line in waits)
 
 
-def start_process(server: FileServer, target: Path, **options: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", PROGRAM, f"{server.url}/model.onnx", str(target), SHA256]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
-    return subprocess.Popen(command, **pipes, **options)  # type: ignore[call-overload, no-any-return]  # as given
+def start_process(server: FileServer, target: Path, most_bytes: int | None = None) -> subprocess.Popen[str]:
+    def limit_files() -> None:
+        if most_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, f"{server.url}/model.onnx", str(target), SHA256],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        preexec_fn=limit_files,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
@@ -380,36 +396,23 @@ def test_an_interrupted_process_leaves_a_part_that_the_next_one_completes(
 
 def test_a_full_disk_is_an_error_and_what_fits_is_kept(server: FileServer, target: Path) -> None:
     """The kernel lets the process write 1 MB a file, which to a program looks like a disk that is full."""
-    limit = 1_000_000
-    process = start_process(
-        server, target, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    )
+    process = start_process(server, target, most_bytes=1_000_000)
     _, errors = process.communicate(timeout=30)
     assert errors.startswith("storage_unavailable: model.onnx can't be written")
     assert not target.exists()
     kept = target.with_name("model.onnx.part").stat().st_size
-    assert 0 < kept <= limit
+    assert 0 < kept <= 1_000_000
     server.asked.clear()
     assert fetch(server, target) == "fetched"
     assert server.sent == len(CONTENT) - kept
 
 
 def test_a_file_that_the_disk_has_no_room_for_is_not_begun(server: FileServer, target: Path) -> None:
-    # Only the header says so; the server never gets to send it.
-    server.files["/model.onnx"] = Endless()
+    server.claimed = 10**18
+    server.chunk, server.pause_s = 1000, 0.05
     error = refused(server, target, "storage_unavailable")
     assert error.details["needed"] > error.details["free"]
-    assert server.sent < 10_000_000
-
-
-class Endless(bytes):
-    """A body that claims an exabyte."""
-
-    def __len__(self) -> int:
-        return 10**18
-
-    def __getitem__(self, key: object) -> bytes:
-        return bytes(1000)
+    assert server.sent < 1_000_000
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(server: FileServer, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import csv
 import re
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -96,9 +97,9 @@ def test_a_name_that_is_taken_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [lambda file: None, lambda file: file.mkdir(), lambda file: file.write_bytes(b"\xff")])
-def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path, make: object) -> None:
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path, make: Callable[[Path], object]) -> None:
     file = tmp_path / "ours.toml"
-    make(file)  # type: ignore[operator]  # one of three functions
+    make(file)
     with pytest.raises(VisualSearchError, match=r"unreadable_file: VS_MODELS_MANIFEST \(ours.toml\) can't be read: "):
         load_manifest(file)
 

@@ -6,8 +6,21 @@ from pathlib import Path
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.models.repository import CONFIG_FILE, check_model, load_spec, model_id_of, model_path
+from executors.models.pbtxt import with_parameter, without_parameter
+from executors.models.repository import (
+    CONFIG_FILE,
+    check_model,
+    check_tower,
+    load_spec,
+    load_tower,
+    load_towers,
+    model_id_of,
+    model_path,
+    tokenizer_path,
+    versions_of,
+)
 from tests.support.models import TINY, tiny_config, tiny_model, write_entry
+from tests.support.two_towers import TWO_TOWERS, write_two_towers
 
 
 def test_the_default_models_spec_is_read_from_its_configuration(models_dir: Path) -> None:
@@ -101,3 +114,102 @@ def test_whatever_changes_the_vectors_changes_the_model_id(tmp_path: Path) -> No
 def test_what_does_not_change_the_vectors_keeps_the_model_id(tmp_path: Path) -> None:
     spec = write_entry(tmp_path, tiny_model())
     assert model_id_of(replace(spec, max_batch_size=1, crop_fraction=0.5), model_path(tmp_path, TINY)) == spec.model_id
+
+
+def set_parameter(models_dir: Path, name: str, key: str, value: str | None) -> None:
+    file = models_dir / name / CONFIG_FILE
+    text = file.read_text()
+    file.write_text(without_parameter(text, key) if value is None else with_parameter(text, key, value))
+
+
+def test_an_image_only_model_has_one_tower(tmp_path: Path) -> None:
+    spec = write_entry(tmp_path, tiny_model())
+    towers = load_towers(tmp_path, TINY)
+    assert (towers.image, towers.text, list(towers)) == (spec, None, [spec])
+
+
+def test_two_towers_are_loaded_as_a_pair(tmp_path: Path) -> None:
+    towers = write_two_towers(tmp_path)
+    assert towers.text is not None
+    assert (towers.text.context_length, towers.text.input_type, towers.text.dimension) == (16, "INT32", 8)
+    assert load_tower(tmp_path, towers.text.name) == towers.text
+    for tower in towers:
+        check_tower(tmp_path, tower)
+    with pytest.raises(VisualSearchError, match="is a text tower"):
+        load_spec(tmp_path, towers.text.name)
+
+
+@pytest.mark.parametrize(
+    ("entry", "key", "value", "fault"),
+    [
+        (TWO_TOWERS, "text_model_id", None, "has no parameter text_model_id"),
+        (TWO_TOWERS, "text_model_id", "other@0123456789abcdef", "expected other@0123456789abcdef"),
+        (TWO_TOWERS, "text_model", TWO_TOWERS, "kind is not 'text'"),
+        (TWO_TOWERS, "text_model", "absent", "'absent' is not in VS_MODELS_DIR"),
+        (f"{TWO_TOWERS}-text", "model_id", None, "it is without a model_id"),
+        (f"{TWO_TOWERS}-text", "model_id", "other@0123456789abcdef", "it is model_id|it is other"),
+    ],
+    ids=["no id", "other id", "not text", "absent", "not built", "other weights"],
+)
+def test_a_text_tower_that_is_not_the_models_is_refused(
+    tmp_path: Path, entry: str, key: str, value: str | None, fault: str
+) -> None:
+    write_two_towers(tmp_path)
+    set_parameter(tmp_path, entry, key, value)
+    with pytest.raises(VisualSearchError, match=fault) as caught:
+        load_towers(tmp_path, TWO_TOWERS)
+    assert caught.value.code == ("model_missing" if value == "absent" else "model_invalid")
+
+
+def test_everything_that_keeps_two_towers_apart_is_named_at_once(tmp_path: Path) -> None:
+    write_two_towers(tmp_path)
+    file = tmp_path / f"{TWO_TOWERS}-text" / CONFIG_FILE
+    text = file.read_text().replace("dims: [ 8 ]", "dims: [ 9 ]")
+    file.write_text(with_parameter(text, "dimension", "9"))
+    set_parameter(tmp_path, TWO_TOWERS, "text_model_id", "other@0123456789abcdef")
+    with pytest.raises(VisualSearchError, match="9 numbers, expected 8") as caught:
+        load_towers(tmp_path, TWO_TOWERS)
+    assert "expected other@0123456789abcdef" in caught.value.message
+    assert len(caught.value.details["faults"]) == 2
+
+
+def test_a_changed_tokenizer_is_another_model(tmp_path: Path) -> None:
+    """The same weights turn the same text into another vector."""
+    text = write_two_towers(tmp_path).text
+    assert text is not None
+    file = tokenizer_path(tmp_path, text)
+    file.write_text(file.read_text("utf-8").replace("Lowercase", "Strip"), "utf-8")
+    with pytest.raises(VisualSearchError, match="does not fit its configuration") as caught:
+        check_tower(tmp_path, text)
+    assert caught.value.code == "model_invalid"
+    file.unlink()
+    with pytest.raises(VisualSearchError, match="no tokenizer file") as caught:
+        check_tower(tmp_path, text)
+    assert caught.value.code == "model_missing"
+
+
+def test_a_version_is_chosen_by_its_number(tmp_path: Path) -> None:
+    first = write_entry(tmp_path, tiny_model())
+    file = model_path(tmp_path, TINY, 2)
+    file.parent.mkdir()
+    file.write_bytes(tiny_model(seed=1))
+    assert versions_of(tmp_path, TINY) == [1, 2]
+    with pytest.raises(VisualSearchError, match="no parameter model_id_v2") as caught:
+        load_spec(tmp_path, f"{TINY}:2")
+    assert caught.value.code == "model_invalid"
+    identity = model_id_of(first, file)
+    set_parameter(tmp_path, TINY, "model_id_v2", identity)
+    assert load_spec(tmp_path, f"{TINY}:2") == replace(first, model_id=identity, version=2)
+    assert load_spec(tmp_path, f"{TINY}:1") == load_spec(tmp_path, TINY) == first
+    check_model(tmp_path, f"{TINY}:2")
+    with pytest.raises(VisualSearchError, match="versions that it has: 1, 2") as caught:
+        load_spec(tmp_path, f"{TINY}:3")
+    assert caught.value.code == "model_missing"
+
+
+@pytest.mark.parametrize("choice", ["tiny:0", "tiny:", "tiny:x", "tiny:1:2", "tiny:-1", ":2", "tiny:01"])
+def test_what_is_no_version_is_no_model(tmp_path: Path, choice: str) -> None:
+    write_entry(tmp_path, tiny_model())
+    with pytest.raises(VisualSearchError, match="is not the name of a model") as caught:
+        load_spec(tmp_path, choice)
+    assert caught.value.code == "model_missing"
