@@ -36,7 +36,7 @@ async def status_report(service: SearchService, health: Health) -> dict[str, Any
             "missing": _missing(reports, membership.shards if membership else 0),
             **({} if isinstance(shards, list) else shards),
         },
-        "model": {key: service.model.get(key) for key in ("model_id", "name", "dimension")},
+        "model": {key: service.model.get(key) for key in ("model_id", "name", "dimension", "text")},
         "stages": {"preprocess": preprocess, "embed": stage_report(embed) if isinstance(embed, list) else embed},
         "gateway": {"in_flight": service.gate.in_flight, "max_concurrency": service.gate.limit},
     }

@@ -340,7 +340,7 @@ def _describe(status: int, why: str) -> str:
     """One line about how the server ended: `status` is the guard's, which is the server's as a shell would say it."""
     if status < 0:
         how = f"its guard was ended by {signal.Signals(-status).name}"
-    elif status > 128:
+    elif status - 128 in {each.value for each in signal.Signals}:
         how = f"it was ended by {signal.Signals(status - 128).name}"
     else:
         how = f"it ended with status {status}"

@@ -10,9 +10,9 @@ NO_GPU = 'E1121 08:11:53.975281 2777 server.cc:241] "CudaDriverHelper has not be
 GOOD = "I1121 08:11:59.373261 2946 model_lifecycle.cc:839] \"successfully loaded 'efficientnet-lite0'\""
 SAID = "lite/1/model.onnx can't be loaded: [ONNXRuntimeError] : 7 : INVALID_PROTOBUF"
 DAMAGED = f"""{NO_GPU}
-I1121 08:11:54.228997 2777 pb_stub.cc:366] "Failed to initialize Python stub: TritonModelException: {SAID}\\n\\nAt:\\n  /x.py(1)\\n"
+I1121 08:11:54.228997 2777 pb_stub.cc:366] "Failed to initialize Python stub: TritonModelException: {SAID}\\n\\nAt:\\n"
 E1121 08:11:54.368686 2777 backend_model.cc:692] "ERROR: Failed to create instance: TritonModelException: {SAID}\\n\\nAt:\\n"
-E1121 08:11:54.390584 2777 model_lifecycle.cc:642] "failed to load 'lite' version 2: Internal: TritonModelException: {SAID}\\n\\nAt:\\n"
+E1121 08:11:54.390584 2777 model_lifecycle.cc:642] "failed to load 'lite' version 2: Internal: TritonModelException: {SAID}\\n\\nAt"
 error: creating server: Invalid argument - load failed for model 'lite': version 2 is at UNAVAILABLE state: Internal: …
 
 At:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from executors.models.spec import Towers
 from tests.support.triton_stand_in import ONLY_IMAGE, StandInTriton, write_references
 
 FAST = MonitorPace(check_every=0.05, retry_after=0.03, verify_every=60.0, verify_within=1.0, check_within=0.5)
+# Looks at a server that is fine so rarely that only what happens to calls and connections can tell.
+RARELY = replace(FAST, check_every=60.0)
 
 
 @pytest.fixture

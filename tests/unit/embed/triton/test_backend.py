@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -26,7 +27,7 @@ from tests.support.triton_stand_in import (
     tokens,
     write_references,
 )
-from tests.unit.embed.triton.conftest import MakeBackend
+from tests.unit.embed.triton.conftest import RARELY, MakeBackend
 
 Servers = list[StandInTriton]
 
@@ -241,6 +242,19 @@ async def test_those_who_wait_go_on_elsewhere_as_soon_as_the_circuit_opens(
     assert loop.time() - started < 2.5, "three waited for the deadline, not sixty"
 
 
+async def test_those_who_wait_for_a_hung_server_go_on_elsewhere_however_long_its_calls_may_take(
+    servers: Servers, make_backend: MakeBackend
+) -> None:
+    backend = await make_backend(servers[:2], in_flight=1, timeout_s=30, total_timeout_s=30)
+    await all_verified(backend)
+    servers[0].hung = True
+    stuck = asyncio.create_task(backend.embed(IMAGE, pictures(1)))
+    await asyncio.sleep(0)
+    await asyncio.wait_for(backend.embed(IMAGE, pictures(1)), 5)
+    stuck.cancel()
+    servers[0].hung = False
+
+
 async def test_a_caller_that_gives_up_frees_its_slot(servers: Servers, make_backend: MakeBackend) -> None:
     backend = await make_backend(servers[:1], in_flight=2, timeout_s=5)
     await backend.embed(IMAGE, pictures(1))
@@ -374,6 +388,38 @@ async def test_a_model_unloaded_and_loaded_again(servers: Servers, make_backend:
     await backend.embed(IMAGE, pictures(1))
 
 
+async def test_a_call_that_is_refused_has_the_model_verified_at_once(
+    servers: Servers, make_backend: MakeBackend
+) -> None:
+    backend = await make_backend(servers[:1], pace=RARELY)
+    await all_verified(backend)
+    servers[0].models.clear()
+    for _ in range(2):
+        with pytest.raises(VisualSearchError) as caught:
+            await backend.embed(IMAGE, pictures(2))
+    assert "has not loaded version 1 of the model 'tiny'" in caught.value.message
+    assert servers[0].sizes.count(2) == 1, "what is known not to be there is not called"
+
+
+async def test_what_runs_behind_a_new_connection_has_to_pass_before_it_is_called(
+    servers: Servers, make_backend: MakeBackend
+) -> None:
+    backend = await make_backend(servers[:1], pace=RARELY)
+    await all_verified(backend)
+    await servers[0].stop()
+    servers[0].load(IMAGE, other_weights)
+    await servers[0].again()
+    async with asyncio.timeout(10):
+        while backend.status()["ready"]:
+            with pytest.raises(VisualSearchError):
+                await backend.embed(IMAGE, pictures(2))
+            await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        while "other weights" not in backend.status()["error"]["message"]:
+            await asyncio.sleep(0.01)
+    assert servers[0].sizes.count(2) == 0
+
+
 async def test_a_model_loaded_anew_with_other_weights_and_the_same_id_is_found_out(
     servers: Servers, make_backend: MakeBackend
 ) -> None:
@@ -474,8 +520,22 @@ async def test_closing_leaves_no_task_and_wakes_whoever_waits(servers: Servers, 
     assert servers_tasks == []
 
 
+async def test_closing_wakes_whoever_waits_for_a_server_to_be_verified(
+    servers: Servers, make_backend: MakeBackend
+) -> None:
+    backend = await make_backend(servers[:1], total_timeout_s=30, pace=replace(RARELY, verify_within=30))
+    servers[0].hung = True
+    call = asyncio.create_task(backend.embed(IMAGE, pictures(1)))
+    await asyncio.sleep(0.1)
+    await backend.close()
+    with pytest.raises(VisualSearchError, match="unavailable"):
+        await asyncio.wait_for(call, 2)
+    servers[0].hung = False
+
+
 async def test_the_status_is_json(servers: Servers, make_backend: MakeBackend) -> None:
     backend = await make_backend(servers)
+    await all_verified(backend)
     await backend.embed(IMAGE, pictures(5))
     report = orjson.loads(orjson.dumps(backend.status()))
     first = report["endpoints"][0]
