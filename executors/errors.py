@@ -74,7 +74,9 @@ ERRORS: Final[dict[str, ErrorKind]] = {
     "unreadable_file": ErrorKind(500, "a local file or folder can't be read"),
     "invalid_flow": ErrorKind(500, "the flow file has a key or a value that Jina would ignore or refuse"),
     "model_missing": ErrorKind(500, "the model is not in VS_MODELS_DIR; `visual-search models build` makes it"),
-    "package_missing": ErrorKind(500, "a package that only some models need is not installed; the message names its extra"),
+    "package_missing": ErrorKind(
+        500, "a package that only some models need is not installed; the message names its extra"
+    ),
     "download_failed": ErrorKind(
         500, "a model's file can't be fetched; the next `visual-search models pull` goes on from there"
     ),

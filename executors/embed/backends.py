@@ -13,7 +13,7 @@ from executors.models.spec import Towers
 from executors.settings import Settings
 
 if TYPE_CHECKING:
-    from executors.triton.packages import Installation
+    from executors.triton.installation import Installation
 
 # What a stage may take of its own timeout, so that it answers with an error of its own before Jina gives it up and asks
 # another replica: retries would multiply.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import sysconfig
@@ -116,7 +117,8 @@ def update_own_backends(installation: Installation) -> bool:
             copy = target / file.name
             if copy.is_file() and copy.read_bytes() == file.read_bytes():
                 continue
-            fresh = copy.with_suffix(".new")
+            # Named after this process: several replicas may do this at once.
+            fresh = copy.with_suffix(f".{os.getpid()}")
             shutil.copyfile(file, fresh)
             fresh.replace(copy)
             changed = True

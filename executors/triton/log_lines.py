@@ -1,8 +1,9 @@
-"""Finds in a server's log why it ended: pure functions of its text."""
+"""Says why a server ended: pure functions of its status and of its log's text."""
 
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator
 from typing import Final
 
@@ -26,6 +27,17 @@ def why_it_ended(log: str) -> str:
     """
     found = list(_complaints(log))
     return found[0][:_LONGEST] if found else ""
+
+
+def describe_end(status: int, why: str) -> str:
+    """One line about how the server ended: `status` is the guard's, which is the server's as a shell would say it."""
+    if status < 0:
+        how = f"its guard was ended by {signal.Signals(-status).name}"
+    elif status - 128 in {each.value for each in signal.Signals}:
+        how = f"it was ended by {signal.Signals(status - 128).name}"
+    else:
+        how = f"it ended with status {status}"
+    return f"{how}: {why}" if why else how
 
 
 def _complaints(log: str) -> Iterator[str]:

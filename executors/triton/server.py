@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
 import secrets
 import select
-import signal
 import subprocess
 import sys
 import threading
@@ -25,7 +23,8 @@ from executors.errors import VisualSearchError
 from executors.triton import guard
 from executors.triton.installation import Installation
 from executors.triton.launch import command_line, environment
-from executors.triton.log_lines import why_it_ended
+from executors.triton.log_file import claim_log, tail_of
+from executors.triton.log_lines import describe_end, why_it_ended
 from executors.triton.ports import ReservedPort
 
 logger = logging.getLogger(__name__)
@@ -35,7 +34,6 @@ _LONGEST_PAUSE_S: Final = 30.0
 # A server that ran this long was sound: the next restart starts with the first pause again.
 _SOUND_S: Final = 60.0
 _LOG_BYTES: Final = 8_000_000
-_TAIL_BYTES: Final = 100_000
 # What Triton says when somebody listens on a port of ours in spite of the reservation.
 _PORT_TAKEN: Final = "already in use"
 # How long a guard may take to end what it guards, before it is killed itself (and the server with it).
@@ -109,7 +107,7 @@ class TritonServer:
             raise RuntimeError("a server is started once")
         try:
             guard.remove_abandoned_regions()
-            self._log, self._log_lock = _claim_log(self._logs_dir, self._name)
+            self._log, self._log_lock = claim_log(self._logs_dir, self._name)
             self._wake_reader, self._wake_writer = os.pipe()
             self._ports = ReservedPort(), ReservedPort()
             self._running = self._spawn("start")
@@ -279,7 +277,7 @@ class TritonServer:
             elif self._reason:
                 what = f"restarted: {self._reason}"
             else:
-                what = _describe(status, why_it_ended(_tail(self._log, running.log_start)))
+                what = describe_end(status, why_it_ended(tail_of(self._log, running.log_start)))
             self._last_exit = what
             self._failure = VisualSearchError(
                 "triton_failed", f"the managed Triton is down: {what}", log=self._log.name
@@ -307,41 +305,3 @@ class TritonServer:
                 if handle >= 0:
                     os.close(handle)
             self._wake_reader = self._wake_writer = self._log_lock = -1
-
-
-def _claim_log(folder: Path, name: str) -> tuple[Path, int]:
-    """The first log of this name that no living server writes to, and the handle that keeps others away from it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
-        unique = name if number == 1 else f"{name}-{number}"
-        handle = os.open(folder / f".{unique}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return folder / f"{unique}.log", handle
-        except BlockingIOError:
-            os.close(handle)
-            number += 1
-
-
-def _tail(log: Path, start: int) -> str:
-    """The last part of what was written since `start`."""
-    try:
-        with log.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            # The log was rotated meanwhile if it is shorter than it was.
-            stream.seek(max(start if start <= size else 0, size - _TAIL_BYTES))
-            return stream.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def _describe(status: int, why: str) -> str:
-    """One line about how the server ended: `status` is the guard's, which is the server's as a shell would say it."""
-    if status < 0:
-        how = f"its guard was ended by {signal.Signals(-status).name}"
-    elif status - 128 in {each.value for each in signal.Signals}:
-        how = f"it was ended by {signal.Signals(status - 128).name}"
-    else:
-        how = f"it ended with status {status}"
-    return f"{how}: {why}" if why else how

@@ -110,7 +110,8 @@ async def in_callers(callers: int, seconds: float, call: Callable[[int], Awaitab
         nonlocal done
         turn = number
         while time.perf_counter() < stop:
-            done += await call(turn)
+            answered = await call(turn)
+            done += answered
             turn += callers
 
     started = time.perf_counter()

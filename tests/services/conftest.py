@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from executors.errors import VisualSearchError
 from executors.settings import read_settings
 from executors.triton.installation import Installation
 from executors.triton.packages import ensure_packages
-
-
-def missing(service: str, reason: str) -> None:
-    """Skip, or fail where `VS_REQUIRE` (names by commas) says that this service has to be there, as CI does."""
-    required = os.environ.get("VS_REQUIRE", "").split(",")
-    (pytest.fail if service in required else pytest.skip)(f"{service}: {reason}")
+from tests.support.services import missing
 
 
 @pytest.fixture(scope="session")
@@ -25,4 +18,3 @@ def triton_installation() -> Installation:
         return ensure_packages(read_settings().triton_dir, "cpu", print)
     except VisualSearchError as error:
         missing("triton", error.message)
-        raise

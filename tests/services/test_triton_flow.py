@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,11 +18,11 @@ import requests
 from executors.models.repository import load_spec
 from executors.triton.installation import Installation
 from tests.support.api import Api
-from tests.support.flow import TRITON_FLOW, RunningFlow, answered_status, free_port, running_flow, start_flow, stop_flow
+from tests.support.flow import TRITON_FLOW, RunningFlow, answered_status, running_flow, start_flow, stop_flow
 from tests.support.flow import wait_until as wait_for_flow
 from tests.support.models import TINY, tiny_config, tiny_model, write_entry
 from tests.support.pictures import encode, scene
-from tests.support.triton import RemoteTriton, running_triton, start_triton
+from tests.support.triton_server import RawTriton
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
 
@@ -146,14 +147,25 @@ def test_a_managed_server_never_outlives_its_replica(
     eventually(lambda: all(gone(pid) for pid in survivors), 10)
 
 
+@contextmanager
+def running_triton(server: RawTriton) -> Iterator[RawTriton]:
+    """Ready, and gone at the end."""
+    server.start()
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        server.kill()
+
+
 @pytest.fixture(scope="module")
 def two_servers(
     triton_installation: Installation, models_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[RemoteTriton, RemoteTriton]]:
+) -> Iterator[tuple[RawTriton, RawTriton]]:
     folder = tmp_path_factory.mktemp("servers")
     with (
-        running_triton(triton_installation, models_dir, [MODEL], folder) as first,
-        running_triton(triton_installation, models_dir, [MODEL], folder) as second,
+        running_triton(RawTriton(triton_installation, models_dir, [MODEL], folder / "first.log")) as first,
+        running_triton(RawTriton(triton_installation, models_dir, [MODEL], folder / "second.log")) as second,
     ):
         yield first, second
 
@@ -165,38 +177,36 @@ def remote(*servers: str, **environment: str) -> dict[str, str]:
 def test_replicas_prefer_servers_in_turn_and_fall_over_without_a_failed_request(
     triton_installation: Installation, models_dir: Path, tmp_path: Path
 ) -> None:
-    first = start_triton(triton_installation, models_dir, [MODEL], tmp_path)
-    second = start_triton(triton_installation, models_dir, [MODEL], tmp_path)
-    try:
-        with running_flow(tmp_path, 1, **remote(first.url, second.url)) as flow:
-            assert [each["endpoints"][0]["url"] for each in embed_reports(flow)] == [first.url, second.url]
-            pictures = [encode(scene(seed)) for seed in range(8)]
-            with ThreadPoolExecutor(8) as callers:
-                answers = [callers.submit(send, flow, pictures[n % 8]) for n in range(200)]
-                eventually(lambda: sum(each.done() for each in answers) > 40)
-                second.kill()
-                statuses = [each.result().status_code for each in answers]
-            assert statuses == [200] * 200
-            status, stage = full_health(flow)
-            assert status == 503
-            assert {each["url"] for each in stage["error"]["details"]["endpoints"]} == {second.url}
-    finally:
-        first.kill()
-        second.kill()
+    with (
+        running_triton(RawTriton(triton_installation, models_dir, [MODEL], tmp_path / "first.log")) as first,
+        running_triton(RawTriton(triton_installation, models_dir, [MODEL], tmp_path / "second.log")) as second,
+        running_flow(tmp_path, 1, **remote(first.url, second.url)) as flow,
+    ):
+        assert [each["endpoints"][0]["url"] for each in embed_reports(flow)] == [first.url, second.url]
+        pictures = [encode(scene(seed)) for seed in range(8)]
+        with ThreadPoolExecutor(8) as callers:
+            answers = [callers.submit(send, flow, pictures[n % 8]) for n in range(200)]
+            eventually(lambda: sum(each.done() for each in answers) > 40)
+            second.kill()
+            statuses = [each.result().status_code for each in answers]
+        assert statuses == [200] * 200
+        status, stage = full_health(flow)
+        assert status == 503
+        assert {each["url"] for each in stage["error"]["details"]["endpoints"]} == {second.url}
 
 
 def test_it_does_not_matter_which_starts_first(
     triton_installation: Installation, models_dir: Path, tmp_path: Path
 ) -> None:
-    port = free_port()
-    flow = start_flow(tmp_path, **remote(f"127.0.0.1:{port}"))
+    server = RawTriton(triton_installation, models_dir, [MODEL], tmp_path / "triton.log")
+    flow = start_flow(tmp_path, **remote(server.url))
     try:
         wait_for_flow(flow, "/health/live")
         assert answered_status(f"{flow.http_url}/health/ready") == 503
         refused = send(flow, encode(scene(0)))
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")
-        assert f"127.0.0.1:{port}" in refused.text
-        with running_triton(triton_installation, models_dir, [MODEL], tmp_path, port):
+        assert server.url in refused.text
+        with running_triton(server):
             wait_for_flow(flow)
             assert send(flow, encode(scene(0))).status_code == 200
         # Alone and gone: an error at once, not after a deadline, and again without a restart when it is back.
@@ -205,7 +215,7 @@ def test_it_does_not_matter_which_starts_first(
         refused = send(flow, encode(scene(0)))
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")
         assert time.monotonic() - started < 5
-        with running_triton(triton_installation, models_dir, [MODEL], tmp_path, port):
+        with running_triton(server):
             eventually(lambda: full_health(flow)[0] == 200)
             assert send(flow, encode(scene(0))).status_code == 200
     finally:
@@ -218,7 +228,7 @@ def test_a_server_with_another_model_stops_the_start_and_says_what_differs(
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     expected = write_entry(ours, tiny_model())
     write_entry(theirs, tiny_model(dimension=5), tiny_config(dimension=5))
-    with running_triton(triton_installation, theirs, [TINY], tmp_path) as server:
+    with running_triton(RawTriton(triton_installation, theirs, [TINY], tmp_path / "triton.log")) as server:
         flow = start_flow(tmp_path / "flow", **remote(server.url, VS_MODELS_DIR=str(ours), VS_MODEL=TINY))
         try:
             assert flow.process.wait(60) == 1
@@ -236,14 +246,15 @@ def test_other_weights_of_the_same_dimension_never_reach_the_index(
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     write_entry(ours, tiny_model(seed=0))
     write_entry(theirs, tiny_model(seed=1))
-    port = free_port()
-    environment = remote(f"127.0.0.1:{port}", VS_MODELS_DIR=str(ours), VS_MODEL=TINY)
+    server = RawTriton(triton_installation, ours, [TINY], tmp_path / "triton.log")
+    environment = remote(server.url, VS_MODELS_DIR=str(ours), VS_MODEL=TINY)
     flow = start_flow(tmp_path / "flow", **environment)
     try:
-        with running_triton(triton_installation, ours, [TINY], tmp_path, port):
+        with running_triton(server):
             wait_for_flow(flow)
             assert send(flow, encode(scene(0)), "a.jpg", "/index").status_code == 200
-        with running_triton(triton_installation, theirs, [TINY], tmp_path, port):
+        server.repository = theirs
+        with running_triton(server):
 
             def refused() -> bool:
                 answer = send(flow, encode(scene(1)), "b.jpg", "/index")
@@ -272,8 +283,8 @@ def test_retries_never_multiply_with_jinas_own(triton_installation: Installation
     environment = remote(VS_MODELS_DIR=str(ours), VS_MODEL=TINY, VS_TRITON_TIMEOUT_MS="1000", VS_TIMEOUT_MS="30000")
     make_slow_on_demand(theirs, slow)
     with (
-        running_triton(triton_installation, theirs, [TINY], tmp_path) as first,
-        running_triton(triton_installation, theirs, [TINY], tmp_path) as second,
+        running_triton(RawTriton(triton_installation, theirs, [TINY], tmp_path / "first.log")) as first,
+        running_triton(RawTriton(triton_installation, theirs, [TINY], tmp_path / "second.log")) as second,
     ):
         environment["VS_TRITON_URLS"] = f"{first.url},{second.url}"
         with running_flow(tmp_path / "flow", 1, **environment) as flow:
@@ -324,7 +335,7 @@ class TritonPythonModel:
 
 
 def test_callers_that_hang_up_free_their_slots(
-    two_servers: tuple[RemoteTriton, RemoteTriton], models_dir: Path, tmp_path: Path
+    two_servers: tuple[RawTriton, RawTriton], models_dir: Path, tmp_path: Path
 ) -> None:
     with running_flow(tmp_path, 1, **remote(two_servers[0].url, VS_TRITON_IN_FLIGHT="2")) as flow:
         picture = encode(scene(0))
@@ -340,7 +351,7 @@ def test_callers_that_hang_up_free_their_slots(
 
 
 def test_the_model_id_of_vectors_is_the_servers_own(
-    two_servers: tuple[RemoteTriton, RemoteTriton], models_dir: Path, tmp_path: Path
+    two_servers: tuple[RawTriton, RawTriton], models_dir: Path, tmp_path: Path
 ) -> None:
     with running_flow(tmp_path, 1, **remote(two_servers[1].url)) as flow:
         answer = send(flow, encode(scene(0))).json()["data"][0]

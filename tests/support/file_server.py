@@ -35,7 +35,9 @@ class FileServer:
         redirects: paths, or whole addresses, by path.
         lengths: whether it says how long an answer is.
         claimed: the length that it says in place of the right one.
+        encoding: what it says of how the files are packed.
         chunk: bytes that are sent at once, with `pause_s` in between.
+        delay_s: before it answers.
         asked: the requests so far.
     """
 
@@ -50,8 +52,10 @@ class FileServer:
     redirects: dict[str, str] = field(default_factory=dict)
     lengths: bool = True
     claimed: int | None = None
+    encoding: str = ""
     chunk: int = 1 << 16
     pause_s: float = 0.0
+    delay_s: float = 0.0
     asked: list[Asked] = field(default_factory=list)
 
     @property
@@ -93,6 +97,7 @@ def _handler(state: FileServer, stopping: threading.Event) -> Callable[..., Base
             asked = Asked(self.path, dict(self.headers))
             state.asked.append(asked)
             self.close_connection = True
+            stopping.wait(state.delay_s)
             if self.path in state.redirects:
                 self._say(asked, 302, {"Location": state.redirects[self.path], "Content-Length": "0"})
             elif state.statuses:
@@ -106,6 +111,8 @@ def _handler(state: FileServer, stopping: threading.Event) -> Callable[..., Base
             headers = {"ETag": state.etag} if state.etag else {}
             if state.modified is not None:
                 headers["Last-Modified"] = formatdate(state.modified, usegmt=True)
+            if state.encoding:
+                headers["Content-Encoding"] = state.encoding
             start = self._start(headers)
             status = 200
             if start is not None and start >= len(body):

@@ -137,7 +137,14 @@ class TritonBackend(EmbeddingBackend):
         try:
             for tower in self.towers:
                 reference = self._references[tower.name]
-                await verify(client, tower, reference, cpu_batch=self._options.cpu_batch, seconds=seconds)
+                await verify(
+                    client,
+                    tower,
+                    reference,
+                    cpu_batch=self._options.cpu_batch,
+                    seconds=seconds,
+                    answer_s=self._pace.check_within,
+                )
         except (VisualSearchError, CallError) as error:
             return error
         finally:

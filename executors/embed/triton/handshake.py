@@ -39,7 +39,9 @@ class Served:
     inferences: int = field(compare=False)
 
 
-async def verify(client: Any, tower: Tower, reference: Reference | None, *, cpu_batch: int, seconds: float) -> Served:
+async def verify(
+    client: Any, tower: Tower, reference: Reference | None, *, cpu_batch: int, seconds: float, answer_s: float
+) -> Served:
     """Compare the server's model with `tower`, and run it on inputs whose vectors are known.
 
     Args:
@@ -48,6 +50,7 @@ async def verify(client: Any, tower: Tower, reference: Reference | None, *, cpu_
         reference: known inputs and outputs; without them one generated row is run.
         cpu_batch: most rows of a call to a model on a CPU.
         seconds: for all of it.
+        answer_s: for what needs no computing, so that a server that hangs is told from one that is slow.
 
     Raises:
         CallError: the server does not answer.
@@ -56,8 +59,8 @@ async def verify(client: Any, tower: Tower, reference: Reference | None, *, cpu_
             are not finite.
     """
     left = _countdown(seconds)
-    metadata = await ask(client.get_server_metadata, seconds=left())
-    config = await _config(client, tower, left())
+    metadata = await ask(client.get_server_metadata, seconds=min(answer_s, left()))
+    config = await _config(client, tower, min(answer_s, left()))
     check_config(config, tower)
     device: Literal["cpu", "gpu"] = "cpu" if _only_cpu(config) else "gpu"
     rows = min(tower.max_batch_size, config.max_batch_size)

@@ -32,7 +32,7 @@ class MonitorPace:
         verify_every: between two runs of the reference inputs on a server that is fine. A model that was loaded anew under
             its old id shows in the server's counters; where these were overtaken already, it shows here.
         verify_within: the deadline of verifying one model.
-        check_within: the deadline of a look at one model.
+        check_within: the deadline of a look at one model, and of each question that needs no computing.
     """
 
     check_every: float = 2.0
@@ -130,6 +130,7 @@ class Monitor:
                     endpoint.options.references.get(tower.name),
                     cpu_batch=endpoint.options.cpu_batch,
                     seconds=self._pace.verify_within,
+                    answer_s=self._pace.check_within,
                 )
             except VisualSearchError as error:
                 if client is endpoint.client:

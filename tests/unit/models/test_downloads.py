@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 import os
 import resource
 import signal
@@ -13,18 +12,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from executors.errors import VisualSearchError
 from executors.models.downloads import download
 from executors.models.transfer import Patience
+from tests.support.fetching import CONTENT, SHA256, fetch, refused
 from tests.support.file_server import FileServer, file_server
 
 ROOT = Path(__file__).resolve().parents[3]
-CONTENT = np.random.default_rng(4).integers(0, 256, 2_000_000, np.uint8).tobytes()
-SHA256 = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
-QUICK = Patience(attempts=3, backoff_s=0.02, connect_s=2, idle_s=2, progress_s=2)
 # What a person's Ctrl-C and a full disk are tested with: a pull in a process of its own.
 PROGRAM = """
 import sys
@@ -48,29 +44,6 @@ def server() -> Iterator[FileServer]:
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
     return tmp_path / "downloads" / "model.onnx"
-
-
-def fetch(
-    server: FileServer, target: Path, *, path: str = "/model.onnx", checksum: str = SHA256, size: int | None = None
-) -> str:
-    return download(server.url + path, target, checksum=checksum, size=size, patience=QUICK)
-
-
-def refused(
-    server: FileServer,
-    target: Path,
-    code: str,
-    *,
-    path: str = "/model.onnx",
-    checksum: str = SHA256,
-    size: int | None = None,
-) -> VisualSearchError:
-    """Fetch what can't be fetched, and see that nothing took the file's name."""
-    with pytest.raises(VisualSearchError) as caught:
-        fetch(server, target, path=path, checksum=checksum, size=size)
-    assert caught.value.code == code
-    assert not target.exists()
-    return caught.value
 
 
 def leave_a_part(server: FileServer, target: Path, length: int = 700_000) -> None:
@@ -250,80 +223,10 @@ def test_a_file_whose_length_nobody_says_is_checked_all_the_same(server: FileSer
 
 def test_what_a_server_compressed_is_not_taken_apart(server: FileServer, target: Path) -> None:
     packed = gzip.compress(CONTENT[:1000], mtime=0)
-    server.files["/model.onnx"] = packed
+    server.files["/model.onnx"], server.encoding = packed, "gzip"
     assert fetch(server, target, checksum=f"sha256:{hashlib.sha256(packed).hexdigest()}") == "fetched"
     assert server.asked[0].headers["Accept-Encoding"] == "identity"
     assert target.read_bytes() == packed
-
-
-@pytest.mark.parametrize("status", [403, 404, 410])
-def test_what_is_not_there_is_asked_for_once(server: FileServer, target: Path, status: int) -> None:
-    server.statuses = [status]
-    error = refused(server, target, "download_failed")
-    assert error.message == f"model.onnx can't be fetched from 127.0.0.1: HTTP status {status}"
-    assert error.details == {"host": "127.0.0.1", "file": "model.onnx", "status": status}
-    assert len(server.asked) == 1
-
-
-def test_a_server_that_is_busy_is_asked_again(server: FileServer, target: Path) -> None:
-    server.statuses = [503, 429]
-    told: list[str] = []
-    assert download(f"{server.url}/model.onnx", target, checksum=SHA256, tell=told.append, patience=QUICK) == "fetched"
-    assert [each.status for each in server.asked] == [503, 429, 200]
-    assert "HTTP status 503; trying again" in told[0]
-
-
-def test_a_server_that_stays_broken_is_given_up(server: FileServer, target: Path) -> None:
-    server.statuses = [500] * 10
-    assert "HTTP status 500" in refused(server, target, "download_failed").message
-    assert len(server.asked) == QUICK.attempts
-
-
-def test_many_breaks_do_not_end_a_download_that_advances(server: FileServer, target: Path) -> None:
-    server.cut_after = [200_000] * 9
-    assert fetch(server, target) == "fetched"
-    assert len(server.asked) == 10 > QUICK.attempts
-    assert server.sent == len(CONTENT)
-
-
-def test_redirects_are_followed(server: FileServer, target: Path) -> None:
-    server.redirects = {"/latest": "/somewhere", "/somewhere": f"{server.url}/model.onnx"}
-    server.cut_after = [900_000]
-    assert fetch(server, target, path="/latest") == "fetched"
-    assert target.read_bytes() == CONTENT
-    assert server.sent == len(CONTENT)
-
-
-@pytest.mark.parametrize("goal", ["/loop", "file:///etc/hostname", "ftp://127.0.0.1/model.onnx", "http://"])
-def test_redirects_that_lead_nowhere_are_an_error(server: FileServer, target: Path, goal: str) -> None:
-    server.redirects = {"/loop": goal}
-    assert "redirect" in refused(server, target, "download_failed", path="/loop").message
-
-
-def test_a_server_that_is_not_there_is_named(target: Path) -> None:
-    with file_server() as gone:
-        pass
-    error = refused(gone, target, "download_failed")
-    assert "can't be fetched from 127.0.0.1: no connection" in error.message
-
-
-def test_credentials_in_an_address_are_not_repeated(server: FileServer, target: Path) -> None:
-    url = server.url.replace("http://", "http://me:secret@") + "/model.onnx?token=secret"
-    with pytest.raises(VisualSearchError) as caught:
-        download(url, target, checksum=SHA256, patience=QUICK)
-    assert "secret" not in json.dumps(caught.value.to_json())
-
-
-@pytest.mark.parametrize(
-    ("chunk", "pause_s"), [(200_000, 5.0), (1, 0.05)], ids=["no byte any more", "a byte now and then"]
-)
-def test_a_server_that_is_too_slow_is_given_up(server: FileServer, target: Path, chunk: int, pause_s: float) -> None:
-    server.chunk, server.pause_s = chunk, pause_s
-    patience = Patience(attempts=2, backoff_s=0.02, idle_s=0.5, progress_bytes=1 << 21, progress_s=1.0)
-    started = time.monotonic()
-    with pytest.raises(VisualSearchError, match="does not answer in time"):
-        download(f"{server.url}/model.onnx", target, checksum=SHA256, patience=patience)
-    assert time.monotonic() - started < 20, "it would have taken 5 s at each pause, or a day"
 
 
 def test_a_file_of_this_machine_is_copied(tmp_path: Path, target: Path) -> None:

@@ -12,7 +12,7 @@ SAID = "lite/1/model.onnx can't be loaded: [ONNXRuntimeError] : 7 : INVALID_PROT
 DAMAGED = f"""{NO_GPU}
 I1121 08:11:54.228997 2777 pb_stub.cc:366] "Failed to initialize Python stub: TritonModelException: {SAID}\\n\\nAt:\\n"
 E1121 08:11:54.368686 2777 backend_model.cc:692] "ERROR: Failed to create instance: TritonModelException: {SAID}\\n\\nAt:\\n"
-E1121 08:11:54.390584 2777 model_lifecycle.cc:642] "failed to load 'lite' version 2: Internal: TritonModelException: {SAID}\\n\\nAt"
+E1121 08:11:54.390584 2777 model_lifecycle.cc:642] "failed to load 'lite' version 2: Internal: TritonModelException: {SAID}\\n"
 error: creating server: Invalid argument - load failed for model 'lite': version 2 is at UNAVAILABLE state: Internal: …
 
 At:

@@ -29,7 +29,7 @@ CONFIG: dict[str, Any] = {
     "default_model_filename": "",
     "parameters": {"model_id": {"string_value": "x@1"}},
 }
-ON_CPU = [(CPU, {})]
+ON_CPU: list[tuple[str, dict[str, str]]] = [(CPU, {})]
 
 
 def write_model(folder: Path, shape: list[int | str], type_: int = TensorProto.FLOAT) -> Path:

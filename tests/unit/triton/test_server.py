@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,17 @@ import pytest
 from executors.embed.devices import CPU
 from executors.errors import VisualSearchError
 from executors.triton.installation import Installation
-from executors.triton.server import TritonServer, _claim_log, _describe, _tail
+from executors.triton.log_file import claim_log, tail_of
+from executors.triton.log_lines import describe_end
+from executors.triton.server import TritonServer
 
 
 def test_no_two_servers_share_a_log(tmp_path: Path) -> None:
-    first, held = _claim_log(tmp_path, "embed-0")
-    second, other = _claim_log(tmp_path, "embed-0")
+    first, held = claim_log(tmp_path, "embed-0")
+    second, other = claim_log(tmp_path, "embed-0")
     assert (first.name, second.name) == ("embed-0.log", "embed-0-2.log")
     os.close(held)
-    again, held = _claim_log(tmp_path, "embed-0")
+    again, held = claim_log(tmp_path, "embed-0")
     assert again == first
     os.close(held)
     os.close(other)
@@ -36,19 +39,19 @@ def test_no_two_servers_share_a_log(tmp_path: Path) -> None:
     ],
 )
 def test_an_exit_is_described(status: int, why: str, said: str) -> None:
-    assert _describe(status, why) == said
+    assert describe_end(status, why) == said
 
 
 def test_only_what_this_life_of_the_server_wrote_is_looked_at(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    assert _tail(log, 0) == ""
+    assert tail_of(log, 0) == ""
     log.write_text("error: of the last life\n")
     start = log.stat().st_size
     with log.open("a") as stream:
         stream.write("error: of this life\n")
-    assert _tail(log, start) == "error: of this life\n"
+    assert tail_of(log, start) == "error: of this life\n"
     log.write_text("rotated\n")
-    assert _tail(log, start) == "rotated\n"
+    assert tail_of(log, start) == "rotated\n"
 
 
 def test_a_server_without_its_program_is_down_with_a_reason_and_can_be_stopped(tmp_path: Path) -> None:
@@ -76,6 +79,24 @@ def test_a_server_without_its_program_is_down_with_a_reason_and_can_be_stopped(t
     status = server.status()
     assert status["pid"] is None
     assert status["last_exit"]
+
+
+def test_a_server_that_fails_again_and_again_is_restarted_ever_more_slowly(tmp_path: Path) -> None:
+    server = TritonServer(
+        Installation(tmp_path / "nothing", "cpu"),
+        models_dir=tmp_path,
+        models=["lite"],
+        device=CPU,
+        threads=1,
+        logs_dir=tmp_path / "logs",
+        name="embed-0",
+    )
+    server.start()
+    # Pauses of 0.5, 1 and 2 s, each after a life of a few milliseconds.
+    time.sleep(2.5)
+    restarts = server.status()["restarts"]
+    server.stop()
+    assert 1 <= restarts <= 2
 
 
 def test_logs_that_cannot_be_written_are_a_coded_error(tmp_path: Path) -> None:
