@@ -48,7 +48,7 @@ test-services: install  ## tests against real servers (Triton, set up from the p
 	@$(BIN)/python -m pytest -q -m "services and not slow"
 
 bench: install  ## the figures of the README (some minutes)
-	@for name in indexing search recall; do $(BIN)/python -m tests.benchmarks.bench_$$name || exit 1; done
+	@for name in indexing search recall embedding shared_memory; do $(BIN)/python -m tests.benchmarks.bench_$$name || exit 1; done
 
 lock:  ## make requirements.lock anew (needs uv)
 	@# huggingface-hub only serves downloads by tokenizers, which are not used.

@@ -280,32 +280,36 @@ def without_batching(models_dir: Path, model: str, target: Path) -> Path:
     return target
 
 
+async def measure(files: list[Path], seconds: float, rounds: int) -> None:
+    """Measure and print; on one event loop, since gRPC does not like a second one."""
+    chosen = read_settings()
+    spec = load_spec(chosen.models_dir, chosen.model)
+    pictures = load_pictures(chosen, spec, files)
+    columns = ["", "pictures/s", "ratio"]
+    with tempfile.TemporaryDirectory() as folder, triton(chosen, chosen.models_dir, Path(folder), "on") as server:
+        figures = await executor_and_bare(chosen, spec, pictures, server.url, seconds, rounds)
+        title = f"{REQUESTS_AT_ONCE} requests of {ROWS_A_REQUEST} at once, parts of {chosen.embed_batch}"
+        print_table(title, columns, rows_of(figures))
+        figures = await shared_and_own_clients(spec, pictures, server.url, seconds, rounds)
+        print_table(f"Single pictures, {CALLERS} callers", columns, rows_of(figures))
+        figures = await in_process_and_managed(chosen, pictures, server.url, seconds, rounds)
+        print_table("What runs the model, on the CPU", columns, rows_of(figures))
+        plain = without_batching(chosen.models_dir, chosen.model, Path(folder) / "plain")
+        with triton(chosen, plain, Path(folder), "off") as other:
+            servers = {"dynamic batching on": server, "dynamic batching off": other}
+            figures, batches = await batching_on_and_off(spec, pictures, servers, seconds, rounds)
+        rows = [[*row, batches[row[0]]] for row in rows_of(figures)]
+        print_table(f"Single pictures, {CALLERS} callers", [*columns, "pictures an execution"], rows)
+
+
 def main() -> None:
-    """Measure and print."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    chosen = read_settings()
-    spec = load_spec(chosen.models_dir, chosen.model)
-    pictures = load_pictures(chosen, spec, photo_files(options.photos))
-    time_ = (options.seconds, options.rounds)
-    columns = ["", "pictures/s", "ratio"]
-    with tempfile.TemporaryDirectory() as folder, triton(chosen, chosen.models_dir, Path(folder), "on") as server:
-        figures = asyncio.run(executor_and_bare(chosen, spec, pictures, server.url, *time_))
-        title = f"{REQUESTS_AT_ONCE} requests of {ROWS_A_REQUEST} at once, parts of {chosen.embed_batch}"
-        print_table(title, columns, rows_of(figures))
-        figures = asyncio.run(shared_and_own_clients(spec, pictures, server.url, *time_))
-        print_table(f"Single pictures, {CALLERS} callers", columns, rows_of(figures))
-        figures = asyncio.run(in_process_and_managed(chosen, pictures, server.url, *time_))
-        print_table("What runs the model, on the CPU", columns, rows_of(figures))
-        plain = without_batching(chosen.models_dir, chosen.model, Path(folder) / "plain")
-        with triton(chosen, plain, Path(folder), "off") as other:
-            servers = {"dynamic batching on": server, "dynamic batching off": other}
-            figures, batches = asyncio.run(batching_on_and_off(spec, pictures, servers, *time_))
-        rows = [[*row, batches[row[0]]] for row in rows_of(figures)]
-        print_table(f"Single pictures, {CALLERS} callers", [*columns, "pictures an execution"], rows)
+    asyncio.run(measure(photo_files(options.photos), options.seconds, options.rounds))
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from executors.models.spec import Tower
 
 T = TypeVar("T")
 
-# Keep-alive finds a peer that vanished without a word (a host that lost power), within 15 s. Triton allows three pings
-# between two messages of its own (more, and it drops the connection); the monitor's checks keep their number below that.
+# Keep-alive finds a peer that vanished without a word (a host that lost power), within 15 s. gRPC sends no more than two
+# pings without data in between, which Triton's defaults bear; the monitor's checks are such data.
 # The minimum between two attempts to connect is also the time that one may take.
 _CHANNEL: Final = (
     ("grpc.max_send_message_length", -1),
