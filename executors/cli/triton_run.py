@@ -16,6 +16,8 @@ from executors.models.trial import Run
 
 # For each tower: the first run of a model on a GPU is slow, where TensorRT compiles it very much so.
 _SECONDS: Final = 120.0
+# For what needs no computing.
+_ANSWER_S: Final = 10.0
 _MOST_ROWS: Final = 64
 
 
@@ -40,7 +42,7 @@ def run_on_triton(url: str) -> Run:
 async def _run(url: str, tower: Tower, inputs: NDArray[Any]) -> NDArray[np.float32]:
     client = connect(url)
     try:
-        served = await verify(client, tower, None, cpu_batch=_MOST_ROWS, seconds=_SECONDS)
+        served = await verify(client, tower, None, cpu_batch=_MOST_ROWS, seconds=_SECONDS, answer_s=_ANSWER_S)
         step = served.rows_per_call
         parts = [await infer(client, tower, inputs[at : at + step], _SECONDS) for at in range(0, len(inputs), step)]
     finally:

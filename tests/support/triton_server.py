@@ -85,6 +85,10 @@ class RawTriton:
         await asyncio.to_thread(self.wait_ready)
         return self
 
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self._process is not None and self._process.poll() is None
+
     def kill(self) -> None:
         """As the kernel does when memory runs out: the server and its stubs, at once."""
         if self._process is not None:

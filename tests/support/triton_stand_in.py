@@ -84,6 +84,7 @@ class StandInTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         hung: nothing is answered any more, health checks neither.
         sizes: rows of each inference, reference inputs left out.
         connections: addresses of clients seen.
+        cancellations: inferences that a client cancelled, or whose deadline passed, while they ran.
     """
 
     def __init__(self, towers: Towers = ONLY_IMAGE) -> None:
@@ -94,7 +95,7 @@ class StandInTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.sizes: list[int] = []
         self.in_flight = self.most_in_flight = 0
         self.connections: set[str] = set()
-        self.checks = 0
+        self.cancellations = 0
         self.url = ""
         self._server: Any = None
 
@@ -147,6 +148,9 @@ class StandInTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             return await self._infer(request, context)
+        except asyncio.CancelledError:
+            self.cancellations += 1
+            raise
         finally:
             self.in_flight -= 1
 
@@ -177,7 +181,6 @@ class StandInTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     async def _checked(self, context: Any) -> None:
         self.connections.add(context.peer())
-        self.checks += 1
         await self._stall()
 
     async def _stall(self) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,12 @@ from executors.models.spec import Tower
 # A deadline that its caller's own made shorter than this part of `timeout_s` says nothing against the server.
 _FAIR_PART: Final = 0.5
 
-_TURNED_AWAY: Final = "it failed other calls while this one waited"
+# Triton up to 25.02 may crash when a call is cancelled, or reaches the deadline that the server was told, in the moment in which
+# it completes (issues 7368 and 8034 of triton-inference-server/server; 2.51 does, once in some thousand such calls). So calls are
+# not cancelled: whoever gives up, or waited for `timeout_s`, just goes, and the server's own deadline is so much later.
+_OWN_DEADLINE_LATER_S: Final = 30.0
+_CLOSING_S: Final = 1.0
+
 _NO_ROOM: Final = "no call to it ended in time to make room for this one"
 
 
@@ -57,6 +62,9 @@ class Verdict:
 _UNKNOWN: Final = Verdict()
 
 
+_Call: TypeAlias = "asyncio.Task[NDArray[np.float32]]"
+
+
 class Endpoint:
     """One server. Belongs to the event loop on which it is made.
 
@@ -83,6 +91,8 @@ class Endpoint:
         self.attention = asyncio.Event()
         self._on_change = on_change
         self._verdicts = {tower.name: _UNKNOWN for tower in towers}
+        self._calls: set[_Call] = set()
+        self._abandoned: set[_Call] = set()
 
     def verdict(self, tower: Tower) -> Verdict:
         """What is known of one model."""
@@ -131,22 +141,14 @@ class Endpoint:
         except asyncio.CancelledError:
             self.stats.cancelled()
             raise
-        try:
-            return await self._call(tower, inputs, deadline)
-        finally:
-            self.slots.give_back()
-
-    async def _call(self, tower: Tower, inputs: NDArray[Any], deadline: float) -> NDArray[np.float32]:
-        loop = asyncio.get_running_loop()
         started = loop.time()
         seconds = min(self.options.timeout_s, deadline - started)
-        if self.served(tower) is None:
-            raise CallError(FailureKind.NOT_SENT, _TURNED_AWAY)
-        if seconds <= 0:
-            raise CallError(FailureKind.NO_SLOT, _NO_ROOM)
         verdict = self.verdict(tower)
+        if self.served(tower) is None or seconds <= 0:
+            self.slots.give_back()
+            raise CallError(FailureKind.NO_SLOT, _NO_ROOM) if seconds <= 0 else _turned_away()
         try:
-            vectors = await infer(self.client, tower, inputs, seconds)
+            vectors = await self._answer_within(self._send(tower, inputs, seconds), seconds)
         except CallError as failure:
             self.stats.failed(failure.kind, failure.server_text or failure.message)
             self._learn(failure.kind, tower, fair=seconds >= _FAIR_PART * self.options.timeout_s)
@@ -160,6 +162,31 @@ class Endpoint:
             raise CallError(FailureKind.REFUSED, "its model changed while it ran")
         return vectors
 
+    def _send(self, tower: Tower, inputs: NDArray[Any], seconds: float) -> _Call:
+        """Begin a call that holds its slot until the server is done with it, whether or not somebody still waits for it."""
+        call = asyncio.create_task(infer(self.client, tower, inputs, seconds + _OWN_DEADLINE_LATER_S))
+        self._calls.add(call)
+        call.add_done_callback(self._ended)
+        return call
+
+    async def _answer_within(self, call: _Call, seconds: float) -> NDArray[np.float32]:
+        """The answer to a call; one that nobody waits for any longer is left to end by itself."""
+        try:
+            await asyncio.wait({call}, timeout=seconds)
+        finally:
+            if not call.done():
+                self._abandoned.add(call)
+        if not call.done():
+            raise CallError(FailureKind.DEADLINE, f"no answer within {seconds:.3g} s")
+        return call.result()
+
+    def _ended(self, call: _Call) -> None:
+        self._calls.discard(call)
+        self._abandoned.discard(call)
+        self.slots.give_back()
+        if not call.cancelled():
+            call.exception()  # somebody has to look at it, also where nobody waits any longer
+
     def _learn(self, kind: FailureKind, tower: Tower, *, fair: bool) -> None:
         """A server that does not answer is left alone; one that answers with something else is verified anew."""
         if kind is FailureKind.UNREACHABLE or (kind is FailureKind.DEADLINE and fair):
@@ -171,7 +198,7 @@ class Endpoint:
         """A call or a check got no answer."""
         self.breaker.failed()
         if not self.breaker.closed:
-            self.slots.turn_away(lambda: CallError(FailureKind.NOT_SENT, _TURNED_AWAY))
+            self.slots.turn_away(_turned_away)
             self.attention.set()
             self.changed()
 
@@ -189,7 +216,9 @@ class Endpoint:
         await old.close()
 
     async def close(self) -> None:
-        """Close the client; calls in flight fail."""
+        """Close the client; calls in flight have a moment to end, and fail then."""
+        if self._calls:
+            await asyncio.wait(self._calls, timeout=_CLOSING_S)
         await self.client.close()
 
     def state(self, tower: Tower) -> str:
@@ -217,6 +246,7 @@ class Endpoint:
             "breaker": str(self.breaker.state),
             "opened": self.breaker.opened,
             "in_flight": self.slots.taken,
+            "abandoned": len(self._abandoned),
             "waiting": self.slots.waiting,
             **self.stats.to_json(),
             "models": models,
@@ -225,3 +255,7 @@ class Endpoint:
     def _judge(self, tower: Tower, verdict: Verdict) -> None:
         self._verdicts[tower.name] = verdict
         self.changed()
+
+
+def _turned_away() -> CallError:
+    return CallError(FailureKind.NOT_SENT, "it failed other calls while this one waited")

@@ -255,25 +255,43 @@ async def test_those_who_wait_for_a_hung_server_go_on_elsewhere_however_long_its
     servers[0].hung = False
 
 
-async def test_a_caller_that_gives_up_frees_its_slot(servers: Servers, make_backend: MakeBackend) -> None:
+async def test_a_caller_that_gives_up_cancels_nothing_on_the_server_and_frees_its_slot(
+    servers: Servers, make_backend: MakeBackend
+) -> None:
     backend = await make_backend(servers[:1], in_flight=2, timeout_s=5)
-    await backend.embed(IMAGE, pictures(1))
-    servers[0].delay_s = 60
+    await all_verified(backend)
+    servers[0].delay_s = 0.4
     calls = [asyncio.create_task(backend.embed(IMAGE, pictures(20))) for _ in range(5)]
     await asyncio.sleep(0.1)
     assert servers[0].in_flight == 2
+    loop = asyncio.get_running_loop()
+    started = loop.time()
     for call in calls:
         call.cancel()
-    assert all(
-        isinstance(each, asyncio.CancelledError) for each in await asyncio.gather(*calls, return_exceptions=True)
-    )
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
+    assert loop.time() - started < 0.2, "whoever gives up does not wait"
+    report = backend.status()["endpoints"][0]
+    assert (report["in_flight"], report["abandoned"], report["waiting"]) == (2, 2, 0)
     servers[0].delay_s = 0
     await backend.embed(IMAGE, pictures(5))
-    async with asyncio.timeout(2):
-        while servers[0].in_flight:
-            await asyncio.sleep(0.01)
     report = backend.status()["endpoints"][0]
-    assert (report["in_flight"], report["waiting"], report["failures"]) == (0, 0, {})
+    assert (report["in_flight"], report["abandoned"], report["failures"]) == (0, 0, {})
+    assert servers[0].cancellations == 0
+
+
+async def test_a_call_that_took_too_long_is_not_cancelled_on_the_server(
+    servers: Servers, make_backend: MakeBackend
+) -> None:
+    backend = await make_backend(servers[:2], timeout_s=0.2)
+    await all_verified(backend)
+    servers[0].delay_s = 0.5
+    await asyncio.gather(*(backend.embed(IMAGE, pictures(1)) for _ in range(8)))
+    assert backend.status()["endpoints"][0]["abandoned"] >= 8
+    async with asyncio.timeout(3):
+        while servers[0].in_flight or backend.status()["endpoints"][0]["in_flight"]:
+            await asyncio.sleep(0.01)
+    assert servers[0].cancellations == 0
 
 
 async def test_the_first_part_that_fails_ends_the_others(servers: Servers, make_backend: MakeBackend) -> None:
