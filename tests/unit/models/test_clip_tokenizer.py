@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +8,7 @@ import pytest
 
 from executors.errors import VisualSearchError
 from executors.models.clip_tokenizer import END, START, byte_characters, clip_tokenizer_json
-from executors.models.manifest import load_manifest
-from executors.models.sources import local_file
-from executors.settings import read_settings
 from tests.support.two_towers import CONTEXT_LENGTH, merges, write_vocabulary
-
-DATA = Path(__file__).with_name("clip_tokens.json")
 
 
 def load(vocabulary: Path, context_length: int) -> Any:
@@ -68,23 +62,6 @@ def test_every_byte_has_a_character_of_its_own() -> None:
     assert sorted(byte_characters()) == list(range(256))
     assert len(set(byte_characters().values())) == 256
     assert not any(each.isspace() for each in byte_characters().values())
-
-
-def published_vocabulary() -> Path:
-    """CLIP's own vocabulary, where it was pulled, or the package that carries it is installed."""
-    try:
-        return local_file(load_manifest()["clip-vit-b32"].files["vocabulary"], read_settings().models_dir)
-    except VisualSearchError as error:
-        pytest.skip(error.message)
-
-
-@pytest.mark.parametrize("text", json.loads(DATA.read_text("utf-8")))
-def test_the_tokens_are_those_of_clips_own_tokenizer(text: str) -> None:
-    """The stored ids were made by `simple_tokenizer.py` of clip-server 0.8.3, with ftfy."""
-    expected = json.loads(DATA.read_text("utf-8"))[text]
-    encoding = load(published_vocabulary(), 77).encode(text)
-    assert encoding.ids[: sum(encoding.attention_mask)] == expected
-    assert len(encoding.ids) == 77
 
 
 @pytest.mark.parametrize(
