@@ -207,6 +207,8 @@ class TritonServer:
     def _end(self, running: _Running) -> None:
         """Have the guard end everything."""
         assert running.guard.stdin is not None
+        if running.guard.stdin.closed:  # told already
+            return
         with contextlib.suppress(OSError):
             # Closing alone is not enough: a process that was forked meanwhile may hold the pipe as well.
             running.guard.stdin.write(b".")

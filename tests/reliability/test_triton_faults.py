@@ -249,6 +249,26 @@ async def test_a_frozen_server_alone_means_errors_within_the_deadline(
     assert {error.code for error in load.errors} <= {"unavailable", "deadline_exceeded"}
 
 
+async def test_a_model_whose_process_is_killed_under_load_costs_no_request_where_there_is_another(
+    make_server: MakeServer, make_backend: MakeBackend, local: Path
+) -> None:
+    first, second = await make_server().up(), await make_server().up()
+    backend = await make_backend([first, second])
+    await all_verified(backend)
+    load = Load(backend, local)
+    await asyncio.sleep(0.3)
+    assert first.kill_stubs() >= 1
+    # Triton does not start it again, and goes on to call the model ready: running it is what tells.
+    await until(lambda: backend.status()["endpoints"][0]["models"][TINY]["state"] == "refused", 15)
+    before = load.answers
+    await until(lambda: load.answers > before + 50, 10)
+    await asyncio.to_thread(first.unload, TINY)
+    await asyncio.to_thread(first.load, TINY)
+    await until(lambda: backend.status()["endpoints"][0]["models"][TINY]["state"] == "ready", 15)
+    await load.end()
+    assert [str(error) for error in load.errors] == []
+
+
 # models that come, go, and change
 
 

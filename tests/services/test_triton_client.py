@@ -24,7 +24,7 @@ from executors.triton.installation import Installation
 from executors.triton.server import TritonServer
 from tests.support.models import TINY, tiny_config, tiny_model, write_entry
 from tests.support.pictures import scene
-from tests.support.triton_server import RawTriton
+from tests.support.triton_server import RawTriton, kill_others_of_group
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
 
@@ -163,6 +163,22 @@ async def test_a_server_that_dies_or_hangs_is_back_soon(managed: Callable[[], Ma
     assert (await backend.embed(backend.towers.image, pictures(9))).shape == (9, 3)
     assert own.status()["restarts"] == 1
     assert not alive(pid)
+
+
+async def test_a_server_whose_model_died_is_started_again(managed: Callable[[], Managed]) -> None:
+    backend, own = managed()
+    await backend.start()
+    await backend.embed(backend.towers.image, pictures(1))
+    await asyncio.sleep(1)
+    pid = own.status()["pid"]
+    assert kill_others_of_group(pid) >= 1
+    with pytest.raises(VisualSearchError):
+        await backend.embed(backend.towers.image, pictures(1))
+    async with asyncio.timeout(40):
+        while not own.status()["restarts"]:
+            await asyncio.sleep(0.05)
+    await until_ready(backend)
+    await backend.embed(backend.towers.image, pictures(1))
 
 
 async def test_a_model_that_its_server_lost_is_loaded_again(managed: Callable[[], Managed]) -> None:

@@ -97,6 +97,10 @@ class RawTriton:
             self._process.wait(10)
         guard.remove_regions(self._prefix)
 
+    def kill_stubs(self) -> int:
+        """Kill the processes that run its models, not the server; returns how many."""
+        return kill_others_of_group(self.pid)
+
     def freeze(self) -> None:
         """Stop everything of it; its connections stay open."""
         os.killpg(self.pid, signal.SIGSTOP)
@@ -133,6 +137,17 @@ class RawTriton:
         """How many requests it got, answered or failed."""
         metrics = self.metrics(model)
         return metrics["nv_inference_request_success"] + metrics["nv_inference_request_failure"]
+
+
+def kill_others_of_group(leader: int) -> int:
+    """Kill the processes of a group, its leader spared; returns how many they were."""
+    found = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(ProcessLookupError):
+            if os.getpgid(int(folder.name)) == leader != int(folder.name):
+                os.kill(int(folder.name), signal.SIGKILL)
+                found += 1
+    return found
 
 
 def free_ports(count: int) -> list[int]:

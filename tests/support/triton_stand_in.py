@@ -75,7 +75,7 @@ class StandInModel:
     inferences: int = 0
 
 
-class StandInTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
+class StandInTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # it has no types
     """Serves `models`; tests change them, or what happens to a call, while it runs.
 
     Attributes:

@@ -111,7 +111,7 @@ class TritonBackend(EmbeddingBackend):
             # Right after the start, a call waits for the servers to be verified once more.
             if not (pool.ready(tower) or (self._some_passed and pool.undecided(tower))):
                 return report | {"error": pool.error(tower, {}).to_json()}
-        return report | {"ready": True}
+        return report | {"ready": True, "error": None}
 
     def _serving(self) -> Pool | None:
         """The pool, made at the first call on the serving loop; None before `start` and after `close`.

@@ -23,9 +23,9 @@ from executors.models.spec import Tower
 # A deadline that its caller's own made shorter than this part of `timeout_s` says nothing against the server.
 _FAIR_PART: Final = 0.5
 
-# Triton up to 25.02 may crash when a call is cancelled, or reaches the deadline that the server was told, in the moment in which
-# it completes (issues 7368 and 8034 of triton-inference-server/server; 2.51 does, once in some thousand such calls). So calls are
-# not cancelled: whoever gives up, or waited for `timeout_s`, just goes, and the server's own deadline is so much later.
+# Triton may crash when a call is cancelled, or reaches the deadline that the server was told, at the moment that it completes:
+# 2.51 does once in some thousand such calls; issues 7368 and 8034 of triton-inference-server/server tell it of others. So
+# calls are not cancelled: whoever gives up, or has waited for `timeout_s`, just goes, and the server's own deadline is later.
 _OWN_DEADLINE_LATER_S: Final = 30.0
 _CLOSING_S: Final = 1.0
 
@@ -68,7 +68,8 @@ _Call: TypeAlias = "asyncio.Task[NDArray[np.float32]]"
 class Endpoint:
     """One server. Belongs to the event loop on which it is made.
 
-    A call is allowed when the circuit is closed and the model passed; the monitor sees to both, and `attention` wakes it.
+    A call is allowed when the circuit is closed and the model passed; the monitor sees to both, `attention` wakes it, and
+    `suspected` asks for more than a look: a call got no answer.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Endpoint:
         self.stats = CallStats()
         self.breaker = CircuitBreaker(options.breaker, clock=time.monotonic)
         self.attention = asyncio.Event()
+        self.suspected = False
         self._on_change = on_change
         self._verdicts = {tower.name: _UNKNOWN for tower in towers}
         self._calls: set[_Call] = set()
@@ -190,6 +192,8 @@ class Endpoint:
     def _learn(self, kind: FailureKind, tower: Tower, *, fair: bool) -> None:
         """A server that does not answer is left alone; one that answers with something else is verified anew."""
         if kind is FailureKind.UNREACHABLE or (kind is FailureKind.DEADLINE and fair):
+            self.suspected = True
+            self.attention.set()
             self.unanswered()
         elif kind in (FailureKind.REFUSED, FailureKind.WRONG_ANSWER):
             self.doubted([tower])

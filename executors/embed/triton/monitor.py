@@ -93,7 +93,7 @@ class Monitor:
             await self._probe()
         elif unverified := [tower for tower in endpoint.towers if endpoint.served(tower) is None]:
             await self._verify(unverified)
-        elif time.monotonic() - self._verified_at >= self._pace.verify_every:
+        elif endpoint.suspected or time.monotonic() - self._verified_at >= self._pace.verify_every:
             await self._verify(endpoint.towers)
         else:
             await self._recheck()
@@ -102,7 +102,7 @@ class Monitor:
     def _count(self) -> float:
         if all(self.endpoint.served(tower) for tower in self.endpoint.towers):
             self.failed_checks, self.failing_since = 0, None
-            return self._pace.check_every
+            return self._pace.retry_after if self.endpoint.suspected else self._pace.check_every
         self.failed_checks += 1
         self.failing_since = self.failing_since or time.monotonic()
         return self._pace.retry_after
@@ -143,6 +143,7 @@ class Monitor:
                 if client is endpoint.client:
                     self._inferences[tower.name] = served.inferences
                     endpoint.passed(tower, served)
+        endpoint.suspected = False
         self._verified_at = time.monotonic()
         return True
 

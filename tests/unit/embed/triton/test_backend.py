@@ -170,18 +170,19 @@ async def test_a_server_that_keeps_failing_is_left_alone_until_its_probe_passes(
     servers[0].sizes.clear()
     for _ in range(20):
         await backend.embed(IMAGE, pictures(2))
-    assert servers[0].sizes.count(2) == 3, "three failures in a row open the circuit"
+    made = servers[0].sizes.count(2)
+    assert 1 <= made <= 3, "three failures in a row open the circuit, those of checks included"
     report = backend.status()
     assert report["ready"]
     assert report["endpoints"][0]["breaker"] in ("open", "half_open")
     await asyncio.sleep(0.8)
-    assert servers[0].sizes.count(2) == 3, "no user's call is a probe"
+    assert servers[0].sizes.count(2) == made, "no user's call is a probe"
     servers[0].fault = None
     async with asyncio.timeout(5):
         while backend.status()["endpoints"][0]["breaker"] != "closed":
             await asyncio.sleep(0.02)
     await backend.embed(IMAGE, pictures(2))
-    assert servers[0].sizes.count(2) == 4
+    assert servers[0].sizes.count(2) == made + 1
 
 
 async def test_a_full_queue_is_no_fault_of_the_server(servers: Servers, make_backend: MakeBackend) -> None:
@@ -419,7 +420,21 @@ async def test_a_call_that_is_refused_has_the_model_verified_at_once(
     assert servers[0].sizes.count(2) == 1, "what is known not to be there is not called"
 
 
-async def test_what_runs_behind_a_new_connection_has_to_pass_before_it_is_called(
+async def test_a_call_without_an_answer_has_the_model_run_before_the_next_ones_wait_in_vain(
+    servers: Servers, make_backend: MakeBackend
+) -> None:
+    backend = await make_backend(servers[:1], timeout_s=0.2, pace=replace(RARELY, verify_within=0.3))
+    await all_verified(backend)
+    servers[0].delay_s = 60
+    with pytest.raises(VisualSearchError):
+        await backend.embed(IMAGE, pictures(2))
+    async with asyncio.timeout(3):
+        while backend.status()["ready"]:
+            await asyncio.sleep(0.02)
+    assert servers[0].sizes.count(2) == 1
+
+
+async def test_no_vector_comes_from_behind_a_new_connection_before_what_runs_there_passed(
     servers: Servers, make_backend: MakeBackend
 ) -> None:
     backend = await make_backend(servers[:1], pace=RARELY)
@@ -427,15 +442,13 @@ async def test_what_runs_behind_a_new_connection_has_to_pass_before_it_is_called
     await servers[0].stop()
     servers[0].load(IMAGE, other_weights)
     await servers[0].again()
+    message = ""
     async with asyncio.timeout(10):
-        while backend.status()["ready"]:
-            with pytest.raises(VisualSearchError):
+        while "other weights" not in message:
+            with pytest.raises(VisualSearchError) as caught:
                 await backend.embed(IMAGE, pictures(2))
+            message = caught.value.message
             await asyncio.sleep(0.01)
-    async with asyncio.timeout(10):
-        while "other weights" not in backend.status()["error"]["message"]:
-            await asyncio.sleep(0.01)
-    assert servers[0].sizes.count(2) == 0
 
 
 async def test_a_model_loaded_anew_with_other_weights_and_the_same_id_is_found_out(
