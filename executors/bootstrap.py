@@ -66,6 +66,8 @@ def set_flow_variables() -> None:
         VS_STAGE_TIMEOUT_MS=str(chosen.stage_timeout_ms),
         JINA_OPTOUT_TELEMETRY="1",
     )
+    # The tokenizers' own threads would come beside those that are counted here.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # gRPC tells of every connection that closes; errors reach us as exceptions.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     if chosen.log_format == "json":

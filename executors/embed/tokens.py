@@ -57,8 +57,9 @@ class Tokenizer:
         if not text.strip():
             return VisualSearchError("invalid_text", "`text` is empty")
         try:
-            # One by one: the library's batches run in threads of its own, beside those that compute.
-            encoding = self._library.encode(text)
+            # Only for batches the library lets other Python threads run meanwhile. One by one, since it would run those of
+            # several texts in threads of its own, beside those that compute.
+            encoding = self._library.encode_batch_fast([text])[0]
         except TypeError:  # what the library says of text that is not Unicode, such as half a pair of UTF-16
             return VisualSearchError("invalid_text", "`text` is not valid Unicode")
         tokens = sum(encoding.attention_mask)

@@ -16,10 +16,10 @@ def settings_table() -> str:
     for name, field in Settings.model_fields.items():
         default = field.default
         if default is PydanticUndefined:
-            folder = "workspace" if name == "workspace" else "models"
-            default = f"`visual-search/{folder}` in the user's data folder"
+            folder = Settings.model_fields[name].get_default(call_default_factory=True)
+            default = f"`visual-search/{folder.name}` in the user's data folder"
         else:
-            default = f"`{default}`" if default != () else ""
+            default = f"`{default}`" if default not in ((), None) else ""
         rows.append(f"| `VS_{name.upper()}` | {default} | {field.description} |")
     return "\n".join(rows)
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -166,3 +168,22 @@ except VisualSearchError as error:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["package_missing", "text", "True"]
+
+
+def test_others_go_on_while_a_long_text_is_read(tokenizer: Tokenizer) -> None:
+    """An event loop of other people's requests runs beside it: it has to get its turns, not one at the end."""
+    turns, done = [], threading.Event()
+
+    def count() -> None:
+        while not done.is_set():
+            turns.append(time.perf_counter())
+
+    counter = threading.Thread(target=count)
+    counter.start()
+    started = time.perf_counter()
+    tokenizer.encode(["é" * 1_000_000])
+    ended = time.perf_counter()
+    done.set()
+    counter.join()
+    middle = [turn for turn in turns if started + 0.1 * (ended - started) < turn < started + 0.9 * (ended - started)]
+    assert len(middle) > 100
