@@ -369,8 +369,8 @@ async def test_a_model_reloaded_with_other_weights_is_found_out_and_recovered_fr
     else:
         other_entry(server.repository, seed=1)
     await asyncio.to_thread(server.load, TINY)
-    await until(lambda: not backend.status()["ready"], 5)
-    assert "model_mismatch" in str(backend.status()["endpoints"][0]["models"][TINY]["error"])
+    await until(lambda: backend.status()["endpoints"][0]["models"][TINY]["state"] == "refused", 5)
+    assert backend.status()["endpoints"][0]["models"][TINY]["error"]["code"] == "model_mismatch"
     assert (await refused(backend)).code == "unavailable"
     server.replace(TINY, local / TINY)
     await asyncio.to_thread(server.load, TINY)

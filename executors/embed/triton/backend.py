@@ -108,8 +108,8 @@ class TritonBackend(EmbeddingBackend):
             error = VisualSearchError("unavailable", "no server was looked at yet", stage="embed")
             return report | {"error": error.to_json()}
         for tower in self.towers:
-            # Right after the start, a call waits for the servers to be verified once more.
-            if not (pool.ready(tower) or (self._some_passed and pool.undecided(tower))):
+            # Right after the start, what was found then holds: a call waits for the servers to be verified once more.
+            if not (pool.ready(tower) or (self._some_passed and pool.fresh)):
                 return report | {"error": pool.error(tower, {}).to_json()}
         return report | {"ready": True, "error": None}
 

@@ -69,7 +69,7 @@ class Endpoint:
     """One server. Belongs to the event loop on which it is made.
 
     A call is allowed when the circuit is closed and the model passed; the monitor sees to both, `attention` wakes it, and
-    `suspected` asks for more than a look: a call got no answer.
+    `suspected` asks for more than a look: a call got no answer. `judged`: whether anything was ever found out about it.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class Endpoint:
         self.breaker = CircuitBreaker(options.breaker, clock=time.monotonic)
         self.attention = asyncio.Event()
         self.suspected = False
+        self.judged = False
         self._on_change = on_change
         self._verdicts = {tower.name: _UNKNOWN for tower in towers}
         self._calls: set[_Call] = set()
@@ -258,6 +259,7 @@ class Endpoint:
 
     def _judge(self, tower: Tower, verdict: Verdict) -> None:
         self._verdicts[tower.name] = verdict
+        self.judged = self.judged or verdict is not _UNKNOWN
         self.changed()
 
 

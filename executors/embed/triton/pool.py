@@ -53,9 +53,10 @@ class Pool:
         """Whether some endpoint can be called."""
         return any(endpoint.served(tower) for endpoint in self.endpoints)
 
-    def undecided(self, tower: Tower) -> bool:
-        """Whether some endpoint's model is being verified; `run` waits for it."""
-        return any(endpoint.undecided(tower) for endpoint in self.endpoints)
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing was found out about any endpoint yet; `run` waits for it."""
+        return not any(endpoint.judged for endpoint in self.endpoints)
 
     async def run(
         self, tower: Tower, inputs: NDArray[Any], deadline: float, failures: Failures | None = None
@@ -160,4 +161,6 @@ def _describe(endpoint: Endpoint, tower: Tower, failure: CallError | None) -> di
         error = {"code": verdict.error.code, "message": verdict.error.message}
     elif not endpoint.breaker.closed:
         error = {"code": "circuit_open", "message": "it failed too often and is left alone for a while"}
+    elif endpoint.undecided(tower):
+        error = {"code": "checking", "message": "its model is being verified"}
     return {"url": endpoint.url, "state": endpoint.state(tower), "error": error}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -66,3 +67,10 @@ async def make_backend(tmp_path: Path) -> AsyncIterator[MakeBackend]:
     yield make
     for backend in made:
         await backend.close()
+
+
+async def all_verified(backend: TritonBackend) -> None:
+    """Until every server can be called."""
+    async with asyncio.timeout(5):
+        while {each["models"]["tiny"]["state"] for each in backend.status()["endpoints"]} != {"ready"}:
+            await asyncio.sleep(0.01)
