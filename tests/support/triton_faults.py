@@ -1,0 +1,92 @@
+"""What the tests of Triton's faults share: a tiny model, what it computes, and callers that never pause."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+from executors.embed.triton.backend import TritonBackend
+from executors.errors import VisualSearchError
+from executors.models.repository import model_path
+from tests.support.models import TINY
+from tests.support.triton_server import RawTriton
+
+TIMEOUT_S = 1.0
+TOTAL_S = 4.0
+# As deployments have it: requests of one moment run together.
+BATCHING = "dynamic_batching { max_queue_delay_microseconds: 500 }\ninstance_group { count: 1 kind: KIND_CPU }\n"
+
+MakeServer = Callable[..., RawTriton]
+MakeBackend = Callable[..., Awaitable[TritonBackend]]
+
+
+def pictures(count: int, seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(1, 256, (count, 8, 8, 3), np.uint8)
+
+
+def truth(folder: Path, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What the model's file computes, in this process."""
+    session = onnxruntime.InferenceSession(str(model_path(folder, TINY)), providers=["CPUExecutionProvider"])
+    vectors: NDArray[np.float32] = session.run(None, {"image": inputs})[0]
+    return vectors
+
+
+async def until(condition: Callable[[], Any], seconds: float = 40.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def all_verified(backend: TritonBackend) -> None:
+    await until(lambda: {e["models"][TINY]["state"] for e in backend.status()["endpoints"]} == {"ready"}, 10)
+
+
+async def refused(backend: TritonBackend, count: int = 1) -> VisualSearchError:
+    """A call that must fail: its error, which must not be late."""
+    started = time.monotonic()
+    with pytest.raises(VisualSearchError) as caught:
+        await backend.embed(backend.towers.image, pictures(count))
+    assert time.monotonic() - started < TOTAL_S + 1
+    return caught.value
+
+
+class Load:
+    """Callers that never pause: every answer is compared with the truth, every error and the slowest call kept."""
+
+    def __init__(self, backend: TritonBackend, local: Path, callers: int = 6) -> None:
+        self._backend = backend
+        self._inputs = pictures(3)
+        self._expected = truth(local, self._inputs)
+        self.answers = 0
+        self.wrong = 0
+        self.errors: list[VisualSearchError] = []
+        self.slowest_s = 0.0
+        self._tasks = [asyncio.create_task(self._call()) for _ in range(callers)]
+
+    async def _call(self) -> None:
+        while True:
+            started = time.monotonic()
+            try:
+                vectors = await self._backend.embed(self._backend.towers.image, self._inputs)
+                self.answers += 1
+                self.wrong += not np.allclose(vectors, self._expected, rtol=1e-4)
+            except VisualSearchError as error:
+                self.errors.append(error)
+                await asyncio.sleep(0.01)
+            self.slowest_s = max(self.slowest_s, time.monotonic() - started)
+
+    async def end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*self._tasks, return_exceptions=True)
+        assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes), outcomes
+        assert self.wrong == 0
+        assert self.slowest_s < TOTAL_S + 1
