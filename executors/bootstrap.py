@@ -42,11 +42,12 @@ from executors.embed.backends import install_triton
 from executors.embed.devices import parse_device
 from executors.errors import VisualSearchError
 from executors.flowfile import check_flow
-from executors.roundrobin import VARIABLE, check_devices, count_gpus, invalid_devices, requested_devices
+from executors.roundrobin import VARIABLE, Gpus, check_devices, invalid_devices, list_gpus, requested_devices
 from executors.settings import read_settings, with_flow_backend
 
 _PARENT_CHECK_S = 1.0
 _STOP_S = 10.0
+_NVIDIA_SMI_S = 20.0
 _EMBEDDER = "executors.embed.executor.ImageEmbedder"
 
 
@@ -173,24 +174,30 @@ def check_round_robin() -> None:
     assign = Deployment._roundrobin_cuda_device
 
     def assign_checked(devices: str | None, replicas: int) -> dict[int, Any] | None:
+        if not str(devices).startswith("RR"):
+            return None
+        gpus = _gpus()  # before Jina asks the same question, without a limit of time
         try:
             assigned: dict[int, Any] | None = assign(devices, replicas)
         except (StopIteration, ValueError, TypeError):
             raise invalid_devices(str(devices), "it names no GPU of this machine") from None
         if assigned:
-            check_devices(str(devices), assigned.values(), _gpus())
+            check_devices(str(devices), assigned.values(), gpus)
         return assigned
 
     Deployment._roundrobin_cuda_device = staticmethod(assign_checked)
 
 
-def _gpus() -> int | None:
+def _gpus() -> Gpus | None:
     try:
-        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=_NVIDIA_SMI_S, check=True)
+    except subprocess.TimeoutExpired:
+        message = f"nvidia-smi does not answer within {_NVIDIA_SMI_S:g} s; an empty {VARIABLE} means the CPU"
+        raise VisualSearchError("invalid_setting", message, variables=[VARIABLE]) from None
     except (OSError, subprocess.SubprocessError):
         total = os.environ.get("CUDA_TOTAL_DEVICES", "")
-        return int(total) if total.isdigit() else None
-    return count_gpus(listing)
+        return Gpus(int(total)) if total.isdigit() else None
+    return list_gpus(done.stdout)
 
 
 def construct_side_by_side() -> None:

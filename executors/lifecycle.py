@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 from collections.abc import Coroutine, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any, Protocol, TypeVar
 
 from executors.documents import Failure, ImageDoc
@@ -37,14 +40,61 @@ def starting(stage: str, logger: Logger) -> Iterator[None]:
         raise
 
 
+def run_now(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end from inside a function that Jina calls on a running event loop."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="run") as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
 def start_now(start: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end from inside a constructor that Jina calls on a running event loop.
+    """Run a coroutine to its end from inside a constructor; a signal to stop cancels it.
+
+    Jina's own handlers of signals wait for the event loop, which stands still in a constructor: whoever pressed Ctrl-C
+    would wait for a model to load that nobody wants any more.
 
     Raises:
-        VisualSearchError: what the coroutine raised; Jina then ends the process and the flow.
+        VisualSearchError: what the coroutine raised, or `unavailable` after a signal; Jina then ends the process.
     """
+    begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = Future()
+
+    async def cancellable() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        begun.set_result((asyncio.get_running_loop(), task))
+        return await start
+
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="start") as pool:
-        return pool.submit(asyncio.run, start).result()
+        outcome = pool.submit(asyncio.run, cancellable())
+        try:
+            with _raising_at_signals():
+                return outcome.result()
+        except _Stopped:
+            loop, task = begun.result()
+            with suppress(RuntimeError):  # it has just ended
+                loop.call_soon_threadsafe(task.cancel)
+            raise VisualSearchError("unavailable", "it was told to stop while it started") from None
+
+
+class _Stopped(BaseException):
+    """A signal to stop arrived."""
+
+
+@contextmanager
+def _raising_at_signals() -> Iterator[None]:
+    """SIGTERM and SIGINT raise; only the main thread may ask for that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise _Stopped
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def as_error(error: Exception, stage: str, logger: Logger) -> VisualSearchError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from executors.errors import VisualSearchError
@@ -14,6 +15,7 @@ from executors.errors import VisualSearchError
 VARIABLE: Final = "CUDA_VISIBLE_DEVICES"
 
 _UUID: Final = re.compile(r"(GPU|MIG)-\S+")
+_UUID_IN_LINE: Final = re.compile(r"\(UUID: ((?:GPU|MIG)-[^)\s]+)\)")
 _GPU_LINE: Final = re.compile(r"^GPU \d+:", re.MULTILINE)
 
 
@@ -32,18 +34,31 @@ def requested_devices(in_flow: str, inherited: str | None) -> str:
     return given if given in ("", "-1") else f"RR{given}"
 
 
-def count_gpus(listing: str) -> int:
-    """GPUs in the output of `nvidia-smi -L`; parts of a GPU (MIG), which have lines of their own, are not GPUs."""
-    return len(_GPU_LINE.findall(listing))
+@dataclass(frozen=True, slots=True)
+class Gpus:
+    """The GPUs of this machine.
+
+    Attributes:
+        count: how many there are; parts of a GPU (MIG) are not GPUs.
+        uuids: of the GPUs and their parts; empty where only the number is known.
+    """
+
+    count: int
+    uuids: frozenset[str] = frozenset()
 
 
-def check_devices(value: str, assigned: Iterable[object], gpus: int | None) -> None:
+def list_gpus(listing: str) -> Gpus:
+    """Read the output of `nvidia-smi -L`, where parts of a GPU have lines of their own."""
+    return Gpus(len(_GPU_LINE.findall(listing)), frozenset(_UUID_IN_LINE.findall(listing)))
+
+
+def check_devices(value: str, assigned: Iterable[object], gpus: Gpus | None) -> None:
     """Refuse what CUDA would silently take for «no GPU».
 
     Args:
         value: the `RR…` as it was given.
-        assigned: the device that each replica was given.
-        gpus: how many GPUs there are, or None where nobody knows.
+        assigned: the device that each replica was given; a UUID may be shortened, as CUDA allows.
+        gpus: what there is, or None where nobody knows.
 
     Raises:
         VisualSearchError: `invalid_setting`, naming the device.
@@ -51,10 +66,13 @@ def check_devices(value: str, assigned: Iterable[object], gpus: int | None) -> N
     for device in assigned:
         text = str(device).strip()
         if text.isdigit():
-            if gpus is not None and int(text) >= gpus:
-                raise invalid_devices(value, f"GPU {text} is not there: this machine has {gpus} (numbered from 0)")
+            if gpus is not None and int(text) >= gpus.count:
+                there = f"this machine has {gpus.count} (numbered from 0)"
+                raise invalid_devices(value, f"GPU {text} is not there: {there}")
         elif not _UUID.fullmatch(text):
             raise invalid_devices(value, f"{text!r} is neither a GPU's number nor its UUID")
+        elif gpus is not None and gpus.uuids and not any(each.startswith(text) for each in gpus.uuids):
+            raise invalid_devices(value, f"{text} is not there: `nvidia-smi -L` lists the UUIDs that are")
 
 
 def invalid_devices(value: str, why: str) -> VisualSearchError:

@@ -16,7 +16,7 @@ from executors.embed.backends import make_backend
 from executors.embed.tokens import Tokenizer
 from executors.embed.vectors import check_embedding, check_vectors
 from executors.errors import VisualSearchError
-from executors.lifecycle import as_error, fail_all, start_now, starting
+from executors.lifecycle import as_error, fail_all, run_now, start_now, starting
 from executors.models.repository import load_towers, tokenizer_path
 from executors.models.spec import Tower
 from executors.settings import settings, visible_devices, with_flow_backend
@@ -46,7 +46,7 @@ class ImageEmbedder(Executor):
 
     def close(self) -> None:
         """Called by Jina when the process ends."""
-        start_now(self._backend.close())
+        run_now(self._backend.close())
 
     @requests(on="/index")
     async def index(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:

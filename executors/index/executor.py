@@ -13,7 +13,7 @@ from executors.errors import VisualSearchError
 from executors.index import answers, merge
 from executors.index.records import Collection, Hits, SearchRequest, ShardIdentity, Superseded, WriteOutcome
 from executors.index.stores import make_store
-from executors.lifecycle import as_error, start_now, starting
+from executors.lifecycle import as_error, run_now, start_now, starting
 from executors.settings import settings
 
 Documents: TypeAlias = DocList[ImageDoc]
@@ -41,7 +41,7 @@ class IndexShard(Executor):
 
     def close(self) -> None:
         """Called by Jina when the process ends."""
-        start_now(self._store.close())
+        run_now(self._store.close())
 
     @requests(on="/index")
     async def index(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -145,6 +145,47 @@ def test_a_managed_server_never_outlives_its_replica(
         eventually(lambda: full_health(flow)[0] == 503)
         survivors = [pid for pid in servers if not gone(pid)]
     eventually(lambda: all(gone(pid) for pid in survivors), 10)
+
+
+def descendants(pid: int) -> list[int]:
+    """Processes that a process started, and those that these started."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(entry.name))
+    found = list(children.get(pid, []))
+    for each in found:
+        found += children.get(each, [])
+    return found
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_flow_whose_servers_hang_while_they_start_can_be_stopped(
+    triton_installation: Installation, models_dir: Path, tmp_path: Path, how: signal.Signals
+) -> None:
+    flow = start_flow(tmp_path, TRITON_FLOW)
+
+    def servers() -> list[int]:
+        found = []
+        for pid in descendants(flow.process.pid):
+            with suppress(OSError):
+                found += [pid] * (Path(f"/proc/{pid}/comm").read_text() == "tritonserver\n")
+        return found if len(found) == 2 else []
+
+    try:
+        frozen = eventually(servers)
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(2)
+        assert answered_status(f"{flow.http_url}/health/ready") != 200
+        everything = descendants(flow.process.pid)
+        flow.process.send_signal(how)
+        flow.process.wait(30)
+        eventually(lambda: all(gone(pid) for pid in everything), 10)
+    finally:
+        stop_flow(flow)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 PROGRAM = """
 import os, socket, sys
@@ -58,3 +59,45 @@ def test_a_program_that_loads_a_flow_keeps_its_own_way_to_end() -> None:
     assert "ended in its own way" in done.stdout
     assert "KeyboardInterrupt" in done.stderr
     assert done.returncode != 0
+
+
+DEAD_DRIVER_PROGRAM = """
+import executors.bootstrap as bootstrap
+from jina.orchestrate.deployments import Deployment
+
+bootstrap._NVIDIA_SMI_S = 0.5
+Deployment._roundrobin_cuda_device("RR", 2)
+"""
+
+
+def test_a_driver_that_does_not_answer_is_not_waited_for(tmp_path: Path) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\nexec sleep 1000\n")
+    program.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", DEAD_DRIVER_PROGRAM],
+        env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "invalid_setting: nvidia-smi does not answer" in done.stderr
+
+
+TELEMETRY_PROGRAM = """
+import executors, onnx, onnxruntime
+from onnx import TensorProto, helper
+
+value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
+graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", value[:1], value[1:])
+model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+"""
+
+
+def test_onnx_runtime_writes_nothing_down_about_its_user(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", TELEMETRY_PROGRAM], env=environment, timeout=60, check=True)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

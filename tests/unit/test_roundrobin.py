@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.roundrobin import check_devices, count_gpus, requested_devices
+from executors.roundrobin import Gpus, check_devices, list_gpus, requested_devices
 
 LISTING = """\
 GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77)
@@ -31,21 +31,24 @@ def test_a_plain_rr_shares_out_what_the_environment_gives(in_flow: str, inherite
 
 
 def test_parts_of_a_gpu_do_not_count_as_gpus() -> None:
-    assert count_gpus(LISTING) == 2
-    assert count_gpus("No devices were found\n") == 0
+    gpus = list_gpus(LISTING)
+    assert gpus.count == 2
+    assert sorted(uuid[:5] for uuid in gpus.uuids) == ["GPU-5", "GPU-6", "MIG-2", "MIG-6"]
+    assert list_gpus("No devices were found\n") == Gpus(0)
 
 
 @pytest.mark.parametrize("assigned", [[0, 1, 0], ["0", "1"], ["GPU-5d5ba0d6", "MIG-66f6a9ee"], []])
 def test_devices_that_are_there_pass(assigned: list[object]) -> None:
-    check_devices("RR", assigned, 2)
+    check_devices("RR", assigned, list_gpus(LISTING))
 
 
 @pytest.mark.parametrize(
-    ("value", "assigned", "named"), [("RR7,9", [7, 9], "GPU 7"), ("RRx", ["x"], "'x'"), ("RR,", ["", ""], "''")]
+    ("value", "assigned", "named"),
+    [("RR7,9", [7, 9], "GPU 7"), ("RRx", ["x"], "'x'"), ("RR,", ["", ""], "''"), ("RRGPU-9", ["GPU-9"], "GPU-9")],
 )
 def test_a_device_that_is_not_there_is_named(value: str, assigned: list[object], named: str) -> None:
     with pytest.raises(VisualSearchError, match="CUDA_VISIBLE_DEVICES") as caught:
-        check_devices(value, assigned, 2)
+        check_devices(value, assigned, list_gpus(LISTING))
     assert caught.value.code == "invalid_setting"
     assert named in caught.value.message
 
