@@ -100,6 +100,12 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("models_manifest", mode="before")
+    @classmethod
+    def _unset(cls, value: object) -> object:
+        """An empty path is that of the current folder, which nobody means."""
+        return None if isinstance(value, str) and not value.strip() else value
+
     @field_validator("grpc_port", mode="after")
     @classmethod
     def _own_port(cls, value: int, info: ValidationInfo) -> int:

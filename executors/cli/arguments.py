@@ -254,7 +254,7 @@ def _json_object(text: str) -> dict[str, Any]:
 def _address(text: str) -> str:
     host, _, port = text.rpartition(":")
     if not host or "/" in host or not port.isdecimal() or not 1 <= int(port) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT (with a port from 1 to 65535)")
     return text
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from executors.cli.exit_status import OK, SOME_FAILED
 from executors.cli.output import cell, count_of, make_table, print_json, printable, stderr_console, stdout_console
-from executors.models.listing import ModelListing, list_models
+from executors.models.listing import ModelListing, list_models, require_known
 from executors.models.manifest import ManifestModel, find_model, load_manifest
 from executors.models.repository import build_command, parse_choice
 from executors.models.sources import PulledFile, is_here, pull_command, pull_model
@@ -37,7 +37,9 @@ def models(options: argparse.Namespace) -> int:
         case "build":
             return _build(options.name or chosen.model, folder, manifest)
         case "verify":
-            return _verify(options.name or chosen.model, folder, options.triton, as_json=options.json)
+            name = options.name or chosen.model
+            require_known(folder, parse_choice(name)[0], manifest)
+            return _verify(name, folder, options.triton, as_json=options.json)
     raise AssertionError(f"the parser knows an action that this function does not: {options.action}")
 
 

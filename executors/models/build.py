@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 import time
 import uuid
@@ -14,8 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from executors.errors import VisualSearchError
-from executors.models.converters import convert, declared_config, declared_tower, entry_names, stored_reference
-from executors.models.manifest import ManifestModel, find_model, load_manifest
+from executors.models.converters import convert, declared_config, declared_tower, stored_reference
+from executors.models.keeping import keep_additions, refuse_foreign_entry
+from executors.models.listing import require_known
+from executors.models.manifest import ManifestModel, load_manifest
 from executors.models.pbtxt import parameters_from_pbtxt
 from executors.models.reference import read_reference
 from executors.models.repository import (
@@ -23,21 +24,27 @@ from executors.models.repository import (
     MODEL_FILE,
     TOKENIZER_FILE,
     check_tower,
+    files_of_model,
+    first_version,
     load_tower,
     load_towers,
     model_path,
+    no_version,
     parse_choice,
     read_parameters,
     versions_of,
 )
 from executors.models.sources import local_file
-from executors.models.spec import TextSpec
+from executors.models.spec import ModelSpec, TextSpec, Tower
 from executors.models.stamp import Progress, stamp_entry, stamp_faults
 
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What `build_model` did; `reason` says why an entry that was there was built anew."""
+    """What `build_model` did; `reason` says why an entry that was there was built anew.
+
+    `model_id` and `bytes` are of the version that was named, or of the lowest; `bytes` with those of its text tower.
+    """
 
     name: str
     model_id: str
@@ -59,22 +66,27 @@ def build_model(
     `1/model.onnx`: it is run, and given its identity and its reference; so is a further version folder of either kind.
 
     A configuration whose tuning (instance groups, batching, …) was changed by hand is kept as long as the entry is
-    intact. Several processes may build at once: one does, the others wait and find it done.
+    intact; see `keep_additions` for what stays otherwise. An entry that was not made from the manifest's model of that
+    name is never built over. Version 1 is not made again where it was removed and another one is there. Several
+    processes may build at once: one does, the others wait and find it done.
 
     Args:
-        name: a model of the manifest, or an entry of the repository.
+        name: a model of the manifest, or an entry of the repository; with `name:2` its version 2 has to be there, and is
+            the one that is reported.
         models_dir: the repository; made when there is none.
         progress: told what is being done, a line each.
         manifest: the models that can be made; those of the package when it is not given.
 
     Raises:
-        VisualSearchError: `model_missing` for an unknown name or files that are not here, `model_invalid` when a file is
-            damaged or does not fit, `storage_unavailable` when the folder can't be written.
+        VisualSearchError: `model_missing` for an unknown name or version, or files that are not here, `model_invalid` when
+            a file is damaged or does not fit, or an entry is not ours to replace, `storage_unavailable` when the folder
+            can't be written.
     """
-    name, _ = parse_choice(name)
+    name, version = parse_choice(name)
     models = load_manifest() if manifest is None else manifest
-    if name not in models and not (models_dir / name / CONFIG_FILE).is_file():
-        find_model(models, name)
+    require_known(models_dir, name, models)
+    if version != 1 and version not in versions_of(models_dir, name):
+        raise no_version(models_dir, name, version)
     tell = progress or (lambda line: None)
     started = time.monotonic()
     result: Literal["built", "rebuilt", "unchanged"] = "unchanged"
@@ -83,7 +95,7 @@ def build_model(
         # Asked before any lock is taken, so that an intact entry on a read-only disk is fine.
         if (model := models.get(name)) and outdated(model, models_dir):
             models_dir.mkdir(parents=True, exist_ok=True)
-            with _one_builder(models_dir, entry_names(model)):
+            with _one_builder(models_dir, model.entries):
                 if fault := outdated(model, models_dir):
                     result, reason = ("rebuilt", fault) if (models_dir / name).exists() else ("built", "")
                     tell(f"{name}: {reason}; building it anew" if reason else f"{name}: building it")
@@ -91,24 +103,31 @@ def build_model(
         if faults := stamp_faults(models_dir, name):
             with _one_builder(models_dir, _entries(models_dir, name)):
                 if stamp_faults(models_dir, name):
-                    known = "model_id" in read_parameters(models_dir, name)
+                    known = any(key.startswith("model_id") for key in read_parameters(models_dir, name))
                     result, reason = ("rebuilt", faults[0]) if known else ("built", "")
                     stamp_entry(models_dir, name, tell)
-        entries = _entries(models_dir, name)
-        size = sum(model_path(models_dir, entry).stat().st_size for entry in entries)
+        tower = load_tower(models_dir, f"{name}:{first_version(models_dir, name) if version == 1 else version}")
+        if tower.version != version:
+            choice = f"{name}:{tower.version}"
+            tell(f"{name}: it has no version 1; {choice} is the lowest that it has, which VS_MODEL={choice} chooses")
+        size = _size_of(models_dir, tower)
     except OSError as error:
         message = f"the model repository can't be written: {error.strerror or type(error).__name__}"
         raise VisualSearchError("storage_unavailable", message, model=name) from None
-    model_id = load_tower(models_dir, name).model_id
     seconds = time.monotonic() - started
-    tell(f"{name}: {result}, {model_id}, {size / 1e6:.1f} MB, {seconds:.1f} s")
-    return BuildReport(name, model_id, result, reason, size, seconds)
+    tell(f"{name}: {result}, {tower.model_id}, {size / 1e6:.1f} MB, {seconds:.1f} s")
+    return BuildReport(name, tower.model_id, result, reason, size, seconds)
 
 
 def outdated(model: ManifestModel, models_dir: Path) -> str:
-    """Why a model's entries have to be built: missing, damaged, or not what would be made; empty when they need not."""
+    """Why a model's entries have to be built: missing, damaged, or not what would be made; empty when they need not.
+
+    Where version 1 was removed and another one is there, the entry is a person's, who knows why.
+    """
+    if first_version(models_dir, model.name) != 1:
+        return ""
     try:
-        for name in entry_names(model):
+        for name in model.entries:
             tower = load_tower(models_dir, name)
             check_tower(models_dir, tower)
             ours = replace(declared_tower(model, name), model_id=tower.model_id, max_batch_size=tower.max_batch_size)
@@ -130,6 +149,14 @@ def _entries(models_dir: Path, name: str) -> list[str]:
     """An entry and its text tower's."""
     text = read_parameters(models_dir, name).get("text_model")
     return [name, text] if text else [name]
+
+
+def _size_of(models_dir: Path, tower: Tower) -> int:
+    """Bytes of a model's files, and of its text tower's."""
+    choice = f"{tower.name}:{tower.version}"
+    towers = load_towers(models_dir, choice) if isinstance(tower, ModelSpec) else (tower,)
+    models = (model_path(models_dir, each.name, each.version) for each in towers)
+    return sum(file.stat().st_size for model in models for file in files_of_model(model))
 
 
 @contextmanager
@@ -155,6 +182,8 @@ def _one_builder(models_dir: Path, names: Sequence[str]) -> Iterator[None]:
 
 def _build(model: ManifestModel, models_dir: Path, tell: Progress) -> None:
     """Write the entries beside their places, then move them there; both are on the same file system."""
+    for name in model.entries:
+        refuse_foreign_entry(models_dir, model, name)
     files = {role: local_file(file, models_dir) for role, file in model.files.items()}
     tell(f"{model.name}: converting {', '.join(sorted(file.name for file in model.files.values()))}")
     work = models_dir / f".{model.name}.tmp-{uuid.uuid4().hex}"
@@ -169,26 +198,12 @@ def _build(model: ManifestModel, models_dir: Path, tell: Progress) -> None:
                 (entry / TOKENIZER_FILE).write_text(draft.tokenizer, "utf-8")
             if (reference := stored_reference(draft.name)) is not None:
                 (entry / "reference.npz").write_bytes(reference)
-            _keep_versions(models_dir / draft.name, entry)
+            keep_additions(models_dir / draft.name, entry, tell)
         stamp_entry(work / "new", model.name, tell)
         (work / "old").mkdir()
-        for name in reversed(entry_names(model)):
+        for name in reversed(model.entries):
             if (models_dir / name).exists():
                 (models_dir / name).rename(work / "old" / name)
             (work / "new" / name).rename(models_dir / name)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _keep_versions(old: Path, new: Path) -> None:
-    """Take over further version folders, which are not ours to make; as links, so that the old entry stays whole."""
-    for version in versions_of(old.parent, old.name):
-        if version != 1:
-            shutil.copytree(old / str(version), new / str(version), copy_function=_link)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without links
-        shutil.copy2(source, target)

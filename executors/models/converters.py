@@ -12,8 +12,8 @@ from typing import Any, Final, TypeAlias
 from executors.errors import VisualSearchError
 from executors.models import clip, efficientnet_lite
 from executors.models.clip_tokenizer import clip_tokenizer_json
-from executors.models.manifest import ManifestModel
-from executors.models.pbtxt import tower_from_pbtxt
+from executors.models.manifest import ManifestModel, text_entry_name
+from executors.models.pbtxt import quoted, tower_from_pbtxt
 from executors.models.spec import TensorType, Tower
 from executors.models.weights import read_checkpoint
 
@@ -48,16 +48,6 @@ def convert(model: ManifestModel, files: Mapping[str, Path]) -> Iterator[Draft]:
         VisualSearchError: `model_invalid` when a file does not fit what the manifest says.
     """
     return _CONVERTERS[model.converter](model, files)
-
-
-def entry_names(model: ManifestModel) -> list[str]:
-    """The names of a model's entries: its own, then its text tower's."""
-    return [model.name, text_entry_name(model.name)] if model.kind == "clip" else [model.name]
-
-
-def text_entry_name(name: str) -> str:
-    """What the entry of a model's text tower is called."""
-    return f"{name}-text"
 
 
 def declared_config(model: ManifestModel, name: str) -> str:
@@ -144,8 +134,8 @@ def _common(model: ManifestModel, name: str) -> dict[str, Any]:
         "name": name,
         "image_model": model.name,
         "dimension": model.dimension,
-        "source": _quoted(model.source),
-        "licence": _quoted(model.licence),
+        "source": quoted(model.source),
+        "licence": quoted(model.licence),
         "revision": _REVISION,
         "running": _fill("running.pbtxt", name=name, image_model=model.name),
     }
@@ -161,8 +151,3 @@ def _normalisation(model: ManifestModel) -> str:
     if len({*mean}) == len({*scale}) == 1:
         return f"(x - {mean[0]}) / {scale[0]}"
     return f"(x - [{', '.join(mean)}]) / [{', '.join(scale)}]"
-
-
-def _quoted(text: str) -> str:
-    """As it stands between the quotation marks of a pbtxt."""
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")

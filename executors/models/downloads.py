@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import IO, Final, Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -77,13 +77,32 @@ def exclusive(target: Path, label: str, tell: Callable[[str], None]) -> Iterator
         OSError: the folder or the lock can't be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with target.with_name(f"{target.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            tell(f"{label}: another process is fetching it; waiting")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    path = target.with_name(f"{target.name}.lock")
+    waited = False
+    while True:
+        with path.open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not waited:
+                    tell(f"{label}: another process is fetching it; waiting")
+                waited = True
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            # Whoever held it has removed it: then it is nobody's, and another one may have been made since.
+            if not _is_at(lock, path):
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def write_error(label: str, error: OSError) -> VisualSearchError:

@@ -9,7 +9,15 @@ from typing import Literal
 
 from executors.errors import VisualSearchError
 from executors.models.manifest import ManifestModel, load_manifest
-from executors.models.repository import CONFIG_FILE, load_tower, load_towers, model_path, read_parameters, versions_of
+from executors.models.repository import (
+    CONFIG_FILE,
+    first_version,
+    load_tower,
+    load_towers,
+    model_path,
+    read_parameters,
+    versions_of,
+)
 from executors.models.spec import ModelSpec, TextSpec
 
 
@@ -19,12 +27,12 @@ class ModelListing:
 
     Attributes:
         state: `missing` when it can be built, and is not; `invalid` when what is there can't be used.
-        model_id: of version 1, the default.
+        model_id: of version 1, the default; where that was removed, of the lowest one that there is.
         input: what it takes, such as `224 x 224 x 3 uint8` or `77 int64`.
         towers: `image`, `image + text`, or `text` for the entry of a text tower.
         versions: the version folders that there are.
         run_here: whether this project has built and run it; None for an entry of one's own.
-        detail: what is wrong; empty when nothing is.
+        detail: what is wrong or has to be known; empty when nothing is.
     """
 
     name: str
@@ -42,10 +50,27 @@ class ModelListing:
 def list_models(models_dir: Path, manifest: Mapping[str, ManifestModel] | None = None) -> list[ModelListing]:
     """The manifest's models and whatever else the repository holds, by name; reads configurations only."""
     models = load_manifest() if manifest is None else manifest
-    names = set(models)
-    if models_dir.is_dir():
-        names.update(path.parent.name for path in models_dir.glob(f"*/{CONFIG_FILE}") if path.parent.name[0] != ".")
-    return [_listing(models_dir, name, models.get(name)) for name in sorted(names)]
+    return [_listing(models_dir, name, models.get(name)) for name in sorted({*models, *_entries(models_dir)})]
+
+
+def require_known(models_dir: Path, name: str, manifest: Mapping[str, ManifestModel]) -> None:
+    """Refuse a name that neither a manifest nor the repository has.
+
+    Raises:
+        VisualSearchError: `model_missing`, with the names that there are.
+    """
+    if name in manifest or (models_dir / name).is_dir():
+        return
+    known = [*manifest, *sorted(_entries(models_dir) - manifest.keys())]
+    message = f"neither a manifest nor VS_MODELS_DIR has a model {name!r}; there is {', '.join(known)}"
+    raise VisualSearchError("model_missing", message, model=name, known=known)
+
+
+def _entries(models_dir: Path) -> set[str]:
+    """The folders that are models, or are meant to be."""
+    found = {path.parent.name for path in models_dir.glob(f"*/{CONFIG_FILE}")}
+    found |= {path.parents[1].name for path in models_dir.glob("*/*/model.onnx")}
+    return {name for name in found if not name.startswith(".")}
 
 
 def _listing(models_dir: Path, name: str, known: ManifestModel | None) -> ModelListing:
@@ -61,16 +86,19 @@ def _listing(models_dir: Path, name: str, known: ManifestModel | None) -> ModelL
         run_here=known.run_here if known else None,
         detail="",
     )
+    first = first_version(models_dir, name)
+    choice = name if first == 1 else f"{name}:{first}"
     try:
-        tower = load_tower(models_dir, name)
-        towers = load_towers(models_dir, name) if isinstance(tower, ModelSpec) else (tower,)
+        tower = load_tower(models_dir, choice)
+        towers = load_towers(models_dir, choice) if isinstance(tower, ModelSpec) else (tower,)
         parameters = read_parameters(models_dir, name)
     except VisualSearchError as error:
         state: Literal["missing", "invalid"] = "missing" if error.code == "model_missing" else "invalid"
-        if (models_dir / name / CONFIG_FILE).exists():
+        if (models_dir / name).exists():
             state = "invalid"
         return replace(listing, state=state, detail=error.message)
-    lacking = [each.name for each in towers if not model_path(models_dir, each.name).is_file()]
+    lacking = [each.name for each in towers if not model_path(models_dir, each.name, each.version).is_file()]
+    detail = "" if first == 1 else f"it has no version 1; {choice} is the lowest that it has"
     kinds = ["text" if isinstance(each, TextSpec) else "image" for each in towers]
     return replace(
         listing,
@@ -80,5 +108,5 @@ def _listing(models_dir: Path, name: str, known: ManifestModel | None) -> ModelL
         input=f"{' x '.join(str(each) for each in tower.input_shape)} {tower.input_type.lower()}",
         licence=parameters.get("licence", listing.licence),
         towers=" + ".join(kinds),
-        detail=f"{', '.join(lacking)} has no model file" if lacking else "",
+        detail=f"{', '.join(lacking)} has no model file" if lacking else detail,
     )

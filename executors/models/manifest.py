@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from executors.errors import VisualSearchError
-from executors.models.spec import Fit
+from executors.models.spec import MOST_DIMENSION, MOST_SIDE, MOST_TOKENS, Fit
 
 MANIFEST_FILE: Final = "manifest.toml"
 SCHEMES: Final = ("http", "https", "file")
@@ -73,6 +73,10 @@ class ManifestFile(BaseModel):
             raise ValueError("a file's address is file:///absolute/path")
         if parts.scheme != "file" and not parts.hostname:
             raise ValueError("it names no host")
+        try:
+            _ = parts.port
+        except ValueError:
+            raise ValueError("its port is not a number from 0 to 65535") from None
         return value
 
     @field_validator("package_path")
@@ -112,15 +116,15 @@ class ManifestModel(BaseModel):
     licence: str = Field(pattern=_LICENCE)
     licence_source: str = ""
     source: str
-    dimension: int = Field(ge=1, le=65_536)
-    height: int = Field(ge=1, le=4_096)
-    width: int = Field(ge=1, le=4_096)
+    dimension: int = Field(ge=1, le=MOST_DIMENSION)
+    height: int = Field(ge=1, le=MOST_SIDE)
+    width: int = Field(ge=1, le=MOST_SIDE)
     layout: Literal["NHWC", "NCHW"]
     mean: tuple[_Colour, _Colour, _Colour]
     scale: tuple[_Deviation, _Deviation, _Deviation]
     fit: Fit
     crop_fraction: float = Field(1.0, gt=0, le=1)
-    context_length: int | None = Field(None, ge=1, le=8_192)
+    context_length: int | None = Field(None, ge=1, le=MOST_TOKENS)
     converter: Converter
     run_here: bool = False
     note: str = ""
@@ -137,9 +141,19 @@ class ManifestModel(BaseModel):
         return self
 
     @property
+    def entries(self) -> tuple[str, ...]:
+        """The names of its entries in the model repository: its own, then its text tower's."""
+        return (self.name, text_entry_name(self.name)) if self.kind == "clip" else (self.name,)
+
+    @property
     def towers(self) -> tuple[str, ...]:
         """What it makes vectors of: `image`, or `image` and `text`."""
         return ("image", "text") if self.kind == "clip" else ("image",)
+
+
+def text_entry_name(name: str) -> str:
+    """What the entry of a model's text tower is called."""
+    return f"{name}-text"
 
 
 def load_manifest(extra: Path | None = None) -> dict[str, ManifestModel]:
@@ -162,6 +176,8 @@ def load_manifest(extra: Path | None = None) -> dict[str, ManifestModel]:
     if clashes := sorted(ours.keys() & theirs.keys()):
         message = f"{label}: {', '.join(clashes)}: this name is taken by a model that comes with the package"
         raise VisualSearchError("invalid_setting", message, faults=clashes)
+    if faults := _entry_clashes(ours | theirs):
+        raise VisualSearchError("invalid_setting", f"{label}: {'; '.join(faults)}", faults=faults)
     return ours | theirs
 
 
@@ -199,9 +215,19 @@ def parse_manifest(text: str, label: str) -> dict[str, ManifestModel]:
             models[name] = ManifestModel.model_validate(_with_keys(name, entry))
         except ValidationError as error:
             faults += [_fault(name, fault) for fault in error.errors()]
-    if faults:
+    if faults := faults + _entry_clashes(models):
         raise VisualSearchError("invalid_setting", f"{label}: {'; '.join(faults)}", faults=faults)
     return models
+
+
+def _entry_clashes(models: Mapping[str, ManifestModel]) -> list[str]:
+    """Models that are called like another one's text tower: both would be built in one place."""
+    return [
+        f"models.{text}: this name is that of the text tower of the model {name}"
+        for name, model in models.items()
+        for text in model.entries[1:]
+        if text in models
+    ]
 
 
 def _with_keys(name: str, entry: Any) -> Any:

@@ -37,7 +37,10 @@ class Validator:
 
 
 class Part:
-    """`<name>.part` and, beside it, `<name>.part.json` with the address, the validator and the length of the whole."""
+    """`<name>.part` and, beside it, `<name>.part.json` with the validator and the length of the whole.
+
+    There is a digest of the address, too, which itself may hold credentials.
+    """
 
     def __init__(self, target: Path, url: str, size: int | None, label: str) -> None:
         """What an earlier attempt left of this file, or an empty part.
@@ -52,7 +55,7 @@ class Part:
         self.file = target.with_name(f"{target.name}.part")
         self.validator: Validator | None = None
         self.total: int | None = None
-        self._url = url
+        self._origin = hashlib.sha256(url.encode()).hexdigest()
         self._size = size
         self._note = target.with_name(f"{target.name}.part.json")
         if not self._read_note():
@@ -71,7 +74,7 @@ class Part:
         self.clear()
         self.validator = validator
         self.total = total if total is not None else self._size
-        note = {"url": self._url, "validator": asdict(validator) if validator else None, "total": self.total}
+        note = {"origin": self._origin, "validator": asdict(validator) if validator else None, "total": self.total}
         self._note.write_text(json.dumps(note), "utf-8")
 
     def clear(self) -> None:
@@ -107,6 +110,19 @@ class Part:
             message = f"{self.name} takes {needed / 1e6:,.0f} MB more, and {free / 1e6:,.0f} MB are free"
             raise VisualSearchError("storage_unavailable", message, file=self.name, needed=needed, free=free)
 
+    def check_endless(self, done: int, most: int, least_free: int) -> None:
+        """Stop a file whose length nobody says, which may never end, before it is too long or the disk is full.
+
+        Raises:
+            VisualSearchError: `checksum_mismatch` after `most` bytes, which are thrown away; `storage_unavailable`
+                when no more than `least_free` bytes are left, and what came is kept.
+        """
+        if done > most:
+            raise self.refuse(f"no length of it is known, and more than {most / 1e9:,.3g} GB came")
+        if (free := shutil.disk_usage(self.file.parent).free) < least_free:
+            message = f"{self.name}, whose length is not known, was stopped: {free / 1e6:,.0f} MB are free"
+            raise VisualSearchError("storage_unavailable", message, file=self.name, needed=least_free, free=free)
+
     def check_bytes(self, checksum: str) -> None:
         """Throw the part away unless it is the published file.
 
@@ -131,7 +147,7 @@ class Part:
         """Whether there is a part of this address; a note that is cut short says nothing about the bytes."""
         try:
             note = json.loads(self._note.read_bytes())
-            if note["url"] != self._url or not self.file.is_file():
+            if note["origin"] != self._origin or not self.file.is_file():
                 return False
             self.validator = Validator(str(note["validator"]["value"])) if note["validator"] else None
             self.total = None if note["total"] is None else int(note["total"])

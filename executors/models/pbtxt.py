@@ -10,7 +10,16 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from executors.errors import VisualSearchError
-from executors.models.spec import Fit, ModelSpec, TensorType, TextSpec, Tower
+from executors.models.spec import (
+    MOST_DIMENSION,
+    MOST_SIDE,
+    MOST_TOKENS,
+    Fit,
+    ModelSpec,
+    TensorType,
+    TextSpec,
+    Tower,
+)
 
 KIND_TEXT: Final = "text"
 
@@ -24,6 +33,8 @@ _TYPES: Final[dict[int, TensorType]] = {
 }
 _MODEL_ID: Final = re.compile(r"[^@\s]+@[0-9a-f]{12,64}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# Parameters that differ from one build to the next.
+_MADE_BY_BUILD: Final = re.compile(r"revision|(text_)?model_id(_v\d+)?")
 
 
 def tower_from_pbtxt(text: str, name: str, version: int = 1) -> Tower:
@@ -143,6 +154,49 @@ def without_parameter(text: str, key: str) -> str:
     return re.sub(block + value, "", text, flags=re.MULTILINE)
 
 
+def quoted(text: str) -> str:
+    """A string as it stands between the quotation marks of a config.pbtxt."""
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+
+
+def added_settings(text: str, declared: str, name: str) -> tuple[dict[str, str], str]:
+    """What a person added to a configuration that was once written as `declared` is, such as `instance_group`.
+
+    Args:
+        text: the configuration as it is; may be damaged.
+        declared: the configuration as it is written today, without identities.
+        name: the entry's name.
+
+    Returns:
+        The fields that `declared` does not set, as text; and what can't be told apart from ours, empty when nothing
+        is: for a field that has another value, and for a file that can't be read.
+    """
+    try:
+        there, ours = _parse(text, name), _parse(declared, name)
+    except VisualSearchError:
+        return {}, "can't be read"
+    for config in (there, ours):
+        for key in [key for key in config.parameters if _MADE_BY_BUILD.fullmatch(key)]:
+            del config.parameters[key]
+    known = {field.name: value for field, value in ours.ListFields()}
+    changed = [field.name for field, value in there.ListFields() if field.name in known and value != known[field.name]]
+    added = {}
+    for field, _ in there.ListFields():
+        if field.name not in known:
+            alone = model_config_pb2.ModelConfig()
+            alone.MergeFrom(there)
+            for other, _ in there.ListFields():
+                if other.name != field.name:
+                    alone.ClearField(other.name)
+            added[field.name] = text_format.MessageToString(alone, as_utf8=True)
+    return added, f"has other values of {', '.join(changed)}" if changed else ""
+
+
+def with_settings(text: str, added: Mapping[str, str]) -> str:
+    """Put what `added_settings` found at the end of a configuration."""
+    return f"{text.rstrip()}\n\n# Kept from the configuration that was here before.\n{''.join(added.values())}"
+
+
 def _parse(text: str, name: str) -> Any:
     try:
         return text_format.Parse(text, model_config_pb2.ModelConfig())
@@ -160,6 +214,8 @@ def _image_input_faults(config: Any) -> list[str]:
         faults.append("the input is not TYPE_UINT8")
     if len(dims) != 3 or dims[2] != 3 or min(dims) < 1:
         faults.append(f"the input has the dims {dims}, expected [height, width, 3]")
+    elif max(dims) > MOST_SIDE:
+        faults.append(f"the input has the dims {dims}, expected sides of at most {MOST_SIDE:,}")
     return faults
 
 
@@ -172,6 +228,8 @@ def _text_input_faults(config: Any) -> list[str]:
         faults.append("the input is neither TYPE_INT32 nor TYPE_INT64")
     if len(dims) != 1 or dims[0] < 1:
         faults.append(f"the input has the dims {dims}, expected [tokens]")
+    elif dims[0] > MOST_TOKENS:
+        faults.append(f"the input has the dims {dims}, expected at most {MOST_TOKENS:,} tokens")
     return faults
 
 
@@ -184,6 +242,8 @@ def _output_faults(config: Any) -> list[str]:
         faults.append("the output is not TYPE_FP32")
     if len(dims) != 1 or dims[0] < 1:
         faults.append(f"the output has the dims {dims}, expected [dimension]")
+    elif dims[0] > MOST_DIMENSION:
+        faults.append(f"the output has the dims {dims}, expected at most {MOST_DIMENSION:,}")
     return faults
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -108,6 +109,9 @@ def read_config(models_dir: Path, name: str) -> str:
     try:
         return (models_dir / name / CONFIG_FILE).read_text("utf-8")
     except (FileNotFoundError, NotADirectoryError):
+        if (models_dir / name).is_dir():
+            message = f"the folder of the model {name!r} has no {CONFIG_FILE}, which says what its files are"
+            raise VisualSearchError("model_missing", message, model=name) from None
         raise _missing(name, "is not in VS_MODELS_DIR") from None
     except (OSError, UnicodeDecodeError) as error:
         message = f"the configuration of the model {name!r} can't be read ({type(error).__name__})"
@@ -139,6 +143,16 @@ def versions_of(models_dir: Path, name: str) -> list[int]:
     return sorted(int(file.parent.name) for file in folders if re.fullmatch("[1-9][0-9]*", file.parent.name))
 
 
+def first_version(models_dir: Path, name: str) -> int:
+    """The number of an entry's lowest version folder: 1, unless that was removed; 1 also where there is none."""
+    return min(versions_of(models_dir, name), default=1)
+
+
+def files_of_model(file: Path) -> list[Path]:
+    """Every file of a model file's version folder, at any depth: the weights may be in files of their own."""
+    return sorted(Path(where, name) for where, _, names in os.walk(file.parent) for name in names)
+
+
 def check_tower(models_dir: Path, tower: Tower) -> None:
     """Compare the tower's files (the model, the tokenizer) with the digest in its `model_id`; reads them whole.
 
@@ -148,8 +162,11 @@ def check_tower(models_dir: Path, tower: Tower) -> None:
     try:
         actual = model_id_of(tower, model_path(models_dir, tower.name, tower.version))
     except FileNotFoundError as error:
-        what = "tokenizer" if str(error.filename).endswith(TOKENIZER_FILE) else "model"
-        raise _missing(tower.name, f"has a configuration, but no {what} file{_of_version(tower)}") from None
+        if str(error.filename).endswith(TOKENIZER_FILE):
+            raise _missing(tower.name, "has a configuration, but no tokenizer file") from None
+        if versions_of(models_dir, tower.name):
+            raise no_version(models_dir, tower.name, tower.version) from None
+        raise _missing(tower.name, f"has a configuration, but no model file{_of_version(tower)}") from None
     except OSError as error:
         message = f"the file of the model {tower.name!r} can't be read ({type(error).__name__})"
         raise VisualSearchError("model_invalid", message, model=tower.name) from None
@@ -169,9 +186,10 @@ def check_model(models_dir: Path, model: str) -> ModelSpec:
 
 
 def model_id_of(tower: Tower, file: Path) -> str:
-    """`name@digest`, SHA-256 over the file's SHA-256 and the canonical JSON of the preprocessing, cut to 64 bits.
+    """`name@digest`, SHA-256 over that of the model and the canonical JSON of the preprocessing, cut to 64 bits.
 
-    A picture's preprocessing is how it is fitted to the input; a text's is the entry's tokenizer.
+    The model is `file`, with whatever else is in its folder, since weights may be in files of their own. A picture's
+    preprocessing is how it is fitted to the input; a text's is the entry's tokenizer.
 
     Raises:
         OSError: a file can't be read.
@@ -187,7 +205,7 @@ def model_id_of(tower: Tower, file: Path) -> str:
             "width": tower.width,
         }
     canonical = json.dumps(preprocessing, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(f"{_digest_of(file)}\n{canonical}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{_digest_of_model(file)}\n{canonical}".encode()).hexdigest()
     return f"{tower.name}@{digest[:_DIGEST_DIGITS]}"
 
 
@@ -199,6 +217,21 @@ def build_command(name: str) -> str:
 def _digest_of(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _digest_of_model(file: Path) -> str:
+    """Of a model file alone its SHA-256; of several files, that of the canonical JSON of their paths and SHA-256s.
+
+    Raises:
+        OSError: a file can't be read.
+    """
+    digests = {file.name: _digest_of(file)}
+    others = (each for each in files_of_model(file) if each != file)
+    digests |= {each.relative_to(file.parent).as_posix(): _digest_of(each) for each in others}
+    if len(digests) == 1:
+        return digests[file.name]
+    canonical = json.dumps(digests, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _text_model_id(models_dir: Path, spec: ModelSpec) -> str:
@@ -217,14 +250,20 @@ def _text_model_id(models_dir: Path, spec: ModelSpec) -> str:
 def _require_model_id(models_dir: Path, tower: Tower) -> None:
     if tower.model_id:
         return
-    if tower.version != 1 and not model_path(models_dir, tower.name, tower.version).is_file():
-        there = ", ".join(str(each) for each in versions_of(models_dir, tower.name)) or "none"
-        message = f"the model {tower.name!r} has no version {tower.version}; versions that it has: {there}"
-        raise VisualSearchError("model_missing", message, model=tower.name, version=tower.version)
+    if not model_path(models_dir, tower.name, tower.version).is_file():
+        raise no_version(models_dir, tower.name, tower.version)
     key = versioned("model_id", tower.version)
     command = build_command(tower.name)
     message = f"the configuration of the model {tower.name!r} has no parameter {key}; `{command}` adds it"
     raise VisualSearchError("model_invalid", message, model=tower.name)
+
+
+def no_version(models_dir: Path, name: str, version: int) -> VisualSearchError:
+    """`model_missing`, for a version that an entry does not have."""
+    there = versions_of(models_dir, name)
+    message = f"the model {name!r} has no version {version} (a file {version}/model.onnx); versions that it has: "
+    message += ", ".join(f"{each} ({name}:{each})" if version == 1 else str(each) for each in there) or "none"
+    return VisualSearchError("model_missing", message, model=name, version=version, versions=there)
 
 
 def _of_version(tower: Tower) -> str:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 Fit: TypeAlias = Literal["centre_crop", "letterbox", "squash"]
 TensorType: TypeAlias = Literal["UINT8", "INT32", "INT64"]
+
+# What no model needs more of: pixels of a side, numbers of a vector, tokens of a text.
+MOST_SIDE: Final = 4_096
+MOST_DIMENSION: Final = 65_536
+MOST_TOKENS: Final = 8_192
 
 
 @dataclass(frozen=True, slots=True)

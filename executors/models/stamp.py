@@ -22,7 +22,7 @@ from executors.models.pbtxt import (
     without_parameter,
 )
 from executors.models.reference import read_reference, write_reference
-from executors.models.repository import CONFIG_FILE, model_id_of, model_path, read_config, versions_of
+from executors.models.repository import CONFIG_FILE, model_id_of, model_path, no_version, read_config, versions_of
 from executors.models.spec import TextSpec, Tower
 from executors.models.trial import make_reference
 
@@ -52,7 +52,7 @@ def stamp_entry(models_dir: Path, name: str, tell: Progress) -> None:
 
     Args:
         models_dir: the repository.
-        name: an entry that has a configuration and at least `1/model.onnx`.
+        name: an entry that has a configuration and at least one version, such as `1/model.onnx`.
         tell: told what is being done, a line each.
 
     Raises:
@@ -84,12 +84,12 @@ def _identified(models_dir: Path, name: str) -> list[Tower]:
     """The towers of an entry's version folders, with the identity that their files have now.
 
     Raises:
-        VisualSearchError: `model_missing` when there is no version 1, or no tokenizer.
+        VisualSearchError: `model_missing` when there is no version, or no tokenizer.
     """
     config = read_config(models_dir, name)
     versions = versions_of(models_dir, name)
-    if 1 not in versions:
-        raise VisualSearchError("model_missing", f"the model {name!r} has no file 1/model.onnx", model=name)
+    if not versions:
+        raise no_version(models_dir, name, 1)
     towers = (tower_from_pbtxt(config, name, version) for version in versions)
     return [replace(each, model_id=_actual_id(models_dir, each)) for each in towers]
 
@@ -134,17 +134,18 @@ def _text_ids(models_dir: Path, name: str, text: str) -> dict[str, str]:
         VisualSearchError: `model_invalid` when that entry is no text tower, or its vectors are of another space.
     """
     towers = {tower.version: tower for tower in _identified(models_dir, text)}
+    first = towers[min(towers)]
     image = spec_from_pbtxt(read_config(models_dir, name), name)
     faults = []
-    if not isinstance(towers[1], TextSpec):
+    if not isinstance(first, TextSpec):
         faults.append("its parameter kind is not 'text'")
-    if towers[1].dimension != image.dimension:
-        faults.append(f"its vectors have {towers[1].dimension} numbers, expected {image.dimension}")
+    if first.dimension != image.dimension:
+        faults.append(f"its vectors have {first.dimension} numbers, expected {image.dimension}")
     if faults:
         message = f"the text tower {text!r} does not belong to the model {name!r}: {'; '.join(faults)}"
         raise VisualSearchError("model_invalid", message, model=name, text_model=text, faults=faults)
     return {
-        versioned("text_model_id", version): towers.get(version, towers[1]).model_id
+        versioned("text_model_id", version): towers.get(version, first).model_id
         for version in versions_of(models_dir, name)
     }
 

@@ -28,13 +28,16 @@ class Patience:
     """How long to try.
 
     Attributes:
-        attempts: connections in a row that bring less than `progress_bytes`, before it is given up.
+        attempts: connections in a row that bring less than `progress_bytes` beyond the furthest that was ever reached,
+            before it is given up.
         backoff_s: pause before the second attempt; doubled each time, 30 s at most.
         connect_s: for a connection.
         idle_s: without a single byte.
         progress_bytes: what a connection must bring for the count of attempts to start anew, and what has to come within
             `progress_s`: a server that sends a byte now and then is as good as gone.
         progress_s: see there.
+        most_bytes, least_free_bytes: of a file whose length nobody says, the most that is taken, and what has to stay
+            free on the disk.
     """
 
     attempts: int = 5
@@ -43,6 +46,8 @@ class Patience:
     idle_s: float = 30.0
     progress_bytes: int = 1 << 16
     progress_s: float = 60.0
+    most_bytes: int = 8_000_000_000
+    least_free_bytes: int = 1_000_000_000
 
 
 class _AttemptError(Exception):
@@ -50,7 +55,7 @@ class _AttemptError(Exception):
 
 
 class _ChangedError(Exception):
-    """What is here is of another file than what the server has; the next attempt starts at the first byte."""
+    """What is here can't be gone on with, for the reason given; the next attempt starts at the first byte."""
 
 
 class Transfer:
@@ -74,22 +79,28 @@ class Transfer:
             OSError: the part can't be written.
         """
         failures = 0
+        # Bytes that come a second time are no progress: with them, a server that never lets the file go on from where it
+        # stopped would be asked for ever.
+        furthest = self._part.length
         async with self._session() as session:
             while True:
-                before = self._part.length
                 try:
                     await self._attempt(session)
                     return
-                except _ChangedError:
+                except _ChangedError as change:
                     self._part.clear()
-                    reason, gained = "the file changed on its server", 0
+                    reason = str(change)
                 except _AttemptError as failure:
-                    reason, gained = str(failure), self._part.length - before
+                    reason = str(failure)
+                gained = self._part.length - furthest
+                furthest = max(furthest, self._part.length)
                 failures = 1 if gained >= self._patience.progress_bytes else failures + 1
                 if failures >= self._patience.attempts:
                     raise fetch_error(self._url, reason)
                 pause = min(self._patience.backoff_s * 2 ** (failures - 1), _LONGEST_PAUSE_S)
-                self._tell(f"{self._part.name}: {reason}; trying again in {pause:.0f} s")
+                over = furthest and not (self._part.validator and self._part.length)
+                how = ", from the first byte" if over else ""
+                self._tell(f"{self._part.name}: {reason}; trying again in {pause:.0f} s{how}")
                 await asyncio.sleep(pause)
 
     def _session(self) -> aiohttp.ClientSession:
@@ -126,8 +137,10 @@ class Transfer:
                 yield answer
         except aiohttp.TooManyRedirects:
             raise fetch_error(self._url, f"more than {_MOST_REDIRECTS} redirects") from None
-        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
+        except aiohttp.NonHttpUrlClientError:
             raise fetch_error(self._url, "it redirects to an address that is not http or https") from None
+        except aiohttp.InvalidURL:
+            raise fetch_error(self._url, "it redirects to what is not the address of a file") from None
         except aiohttp.ClientConnectorCertificateError:
             raise fetch_error(self._url, "its certificate is not valid") from None
         except TimeoutError:
@@ -143,16 +156,19 @@ class Transfer:
         if status == 206:
             first, total = _content_range(answer.headers.get("Content-Range", ""))
             # With If-Range a server need not repeat the validator (RFC 9110, 15.3.7); one that does so says what it has.
-            same = Validator.of(answer.headers) in (None, part.validator) and part.total in (None, total)
-            if not same or not offset or first != offset:
-                raise _ChangedError
+            if Validator.of(answer.headers) not in (None, part.validator) or part.total not in (None, total):
+                raise _ChangedError("the file changed on its server")
+            if not offset or first != offset:
+                raise _ChangedError("the server sends another part of the file than the one that was asked for")
             part.total = total
             part.check_space((total or 0) - offset)
             return offset
         if status == 416:
-            raise _ChangedError
+            raise _ChangedError("the server has no such part of the file")
         if status != 200:
             raise fetch_error(self._url, f"HTTP status {status}", status=status)
+        if offset:
+            self._tell(f"{part.name}: the server sends it from the first byte")
         part.check_total(_host(self._url), answer.content_length)
         part.restart(Validator.of(answer.headers), answer.content_length)
         part.check_space(part.total or 0)
@@ -166,6 +182,8 @@ class Transfer:
         while True:
             # Each round has to bring its share in time, however regularly single bytes may come.
             share = done + self._patience.progress_bytes
+            if total is None:
+                self._part.check_endless(done, self._patience.most_bytes, self._patience.least_free_bytes)
             async with asyncio.timeout(self._patience.progress_s):
                 while done < share:
                     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -19,6 +20,7 @@ from executors.models.spec import TensorType, Tower
 Run: TypeAlias = Callable[[Tower, NDArray[Any]], NDArray[Any]]
 
 _ERRORS_ONLY: Final = 3
+_LONGEST_REASON: Final = 300
 _INPUT_TYPES: Final[dict[TensorType, str]] = {
     "UINT8": "tensor(uint8)",
     "INT32": "tensor(int32)",
@@ -104,7 +106,7 @@ def _open_session(models_dir: Path, tower: Tower) -> Any:
     try:
         session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the library's exceptions have no base class of their own
-        raise _invalid(tower, f"ONNX Runtime can't load it ({type(error).__name__})") from error
+        raise _invalid(tower, f"ONNX Runtime can't load it ({_reason(error)})") from error
     if faults := signature_faults(session.get_inputs(), session.get_outputs(), tower):
         raise _invalid(tower, "; ".join(faults))
     return session
@@ -114,8 +116,16 @@ def _run(session: Any, tower: Tower, inputs: NDArray[Any]) -> NDArray[Any]:
     try:
         return np.asarray(session.run([tower.output_name], {tower.input_name: inputs})[0])
     except Exception as error:  # as above
-        what = f"ONNX Runtime can't run it with a batch of {len(inputs)} ({type(error).__name__})"
+        what = f"ONNX Runtime can't run it with a batch of {len(inputs)} ({_reason(error)})"
         raise _invalid(tower, what) from error
+
+
+def _reason(error: Exception) -> str:
+    """The kind of an error of ONNX Runtime, and the first line of what it says, with names of files in place of paths."""
+    line = next(iter(str(error).splitlines()), "").strip()
+    line = re.sub(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", line)
+    line = re.sub(r"(?:(?<=[\s\"'(])|^)/(?:[^\s\"'/]+/)*", "", line)
+    return f"{type(error).__name__}: {line[:_LONGEST_REASON]}" if line else type(error).__name__
 
 
 def _invalid(tower: Tower, what: str) -> VisualSearchError:

@@ -18,6 +18,7 @@ import fcntl
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,10 +76,31 @@ def hold_prefix(prefix: str) -> int:
 
 
 def remove_regions(prefix: str) -> None:
-    """Remove a prefix's shared memory, its lock file last."""
+    """Remove a prefix's shared memory and its folder of links, its lock file last."""
     for region in sorted(SHARED_MEMORY.glob(f"{prefix}*"), key=lambda file: file.name.endswith(_LOCK)):
         with contextlib.suppress(OSError):
-            region.unlink()
+            if region.is_dir() and not region.is_symlink():
+                shutil.rmtree(region)  # follows no link
+            else:
+                region.unlink()
+
+
+def paths_folder(prefix: str) -> Path:
+    """Where a server's plain names for unusual places are (plain_paths.py); removed with its regions."""
+    return SHARED_MEMORY / f"{prefix}paths"
+
+
+def make_paths(folder: Path, links: dict[str, str], files: dict[str, str]) -> None:
+    """Make symbolic links and executable files of a folder that only this user may enter; nothing when there are none."""
+    if links or files:
+        folder.mkdir(0o700)
+    for link, target in links.items():
+        Path(link).parent.mkdir(parents=True, exist_ok=True)
+        Path(link).symlink_to(target)
+    for file, text in files.items():
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Path(file).write_text(text)
+        Path(file).chmod(0o700)
 
 
 def remove_abandoned_regions() -> None:
@@ -127,6 +149,7 @@ def main(order: dict[str, Any]) -> int:
     lock = hold_prefix(prefix)
     output, server_output = os.pipe()
     try:
+        make_paths(paths_folder(prefix), order.get("links", {}), order.get("files", {}))
         server = _start(order, server_output, lock)
     except OSError as error:
         log.note(f"the server can't be started: {error.strerror}")

@@ -63,21 +63,31 @@ def command_line(
     ]
 
 
-def environment(installation: Installation, *, device: Device, threads: int) -> dict[str, str]:
+def environment(
+    installation: Installation,
+    *,
+    device: Device,
+    threads: int,
+    home: Path | None = None,
+    library_folders: Sequence[Path] | None = None,
+) -> dict[str, str]:
     """All variables of the server's process; nothing is inherited.
 
     Args:
         installation: the server's packages.
         device: the one GPU that the server sees, or the CPU.
         threads: for the computing of one model; 0 for as many as there are cores.
+        home: where its libraries may keep caches; the installation's folder if not given.
+        library_folders: where it finds shared libraries; those of the installation if not given.
     """
-    folders = list(installation.library_folders)
+    folders = list(library_folders or installation.library_folders)
     variables = {
         "PATH": f"{installation.environment / 'bin'}:/usr/local/bin:/usr/bin:/bin",
         "VIRTUAL_ENV": str(installation.environment),
         "PYTHONPATH": str(installation.site_packages),
         "PYTHONNOUSERSITE": "1",
-        "HOME": str(installation.folder),
+        "ORT_DISABLE_TELEMETRY": "1",
+        "HOME": str(home or installation.folder),
         "LANG": "C.UTF-8",
         "CUDA_VISIBLE_DEVICES": device.id if device.kind == "gpu" else "",
     }

@@ -10,13 +10,17 @@ from typing import Final
 # Noise that Triton prints on any machine without a GPU, at level error.
 _HARMLESS: Final = ("CudaDriverHelper has not been initialized", "Failed to initialize NVML")
 _GLOG: Final = re.compile(r"[EF]\d{4} \d\d:\d\d:\d\d\.\d+ \d+ [\w.]+:\d+\]\s+\"?(.*?)\"?$")
+# Of our own notes (`--- `) one counts; the others repeat how the life before ended.
 _FATAL: Final = re.compile(
-    r"(?:error: |.*error while loading shared libraries: |.*terminate called |--- .*can't be started)"
+    r"(?!--- )(?:error: |.*error while loading shared libraries: |.*terminate called |Fatal Python error: )"
+    r"|(?:\S*/)?(?:ba|da)?sh: |--- \S+ the server can't be started"
 )
 _WRAPPING: Final = re.compile(
     r"creating server: (?:Invalid argument|Internal) - |failed to load '[^']*' version \d+: Internal: "
     r"|ERROR: Failed to create instance: |TritonModelException: |^--- \S+ "
 )
+# The C++ library says on a second line what an exception was about.
+_WHAT: Final = re.compile(r"(terminate called .*)\n\s*what\(\):\s*")
 _LONGEST: Final = 400
 
 
@@ -29,9 +33,17 @@ def why_it_ended(log: str) -> str:
     return found[0][:_LONGEST] if found else ""
 
 
-def describe_end(status: int, why: str) -> str:
-    """One line about how the server ended: `status` is the guard's, which is the server's as a shell would say it."""
-    if status < 0:
+def describe_end(status: int, why: str, *, given_up: bool = False) -> str:
+    """One line about how the server ended.
+
+    Args:
+        status: the guard's, which is the server's as a shell would say it.
+        why: what the log says about it.
+        given_up: it was ended since it waited for a stub that is gone (starting.py).
+    """
+    if given_up:
+        how = "a process that it needs to serve a model ended at its start"
+    elif status < 0:
         how = f"its guard was ended by {signal.Signals(-status).name}"
     elif status - 128 in {each.value for each in signal.Signals}:
         how = f"it was ended by {signal.Signals(status - 128).name}"
@@ -42,7 +54,7 @@ def describe_end(status: int, why: str) -> str:
 
 def _complaints(log: str) -> Iterator[str]:
     """The telling lines, the most specific first: a model's own failure, an entry not found, then what the server says."""
-    lines = log.splitlines()
+    lines = _WHAT.sub(r"\1: ", log).splitlines()
     errors = [match[1] for match in map(_GLOG.match, lines) if match]
     errors = [error.split("\\n")[0] for error in errors if not error.startswith(_HARMLESS)]
     for sign in ("failed to load '", "failed to poll model", "Failed to create instance", ""):

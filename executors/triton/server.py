@@ -25,7 +25,9 @@ from executors.triton.installation import Installation
 from executors.triton.launch import command_line, environment
 from executors.triton.log_file import claim_log, tail_of
 from executors.triton.log_lines import describe_end, why_it_ended
+from executors.triton.plain_paths import server_paths
 from executors.triton.ports import ReservedPort
+from executors.triton.starting import StartWatch
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ _LOG_BYTES: Final = 8_000_000
 _PORT_TAKEN: Final = "already in use"
 # How long a guard may take to end what it guards, before it is killed itself (and the server with it).
 _GUARD_S: Final = 5.0
+_LOOK_AT_START_S: Final = 0.5
 
 
 @dataclass(slots=True)
@@ -49,6 +52,8 @@ class _Running:
     log_start: int
     shm_prefix: str
     pid: int = 0
+    start: StartWatch | None = None
+    given_up: bool = False
     kill_guard_at: float = float("inf")
 
 
@@ -80,7 +85,7 @@ class TritonServer:
         self._models_dir = models_dir
         self._models = tuple(models)
         self._device = device
-        self._environment = environment(installation, device=device, threads=threads)
+        self._threads = threads
         self._logs_dir = logs_dir
         self._name = name
         self._lock = threading.Lock()
@@ -173,18 +178,28 @@ class TritonServer:
         assert self._ports is not None
         unique = f"{os.getpid()}-{secrets.token_hex(4)}"
         shm_prefix = f"{guard.PREFIX}{unique}-"
+        paths = server_paths(self._installation, self._models_dir, guard.paths_folder(shm_prefix))
+        command = command_line(
+            paths.installation,
+            models_dir=paths.models_dir,
+            models=self._models,
+            device=self._device,
+            grpc_port=self._ports[0].number,
+            metrics_port=self._ports[1].number,
+            server_id=f"{self._name}-{unique}",
+            shm_prefix=shm_prefix,
+        )
         order = {
-            "command": command_line(
-                self._installation,
-                models_dir=self._models_dir,
-                models=self._models,
+            "command": command,
+            "environment": environment(
+                paths.installation,
                 device=self._device,
-                grpc_port=self._ports[0].number,
-                metrics_port=self._ports[1].number,
-                server_id=f"{self._name}-{unique}",
-                shm_prefix=shm_prefix,
+                threads=self._threads,
+                home=paths.home,
+                library_folders=paths.library_folders,
             ),
-            "environment": self._environment,
+            "links": {str(link): str(target) for link, target in paths.links.items()},
+            "files": {str(file): text for file, text in paths.files.items()},
             "log": str(self._log),
             "log_bytes": _LOG_BYTES,
             "shm_prefix": shm_prefix,
@@ -239,7 +254,7 @@ class TritonServer:
                     self._failure, self._reason = None, ""
                 except OSError as error:  # no more processes, no memory: the next try may succeed
                     self._last_exit = f"it can't be started again: {error.strerror or error}"
-                    self._failure = VisualSearchError("triton_failed", f"the managed Triton is down: {self._last_exit}")
+                    self._failure = self._down(self._last_exit)
         self._free()
 
     def _wait_for_end(self, running: _Running) -> None:
@@ -248,7 +263,9 @@ class TritonServer:
         output, said = running.guard.stdout.fileno(), b""
         while True:
             left = running.kill_guard_at - time.monotonic()
-            ready, _, _ = select.select([output, self._wake_reader], [], [], max(0.0, left) if left < 60 else None)
+            starting = running.start is not None and not running.start.over
+            pause = _LOOK_AT_START_S if starting else max(0.0, left) if left < 60 else None
+            ready, _, _ = select.select([output, self._wake_reader], [], [], pause)
             if self._wake_reader in ready:
                 os.read(self._wake_reader, 64)
             if output in ready:
@@ -258,6 +275,9 @@ class TritonServer:
                     break
                 if said.endswith(b"\n"):
                     running.pid = int(said)
+                    running.start = StartWatch(running.pid)
+            if running.start and not ready and running.start.is_hopeless(tail_of(self._log, running.log_start)):
+                self._give_up(running)
             if time.monotonic() > running.kill_guard_at:
                 running.guard.kill()
         running.guard.wait()
@@ -265,6 +285,13 @@ class TritonServer:
             # If the guard was killed, the kernel has killed the server; stubs may be left for a moment.
             guard.kill_group(running.pid)
         guard.remove_regions(running.shm_prefix)
+
+    def _give_up(self, running: _Running) -> None:
+        """End a server that would wait for a process of its own that is gone."""
+        with self._lock:
+            if not self._stopping and not self._reason:
+                running.given_up = True
+                self._end(running)
 
     def _record_end(self, running: _Running) -> None:
         status = running.guard.returncode
@@ -279,16 +306,19 @@ class TritonServer:
             elif self._reason:
                 what = f"restarted: {self._reason}"
             else:
-                what = describe_end(status, why_it_ended(tail_of(self._log, running.log_start)))
+                why = why_it_ended(tail_of(self._log, running.log_start))
+                what = describe_end(status, why, given_up=running.given_up)
             self._last_exit = what
-            self._failure = VisualSearchError(
-                "triton_failed", f"the managed Triton is down: {what}", log=self._log.name
-            )
+            self._failure = self._down(what)
         log = guard.BoundedLog(self._log, _LOG_BYTES)
         log.note(f"ended after {time.time() - running.since:.1f} s: {what}")
         log.close()
         if not self._stopping:
             logger.warning("the managed Triton %s ended: %s; its log: %s", self._name, what, self._log)
+
+    def _down(self, what: str) -> VisualSearchError:
+        message = f"the managed Triton is down: {what} (its log: {self._log.name})"
+        return VisualSearchError("triton_failed", message, log=self._log.name)
 
     def _sleep(self, pause: float) -> bool:
         """Wait before a restart; True if it is not to be restarted."""

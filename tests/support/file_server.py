@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass
@@ -30,6 +30,8 @@ class FileServer:
         etag: the entity tag of every file; none when empty.
         modified: when the files were changed, for Last-Modified; no such header when None.
         ranges, if_range: whether it heeds Range and If-Range.
+        on_range: how it answers to a Range in place of sending it: with status 416, with the part of a file of another
+            tag, or with another part.
         cut_after: bytes of an answer after which the connection is closed, once for each item.
         statuses: statuses to answer with in place of a file, once for each item.
         redirects: paths, or whole addresses, by path.
@@ -47,6 +49,7 @@ class FileServer:
     modified: float | None = None
     ranges: bool = True
     if_range: bool = True
+    on_range: Literal["part", "416", "other tag", "other part"] = "part"
     cut_after: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     redirects: dict[str, str] = field(default_factory=dict)
@@ -115,13 +118,17 @@ def _handler(state: FileServer, stopping: threading.Event) -> Callable[..., Base
                 headers["Content-Encoding"] = state.encoding
             start = self._start(headers)
             status = 200
-            if start is not None and start >= len(body):
+            if start is not None and (start >= len(body) or state.on_range == "416"):
                 self._say(asked, 416, {"Content-Range": f"bytes */{len(body)}", "Content-Length": "0"})
                 return
             if start is not None:
                 status = 206
                 headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
                 body = body[start:]
+                if state.on_range == "other tag":
+                    headers["ETag"] = '"another"'
+                if state.on_range == "other part":
+                    headers["Content-Range"] = f"bytes {start + 7}-{start + len(body) - 1}/{start + len(body)}"
             if state.lengths:
                 headers["Content-Length"] = str(state.claimed or len(body))
             self._say(asked, status, headers)

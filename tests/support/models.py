@@ -63,6 +63,15 @@ parameters {{ key: "fit" value {{ string_value: {fit} }} }}
 """
 
 
+def external_model(folder: Path, *, seed: int = 0, weights: str = "weights.bin") -> None:
+    """Write the tiny model into a version folder, with its weights in a file of their own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / weights).unlink(missing_ok=True)  # onnx would append to it
+    model = onnx.load_from_string(tiny_model(seed=seed))
+    options = {"save_as_external_data": True, "location": weights, "size_threshold": 0}
+    onnx.save_model(model, str(folder / "model.onnx"), **options)
+
+
 def write_entry(models_dir: Path, model: bytes, config: str | None = None, name: str = TINY) -> ModelSpec:
     """Write an entry whose `model_id` fits the file, whatever the file is."""
     config = config or tiny_config(name)

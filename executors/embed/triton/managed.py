@@ -130,14 +130,15 @@ class ManagedTritonBackend(TritonBackend):
                 raise found
             if time.monotonic() >= end:
                 message = f"the managed Triton was not ready within {self._start_within_s:.0f} s: {found.message}"
-                raise VisualSearchError("triton_failed", message)
+                raise VisualSearchError("triton_failed", f"{message} (its log: {self._server.status().get('log')})")
             await asyncio.sleep(_POLL_S)
 
     def _ended(self) -> VisualSearchError | None:
         """Why the server ended while it was starting, also when it was started again meanwhile."""
         status = self._server.status()
         if status.get("restarts"):
-            return VisualSearchError("triton_failed", f"the managed Triton can't start: {status.get('last_exit')}")
+            message = f"the managed Triton can't start: {status.get('last_exit')} (its log: {status.get('log')})"
+            return VisualSearchError("triton_failed", message)
         return self._server.failure()
 
 

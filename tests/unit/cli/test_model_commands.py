@@ -166,6 +166,36 @@ def test_a_model_that_is_not_known_is_an_error(repository: Path, capsys: Output,
     assert "model_missing" in capsys.readouterr().err
 
 
+def test_an_unknown_model_is_not_answered_with_a_command_that_fails(repository: Path, capsys: Output) -> None:
+    write_entry(repository, tiny_model())
+    for action in ("build", "verify"):
+        assert main(["models", action, "no-such-model"]) == 1
+        said = capsys.readouterr().err
+        assert "there is efficientnet-lite0, clip-vit-b32, clip-vit-b32-laion2b, tiny" in said
+        assert "models build" not in said
+
+
+def test_version_2_alone_is_listed_built_and_verified(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    entry = write_own(repository, "one", seed=0)
+    (entry / "1").rename(entry / "2")
+    monkeypatch.setenv("VS_MODEL", "one:2")
+    assert main(["models", "build"]) == 0
+    model_id = listed(capsys)["one"]["model_id"]
+    assert listed(capsys)["one"]["state"] == "ready"
+    assert main(["models", "build"]) == 0
+    assert f"one: unchanged, {model_id}" in capsys.readouterr().err
+    assert main(["models", "list"]) == 0
+    assert "one: it has no version 1; one:2 is the lowest that it has" in capsys.readouterr().out
+    assert main(["models", "verify"]) == 0
+
+
+def test_an_empty_name_of_a_manifest_is_none(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    monkeypatch.setenv("VS_MODELS_MANIFEST", "")
+    assert "efficientnet-lite0" in listed(capsys)
+
+
 @pytest.mark.parametrize("action", ["list", "pull", "build"])
 def test_a_manifest_at_fault_is_an_error_of_the_setting(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output, action: str

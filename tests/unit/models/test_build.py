@@ -18,13 +18,13 @@ from executors.errors import VisualSearchError
 from executors.models.build import build_model
 from executors.models.converters import declared_config, stored_reference
 from executors.models.listing import list_models
-from executors.models.manifest import load_manifest
+from executors.models.manifest import ManifestModel, load_manifest
 from executors.models.pbtxt import parameters_from_pbtxt
 from executors.models.reference import read_reference
 from executors.models.repository import CONFIG_FILE, check_model, load_tower, load_towers, model_path, tokenizer_path
 from executors.models.trial import run_in_process
 from executors.models.verify import verify_model
-from tests.support.models import TINY, tiny_config, tiny_model, write_entry
+from tests.support.models import TINY, external_model, tiny_config, tiny_model, write_entry
 from tests.support.two_towers import TWO_TOWERS, place_files, two_tower_model, write_two_towers
 
 NAME = "efficientnet-lite0"
@@ -112,11 +112,6 @@ def renamed_input(entry: Path) -> None:
     (entry / CONFIG_FILE).write_text(text.replace('name: "image"', 'name: "picture"'))
 
 
-def plain_file(entry: Path) -> None:
-    shutil.rmtree(entry)
-    entry.write_text("not a folder")
-
-
 @pytest.mark.parametrize(
     "damage",
     [
@@ -124,16 +119,14 @@ def plain_file(entry: Path) -> None:
         older_revision,
         other_preprocessing,
         renamed_input,
-        plain_file,
         lambda entry: (entry / "1" / "model.onnx").unlink(),
-        lambda entry: (entry / CONFIG_FILE).unlink(),
-        lambda entry: (entry / CONFIG_FILE).write_text("garbage {"),
+        lambda entry: (entry / CONFIG_FILE).write_text((entry / CONFIG_FILE).read_text() + "garbage {"),
         lambda entry: (entry / CONFIG_FILE).write_text(CONFIG),
         lambda entry: (entry / "reference.npz").unlink(),
         lambda entry: (entry / "reference.npz").write_bytes(b"PK garbage"),
     ],
     ids=[
-        *("cut", "older", "other", "renamed", "file", "no model", "no config", "garbage", "not finished"),
+        *("cut", "older", "other", "renamed", "no model", "garbage", "not finished"),
         *("no reference", "damaged reference"),
     ],
 )
@@ -146,6 +139,64 @@ def test_a_damaged_or_outdated_entry_is_built_anew(repository: Path, damage: Cal
     assert (repository / NAME / CONFIG_FILE).read_text().startswith(CONFIG.rstrip())
     assert visible(repository) == [NAME]
     assert build_model(NAME, repository).result == "unchanged"
+
+
+def test_replaced_weights_beside_the_model_file_make_another_model(tmp_path: Path) -> None:
+    entry = write_own(tmp_path)
+    external_model(entry / "1")
+    first = build_model(TINY, tmp_path)
+    assert first.bytes == sum(path.stat().st_size for path in (entry / "1").iterdir())
+    external_model(entry / "1", seed=3)
+    with pytest.raises(VisualSearchError, match="does not fit its configuration"):
+        check_model(tmp_path, TINY)
+    second = build_model(TINY, tmp_path)
+    assert (second.result, second.model_id == first.model_id) == ("rebuilt", False)
+    assert verify_model(tmp_path, TINY, run_in_process(tmp_path)).ok
+
+
+@pytest.mark.parametrize("manifest", [{}, None], ids=["own", "ours"])
+def test_an_old_version_may_be_removed(repository: Path, manifest: dict[str, ManifestModel] | None) -> None:
+    entry = repository / NAME
+    shutil.copytree(entry / "1", entry / "2")
+    identity = build_model(NAME, repository, manifest=manifest).model_id
+    second = build_model(f"{NAME}:2", repository, manifest=manifest)
+    assert (second.result, second.model_id) == ("unchanged", load_tower(repository, f"{NAME}:2").model_id)
+    shutil.rmtree(entry / "1")
+    told: list[str] = []
+    for choice in (f"{NAME}:2", NAME, f"{NAME}:2"):
+        assert build_model(choice, repository, told.append, manifest).model_id == identity
+        assert not (entry / "1").exists()
+    assert any("VS_MODEL=efficientnet-lite0:2 chooses" in line for line in told)
+    assert check_model(repository, f"{NAME}:2").version == 2
+    with pytest.raises(VisualSearchError, match="has no version 3"):
+        build_model(f"{NAME}:3", repository, manifest=manifest)
+
+
+def test_the_version_that_is_named_is_the_one_that_is_reported(tmp_path: Path) -> None:
+    entry = write_own(tmp_path)
+    add_version(entry, 2, tiny_model(seed=5))
+    ids = [build_model(choice, tmp_path).model_id for choice in (f"{TINY}:2", f"{TINY}:1", TINY)]
+    assert ids[0] == load_tower(tmp_path, f"{TINY}:2").model_id != ids[1] == ids[2]
+
+
+def test_two_towers_of_version_2_alone_are_built(tmp_path: Path) -> None:
+    towers = write_two_towers(tmp_path)
+    assert towers.text is not None
+    for tower in towers:
+        (tmp_path / tower.name / "1").rename(tmp_path / tower.name / "2")
+    build_model(f"{TWO_TOWERS}:2", tmp_path)
+    loaded = load_towers(tmp_path, f"{TWO_TOWERS}:2")
+    assert loaded.text is not None
+    assert [each.version for each in loaded] == [2, 2]
+    assert verify_model(tmp_path, f"{TWO_TOWERS}:2", run_in_process(tmp_path)).ok
+
+
+def test_a_damaged_file_is_told_with_the_runtimes_own_reason(tmp_path: Path) -> None:
+    write_own(tmp_path, b"garbage" * 100)
+    with pytest.raises(VisualSearchError, match=r"Load model from model\.onnx failed") as caught:
+        build_model(TINY, tmp_path)
+    assert str(tmp_path) not in caught.value.message
+    assert "/" not in caught.value.message
 
 
 def test_tuning_by_hand_is_kept(repository: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.models.downloads import download
+from executors.models.downloads import download, exclusive
 from executors.models.transfer import Patience
 from tests.support.fetching import CONTENT, SHA256, fetch, refused
 from tests.support.file_server import FileServer, file_server
@@ -56,7 +56,7 @@ def leave_a_part(server: FileServer, target: Path, length: int = 700_000) -> Non
 
 
 def names(target: Path) -> list[str]:
-    return sorted(path.name for path in target.parent.iterdir() if path.suffix != ".lock")
+    return sorted(path.name for path in target.parent.iterdir())
 
 
 def test_a_file_is_fetched_with_its_progress(server: FileServer, target: Path) -> None:
@@ -256,7 +256,28 @@ def test_of_two_that_want_the_same_file_one_fetches_it(server: FileServer, targe
         thread.join()
     assert sorted(results) == ["fetched", "present", "present"]
     assert len(server.asked) == 1
-    assert any("another process is fetching it" in line for line in waits)
+    assert sum("another process is fetching it" in line for line in waits) == 2
+    assert names(target) == ["model.onnx"], "the lock is gone, too"
+
+
+def test_a_lock_that_is_removed_and_made_again_has_one_holder_at_a_time(target: Path) -> None:
+    inside: list[int] = []
+    most: list[int] = []
+
+    def hold() -> None:
+        for _ in range(60):
+            with exclusive(target, "it", lambda line: None):
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(0.0005)
+                inside.pop()
+
+    threads = [threading.Thread(target=hold) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (max(most), len(most)) == (1, 360)
 
 
 def start_process(server: FileServer, target: Path, most_bytes: int | None = None) -> subprocess.Popen[str]:

@@ -7,7 +7,7 @@ import pytest
 from executors.models.build import build_model
 from executors.models.listing import list_models
 from executors.models.manifest import load_manifest
-from executors.models.repository import CONFIG_FILE, model_path
+from executors.models.repository import CONFIG_FILE, load_tower, model_path
 from tests.support.models import TINY, tiny_model, write_entry
 from tests.support.two_towers import TWO_TOWERS, two_tower_model, write_two_towers
 
@@ -71,3 +71,21 @@ def test_a_model_whose_text_tower_is_broken_is_not_ready(tmp_path: Path, damage:
     listed = {model.name: model for model in list_models(tmp_path, {})}
     assert listed[TWO_TOWERS].state == "invalid"
     assert f"{TWO_TOWERS}-text" in listed[TWO_TOWERS].detail
+
+
+def test_a_model_whose_version_1_was_removed_is_ready_in_its_lowest(tmp_path: Path) -> None:
+    write_entry(tmp_path, tiny_model())
+    (tmp_path / TINY / "1").rename(tmp_path / TINY / "2")
+    build_model(TINY, tmp_path)
+    listed = {model.name: model for model in list_models(tmp_path, {})}[TINY]
+    assert (listed.state, listed.versions) == ("ready", (2,))
+    assert listed.model_id == load_tower(tmp_path, f"{TINY}:2").model_id
+    assert "tiny:2" in listed.detail
+
+
+def test_a_folder_with_a_model_but_no_configuration_is_listed_with_what_is_wrong(tmp_path: Path) -> None:
+    write_entry(tmp_path, tiny_model())
+    (tmp_path / TINY / CONFIG_FILE).unlink()
+    (listed,) = list_models(tmp_path, {})
+    assert (listed.name, listed.state) == (TINY, "invalid")
+    assert "has no config.pbtxt" in listed.detail

@@ -125,6 +125,7 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path, make: Callable[[
         ('"visual.onnx"', '"../visual.onnx"', "models.mine.files.visual.name: "),
         ('"https://example.org/visual.onnx"', '"ftp://example.org/v"', "models.mine.files.visual.url: the scheme is 'ftp'"),
         ('"https://example.org/visual.onnx"', '"https:///v"', "models.mine.files.visual.url: it names no host"),
+        ('"https://example.org/visual.onnx"', '"https://example.org:99999/v"', "files.visual.url: its port is not a number"),
         ('"file:///srv', '"file://srv', "models.mine.files.textual.url: a file's address is file:///absolute/path"),
         ("size = 1000", "size = 0", "models.mine.files.textual.size: "),
         ('url = "file:///srv/models/textual.onnx"', "", "models.mine.files.textual: it needs either url or package"),
@@ -164,3 +165,12 @@ def test_no_address_of_a_package_index_is_written_down() -> None:
     assert all(isinstance(file, ManifestFile) and (file.url or file.package) for file in files)
     text = (Path(__file__).resolve().parents[3] / "executors" / "models" / MANIFEST_FILE).read_text()
     assert not re.search(r"pypi|pythonhosted|/simple/", text)
+
+
+def test_a_model_that_is_called_like_anothers_text_tower_is_refused(tmp_path: Path) -> None:
+    both = ENTRY + ENTRY.replace("models.mine", 'models."mine-text"')
+    assert "models.mine-text: this name is that of the text tower of the model mine" in refused(both)
+    (tmp_path / "ours.toml").write_text(ENTRY.replace("models.mine", 'models."clip-vit-b32-text"'))
+    with pytest.raises(VisualSearchError, match=r"text tower of the model clip-vit-b32$") as caught:
+        load_manifest(tmp_path / "ours.toml")
+    assert caught.value.code == "invalid_setting"

@@ -4,10 +4,12 @@ import pytest
 
 from executors.errors import VisualSearchError
 from executors.models.pbtxt import (
+    added_settings,
     parameters_from_pbtxt,
     spec_from_pbtxt,
     tower_from_pbtxt,
     with_parameter,
+    with_settings,
     without_parameter,
 )
 from executors.models.spec import TextSpec
@@ -123,3 +125,34 @@ def test_the_last_parameter_of_a_name_counts() -> None:
     odd = 'parameters [ { key: "model_id" value { string_value: "old@0123456789ab" } } ]\n'
     text = with_parameter(tiny_config() + odd, "model_id", "tiny@fedcba987654")
     assert parameters_from_pbtxt(text, TINY)["model_id"] == "tiny@fedcba987654"
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new", "fault"),
+    [
+        (tiny_config(), "[ 8, 8, 3 ]", "[ 4097, 8, 3 ]", "sides of at most 4,096"),
+        (tiny_config(), "[ 8, 8, 3 ]", "[ 200000, 200000, 3 ]", "sides of at most 4,096"),
+        (tiny_config(), "dims: [ 3 ]", "dims: [ 65537 ]", "at most 65,536"),
+        (TEXT.replace("words", TINY), "[ 12 ]", "[ 8193 ]", "at most 8,192 tokens"),
+    ],
+)
+def test_a_size_that_no_model_has_is_refused(text: str, old: str, new: str, fault: str) -> None:
+    assert old in text
+    with pytest.raises(VisualSearchError, match=fault) as caught:
+        tower_from_pbtxt(text.replace(old, new), TINY)
+    assert caught.value.code == "model_invalid"
+
+
+def test_what_a_person_added_is_told_from_what_is_ours() -> None:
+    group = "instance_group { count: 2 kind: KIND_CPU }\n"
+    declared = tiny_config()
+    text = (
+        declared.replace("input {", group + "input {") + 'parameters { key: "revision" value { string_value: "1" } }\n'
+    )
+    added, changed = added_settings(with_parameter(text, "model_id", "tiny@0123456789ab"), declared, TINY)
+    assert (list(added), changed) == (["instance_group"], "")
+    kept = with_settings(declared, added)
+    assert kept.startswith(declared.rstrip())
+    assert added_settings(kept, declared, TINY) == (added, "")
+    assert added_settings(declared.replace("16", "32"), declared, TINY) == ({}, "has other values of max_batch_size")
+    assert added_settings("{", declared, TINY) == ({}, "can't be read")

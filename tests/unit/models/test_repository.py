@@ -19,7 +19,7 @@ from executors.models.repository import (
     tokenizer_path,
     versions_of,
 )
-from tests.support.models import TINY, tiny_config, tiny_model, write_entry
+from tests.support.models import TINY, external_model, tiny_config, tiny_model, write_entry
 from tests.support.two_towers import TWO_TOWERS, write_two_towers
 
 
@@ -213,3 +213,56 @@ def test_what_is_no_version_is_no_model(tmp_path: Path, choice: str) -> None:
     with pytest.raises(VisualSearchError, match="is not the name of a model") as caught:
         load_spec(tmp_path, choice)
     assert caught.value.code == "model_missing"
+
+
+def test_weights_in_a_file_of_their_own_are_part_of_the_model(tmp_path: Path) -> None:
+    """The file model.onnx is the same for all of them."""
+    spec = write_entry(tmp_path, tiny_model())
+    file = model_path(tmp_path, TINY)
+    alone = model_id_of(spec, file)
+    ids = []
+    for seed in (0, 1, 0):
+        external_model(file.parent, seed=seed)
+        ids.append(model_id_of(spec, file))
+    assert ids[0] == ids[2] != ids[1]
+    assert alone not in ids
+    set_parameter(tmp_path, TINY, "model_id", ids[0])
+    check_model(tmp_path, TINY)
+    weights = file.parent / "weights.bin"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(VisualSearchError, match="does not fit its configuration") as caught:
+        check_model(tmp_path, TINY)
+    assert caught.value.code == "model_invalid"
+    weights.rename(weights.with_name("other.bin"))
+    assert model_id_of(spec, file) not in ids, "its name counts, too"
+
+
+def test_a_text_towers_own_weights_are_part_of_it(tmp_path: Path) -> None:
+    text = write_two_towers(tmp_path).text
+    assert text is not None
+    folder = model_path(tmp_path, text.name).parent
+    (folder / "inner").mkdir()
+    (folder / "inner" / "weights.bin").write_bytes(b"weights")
+    with pytest.raises(VisualSearchError, match="does not fit its configuration"):
+        check_tower(tmp_path, text)
+
+
+def test_a_model_file_without_a_configuration_is_told_so(tmp_path: Path) -> None:
+    write_entry(tmp_path, tiny_model())
+    (tmp_path / TINY / CONFIG_FILE).unlink()
+    with pytest.raises(VisualSearchError, match=r"the folder of the model 'tiny' has no config\.pbtxt") as caught:
+        load_spec(tmp_path, TINY)
+    assert caught.value.code == "model_missing"
+
+
+def test_an_entry_whose_version_1_was_removed_says_which_there_are(tmp_path: Path) -> None:
+    spec = write_entry(tmp_path, tiny_model())
+    model_path(tmp_path, TINY).parent.rename(tmp_path / TINY / "2")
+    with pytest.raises(VisualSearchError, match=r"has no version 1 .*: 2 \(tiny:2\)") as caught:
+        check_tower(tmp_path, spec)
+    assert caught.value.code == "model_missing"
+    set_parameter(tmp_path, TINY, "model_id", None)
+    with pytest.raises(VisualSearchError, match=r"has no version 1 .*: 2 \(tiny:2\)"):
+        load_spec(tmp_path, TINY)

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -100,3 +102,61 @@ def test_a_server_that_never_answers_is_given_up(server: FileServer, target: Pat
     server.delay_s = 60
     with pytest.raises(VisualSearchError, match="does not answer in time"):
         download(f"{server.url}/model.onnx", target, checksum=SHA256, patience=Patience(attempts=1, idle_s=0.5))
+
+
+@pytest.mark.parametrize("on_range", ["part", "416", "other tag", "other part"])
+def test_bytes_that_come_again_and_again_are_no_progress(
+    server: FileServer, target: Path, on_range: Literal["part", "416", "other tag", "other part"]
+) -> None:
+    server.cut_after = [100_000, 200_000] * 50
+    server.on_range = on_range
+    if on_range == "part":
+        server.etag = ""
+    told: list[str] = []
+    with pytest.raises(VisualSearchError) as caught:
+        download(f"{server.url}/model.onnx", target, checksum=SHA256, tell=told.append, patience=QUICK)
+    assert caught.value.code == "download_failed"
+    assert len(server.asked) <= 2 * QUICK.attempts
+    assert any(line.endswith("from the first byte") for line in told)
+
+
+def test_a_server_that_sends_all_of_it_again_is_told(server: FileServer, target: Path) -> None:
+    server.ranges = False
+    server.cut_after = [900_000]
+    told: list[str] = []
+    download(f"{server.url}/model.onnx", target, checksum=SHA256, tell=told.append, patience=QUICK)
+    assert "model.onnx: the server sends it from the first byte" in told
+
+
+def test_a_redirect_to_a_port_that_is_none_is_told(server: FileServer, target: Path) -> None:
+    server.redirects = {"/latest": "http://127.0.0.1:99999/model.onnx"}
+    assert "not the address of a file" in refused(server, target, "download_failed", path="/latest").message
+
+
+def test_a_file_that_never_ends_is_stopped_and_thrown_away(server: FileServer, target: Path) -> None:
+    server.lengths = False
+    patience = replace(QUICK, most_bytes=500_000)
+    with pytest.raises(VisualSearchError, match="no length of it is known") as caught:
+        download(f"{server.url}/model.onnx", target, checksum=SHA256, patience=patience)
+    assert caught.value.code == "checksum_mismatch"
+    assert [path.name for path in target.parent.iterdir()] == []
+
+
+def test_a_file_of_unknown_length_is_stopped_before_the_disk_is_full(server: FileServer, target: Path) -> None:
+    patience = replace(QUICK, least_free_bytes=10**18)
+    assert download(f"{server.url}/model.onnx", target, checksum=SHA256, patience=patience) == "fetched"
+    server.lengths = False
+    with pytest.raises(VisualSearchError, match="whose length is not known, was stopped") as caught:
+        download(f"{server.url}/model.onnx", target.with_name("other"), checksum=SHA256, patience=patience)
+    assert caught.value.code == "storage_unavailable"
+
+
+def test_credentials_in_an_address_are_not_written_down(server: FileServer, target: Path) -> None:
+    server.cut_after = [700_000]
+    url = server.url.replace("http://", "http://me:secret@") + "/model.onnx?token=secret"
+    server.files["/model.onnx?token=secret"] = CONTENT
+    with pytest.raises(VisualSearchError, match="download_failed"):
+        download(url, target, checksum=SHA256, patience=replace(QUICK, attempts=1))
+    assert "secret" not in target.with_name("model.onnx.part.json").read_text()
+    assert download(url, target, checksum=SHA256, patience=QUICK) == "fetched"
+    assert server.sent == len(CONTENT), "the part was gone on with"

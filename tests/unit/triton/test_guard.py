@@ -142,6 +142,33 @@ def test_what_a_killed_guard_left_in_shared_memory_goes_with_the_next_server(
     assert regions(prefix) == set()
 
 
+def test_links_for_the_server_go_with_it_and_what_they_lead_to_stays(tmp_path: Path, prefix: str) -> None:
+    kept = tmp_path / "mödels" / "kept"
+    kept.mkdir(parents=True)
+    folder = guard.paths_folder(prefix)
+    links, files = {str(folder / "models"): str(kept.parent)}, {str(folder / "env" / "cfg"): "home = /x"}
+    command = order(tmp_path, prefix, links=links, files=files)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        server = int(running.stdout.readline())
+        assert (folder / "models" / "kept").is_dir()
+        assert (folder / "env" / "cfg").read_text() == "home = /x"
+        assert folder.stat().st_mode & 0o077 == 0
+        running.kill()
+        running.wait()
+    guard.kill_group(server)
+    assert folder.exists(), "nobody was left to remove it"
+    guard.remove_regions(prefix)
+    assert regions(prefix) == set()
+    assert kept.is_dir()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        assert folder.exists()
+    assert regions(prefix) == set()
+    assert kept.is_dir()
+
+
 def test_a_byte_from_the_replica_ends_everything(tmp_path: Path, prefix: str) -> None:
     with subprocess.Popen(order(tmp_path, prefix), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
         assert running.stdout is not None

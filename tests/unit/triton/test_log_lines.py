@@ -52,5 +52,29 @@ def test_the_line_that_tells_a_person_why(log: str, why: str) -> None:
     assert why_it_ended(log) == why
 
 
+def test_how_the_life_before_ended_is_not_why_this_one_did() -> None:
+    note = "--- 2026-11-21T08:31:22+0000 restart 1 (terminate called after x; the server can't be started): lite on cpu"
+    assert why_it_ended(f"{note}\nbash: line 1: /x: not found\n") == "bash: line 1: /x: not found"
+
+
 def test_a_long_complaint_is_cut() -> None:
     assert len(why_it_ended("error: " + "x" * 5000)) <= 400
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        (
+            "bash: line 1: /opt/backends/stub: Permission denied\n",
+            "bash: line 1: /opt/backends/stub: Permission denied",
+        ),
+        ("/bin/sh: 1: exec: /opt/stub: not found\n", "/bin/sh: 1: exec: /opt/stub: not found"),
+        (
+            "terminate called after throwing an instance of 'std::invalid_argument'\n  what():  stol\n",
+            "terminate called after throwing an instance of 'std::invalid_argument': stol",
+        ),
+        ("Fatal Python error: no module named 'encodings'\n", "Fatal Python error: no module named 'encodings'"),
+    ],
+)
+def test_what_keeps_a_stub_from_starting(lines: str, why: str) -> None:
+    assert why_it_ended(f"{NO_GPU}\n{lines}") == why

@@ -42,6 +42,11 @@ def test_an_exit_is_described(status: int, why: str, said: str) -> None:
     assert describe_end(status, why) == said
 
 
+def test_a_server_that_was_given_up_says_so() -> None:
+    said = describe_end(137, "sh: 1: stub: not found", given_up=True)
+    assert said == "a process that it needs to serve a model ended at its start: sh: 1: stub: not found"
+
+
 def test_only_what_this_life_of_the_server_wrote_is_looked_at(tmp_path: Path) -> None:
     log = tmp_path / "log"
     assert tail_of(log, 0) == ""
