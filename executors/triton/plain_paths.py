@@ -1,0 +1,79 @@
+"""Plain names for what lies at unusual places, such as `/home/Jörg Müller/…`.
+
+Triton starts its stubs by a shell command that it does not quote, the stubs look for numbers among the words of their command
+line, and their Python takes paths for ASCII. So what lies elsewhere is given to the server under other names: in a folder beside
+its shared memory, which goes with that (guard.py). A link there may be followed also where the folder is mounted noexec, as it is
+in containers; and nobody clears it while the server runs, as happens to /tmp.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from executors.triton.installation import Installation
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9/._+-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPaths:
+    """What a server is told instead of the real paths.
+
+    Attributes:
+        installation: of its packages.
+        models_dir: the model repository.
+        library_folders: where it finds shared libraries, in order.
+        home: where its libraries may keep caches.
+        links: symbolic links to make first, and what they lead to.
+        files: executable files to write first, and their text.
+    """
+
+    installation: Installation
+    models_dir: Path
+    library_folders: tuple[Path, ...]
+    home: Path
+    links: Mapping[Path, Path] = field(default_factory=dict)
+    files: Mapping[Path, str] = field(default_factory=dict)
+
+
+def is_plain(path: Path) -> bool:
+    """Whether Triton can be told this path as it is."""
+    return _PLAIN.fullmatch(str(path)) is not None
+
+
+def server_paths(installation: Installation, models_dir: Path, folder: Path) -> ServerPaths:
+    """Plain names for everything that has none; nothing is made here.
+
+    Args:
+        installation: as it lies on the disk.
+        models_dir: the model repository.
+        folder: plain, private to one life of the server; not used when all is plain.
+    """
+    paths = ServerPaths(installation, models_dir, installation.library_folders, installation.folder)
+    if not is_plain(models_dir):
+        link = folder / "models"
+        paths = replace(paths, models_dir=link, links={link: models_dir})
+    interpreter = installation.python.resolve()
+    if is_plain(installation.folder) and is_plain(interpreter):
+        return paths
+    fresh = replace(installation, folder=folder / "triton")
+    home, python = folder / "home", folder / "python"
+    links = {
+        fresh.environment / "lib": installation.environment / "lib",
+        fresh.backends: installation.backends,
+        fresh.folder / "python-library": installation.folder / "python-library",
+        home: installation.folder,
+        python: interpreter.parents[1],
+    }
+    # A stub finds its Python as a virtual environment's `python3` on the search path, which it never runs, only resolves:
+    # a link would lead it to the unusual place again (CPython, Modules/getpath.py). PYTHONHOME and PYTHONPATH it ignores.
+    files = {
+        fresh.environment / "pyvenv.cfg": f"home = {python}/bin\n",
+        fresh.environment / "bin" / "python3": "",
+    }
+    libraries = tuple(fresh.folder / each.relative_to(installation.folder) for each in paths.library_folders)
+    return ServerPaths(fresh, paths.models_dir, libraries, home, {**paths.links, **links}, files)
