@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from executors.embed.devices import CPU, Device
 from executors.errors import VisualSearchError
 from executors.settings import read_settings
 from executors.triton.installation import Installation
 from executors.triton.packages import ensure_packages
+from executors.triton.server import TritonServer
+from tests.support.managed_triton import MODEL, Start, processes, wait_ready
 from tests.support.services import missing
 
 
@@ -18,3 +24,53 @@ def triton_installation() -> Installation:
         return ensure_packages(read_settings().triton_dir, "cpu", print)
     except VisualSearchError as error:
         missing("triton", error.message)
+
+
+@pytest.fixture
+def start(triton_installation: Installation, models_dir: Path, tmp_path: Path) -> Iterator[Start]:
+    """Starts servers, and stops them after the test."""
+    started: list[TritonServer] = []
+
+    def start(
+        repository: Path = models_dir,
+        models: tuple[str, ...] = (MODEL,),
+        device: Device = CPU,
+        installation: Installation = triton_installation,
+    ) -> TritonServer:
+        server = TritonServer(
+            installation,
+            models_dir=repository,
+            models=models,
+            device=device,
+            threads=2,
+            logs_dir=tmp_path / "logs",
+            name="embed-0",
+        )
+        started.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in started:
+        server.stop()
+    assert [pid for server in started for pid in processes(server)] == []
+
+
+@pytest.fixture(scope="module")
+def shared(
+    triton_installation: Installation, models_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TritonServer]:
+    """One server for the tests that only ask it something."""
+    server = TritonServer(
+        triton_installation,
+        models_dir=models_dir,
+        models=[MODEL],
+        device=CPU,
+        threads=2,
+        logs_dir=tmp_path_factory.mktemp("logs"),
+        name="shared",
+    )
+    server.start()
+    wait_ready(server.url)
+    yield server
+    server.stop()
