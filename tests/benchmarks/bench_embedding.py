@@ -42,6 +42,7 @@ from executors.preprocess.pipeline import ImagePipeline
 from executors.settings import Settings, read_settings, settings
 from executors.triton.server import TritonServer
 from tests.benchmarks.common import photo_files, print_table
+from tests.support.models import tiny_config, tiny_model, write_entry
 
 Pictures = NDArray[np.uint8]
 Side = Callable[[], Awaitable[int]]
@@ -280,6 +281,18 @@ def without_batching(models_dir: Path, model: str, target: Path) -> Path:
     return target
 
 
+async def transport_alone(chosen: Settings, pictures: Pictures, folder: Path, seconds: float, rounds: int) -> None:
+    """The clients again, with a model that computes next to nothing: what a faster device would be nearer to."""
+    height, width = pictures.shape[1:3]
+    cheap = write_entry(folder / "cheap", tiny_model(side=height), tiny_config(side=height))
+    assert (cheap.height, cheap.width) == (height, width)
+    with triton(chosen.model_copy(update={"model": cheap.name}), folder / "cheap", folder, "cheap") as server:
+        figures = await shared_and_own_clients(cheap, pictures, server.url, seconds, rounds)
+    print_table(
+        f"The same, next to nothing to compute, {CALLERS} callers", ["", "pictures/s", "ratio"], rows_of(figures)
+    )
+
+
 async def measure(files: list[Path], seconds: float, rounds: int) -> None:
     """Measure and print; on one event loop, since gRPC does not like a second one."""
     chosen = read_settings()
@@ -292,6 +305,7 @@ async def measure(files: list[Path], seconds: float, rounds: int) -> None:
         print_table(title, columns, rows_of(figures))
         figures = await shared_and_own_clients(spec, pictures, server.url, seconds, rounds)
         print_table(f"Single pictures, {CALLERS} callers", columns, rows_of(figures))
+        await transport_alone(chosen, pictures, Path(folder), seconds, rounds)
         figures = await in_process_and_managed(chosen, pictures, server.url, seconds, rounds)
         print_table("What runs the model, on the CPU", columns, rows_of(figures))
         plain = without_batching(chosen.models_dir, chosen.model, Path(folder) / "plain")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.models import TINY
+from tests.support.models import TINY, tiny_config, tiny_model, write_entry
 from tests.support.triton_faults import Load, MakeBackend, MakeServer, all_verified, pictures, refused, until
+from tests.support.triton_server import stubs_of
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
 
@@ -37,8 +40,10 @@ async def test_a_server_killed_under_load_costs_no_request_where_there_is_anothe
     load = Load(backend, local)
     for _ in range(2):
         await asyncio.sleep(0.5)
+        before = backend.status()["endpoints"][1]["retries"]
         first.kill()
         await asyncio.sleep(1.5)
+        assert backend.status()["endpoints"][1]["retries"] > before, "those in flight went on there"
         await first.up()
         await until(lambda: backend.status()["endpoints"][0]["models"][TINY]["state"] == "ready")
     second.kill()
@@ -46,7 +51,6 @@ async def test_a_server_killed_under_load_costs_no_request_where_there_is_anothe
     await load.end()
     assert [str(error) for error in load.errors] == []
     assert load.answers > 100
-    assert backend.status()["endpoints"][1]["retries"] > 0
 
 
 async def test_a_server_killed_alone_means_coded_errors_and_then_recovery(
@@ -124,5 +128,32 @@ async def test_a_model_whose_process_is_killed_under_load_costs_no_request_where
     await asyncio.to_thread(first.unload, TINY)
     await asyncio.to_thread(first.load, TINY)
     await until(lambda: backend.status()["endpoints"][0]["models"][TINY]["state"] == "ready", 15)
+    await load.end()
+    assert [str(error) for error in load.errors] == []
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_server_of_which_one_of_two_instances_is_dead_is_left_alone_until_it_is_started_anew(
+    make_server: MakeServer, make_backend: MakeBackend, local: Path, how: signal.Signals
+) -> None:
+    def two_instances(folder: Path) -> None:
+        write_entry(folder, tiny_model(), tiny_config() + "instance_group { count: 2 kind: KIND_CPU }\n")
+
+    first, second = await make_server(two_instances).up(), await make_server().up()
+    backend = await make_backend([first, second])
+    await all_verified(backend)
+    load = Load(backend, local)
+    await asyncio.sleep(0.3)
+    os.kill(stubs_of(first.pid)[0], how)
+    await until(lambda: backend.status()["endpoints"][0]["sick"], 15)
+    await asyncio.sleep(2)
+    calls = backend.status()["endpoints"][0]["calls"]
+    before = load.answers
+    await until(lambda: load.answers > before + 100, 10)
+    assert backend.status()["endpoints"][0]["calls"] <= calls + 6, "those that were in flight at most"
+    first.kill()
+    await first.up()
+    await until(lambda: backend.status()["endpoints"][0]["calls"] > calls + 100, 15)
+    assert backend.status()["endpoints"][0]["sick"] is None
     await load.end()
     assert [str(error) for error in load.errors] == []

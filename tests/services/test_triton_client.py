@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from executors.triton.installation import Installation
 from executors.triton.server import TritonServer
 from tests.support.models import TINY, tiny_config, tiny_model, write_entry
 from tests.support.pictures import scene
-from tests.support.triton_server import RawTriton, kill_others_of_group
+from tests.support.triton_server import RawTriton, kill_others_of_group, stubs_of
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
 
@@ -179,6 +180,41 @@ async def test_a_server_whose_model_died_is_started_again(managed: Callable[[], 
             await asyncio.sleep(0.05)
     await until_ready(backend)
     await backend.embed(backend.towers.image, pictures(1))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_server_of_which_one_of_two_instances_dies_or_hangs_is_sound_again_soon(
+    managed: Callable[[], Managed], tmp_path: Path, how: signal.Signals
+) -> None:
+    write_entry(tmp_path / "models", tiny_model(), tiny_config() + "instance_group { count: 2 kind: KIND_CPU }\n")
+    backend, own = managed()
+    await backend.start()
+    await backend.embed(backend.towers.image, pictures(1))
+    stubs = stubs_of(own.status()["pid"])
+    assert len(stubs) == 2
+    os.kill(stubs[0], how)
+
+    async def call_all_the_time(until: Callable[[], Any]) -> list[VisualSearchError]:
+        errors = []
+        async with asyncio.timeout(40):
+            while not until():
+                try:
+                    await backend.embed(backend.towers.image, pictures(1))
+                except VisualSearchError as error:
+                    errors.append(error)
+                    await asyncio.sleep(0.02)
+        return errors
+
+    callers = [call_all_the_time(lambda: own.status()["restarts"]) for _ in range(4)]
+    errors = [error for found in await asyncio.gather(*callers) for error in found]
+    assert "a process of it that runs the model is dead or hung" in own.status()["last_exit"]
+    assert not any("its model changed" in error.message for error in errors)
+    await until_ready(backend)
+    await asyncio.sleep(1)
+    end = time.monotonic() + 3
+    assert await call_all_the_time(lambda: time.monotonic() > end) == []
+    assert own.status()["restarts"] == 1
+    assert not any(alive(stub) for stub in stubs)
 
 
 async def test_a_model_that_its_server_lost_is_loaded_again(managed: Callable[[], Managed]) -> None:

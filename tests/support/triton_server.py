@@ -139,6 +139,17 @@ class RawTriton:
         return metrics["nv_inference_request_success"] + metrics["nv_inference_request_failure"]
 
 
+def stubs_of(server: int) -> list[int]:
+    """The processes that run a server's models, one an instance."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(ProcessLookupError, FileNotFoundError):
+            own = os.getpgid(int(folder.name)) == server != int(folder.name)
+            if own and "triton_python_backend_stub" in (folder / "cmdline").read_text():
+                found.append(int(folder.name))
+    return found
+
+
 def kill_others_of_group(leader: int) -> int:
     """Kill the processes of a group, its leader spared; returns how many they were."""
     found = 0

@@ -41,6 +41,9 @@ _CHANNEL: Final = (
 _LONGEST_TEXT: Final = 300
 # Triton answers these with the same status as a server that can't be reached.
 _BUSY: Final = re.compile(r"exceeds maximum queue size|request timeout expired", re.IGNORECASE)
+# Of the Python backend, about one instance of a model; the others go on.
+_BROKEN: Final = re.compile(r"stub process .*is not healthy", re.IGNORECASE)
+_ERRORS: Final = frozenset({"INTERNAL", "UNKNOWN", "DATA_LOSS"})
 _NOT_LOADED: Final = re.compile(r"unknown model|not at ready state", re.IGNORECASE)
 
 
@@ -51,6 +54,8 @@ class FailureKind(StrEnum):
     DEADLINE = "deadline"  # no answer in time
     BUSY = "busy"  # the server's queue is full
     REFUSED = "refused"  # the server answers, but not with vectors: not, or no longer, the model that was checked
+    SERVER_ERROR = "server_error"  # running the model failed there
+    BROKEN = "broken"  # and the server says that a process which runs the model is dead or hung; Triton never mends it
     WRONG_ANSWER = "wrong_answer"  # vectors of another shape or type
     NO_SLOT = "no_slot"  # never sent: none of the calls in flight ended in time
     NOT_SENT = "not_sent"  # never sent: the server failed others while this one waited
@@ -153,7 +158,10 @@ def _failure(status: str, text: str, seconds: float) -> CallError:
         return CallError(FailureKind.REFUSED, "it has not loaded the model", said)
     if status in ("UNAVAILABLE", "CANCELLED"):
         return CallError(FailureKind.UNREACHABLE, "it can't be reached", said)
-    return CallError(FailureKind.REFUSED, f"it answered with the error {status}", said)
+    if _BROKEN.search(text):
+        return CallError(FailureKind.BROKEN, "a process of it that runs the model is dead or hung", said)
+    kind = FailureKind.SERVER_ERROR if status in _ERRORS else FailureKind.REFUSED
+    return CallError(kind, f"it answered with the error {status}", said)
 
 
 def _vectors(result: Any, tower: Tower, rows: int) -> NDArray[np.float32]:

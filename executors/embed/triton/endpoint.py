@@ -6,13 +6,15 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from executors.embed.triton.breaker import BreakerLimits, CircuitBreaker
-from executors.embed.triton.client import CallError, FailureKind, connect, infer
+from executors.embed.triton.calls import CallsInFlight, Sent
+from executors.embed.triton.client import CallError, FailureKind, connect
+from executors.embed.triton.faults import CallFaults
 from executors.embed.triton.handshake import Served
 from executors.embed.triton.slots import Slots
 from executors.embed.triton.stats import CallStats
@@ -22,12 +24,13 @@ from executors.models.spec import Tower
 
 # A deadline that its caller's own made shorter than this part of `timeout_s` says nothing against the server.
 _FAIR_PART: Final = 0.5
+# A call is overtaken when one that was sent later, by this part of `timeout_s`, is answered before it.
+_OVERTAKEN_PART: Final = 0.5
 
-# Triton may crash when a call is cancelled, or reaches the deadline that the server was told, at the moment that it completes:
-# 2.51 does once in some thousand such calls; issues 7368 and 8034 of triton-inference-server/server tell it of others. So
-# calls are not cancelled: whoever gives up, or has waited for `timeout_s`, just goes, and the server's own deadline is later.
-_OWN_DEADLINE_LATER_S: Final = 30.0
 _CLOSING_S: Final = 1.0
+
+# What a part of a server does that is dead or stuck; a call without an answer is one only when it was overtaken.
+_FAULTS: Final = frozenset({FailureKind.UNREACHABLE, FailureKind.SERVER_ERROR, FailureKind.WRONG_ANSWER})
 
 _NO_ROOM: Final = "no call to it ended in time to make room for this one"
 
@@ -62,14 +65,12 @@ class Verdict:
 _UNKNOWN: Final = Verdict()
 
 
-_Call: TypeAlias = "asyncio.Task[NDArray[np.float32]]"
-
-
 class Endpoint:
     """One server. Belongs to the event loop on which it is made.
 
     A call is allowed when the circuit is closed and the model passed; the monitor sees to both, `attention` wakes it, and
     `suspected` asks for more than a look: a call got no answer. `judged`: whether anything was ever found out about it.
+    `faults` and `sick` tell of a server that answers some calls and fails others; whoever has another one calls that.
     """
 
     def __init__(
@@ -89,13 +90,15 @@ class Endpoint:
         self.slots = Slots(options.in_flight)
         self.stats = CallStats()
         self.breaker = CircuitBreaker(options.breaker, clock=time.monotonic)
+        self.faults = CallFaults(time.monotonic)
         self.attention = asyncio.Event()
         self.suspected = False
         self.judged = False
         self._on_change = on_change
         self._verdicts = {tower.name: _UNKNOWN for tower in towers}
-        self._calls: set[_Call] = set()
-        self._abandoned: set[_Call] = set()
+        self._doubts: dict[str, str] = {}
+        self._last_failure = ""
+        self._calls = CallsInFlight(self.slots.give_back, self._failed_late)
 
     def verdict(self, tower: Tower) -> Verdict:
         """What is known of one model."""
@@ -118,12 +121,28 @@ class Endpoint:
         """The model did not pass."""
         self._judge(tower, Verdict(error=error))
 
-    def doubted(self, towers: list[Tower]) -> None:
+    def doubted(self, towers: list[Tower], why: str) -> None:
         """What runs there may be another model by now: it is called again only after it passed."""
         for tower in towers:
             if self.verdict(tower).served is not None:
+                self._doubts[tower.name] = why
                 self._judge(tower, _UNKNOWN)
         self.attention.set()
+
+    def lost_connection(self) -> None:
+        """Another server may be behind the next one."""
+        self.faults.clear()
+        self.doubted(self.towers, "its connection was lost")
+
+    def error(self, tower: Tower) -> VisualSearchError | None:
+        """Why the model may not be called now, other than that it is still being verified; None when it may."""
+        if (error := self.verdict(tower).error) is not None:
+            return error
+        if not self.breaker.closed:
+            last = f" (last: {self._last_failure})" if self._last_failure else ""
+            message = f"it failed too often and is left alone for a while{last}"
+            return VisualSearchError("unavailable", message, circuit=str(self.breaker.state))
+        return None
 
     async def call(self, tower: Tower, inputs: NDArray[Any], deadline: float) -> NDArray[np.float32]:
         """Run a model, as soon as a slot is free.
@@ -150,57 +169,75 @@ class Endpoint:
         if self.served(tower) is None or seconds <= 0:
             self.slots.give_back()
             raise CallError(FailureKind.NO_SLOT, _NO_ROOM) if seconds <= 0 else _turned_away()
+        sent = Sent(tower, len(inputs), started, self.client)
         try:
-            vectors = await self._answer_within(self._send(tower, inputs, seconds), seconds)
+            vectors = await self._calls.answer(sent, inputs, seconds)
         except CallError as failure:
             self.stats.failed(failure.kind, failure.server_text or failure.message)
-            self._learn(failure.kind, tower, fair=seconds >= _FAIR_PART * self.options.timeout_s)
+            self._learn(failure, sent, fair=seconds >= _FAIR_PART * self.options.timeout_s)
             raise
         except asyncio.CancelledError:
             self.stats.cancelled()
             raise
-        self.breaker.succeeded()
+        self._answered(sent)
         self.stats.answered(len(inputs), loop.time() - started)
         if self.verdict(tower) is not verdict:
-            raise CallError(FailureKind.REFUSED, "its model changed while it ran")
+            raise CallError(FailureKind.REFUSED, self._why_in_doubt(tower))
         return vectors
 
-    def _send(self, tower: Tower, inputs: NDArray[Any], seconds: float) -> _Call:
-        """Begin a call that holds its slot until the server is done with it, whether or not somebody still waits for it."""
-        call = asyncio.create_task(infer(self.client, tower, inputs, seconds + _OWN_DEADLINE_LATER_S))
-        self._calls.add(call)
-        call.add_done_callback(self._ended)
-        return call
+    def note_fault(self, failure: CallError) -> None:
+        """A call or a check was failed by a part of the server."""
+        if failure.kind is FailureKind.BROKEN:
+            self.faults.broken(failure.message)
+        elif failure.kind in _FAULTS:
+            self.faults.faulty(failure.message)
 
-    async def _answer_within(self, call: _Call, seconds: float) -> NDArray[np.float32]:
-        """The answer to a call; one that nobody waits for any longer is left to end by itself."""
-        try:
-            await asyncio.wait({call}, timeout=seconds)
-        finally:
-            if not call.done():
-                self._abandoned.add(call)
-        if not call.done():
-            raise CallError(FailureKind.DEADLINE, f"no answer within {seconds:.3g} s")
-        return call.result()
+    @property
+    def sick(self) -> str:
+        """Why it seems that a part of it is dead or stuck while it answers other calls; empty when it does not."""
+        timeout_s = self.options.timeout_s
+        stuck = self._calls.stuck(self.client, timeout_s)
+        return self.faults.sick or self.faults.hanging(len(stuck), stuck[0] - timeout_s if stuck else 0.0)
 
-    def _ended(self, call: _Call) -> None:
-        self._calls.discard(call)
-        self._abandoned.discard(call)
-        self.slots.give_back()
-        if not call.cancelled():
-            call.exception()  # somebody has to look at it, also where nobody waits any longer
+    def _failed_late(self, failure: CallError, sent: Sent) -> None:
+        # A deadline of ours may be shorter than the time in which the server finds out what is wrong.
+        if failure.kind is FailureKind.BROKEN and sent.client is self.client:
+            self.stats.failed(failure.kind, failure.server_text)
+            self.note_fault(failure)
 
-    def _learn(self, kind: FailureKind, tower: Tower, *, fair: bool) -> None:
+    def _answered(self, sent: Sent) -> None:
+        self.breaker.succeeded()
+        if sent.client is self.client:
+            self.faults.sound()
+            self._calls.overtake(sent, _OVERTAKEN_PART * self.options.timeout_s)
+
+    def _why_in_doubt(self, tower: Tower) -> str:
+        if (error := self.verdict(tower).error) is not None:
+            return error.message
+        return f"{self._doubts.get(tower.name, 'its model was verified anew')} while it ran"
+
+    def _learn(self, failure: CallError, sent: Sent, *, fair: bool) -> None:
         """A server that does not answer is left alone; one that answers with something else is verified anew."""
+        kind = failure.kind
+        if sent.client is self.client:
+            if kind is not FailureKind.DEADLINE:
+                self.note_fault(failure)
+            elif fair and sent.overtaken:
+                self.faults.faulty(f"{failure.message}, while later calls were answered", stuck=True)
         if kind is FailureKind.UNREACHABLE or (kind is FailureKind.DEADLINE and fair):
             self.suspected = True
             self.attention.set()
-            self.unanswered()
+            self.unanswered(failure.message)
+        elif kind in (FailureKind.SERVER_ERROR, FailureKind.BROKEN):
+            # Nothing speaks for another model: calls that run are valid.
+            self.suspected = True
+            self.attention.set()
         elif kind in (FailureKind.REFUSED, FailureKind.WRONG_ANSWER):
-            self.doubted([tower])
+            self.doubted([sent.tower], f"another call to its model failed ({failure.message})")
 
-    def unanswered(self) -> None:
+    def unanswered(self, why: str) -> None:
         """A call or a check got no answer."""
+        self._last_failure = why
         self.breaker.failed()
         if not self.breaker.closed:
             self.slots.turn_away(_turned_away)
@@ -215,15 +252,16 @@ class Endpoint:
         """Go on with a server at another address, or with a new one at the same."""
         old, self.client, self.url = self.client, connect(url), url
         self.breaker = CircuitBreaker(self.options.breaker, clock=time.monotonic)
+        self.faults.clear()
         for tower in self.towers:
+            self._doubts[tower.name] = "its server was started anew"
             self._judge(tower, _UNKNOWN)
         self.attention.set()
         await old.close()
 
     async def close(self) -> None:
         """Close the client; calls in flight have a moment to end, and fail then."""
-        if self._calls:
-            await asyncio.wait(self._calls, timeout=_CLOSING_S)
+        await self._calls.wait(_CLOSING_S)
         await self.client.close()
 
     def state(self, tower: Tower) -> str:
@@ -237,21 +275,22 @@ class Endpoint:
         """What `/status` shows of it."""
         models = {}
         for tower in self.towers:
-            verdict = self.verdict(tower)
+            verdict, error = self.verdict(tower), self.error(tower)
             models[tower.name] = {
                 "state": self.state(tower),
                 "version": tower.version,
                 "device": verdict.served.device if verdict.served else None,
                 "rows_per_call": verdict.served.rows_per_call if verdict.served else None,
-                "error": verdict.error.to_json() if verdict.error else None,
+                "error": error.to_json() if error else None,
             }
         return {
             "url": self.url,
             "server": next((v.served.server for v in self._verdicts.values() if v.served), None),
             "breaker": str(self.breaker.state),
             "opened": self.breaker.opened,
+            "sick": self.sick or None,
             "in_flight": self.slots.taken,
-            "abandoned": len(self._abandoned),
+            "abandoned": self._calls.abandoned,
             "waiting": self.slots.waiting,
             **self.stats.to_json(),
             "models": models,

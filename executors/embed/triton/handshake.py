@@ -204,7 +204,7 @@ async def _known(client: Any, tower: Tower, inputs: NDArray[Any], left: Callable
             raise VisualSearchError(
                 "model_invalid", f"the server's model: {failure.message}", model=tower.name
             ) from None
-        if failure.kind is FailureKind.REFUSED:
+        if failure.kind in (FailureKind.REFUSED, FailureKind.SERVER_ERROR, FailureKind.BROKEN):
             message = f"the server can't run its model {tower.name!r}: {failure.message}"
             raise VisualSearchError("unavailable", message, model=tower.name) from failure
         raise

@@ -177,9 +177,11 @@ class _Supervisor:
             failed_checks=self._monitor.failed_checks,
             failing_s=time.monotonic() - since if since is not None else 0.0,
             wrong=any(is_wrong(endpoint.verdict(tower).error) for tower in endpoint.towers),
+            sick=endpoint.sick,
         )
         if reason := reason_to_restart(health, self._start_within_s):
             self._came_up(self._incarnation)
+            endpoint.faults.clear()
             await asyncio.to_thread(self._server.restart, f"{reason}; last: {endpoint.stats.last_error}")
 
     def _came_up(self, incarnation: tuple[str, Any]) -> None:
@@ -202,6 +204,7 @@ class Health:
         failed_checks: looks at it in a row that failed.
         failing_s: seconds since the first of them.
         wrong: whether it answers with a model that is not the right one.
+        sick: why a part of it seems to be dead or stuck while others answer (`Endpoint.sick`).
     """
 
     passed: bool
@@ -209,14 +212,20 @@ class Health:
     failed_checks: int
     failing_s: float
     wrong: bool
+    sick: str = ""
 
 
 def reason_to_restart(health: Health, start_within_s: float) -> str:
     """Why a server that runs has to be started again; empty when it has not.
 
-    One that has never passed may still be loading. A wrong model would be wrong again.
+    One that has never passed may still be loading. A wrong model would be wrong again. Where one of several instances of a
+    model is dead or stuck, the checks pass whenever they meet another one: there the calls tell.
     """
-    if health.wrong or not health.failed_checks:
+    if health.wrong:
+        return ""
+    if health.sick:
+        return health.sick
+    if not health.failed_checks:
         return ""
     if not health.passed:
         return "it was not ready in time" if health.up_s >= start_within_s else ""

@@ -21,6 +21,9 @@ _log = logging.getLogger(__name__)
 
 _CONNECTED: Final = grpc.ChannelConnectivity.READY
 
+# Of a look: they say nothing about the model.
+_NO_VERDICT: Final = frozenset({FailureKind.UNREACHABLE, FailureKind.DEADLINE, FailureKind.BUSY})
+
 
 @dataclass(frozen=True, slots=True)
 class MonitorPace:
@@ -93,6 +96,8 @@ class Monitor:
             await self._probe()
         elif unverified := [tower for tower in endpoint.towers if endpoint.served(tower) is None]:
             await self._verify(unverified)
+        elif endpoint.suspected and (pause := self._verified_at + self._pace.retry_after - time.monotonic()) > 0:
+            return pause  # where many calls fail, each asks for it
         elif endpoint.suspected or time.monotonic() - self._verified_at >= self._pace.verify_every:
             await self._verify(endpoint.towers)
         else:
@@ -141,6 +146,8 @@ class Monitor:
                 return False
             else:
                 if client is endpoint.client:
+                    if served.inferences < self._inferences[tower.name]:  # loaded anew
+                        endpoint.faults.clear()
                     self._inferences[tower.name] = served.inferences
                     endpoint.passed(tower, served)
         endpoint.suspected = False
@@ -159,9 +166,11 @@ class Monitor:
             except CallError as failure:
                 if client is not endpoint.client:
                     return
-                if failure.kind is FailureKind.REFUSED:
+                if failure.kind not in _NO_VERDICT:
                     endpoint.stats.failed(failure.kind, failure.server_text or failure.message)
-                    endpoint.doubted([tower])
+                    if failure.kind is FailureKind.REFUSED:  # loaded anew: what was broken may be mended
+                        endpoint.faults.clear()
+                    endpoint.doubted([tower], failure.message)
                 else:
                     self._unanswered(failure)
                     return
@@ -170,7 +179,10 @@ class Monitor:
 
     def _reject(self, tower: Tower, error: VisualSearchError) -> None:
         cause = error.__cause__
-        text = cause.server_text if isinstance(cause, CallError) else ""
+        text = ""
+        if isinstance(cause, CallError):
+            text = cause.server_text
+            self.endpoint.note_fault(cause)
         self.endpoint.stats.failed(error.code, text or error.message)
         self.endpoint.rejected(tower, error)
 
@@ -182,7 +194,7 @@ class Monitor:
             if endpoint.undecided(tower):
                 endpoint.rejected(tower, VisualSearchError("unavailable", f"the server: {failure.message}"))
         if failure.kind in (FailureKind.UNREACHABLE, FailureKind.DEADLINE):
-            endpoint.unanswered()
+            endpoint.unanswered(failure.message)
 
     async def _watch_connection(self) -> None:
         """A connection that ends may be a server that is replaced: what runs behind the next one has to pass first."""
@@ -195,6 +207,8 @@ class Monitor:
                     await connection.wait_for_state_change(state)
                     before, state = state, connection.get_state()
                     if before is _CONNECTED:
-                        self.endpoint.doubted(self.endpoint.towers)
+                        self.endpoint.lost_connection()
+                    elif state is _CONNECTED:  # a server that was down is up
+                        self.endpoint.faults.clear()
             except (grpc.aio.UsageError, AssertionError):  # closed, since the endpoint moved
                 await asyncio.sleep(self._pace.retry_after)

@@ -88,12 +88,18 @@ class Pool:
         raise self.error(tower, failures, late=self.loop.time() >= deadline)
 
     async def _choose(self, tower: Tower, failures: Failures, deadline: float) -> Endpoint | None:
-        """The first endpoint that may be called and did not fail these rows; waits for one that is being verified."""
+        """The first endpoint that may be called and did not fail these rows; waits for one that is being verified.
+
+        One that fails some of its calls is better than none.
+        """
         while (left := deadline - self.loop.time()) > 0:
             untried = [endpoint for endpoint in self.endpoints if endpoint not in failures]
-            for endpoint in untried:
-                if endpoint.served(tower):
+            served = [endpoint for endpoint in untried if endpoint.served(tower)]
+            for endpoint in served:
+                if not endpoint.sick:
                     return endpoint
+            if served:
+                return served[0]
             if self._closed or not any(endpoint.undecided(tower) for endpoint in untried):
                 return None
             try:
@@ -157,10 +163,8 @@ def _describe(endpoint: Endpoint, tower: Tower, failure: CallError | None) -> di
     error: dict[str, Any] | None = None
     if failure is not None:
         error = {"code": str(failure.kind), "message": failure.message}
-    elif (verdict := endpoint.verdict(tower)).error is not None:
-        error = {"code": verdict.error.code, "message": verdict.error.message}
-    elif not endpoint.breaker.closed:
-        error = {"code": "circuit_open", "message": "it failed too often and is left alone for a while"}
+    elif (found := endpoint.error(tower)) is not None:
+        error = {"code": found.code, "message": found.message}
     elif endpoint.undecided(tower):
         error = {"code": "checking", "message": "its model is being verified"}
     return {"url": endpoint.url, "state": endpoint.state(tower), "error": error}

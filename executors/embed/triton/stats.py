@@ -38,7 +38,7 @@ class CallStats:
         self._last_error = {"kind": kind, "message": message, "at": datetime.now(UTC).isoformat(timespec="seconds")}
 
     def retried(self) -> None:
-        """A call comes here after one elsewhere failed."""
+        """Rows come here after a server before failed them, or turned them away before they were sent."""
         self._retries += 1
 
     def cancelled(self) -> None:

@@ -43,8 +43,10 @@ async def failure(client: Any, seconds: float = 2) -> CallError:
         (grpc.StatusCode.UNAVAILABLE, "unknown model: 'tiny' version 1 is not at ready state", FailureKind.REFUSED),
         (grpc.StatusCode.NOT_FOUND, "Request for unknown model: 'tiny' is not found", FailureKind.REFUSED),
         (grpc.StatusCode.INVALID_ARGUMENT, "unexpected shape for input 'image'", FailureKind.REFUSED),
-        (grpc.StatusCode.INTERNAL, "onnx runtime error", FailureKind.REFUSED),
-        (grpc.StatusCode.UNKNOWN, "", FailureKind.REFUSED),
+        (grpc.StatusCode.INTERNAL, "onnx runtime error", FailureKind.SERVER_ERROR),
+        (grpc.StatusCode.UNKNOWN, "", FailureKind.SERVER_ERROR),
+        (grpc.StatusCode.INTERNAL, "Stub process 'tiny_0' is not healthy.", FailureKind.BROKEN),
+        (grpc.StatusCode.INTERNAL, "in ensemble 'x', Stub process is not healthy.", FailureKind.BROKEN),
     ],
 )
 async def test_what_a_server_says_has_one_meaning(
@@ -61,6 +63,12 @@ async def test_what_the_server_says_stays_out_of_the_message(server: StandInTrit
     error = await failure(client)
     assert "/srv" not in error.message
     assert error.server_text == "at /srv/models/tiny/1/model.onnx"
+
+
+async def test_a_dead_process_of_the_server_is_told_in_words_of_ours(server: StandInTriton, client: Any) -> None:
+    server.fault = (grpc.StatusCode.INTERNAL, "Stub process 'tiny_0' is not healthy.")
+    error = await failure(client)
+    assert error.message == "a process of it that runs the model is dead or hung"
 
 
 async def test_a_deadline_holds(server: StandInTriton, client: Any) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
+from numpy.typing import NDArray
 
 from executors.embed.triton.managed import Health, ManagedTritonBackend, reason_to_restart
 from executors.errors import VisualSearchError
@@ -184,6 +187,72 @@ async def test_a_server_that_died_is_left_to_its_own_supervisor(
     assert server.reasons == []
 
 
+def one_of_two_instances_fails(message: str) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
+    """Every third call fails; those of the checks, which have three rows, never do."""
+    numbers = itertools.count()
+
+    def run(inputs: NDArray[Any]) -> NDArray[np.float32]:
+        if len(inputs) == 1 and next(numbers) % 3 == 0:
+            raise RuntimeError(message)
+        return sound(inputs)
+
+    return run
+
+
+async def calls_until(backend: ManagedTritonBackend, condition: Callable[[], Any], seconds: float) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            with suppress(VisualSearchError):
+                await backend.embed(backend.towers.image, pictures(1))
+            await asyncio.sleep(0.05)
+
+
+async def test_a_server_that_says_that_a_process_of_it_is_dead_is_started_again_at_once(
+    backend: ManagedTritonBackend, server: OwnServer
+) -> None:
+    await backend.start()
+    await backend.embed(backend.towers.image, pictures(1))
+    server.triton.models["tiny"].function = one_of_two_instances_fails("Stub process 'tiny_1' is not healthy.")
+    await calls_until(backend, lambda: server.reasons, 1.5)
+    assert server.reasons[0].startswith("a process of it that runs the model is dead or hung")
+    server.triton.load(backend.towers.image)
+    await until_ready(backend)
+    await asyncio.sleep(0.6)
+    assert len(server.reasons) == 1, "what was before the new start counts no more"
+
+
+async def test_a_server_that_keeps_failing_some_calls_is_started_again_although_its_checks_pass(
+    backend: ManagedTritonBackend, server: OwnServer
+) -> None:
+    await backend.start()
+    await backend.embed(backend.towers.image, pictures(1))
+    server.triton.models["tiny"].function = one_of_two_instances_fails("out of memory")
+    await calls_until(backend, lambda: server.reasons, 8)
+    assert "while it answered others: it answered with the error UNKNOWN" in server.reasons[0]
+
+
+@pytest.mark.slow
+async def test_a_server_with_too_much_to_do_is_not_started_again(
+    backend: ManagedTritonBackend, server: OwnServer
+) -> None:
+    await backend.start()
+    await backend.embed(backend.towers.image, pictures(1))
+    served = asyncio.Lock()
+
+    async def in_line(*arguments: Any) -> Any:
+        async with served:  # one call after the other, so slowly that most are late
+            await asyncio.sleep(0.17)
+            return await infer(*arguments)
+
+    infer = server.triton._infer
+    server.triton._infer = in_line  # type: ignore[method-assign]  # a queue in front of the stand-in's work
+    callers = [asyncio.create_task(calls_until(backend, lambda: False, 9)) for _ in range(4)]
+    outcomes = await asyncio.gather(*callers, return_exceptions=True)
+    assert all(isinstance(outcome, TimeoutError) for outcome in outcomes)
+    assert backend.status()["endpoints"][0]["failures"]["deadline"] > 8
+    assert server.reasons == []
+
+
 @pytest.mark.parametrize(
     ("health", "restarts"),
     [
@@ -195,6 +264,8 @@ async def test_a_server_that_died_is_left_to_its_own_supervisor(
         (Health(passed=False, up_s=80, failed_checks=99, failing_s=80, wrong=False), False),
         (Health(passed=False, up_s=91, failed_checks=99, failing_s=91, wrong=False), True),
         (Health(passed=False, up_s=91, failed_checks=99, failing_s=91, wrong=True), False),
+        (Health(passed=True, up_s=9, failed_checks=0, failing_s=0, wrong=False, sick="a process is dead"), True),
+        (Health(passed=True, up_s=9, failed_checks=0, failing_s=0, wrong=True, sick="a process is dead"), False),
     ],
 )
 def test_only_a_server_that_lives_and_can_not_be_called_is_started_again(health: Health, restarts: bool) -> None:
