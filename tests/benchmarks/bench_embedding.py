@@ -48,7 +48,7 @@ Pictures = NDArray[np.uint8]
 Side = Callable[[], Awaitable[int]]
 
 ROWS_A_REQUEST = 32
-REQUESTS_AT_ONCE = 2
+REQUESTS_AT_ONCE = 4
 CALLERS = 16
 
 
