@@ -88,7 +88,13 @@ async def test_a_frozen_server_is_left_alone_and_used_again(
         await until(lambda: load.answers > before + 100, 10)
     finally:
         first.thaw()
-    await until(lambda: backend.status()["endpoints"][0]["models"][TINY]["state"] == "ready")
+    try:
+        await until(lambda: backend.status()["endpoints"][0]["models"][TINY]["state"] == "ready", 20)
+    except TimeoutError:
+        # Triton 2.51 may crash over calls whose deadline passed meanwhile; nobody but the test starts this one again.
+        assert first.ended
+        await first.up()
+        await until(lambda: backend.status()["endpoints"][0]["models"][TINY]["state"] == "ready")
     await load.end()
     assert [str(error) for error in load.errors] == []
 

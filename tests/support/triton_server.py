@@ -48,6 +48,10 @@ class RawTriton:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def ended(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
+
     def start(self) -> None:
         """Start it, without waiting."""
         command = command_line(
