@@ -76,6 +76,15 @@ class Settings(BaseSettings):
         "auto", description="packages of the managed Triton; `auto`: `cuda` for a replica that was given a GPU"
     )
     store: Literal["embedded"] = Field("embedded", description="what holds the index: `embedded` (SQLite)")
+    graph_from: int = Field(
+        10_000, ge=100, description="documents of a collection, in one shard, from which on a graph is built and searched"
+    )
+    graph_precision: Literal["half", "single"] = Field(
+        "half", description="numbers of the vectors in the graph: `half` (2 bytes each) or `single` (4)"
+    )
+    rerank: Literal["disk", "memory"] = Field(
+        "disk", description="where the vectors that decide are read: `disk`, or `memory` (4 more bytes a number with `half`)"
+    )
     embed_batch: int = Field(4, ge=1, le=256, description="pictures that one run of the model takes on a CPU")
     threads: int = Field(0, ge=0, le=1024, description="threads of a stage; 0: what the cores allow")
     max_image_bytes: int = Field(20_000_000, ge=1, description="most bytes of an encoded picture")

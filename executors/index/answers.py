@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 
 from executors.documents import DEFAULT_COLLECTION, Failure, ImageDoc
 from executors.errors import VisualSearchError
-from executors.index.merge import pack
+from executors.index.merge import Columns, pack
+from executors.index.pages import PackedPage
 from executors.index.records import (
     Box,
     DocumentKey,
     Record,
     ShardIdentity,
     StoredDocument,
-    StoreStatus,
     TagUpdate,
-    VerifyReport,
     WriteOutcome,
 )
 
@@ -72,13 +68,16 @@ def update_of(document: ImageDoc, mode: str) -> TagUpdate:
 
 def write_answer(document: ImageDoc, outcome: WriteOutcome, identity: ShardIdentity | None) -> ImageDoc:
     """The answer to one write: its result or its error, never what was written."""
+    columns: Columns = {"digest": outcome.digest}
+    if outcome.descendants:
+        columns["descendants"] = list(outcome.descendants)
     return ImageDoc.from_values(
         id=document.id,
         collection=document.collection,
         result=outcome.result,
         version=outcome.version or None,
         error=failure(outcome.error) if outcome.error else None,
-        hits=pack(identity, {"digest": outcome.digest}),
+        hits=pack(identity, columns),
     )
 
 
@@ -104,30 +103,9 @@ def stored_answer(document: ImageDoc, stored: StoredDocument | None, identity: S
     )
 
 
-def status_columns(status: StoreStatus, number: int, configured_shards: int) -> dict[str, Any]:
-    """One shard's part of `/status`; number and count as the flow was started, which the files need not agree with."""
-    identity = status.identity
-    return {
-        "number": number,
-        "configured_shards": configured_shards,
-        "populated": bool(identity and identity.populated),
-        "format_version": status.format_version,
-        "last_version": status.last_version,
-        "documents": sum(count for _, count in status.collections),
-        "bytes_on_disk": status.bytes_on_disk,
-        "collections": [
-            {"name": each.name, "model_id": each.model_id, "dimension": each.dimension, "documents": count}
-            for each, count in status.collections
-        ],
-        **status.details,
-    }
-
-
-def verify_columns(report: VerifyReport) -> dict[str, Any]:
-    """One shard's part of `/verify`."""
-    keys: Sequence[DocumentKey] = report.keys
-    return {
-        "documents": report.documents,
-        "faults": list(report.faults),
-        "keys": [[key.collection, key.id, key.version] for key in keys],
-    }
+def report_answer(document: ImageDoc, made: Columns | PackedPage, identity: ShardIdentity | None) -> ImageDoc:
+    """The answer to a request that is not about single documents."""
+    if isinstance(made, PackedPage):
+        hits = pack(identity, made.columns)
+        return ImageDoc.from_values(id=document.id, hits=hits, embedding=made.embeddings, blob=made.thumbnails)
+    return ImageDoc.from_values(id=document.id, hits=pack(identity, made))

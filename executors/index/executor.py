@@ -2,16 +2,18 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
-import numpy as np
 from docarray import DocList
 from jina import Executor, requests
 
-from executors.documents import DEFAULT_COLLECTION, ImageDoc
+from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
-from executors.index import answers, merge
-from executors.index.records import Collection, Hits, SearchRequest, ShardIdentity, Superseded, WriteOutcome
+from executors.index import answers, merge, reports
+from executors.index.pages import PackedPage, merge_pages
+from executors.index.records import Hits, WriteOutcome
+from executors.index.searching import columns_of, search_documents
+from executors.index.store import Store
 from executors.index.stores import make_store
 from executors.lifecycle import as_error, run_now, start_now, starting
 from executors.settings import settings
@@ -19,6 +21,23 @@ from executors.settings import settings
 Documents: TypeAlias = DocList[ImageDoc]
 Parameters: TypeAlias = dict[str, Any]
 MergeOne: TypeAlias = Callable[[Sequence[ImageDoc], Sequence[merge.Columns]], ImageDoc]
+Report: TypeAlias = Callable[[Store, merge.Columns], Awaitable[merge.Columns | PackedPage]]
+
+# How the answers of all shards become one, for endpoints where no parameter has a say in that.
+MERGES: Final[dict[str, MergeOne]] = {
+    "/update": merge.merge_write,
+    "/delete": merge.merge_write,
+    "/supersede": merge.merge_supersede,
+    "/get": merge.merge_get,
+    "/scroll": merge_pages,
+    "/count": merge.merge_count,
+    "/delete_matching": merge.merge_removed,
+    "/delete_children": merge.merge_removed,
+    "/drop": merge.merge_drop,
+    "/reindex": merge.gather,
+    "/verify": merge.gather,
+    "/adopt": merge.gather,
+}
 
 
 def _merge_of_search(parameters: Parameters) -> MergeOne:
@@ -36,7 +55,7 @@ class IndexShard(Executor):
         self._shards = max(1, int(getattr(arguments, "shards", 1) or 1))
         with starting("index", self.logger):
             chosen = settings()
-            self._store = make_store(chosen.store, chosen.workspace / f"shard-{self._number}")
+            self._store = make_store(chosen, chosen.workspace / f"shard-{self._number}")
             start_now(self._store.open())
 
     def close(self) -> None:
@@ -61,22 +80,9 @@ class IndexShard(Executor):
 
     @requests(on="/delete")
     async def delete(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """Remove documents, and remember that they were removed."""
+        """Remove documents and what came from them, and remember that they were removed."""
         outcomes = await self._write(len(docs), lambda: self._store.delete([answers.key_of(each) for each in docs]))
         return self._merged_if_alone(self._write_answers(docs, docs, outcomes), merge.merge_write)
-
-    @requests(on="/supersede")
-    async def supersede(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """Remove the copies here of what another shard has just stored; its own copies are none of its business."""
-
-        async def remove(columns: merge.Columns) -> merge.Columns:
-            rows = zip(columns["collections"], columns["ids"], columns["versions"], columns["digests"], strict=True)
-            mine = [owner == self._number for owner in columns["owners"]]
-            writes = [Superseded(*row) for row, own in zip(rows, mine, strict=True) if not own]
-            outcomes = iter(await self._store.supersede(writes))
-            return {"results": ["not_found" if own else _supersede_result(next(outcomes)) for own in mine]}
-
-        return self._merged_if_alone(await self._report(docs, remove), merge.merge_supersede)
 
     @requests(on="/get")
     async def get(self, docs: DocList[ImageDoc], parameters: Parameters, **_: Any) -> DocList[ImageDoc]:
@@ -99,22 +105,8 @@ class IndexShard(Executor):
     @requests(on="/search")
     async def search(self, docs: DocList[ImageDoc], parameters: Parameters, **_: Any) -> DocList[ImageDoc]:
         """The best `offset + limit` hits of every query; the merge cuts the page."""
-        sound = [document for document in docs if document.error is None]
-        found: dict[int, Hits | VisualSearchError] = {}
-        for (model_id, _dimension), queries in _by_model(sound).items():
-            request = SearchRequest(
-                collection=str(parameters.get("collection") or DEFAULT_COLLECTION),
-                queries=np.stack([np.asarray(each.embedding, dtype=np.float32) for each in queries]),
-                model_id=model_id,
-                limit=int(parameters["limit"]) + int(parameters["offset"]),
-                threshold=parameters.get("threshold"),
-            )
-            try:
-                hits: Sequence[Hits | VisualSearchError] = await self._store.search(request)
-            except Exception as error:
-                hits = [as_error(error, "index", self.logger)] * len(queries)
-            found.update((id(query), each) for query, each in zip(queries, hits, strict=True))
-        answered = [self._search_answer(document, found.get(id(document))) for document in docs]
+        found = await search_documents(self._store, docs, parameters, self.logger)
+        answered = [self._search_answer(document, found.get(id(document)), parameters) for document in docs]
         return self._merged_if_alone(DocList[ImageDoc](answered), _merge_of_search(parameters))
 
     @requests(on="/embed")
@@ -122,46 +114,67 @@ class IndexShard(Executor):
         """Nothing to do: Jina wants every endpoint of a stage in the next one; the gateway does not send it here."""
         return docs
 
-    @requests(on="/status")
-    async def status(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """Who this shard is, and what it holds."""
+    @requests(on="/supersede")
+    async def supersede(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+        """Remove the copies here of what another shard has just stored."""
+        return await self._report("/supersede", docs, partial(reports.supersede, self._number))
 
-        async def report(_: merge.Columns) -> merge.Columns:
-            return answers.status_columns(await self._store.status(), self._number, self._shards)
+    @requests(on="/adopt")
+    async def adopt(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+        """Become a shard of the index that the gateway names, with the collections that it names."""
+        return await self._report("/adopt", docs, partial(reports.adopt, self._number))
 
-        return self._merged_if_alone(await self._report(docs, report), merge.gather, strict=False)
+    @requests(on="/scroll")
+    async def scroll(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+        """The next documents by id."""
+        return await self._report("/scroll", docs, reports.scroll)
+
+    @requests(on="/count")
+    async def count(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+        """How many documents there are."""
+        return await self._report("/count", docs, reports.count)
+
+    @requests(on="/delete_matching")
+    async def delete_matching(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+        """Remove some of the documents that match."""
+        return await self._report("/delete_matching", docs, reports.delete_matching)
+
+    @requests(on="/delete_children")
+    async def delete_children(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+        """Remove what came from documents that were removed from other shards."""
+        return await self._report("/delete_children", docs, reports.delete_children)
+
+    @requests(on="/drop")
+    async def drop(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+        """Forget a collection."""
+        return await self._report("/drop", docs, reports.drop)
+
+    @requests(on="/reindex")
+    async def reindex(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+        """Begin to build anew what searches walk through."""
+        return await self._report("/reindex", docs, reports.reindex)
 
     @requests(on="/verify")
     async def verify(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
         """Read everything back and check it."""
+        return await self._report("/verify", docs, reports.verify)
 
-        async def report(_: merge.Columns) -> merge.Columns:
-            return answers.verify_columns(await self._store.verify())
+    @requests(on="/status")
+    async def status(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+        """Who this shard is, and what it holds."""
+        answered = await self._answer(docs, partial(reports.status, self._number, self._shards))
+        return self._merged_if_alone(answered, merge.gather, strict=False)
 
-        return self._merged_if_alone(await self._report(docs, report), merge.gather)
+    async def _report(self, endpoint: str, docs: Documents, make: Report) -> DocList[ImageDoc]:
+        return self._merged_if_alone(await self._answer(docs, make), MERGES[endpoint])
 
-    @requests(on="/adopt")
-    async def adopt(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """Become a shard of the index that the gateway names, with the collections that the other shards know."""
-
-        async def take(columns: merge.Columns) -> merge.Columns:
-            identity = ShardIdentity(columns["uuid"], self._number, int(columns["shards"]), columns["populated"])
-            await self._store.adopt(identity)
-            for name, model_id, dimension in columns["collections"]:
-                await self._store.ensure_collection(Collection(name, model_id, int(dimension)))
-            return {}
-
-        return self._merged_if_alone(await self._report(docs, take), merge.gather)
-
-    async def _report(
-        self, docs: Documents, make: Callable[[merge.Columns], Awaitable[merge.Columns]]
-    ) -> DocList[ImageDoc]:
-        """Answer each document, which stands for the whole request, with columns that `make` makes of its own."""
+    async def _answer(self, docs: Documents, make: Report) -> DocList[ImageDoc]:
+        """Answer each document, which stands for the whole request, with what `make` makes of its columns."""
         answered = DocList[ImageDoc]()
         for document in docs:
             try:
-                payload = await make(merge.unpack(document))
-                answer = ImageDoc.from_values(id=document.id, hits=merge.pack(self._store.identity, payload))
+                made = await make(self._store, merge.unpack(document))
+                answer = answers.report_answer(document, made, self._store.identity)
             except Exception as error:
                 answer = self._all_failed(DocList[ImageDoc]([document]), error)[0]
             answered.append(answer)
@@ -189,10 +202,12 @@ class IndexShard(Executor):
             ]
         )
 
-    def _search_answer(self, query: ImageDoc, found: Hits | VisualSearchError | None) -> ImageDoc:
+    def _search_answer(
+        self, query: ImageDoc, found: Hits | VisualSearchError | None, parameters: Parameters
+    ) -> ImageDoc:
         identity = self._store.identity
         if isinstance(found, Hits):
-            hits = merge.pack(identity, merge.hits_to_columns(found))
+            hits = merge.pack(identity, columns_of(found, parameters))
             return ImageDoc.from_values(id=query.id, tags=query.tags, hits=hits)
         error = query.error if found is None else answers.failure(found)
         return ImageDoc.from_values(id=query.id, tags=query.tags, error=error, hits=merge.pack(identity, {}))
@@ -205,19 +220,6 @@ class IndexShard(Executor):
     def _merged_if_alone(self, docs: Documents, merge_one: MergeOne, *, strict: bool = True) -> DocList[ImageDoc]:
         """Jina runs no merge at `shards: 1`, so the only shard applies it to its own answer."""
         return DocList[ImageDoc](merge.merge_shards([docs], merge_one, strict=strict)) if self._shards == 1 else docs
-
-
-def _supersede_result(outcome: WriteOutcome) -> str:
-    return outcome.error.code if outcome.error else str(outcome.result)
-
-
-def _by_model(documents: Sequence[ImageDoc]) -> dict[tuple[str, int], list[ImageDoc]]:
-    """Queries that can be searched together: of one model and one length."""
-    groups: dict[tuple[str, int], list[ImageDoc]] = {}
-    for document in documents:
-        key = (document.model_id or "", int(np.size(np.asarray(document.embedding))))
-        groups.setdefault(key, []).append(document)
-    return groups
 
 
 class ShardMerge(Executor):
@@ -245,7 +247,27 @@ class ShardMerge(Executor):
         """The document of the shard that has it."""
         return self._merge(docs, docs_matrix, merge.merge_get)
 
-    @requests(on=["/verify", "/adopt"])
+    @requests(on="/scroll")
+    async def scroll(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
+        """The next documents by id over all shards."""
+        return self._merge(docs, docs_matrix, merge_pages)
+
+    @requests(on="/count")
+    async def count(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
+        """How many documents all shards hold."""
+        return self._merge(docs, docs_matrix, merge.merge_count)
+
+    @requests(on=["/delete_matching", "/delete_children"])
+    async def removed(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
+        """The ids of what any shard removed."""
+        return self._merge(docs, docs_matrix, merge.merge_removed)
+
+    @requests(on="/drop")
+    async def drop(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
+        """How many documents went with the collection."""
+        return self._merge(docs, docs_matrix, merge.merge_drop)
+
+    @requests(on=["/verify", "/adopt", "/reindex"])
     async def report(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
         """What every shard says, side by side."""
         return self._merge(docs, docs_matrix, merge.gather)

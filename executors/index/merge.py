@@ -6,19 +6,22 @@ shard is. Nothing here raises for what a shard did: a shard at fault becomes the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import orjson
 
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
-from executors.index.records import Hits, ShardIdentity
+from executors.index.hit_columns import HIT_COLUMNS
+from executors.index.records import ShardIdentity
+from executors.index.tag_values import value_key
 
-Columns = dict[str, Any]
-HIT_COLUMNS: Final = ("ids", "scores", "versions", "uris", "tags", "parents", "boxes")
+Columns: TypeAlias = dict[str, Any]
+# Score (negated), id, and where the hit stands: the shard's position and the row.
+Ranked: TypeAlias = tuple[float, str, int, int]
 # A collection that one shard never heard of is empty there, as long as another shard knows it.
 _ABSENT: Final = frozenset({"not_found", "collection_not_found"})
 
@@ -81,42 +84,76 @@ def merge_shards(
         account = take_account(columns)
         failed = next((each.error for each in answers if each.error and each.error.code not in _ABSENT), None)
         fault = failed or account.fault
-        document = _refused(answers[0], fault) if fault and strict else merge_one(answers, columns)
+        document = refused(answers[0], fault) if fault and strict else merge_one(answers, columns)
         document.shards_total, document.shards_answered = account.total, account.answered
         merged.append(document)
     return merged
 
 
-def _refused(document: ImageDoc, fault: Failure) -> ImageDoc:
+def refused(document: ImageDoc, fault: Failure) -> ImageDoc:
+    """The answer of all shards where it is an error."""
     return ImageDoc.from_values(id=document.id, tags=document.tags, error=fault)
 
 
 def merge_search(answers: Sequence[ImageDoc], columns: Sequence[Columns], *, limit: int, offset: int) -> ImageDoc:
-    """The best hits of all shards: by score, ties by id (code points), one copy an id, the newest; then the page."""
+    """The best hits of all shards: by score, ties by id (code points), one copy an id, the newest; then the page.
+
+    With groups, the best hit of each over all shards, and the page counts groups.
+    """
     failures = [answer.error for answer in answers if answer.error]
     if len(failures) == len(answers):
-        return _refused(answers[0], failures[0])
+        return refused(answers[0], failures[0])
     found = [each for each in columns if "ids" in each]
+    places = newest_copies(found)
+    ranked: Iterable[Ranked] = sorted(
+        (-found[shard]["scores"][row], document_id, shard, row) for document_id, (shard, row) in places.items()
+    )
+    if found and "groups" in found[0]:
+        ranked = _first_of_groups(ranked, found)
+    page = list(islice(ranked, offset, offset + limit))
+    names = [name for name in HIT_COLUMNS if found and name in found[0]]
+    hits: Columns = {name: [found[shard][name][row] for _, _, shard, row in page] for name in names}
+    plans = [{"shard": each["shard"][1], **each["plan"]} for each in found if "plan" in each and each["shard"]]
+    if plans:
+        hits["plans"] = sorted(plans, key=lambda plan: int(plan["shard"]))
+    return ImageDoc.from_values(id=answers[0].id, tags=answers[0].tags, hits=orjson.dumps(hits))
+
+
+def newest_copies(found: Sequence[Columns]) -> dict[str, tuple[int, int]]:
+    """For each id, the shard and row of its newest copy."""
     newest: dict[str, tuple[str, int, int]] = {}
     for shard, each in enumerate(found):
         for row, (document_id, version) in enumerate(zip(each["ids"], each["versions"], strict=True)):
             known = newest.get(document_id)
             if known is None or version > known[0]:
                 newest[document_id] = (version, shard, row)
-    ranked = sorted(
-        ((-found[shard]["scores"][row], document_id, shard, row) for document_id, (_, shard, row) in newest.items())
-    )
-    page = list(islice(ranked, offset, offset + limit))
-    hits = {name: [found[shard][name][row] for _, _, shard, row in page] for name in HIT_COLUMNS}
-    return ImageDoc.from_values(id=answers[0].id, tags=answers[0].tags, hits=orjson.dumps(hits))
+    return {document_id: (shard, row) for document_id, (_, shard, row) in newest.items()}
+
+
+def _first_of_groups(ranked: Iterable[Ranked], found: Sequence[Columns]) -> Iterator[Ranked]:
+    seen: set[str] = set()
+    for each in ranked:
+        key = value_key(found[each[2]]["groups"][each[3]])
+        if key not in seen:
+            seen.add(key)
+            yield each
 
 
 def merge_write(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
-    """One write that every shard tried: the outcome of the shard that holds the id, or `not_found`."""
+    """One write that every shard tried: the outcome of the shard that holds the id, or `not_found`.
+
+    What a delete removed with the document may have been in any shard: `descendants` are those of all.
+    """
     done = [answer for answer in answers if answer.error is None and answer.result != "not_found"]
     chosen = max(done, key=lambda answer: answer.version or "", default=answers[0])
+    descendants = _union(columns, "descendants")
     return ImageDoc.from_values(
-        id=chosen.id, tags=chosen.tags, result=chosen.result, version=chosen.version, error=chosen.error
+        id=chosen.id,
+        tags=chosen.tags,
+        result=chosen.result,
+        version=chosen.version,
+        error=chosen.error,
+        hits=orjson.dumps({"descendants": descendants}) if descendants else None,
     )
 
 
@@ -144,6 +181,29 @@ def gather(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
     return ImageDoc.from_values(id=answers[0].id, hits=orjson.dumps({"shards": list(columns)}))
 
 
-def hits_to_columns(hits: Hits) -> Columns:
-    """The columns of one query's hits, ready for `pack`."""
-    return {name: list(getattr(hits, name)) for name in HIT_COLUMNS}
+def merge_count(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
+    """How many documents all shards hold."""
+    return _united(answers, {"count": sum(each.get("count", 0) for each in columns)})
+
+
+def merge_removed(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
+    """The ids of what any shard removed."""
+    return _united(answers, {"ids": _union(columns, "ids")})
+
+
+def merge_drop(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
+    """How many documents the dropped collection held in all shards; None where none knew it."""
+    counts = [each["documents"] for each in columns if each.get("documents") is not None]
+    return _united(answers, {"documents": sum(counts) if counts else None})
+
+
+def _united(answers: Sequence[ImageDoc], united: Columns) -> ImageDoc:
+    """One report in place of those of all shards; an error only where all of them gave one."""
+    failures = [answer.error for answer in answers if answer.error]
+    if len(failures) == len(answers):
+        return refused(answers[0], failures[0])
+    return ImageDoc.from_values(id=answers[0].id, hits=orjson.dumps(united))
+
+
+def _union(columns: Sequence[Columns], name: str) -> list[str]:
+    return sorted({each for shard in columns for each in shard.get(name, ())})

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
+from executors.index.filters import Filter
 
 # No model that is used for search makes longer vectors; a bound keeps a stray one from reserving memory.
 MAX_DIMENSION: Final = 65_536
@@ -116,24 +117,31 @@ class Superseded:
 class WriteOutcome:
     """What became of one write: a result, or the error that refused it (then nothing of it was stored).
 
-    `digest` identifies the content (vector, tags, uri, parent, box, text, thumbnail) without the version.
+    `digest` identifies the content (vector, tags, uri, parent, box, text, thumbnail) without the version. `descendants` are
+    the ids of what a delete removed with its document, because it came from it.
     """
 
     result: WriteResult | None = None
     version: str = ""
     digest: str = ""
     error: VisualSearchError | None = None
+    descendants: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """Queries against one collection. Later capabilities (filters, grouping, ANN effort) are added with defaults.
+    """Queries against one collection.
 
     Attributes:
         queries: N x D float32, unit length.
         model_id: the model that made the queries; compared with the collection's.
-        limit: how many hits a query at most; the caller adds its offset.
+        limit: how many hits (with `group_by`: groups) a query at most; the caller adds its offset.
         threshold: only hits with a cosine of at least this.
+        where: only documents whose tags match; the best of those, not those of the best.
+        group_by: the best hit of each group: a tag's path, or `parent` (a document without one is the group of its id).
+        exact: compare with every document instead of walking the graph.
+        ef: how many candidates the walk through the graph keeps; None: what the size asks for.
+        embedding: return the hits' vectors, too.
     """
 
     collection: str
@@ -141,11 +149,20 @@ class SearchRequest:
     model_id: str
     limit: int
     threshold: float | None = None
+    where: Filter | None = None
+    group_by: str | None = None
+    exact: bool = False
+    ef: int | None = None
+    embedding: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """The hits of one query as columns of equal length, best first, ties by id (by code points)."""
+    """The hits of one query as columns of equal length, best first, ties by id (by code points).
+
+    `groups` (JSON values; a tag's value, or the parent's id) and `embeddings` (D float32 each) only where they were asked
+    for. `plan` says how the answer was found (`explain`), JSON values; it is no part of the answer.
+    """
 
     ids: Sequence[str]
     scores: Sequence[float]
@@ -154,6 +171,9 @@ class Hits:
     tags: Sequence[Tags]
     parents: Sequence[str | None]
     boxes: Sequence[Box | None]
+    groups: Sequence[Any] | None = None
+    embeddings: Sequence[NDArray[np.float32]] | None = None
+    plan: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,3 +195,4 @@ class VerifyReport:
     documents: int
     faults: Sequence[str]
     keys: Sequence[DocumentKey] = ()
+    repaired: Sequence[str] = ()

@@ -8,7 +8,7 @@ Two implementations are planned behind it (embedded, OpenSearch) and one set of 
 - A write is refused (`stale_version`) when the shard holds, or remembers having deleted or superseded, the same id at
   the same or a newer version; except that the very same write (same version, still the live copy) repeats its result.
 - One write at fault never stops its neighbours: outcomes stand in the order of the request, errors in their place.
-- What was written is found by any search that starts after the write returned.
+- What was written is found by any search that starts after the write returned (fresh writes under an ANN structure, too).
 - Errors are `VisualSearchError`: `collection_not_found`, `dimension_mismatch`, `model_mismatch`, `stale_version`,
   `storage_unavailable`, `shard_identity` (no identity was adopted yet).
 """
@@ -18,6 +18,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from executors.index.filters import Filter
 from executors.index.records import (
     Collection,
     DocumentKey,
@@ -74,6 +75,13 @@ class Store(ABC):
         """
 
     @abstractmethod
+    async def drop_collection(self, name: str, version: str) -> int | None:
+        """Forget a collection with all its documents; how many there were, None if there was none of that name.
+
+        Writes into it that are not newer than `version` are refused from now on, also after it was created again.
+        """
+
+    @abstractmethod
     async def put(self, records: Sequence[Record]) -> list[WriteOutcome]:
         """Insert or replace by id: `created`, `replaced`, or `unchanged` when the stored content was the same.
 
@@ -94,7 +102,29 @@ class Store(ABC):
 
     @abstractmethod
     async def delete(self, keys: Sequence[DocumentKey]) -> list[WriteOutcome]:
-        """Remove documents: `deleted` or `not_found`; older writes of these ids are refused from now on, known or not."""
+        """Remove documents: `deleted` or `not_found`; older writes of these ids are refused from now on, known or not.
+
+        What came from a removed document, or from the id of one that was not there, goes with it: documents of the same
+        collection whose `parent` it is, and what came from those (`descendants` of the outcome). A stale delete removes
+        nothing.
+        """
+
+    @abstractmethod
+    async def delete_children(self, collection: str, parents: Sequence[str], version: str) -> list[str]:
+        """Remove what came from documents that another shard removed: the ids of all descendants, none of `parents` itself.
+
+        A child that was written under a newer version stays, with what came from it.
+        """
+
+    @abstractmethod
+    async def delete_matching(self, collection: str, where: Filter, version: str, limit: int) -> list[str]:
+        """Remove documents whose tags match, at most about `limit` of them, with all that came from them.
+
+        Documents that were written under a newer version stay.
+
+        Returns:
+            The ids of everything that was removed; none when nothing matches any more (also: an unknown collection).
+        """
 
     @abstractmethod
     async def get(
@@ -104,20 +134,43 @@ class Store(ABC):
 
     @abstractmethod
     async def search(self, request: SearchRequest) -> list[Hits]:
-        """The best hits of each query by true cosine, exact, ties by id; a collection that this shard lacks is an error."""
+        """The best hits of each query by true cosine, ties by id; a collection that this shard lacks is an error.
+
+        Small collections and `exact` compare with every document; else the best are found with a recall that the tests
+        hold to 0.98. With a filter, k hits come back whenever k documents match.
+        """
 
     @abstractmethod
-    async def scroll(self, collection: str, after: str = "", limit: int = 1000) -> list[StoredDocument]:
-        """The next documents in id order (by code points) after the id `after`, without embeddings."""
+    async def scroll(
+        self,
+        collection: str,
+        after: str = "",
+        limit: int = 1000,
+        *,
+        where: Filter | None = None,
+        embedding: bool = False,
+        thumbnail: bool = False,
+    ) -> list[StoredDocument]:
+        """The next documents (that match) in id order (by code points) after the id `after`; fewer only at the end."""
 
     @abstractmethod
-    async def count(self, collection: str) -> int:
-        """How many documents the collection holds here; 0 for an unknown one."""
+    async def count(self, collection: str, where: Filter | None = None) -> int:
+        """How many documents (that match) the collection holds here; 0 for an unknown one."""
+
+    @abstractmethod
+    async def reindex(self, collection: str | None = None) -> None:
+        """Begin to build the search structure of a collection (None: of each) anew from the documents; `status` shows it.
+
+        Searches and writes go on. Nothing happens for an unknown collection.
+        """
 
     @abstractmethod
     async def status(self) -> StoreStatus:
         """Identity, collections with their counts, and the size on disk."""
 
     @abstractmethod
-    async def verify(self) -> VerifyReport:
-        """Read everything back and check it: files, checksums, and that memory agrees with the truth."""
+    async def verify(self, *, repair: bool = False) -> VerifyReport:
+        """Read everything back and check it: files, checksums, and that memory and graph agree with the truth.
+
+        With `repair`, what can be made anew from the truth (tag indexes, graphs) is; `repaired` says what.
+        """

@@ -7,6 +7,17 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"tests.integration.{name}"
-        for name in ("contract_reads", "contract_versions", "contract_writes", "embedding_contract", "store_machine")
+        for name in (
+            "contract_collections",
+            "contract_deletes",
+            "contract_filters",
+            "contract_reads",
+            "contract_searching",
+            "contract_versions",
+            "contract_writes",
+            "embedding_contract",
+            "machine_values",
+            "store_machine",
+        )
     )
 )

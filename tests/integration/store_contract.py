@@ -9,10 +9,22 @@
 
 from __future__ import annotations
 
+from tests.integration.contract_collections import CollectionContract
+from tests.integration.contract_deletes import DeleteContract
+from tests.integration.contract_filters import FilterContract
 from tests.integration.contract_reads import ReadContract
+from tests.integration.contract_searching import SearchContract
 from tests.integration.contract_versions import VersionContract
 from tests.integration.contract_writes import WriteContract
 
 
-class StoreContract(WriteContract, VersionContract, ReadContract):
+class StoreContract(
+    WriteContract,
+    VersionContract,
+    ReadContract,
+    CollectionContract,
+    FilterContract,
+    SearchContract,
+    DeleteContract,
+):
     """Everything that the contract promises, whatever holds the documents."""

@@ -1,49 +1,56 @@
-"""The embedded store keeps the contract."""
+"""The embedded store keeps the contract: with and without graphs, and however these are kept."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
-from hypothesis import settings
 
-from executors.index.embedded.store import EmbeddedStore
-from executors.index.store import Store
+from executors.index.embedded.collection_memory import GraphOptions
 from tests.integration.store_contract import StoreContract
-from tests.integration.store_machine import machine_for
+from tests.support.embedded import SMALL_GRAPH, Folder
 
 
-class Folder:
-    """One folder, opened again and again; whatever is still open is closed at the end."""
+class _Embedded(StoreContract):
+    options: ClassVar[GraphOptions]
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._opened: list[Store] = []
-
-    async def open(self) -> Store:
-        store = EmbeddedStore(self.folder)
-        await store.open()
-        self._opened.append(store)
-        return store
-
-    async def close(self) -> None:
-        for store in self._opened:
-            await store.close()
-
-
-class TestEmbeddedStore(StoreContract):
     @pytest.fixture
     async def harness(self, tmp_path: Path) -> AsyncIterator[Folder]:
-        harness = Folder(tmp_path / "shard")
+        harness = Folder(tmp_path / "shard", graph=self.options)
         yield harness
         await harness.close()
 
 
-TestEmbeddedStoreMachine = machine_for(Folder).TestCase
-TestEmbeddedStoreMachine.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+class TestEmbeddedStore(_Embedded):
+    """As it comes: collections of this size have no graph."""
+
+    options = GraphOptions()
+
+
+class TestEmbeddedStoreWithGraphs(_Embedded):
+    """A graph of half precision; what decides is read from the disk."""
+
+    options = SMALL_GRAPH
+
+
+class TestEmbeddedStoreWithGraphsInMemory(_Embedded):
+    """A graph of half precision; what decides is kept in memory."""
+
+    options = replace(SMALL_GRAPH, rerank="memory")
 
 
 @pytest.mark.slow
-class TestEmbeddedStoreMachineForLong(machine_for(Folder).TestCase):  # type: ignore[misc]  # made at run time
-    settings = settings(max_examples=500, stateful_step_count=50, deadline=None)
+class TestEmbeddedStoreWithExactGraphs(_Embedded):
+    """A graph that holds the vectors as they are, on the disk's word and on its own."""
+
+    options = replace(SMALL_GRAPH, precision="single")
+
+
+@pytest.mark.slow
+class TestEmbeddedStoreWithExactGraphsInMemory(_Embedded):
+    """The same on the graph's own word."""
+
+    options = replace(SMALL_GRAPH, precision="single", rerank="memory")

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from executors.index.filters import Filter, parse_filter
 from executors.index.records import (
     Collection,
     DocumentKey,
@@ -33,6 +34,10 @@ class Harness(Protocol):
 
     async def open(self) -> Store:
         """Open the one shard of this harness; after a `close` it is the same shard again."""
+        ...
+
+    async def settle(self, store: Store) -> None:
+        """Wait until what the implementation does in the background (structures for searches, cleaning up) is done."""
         ...
 
 
@@ -81,6 +86,11 @@ def superseded(document_id: str, number: int, digest: str = "", collection: str 
 
 def tag_update(document_id: str, number: int, tags: dict[str, Any], mode: Any = "merge") -> TagUpdate:
     return TagUpdate(IMAGES.name, document_id, version(number), tags, mode)
+
+
+def where(given: dict[str, Any]) -> Filter:
+    """The filter of a request."""
+    return parse_filter(given)
 
 
 def results(outcomes: Sequence[WriteOutcome]) -> list[str]:

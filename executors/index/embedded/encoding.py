@@ -126,6 +126,15 @@ def decode_tags(encoded: str) -> Tags:
     return tags
 
 
+def sound_tags(encoded: str, content: bytes, digest: bytes) -> Tags | None:
+    """Tags as they were given; None if they are not what the document's digest was made of (see `document_digest`)."""
+    try:
+        tags = decode_tags(encoded)
+        return tags if document_digest(content, tags) == digest else None
+    except (ValueError, TypeError):
+        return None
+
+
 def decode_box(encoded: str | None) -> Box | None:
     """The box as it was given."""
     if encoded is None:

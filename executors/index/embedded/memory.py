@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
+from executors.index.embedded.collection_memory import CollectionMemory, GraphOptions
+from executors.index.embedded.counters import KnownCollection, identity_of
 from executors.index.embedded.encoding import decode_embedding
-from executors.index.embedded.reads import all_vectors
-from executors.index.embedded.transaction import (
-    Changes,
-    KnownCollection,
-    identity_of,
-    read_collections,
-    read_meta,
-)
-from executors.index.embedded.vectors import VectorCache
+from executors.index.embedded.filter_cache import FilterCache
+from executors.index.embedded.transaction import Changes
 
-_LOADED_AT_ONCE: Final = 1024
+ADDED_AT_ONCE: Final = 1024
+DEFAULT_OPTIONS: Final = GraphOptions()
 _LONGEST_WAIT_S: Final = 30.0
+
+LoadedVector: TypeAlias = tuple[int, str, bytes]
 
 
 class Memory:
@@ -34,19 +30,23 @@ class Memory:
 
     Attributes:
         collections: by name; replaced as a whole, never changed.
+        held: what is held of each collection, by its number; replaced as a whole, too.
         damaged: for each collection number, the rows whose vector is not what was stored, with their ids.
+        filters: rows that match recent filters.
         applied: the number of the last transaction that everything here shows.
     """
 
-    def __init__(self, meta: Mapping[str, Any], collections: dict[str, KnownCollection]) -> None:
+    def __init__(
+        self, meta: Mapping[str, Any], collections: dict[str, KnownCollection], options: GraphOptions = DEFAULT_OPTIONS
+    ) -> None:
         self.identity = identity_of(meta)
         self.last_version: str = meta["last_version"]
         self.applied: int = meta["sequence"]
         self.collections = collections
-        self.caches = {each.number: VectorCache(each.collection.dimension) for each in collections.values()}
+        self.options = options
+        self.held = {each.number: CollectionMemory(each.collection.dimension, options) for each in collections.values()}
         self.damaged: dict[int, dict[int, str]] = defaultdict(dict)
-        # Set when a transaction is applied as a whole: between its removals and its additions the caches count less.
-        self._counts: dict[int, int] = {}
+        self.filters = FilterCache(self.applied)
         self._arrived = threading.Condition()
         self.broken = False
 
@@ -60,8 +60,8 @@ class Memory:
         for number, _, _ in changes.added.values():
             added[number] += 1
         for number, count in added.items():
-            if number in self.caches:
-                self.caches[number].reserve(count)
+            if number in self.held:
+                self.held[number].reserve(count)
 
     def publish(self, changes: Changes) -> None:
         """Show what was committed."""
@@ -73,20 +73,15 @@ class Memory:
         finally:
             with self._arrived:
                 self._arrived.notify_all()
-        for number in {number for number, _ in changes.removed}:
+        for number in {number for number, _ in changes.removed} & self.held.keys():
             # Without memory for the copy, the old blocks simply stay.
             with suppress(MemoryError):
-                self.caches[number].compact(changes.sequence)
+                self.held[number].compact(changes.sequence)
 
     def documents(self, collection: KnownCollection) -> int:
         """How many documents the collection has."""
-        return self._counts.get(collection.number, 0)
-
-    def recount(self, numbers: Iterable[int]) -> None:
-        """Count the documents of these collections anew."""
-        self._counts.update(
-            {number: self.caches[number].live + len(self.damaged.get(number, ())) for number in numbers}
-        )
+        held = self.held.get(collection.number)
+        return 0 if held is None else held.documents
 
     def wait_for(self, sequence: int) -> None:
         """Wait until that transaction, which is committed, is shown: the moment between the commit and `publish`.
@@ -102,64 +97,59 @@ class Memory:
 
     def _apply(self, changes: Changes) -> None:
         sequence = changes.sequence
-        if changes.collections:
-            for each in changes.collections.values():
-                self.caches[each.number] = VectorCache(each.collection.dimension)
-            self.collections = self.collections | changes.collections
+        self._change_collections(changes)
         removed: dict[int, list[int]] = defaultdict(list)
         for number, row in changes.removed:
             removed[number].append(row)
             self.damaged[number].pop(row, None)
-        for number, rows in removed.items():
-            self.caches[number].remove(sequence, rows)
-        added: dict[int, list[tuple[int, str, bytes]]] = defaultdict(list)
+        added: dict[int, list[LoadedVector]] = defaultdict(list)
         for row, (number, document_id, embedding) in changes.added.items():
             added[number].append((row, document_id, embedding))
+        changed = {number: set(rows) for number, rows in removed.items()}
         for number, documents in added.items():
-            _add(self.caches[number], sequence, documents)
-        self.recount({*removed, *added})
+            changed.setdefault(number, set()).update(row for row, _, _ in documents)
+        for number, row in changes.retagged:
+            changed.setdefault(number, set()).add(row)
+        for number in (removed.keys() | added.keys()) & self.held.keys():
+            held = self.held[number]
+            if number in removed:
+                held.remove(sequence, removed[number])
+            if number in added:
+                add_vectors(held, sequence, added[number])
+            # Between its removals and its additions a transaction would count less.
+            held.documents += len(added.get(number, ())) - len(removed.get(number, ()))
+        # After a repair of the tags' index, answers from before it are worth nothing.
+        self.filters.note(sequence, None if changes.tags_reindexed else changed)
         if changes.identity is not None:
             self.identity = changes.identity
         if changes.last_version is not None:
             self.last_version = changes.last_version
         self.applied = sequence
 
-
-def load(connection: sqlite3.Connection) -> Memory:
-    """Read everything that searches need.
-
-    Raises:
-        VisualSearchError: `store_invalid` if the file lacks its counters.
-        sqlite3.Error: the file can't be read.
-    """
-    memory = Memory(read_meta(connection), read_collections(connection))
-    waiting: dict[int, list[tuple[int, str, bytes]]] = defaultdict(list)
-    documents = all_vectors(connection)
-    while some := list(islice(documents, _LOADED_AT_ONCE)):
-        for row, number, document_id, embedding in some:
-            cache = memory.caches.get(number)
-            if cache is None or embedding is None or len(embedding) != 4 * cache.dimension:
-                memory.damaged[number][row] = document_id
-            else:
-                waiting[number].append((row, document_id, embedding))
-        for number, few in waiting.items():
-            _add(memory.caches[number], memory.applied, few)
-        waiting.clear()
-    memory.recount(memory.caches)
-    return memory
+    def _change_collections(self, changes: Changes) -> None:
+        if changes.collections:
+            new = {each.number: CollectionMemory(each.collection.dimension, self.options)
+                   for each in changes.collections.values()}  # fmt: skip
+            self.held = self.held | new
+            self.collections = self.collections | changes.collections
+        if changes.dropped:
+            # Searches that run have what they need in their hands.
+            self.collections = {
+                name: each for name, each in self.collections.items() if each.number not in changes.dropped
+            }
+            self.held = {number: each for number, each in self.held.items() if number not in changes.dropped}
+            for number in changes.dropped:
+                self.damaged.pop(number, None)
 
 
-def _add(cache: VectorCache, sequence: int, documents: list[tuple[int, str, bytes]]) -> None:
-    for some in _pieces(documents, _LOADED_AT_ONCE):
+def add_vectors(held: CollectionMemory, sequence: int, documents: Sequence[LoadedVector]) -> None:
+    """Add encoded vectors, a bounded number at once: row, id and little-endian float32 of each."""
+    for start in range(0, len(documents), ADDED_AT_ONCE):
+        some = documents[start : start + ADDED_AT_ONCE]
         vectors: NDArray[np.float32] = decode_embedding(b"".join(embedding for _, _, embedding in some))
-        cache.add(
+        held.add(
             sequence,
             [row for row, _, _ in some],
             [document_id for _, document_id, _ in some],
-            vectors.reshape(len(some), cache.dimension),
+            vectors.reshape(len(some), held.dimension),
         )
-
-
-def _pieces(documents: list[tuple[int, str, bytes]], size: int) -> Iterator[list[tuple[int, str, bytes]]]:
-    for start in range(0, len(documents), size):
-        yield documents[start : start + size]

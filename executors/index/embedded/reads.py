@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.encoding import checksum_of, decode_box, decode_embedding, decode_tags, is_text
-from executors.index.embedded.transaction import KnownCollection
+from executors.index.embedded.counters import KnownCollection
+from executors.index.embedded.encoding import checksum_of, decode_box, decode_embedding, is_text, sound_tags
 from executors.index.records import Box, StoredDocument, Tags
 
-_DOCUMENT: Final = "id, version, tags, uri, parent, box, text, row"
+DOCUMENT_COLUMNS: Final = "id, version, tags, uri, parent, box, text, row, content_digest, digest"
 _VARIABLES_AT_ONCE: Final = 500
+_NO_ROW: Final = 2**63 - 1
 
 
 class HitFields(NamedTuple):
@@ -31,6 +32,12 @@ class HitFields(NamedTuple):
 def sequence_of(connection: sqlite3.Connection) -> int:
     """The number of the last transaction that this one sees."""
     return int(connection.execute("SELECT value FROM meta WHERE key = 'sequence'").fetchone()[0])
+
+
+def moment_of(connection: sqlite3.Connection) -> tuple[int, int]:
+    """The number of the last transaction that this one sees, and the first row number that is not given out in it."""
+    meta = dict(connection.execute("SELECT key, value FROM meta WHERE key IN ('sequence', 'next_row')").fetchall())
+    return int(meta["sequence"]), int(meta["next_row"])
 
 
 def documents_by_id(
@@ -51,63 +58,111 @@ def documents_by_id(
         row = None
         if is_text(each):
             row = connection.execute(
-                f"SELECT {_DOCUMENT} FROM documents WHERE collection = ? AND id = ?", (collection.number, each)
+                f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE collection = ? AND id = ?", (collection.number, each)
             ).fetchone()
         if row is None:
             found.append(None)
             continue
-        vector = _embedding(connection, collection, row[7], each) if embedding else None
-        found.append(_document(collection, row, vector, _thumbnail(connection, row[7]) if thumbnail else None))
+        vector = embedding_of(connection, collection, row[7], each) if embedding else None
+        found.append(document_of(collection, row, vector, thumbnail_of(connection, row[7]) if thumbnail else None))
     return found
 
 
-def documents_after(
-    connection: sqlite3.Connection, collection: KnownCollection, after: str, limit: int
-) -> list[StoredDocument]:
-    """The next `limit` documents by id."""
-    rows = connection.execute(
-        f"SELECT {_DOCUMENT} FROM documents WHERE collection = ? AND id > ? ORDER BY id LIMIT ?",
-        (collection.number, after, max(0, limit)),
-    )
-    return [_document(collection, row) for row in rows]
-
-
 def hit_fields(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, HitFields]:
-    """What the hits on these rows show; a row that is not there is left out."""
+    """What the hits on these rows show; a row that is not there is left out.
+
+    Raises:
+        VisualSearchError: `store_invalid` for tags that are not what was stored.
+    """
     fields = {}
     for start in range(0, len(rows), _VARIABLES_AT_ONCE):
         some = rows[start : start + _VARIABLES_AT_ONCE]
         marks = ", ".join("?" * len(some))
-        for row, version, uri, tags, parent, box in connection.execute(
-            f"SELECT row, version, uri, tags, parent, box FROM documents WHERE row IN ({marks})", some
+        for row, document_id, version, uri, tags, parent, box, content, digest in connection.execute(
+            "SELECT row, id, version, uri, tags, parent, box, content_digest, digest"
+            f" FROM documents WHERE row IN ({marks})",
+            some,
         ):
-            fields[row] = HitFields(version, uri, decode_tags(tags), parent, decode_box(box))
+            fields[row] = HitFields(version, uri, _sound(document_id, tags, content, digest), parent, decode_box(box))
     return fields
 
 
-def all_vectors(connection: sqlite3.Connection) -> Iterator[tuple[int, int, str, bytes | None]]:
-    """Row, collection number, id and vector of every document, by row; None for a vector that is missing or damaged."""
-    for row, number, document_id, checksum, embedding in connection.execute(
-        "SELECT d.row, d.collection, d.id, v.checksum, v.embedding FROM documents d"
-        " LEFT JOIN vectors v ON v.row = d.row ORDER BY d.row"
+def vectors_after(
+    connection: sqlite3.Connection, collection: int, after: int, before: int | None = None
+) -> Iterator[tuple[int, str, bytes | None]]:
+    """Row, id and vector of the documents of a collection (its number) by row; None for a vector that is damaged or gone.
+
+    Args:
+        after, before: only rows between these two; None: no end.
+    """
+    for row, document_id, checksum, embedding in connection.execute(
+        "SELECT d.row, d.id, v.checksum, v.embedding FROM documents d INDEXED BY documents_by_collection"
+        " LEFT JOIN vectors v ON v.row = d.row"
+        " WHERE d.collection = ? AND d.row > ? AND d.row < ? ORDER BY d.row",
+        (collection, after, _NO_ROW if before is None else before),
     ):
         sound = embedding is not None and checksum_of(row, embedding) == checksum
-        yield row, number, document_id, embedding if sound else None
+        yield row, document_id, embedding if sound else None
 
 
-def _document(
+def vectors_at(connection: sqlite3.Connection, rows: Sequence[int]) -> Iterator[tuple[int, str, bytes | None]]:
+    """Row, id and vector of these rows (ascending), as from `vectors_after`."""
+    for start in range(0, len(rows), _VARIABLES_AT_ONCE):
+        some = rows[start : start + _VARIABLES_AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        for row, document_id, checksum, embedding in connection.execute(
+            "SELECT d.row, d.id, v.checksum, v.embedding FROM documents d LEFT JOIN vectors v ON v.row = d.row"
+            f" WHERE d.row IN ({marks}) ORDER BY d.row",
+            some,
+        ):
+            sound = embedding is not None and checksum_of(row, embedding) == checksum
+            yield row, document_id, embedding if sound else None
+
+
+def vectors_of(
+    connection: sqlite3.Connection, rows: Sequence[int], dimension: int
+) -> tuple[dict[int, NDArray[np.float32]], list[int]]:
+    """The vectors of rows (D float32 by row), and the rows whose vector is damaged or gone."""
+    found: dict[int, NDArray[np.float32]] = {}
+    for start in range(0, len(rows), _VARIABLES_AT_ONCE):
+        some = rows[start : start + _VARIABLES_AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        for row, checksum, embedding in connection.execute(
+            f"SELECT row, checksum, embedding FROM vectors WHERE row IN ({marks})", some
+        ):
+            if checksum_of(row, embedding) == checksum and len(embedding) == 4 * dimension:
+                found[row] = decode_embedding(embedding)
+    return found, [row for row in rows if row not in found]
+
+
+def ids_of(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, str]:
+    """The ids of rows; a row that is not there is left out."""
+    ids: dict[int, str] = {}
+    for start in range(0, len(rows), _VARIABLES_AT_ONCE):
+        some = rows[start : start + _VARIABLES_AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        ids.update(connection.execute(f"SELECT row, id FROM documents WHERE row IN ({marks})", some).fetchall())
+    return ids
+
+
+def document_of(
     collection: KnownCollection,
     row: tuple[Any, ...],
     embedding: NDArray[np.float32] | None = None,
     thumbnail: bytes | None = None,
 ) -> StoredDocument:
-    document_id, version, tags, uri, parent, box, text, _ = row
+    """A document from its columns (DOCUMENT_COLUMNS).
+
+    Raises:
+        VisualSearchError: `store_invalid` for tags that are not what was stored.
+    """
+    document_id, version, tags, uri, parent, box, text, _, content, digest = row
     return StoredDocument(
         collection=collection.collection.name,
         id=document_id,
         version=version,
         model_id=collection.collection.model_id,
-        tags=decode_tags(tags),
+        tags=_sound(document_id, tags, content, digest),
         uri=uri,
         parent=parent,
         box=decode_box(box),
@@ -117,18 +172,40 @@ def _document(
     )
 
 
-def _embedding(
+def embedding_of(
     connection: sqlite3.Connection, collection: KnownCollection, row: int, document_id: str
 ) -> NDArray[np.float32]:
+    """The vector of a row.
+
+    Raises:
+        VisualSearchError: `store_invalid` if it does not match its checksum.
+    """
     stored = connection.execute("SELECT checksum, embedding FROM vectors WHERE row = ?", (row,)).fetchone()
     if stored is None or checksum_of(row, stored[1]) != stored[0]:
         raise damaged(collection.collection.name, [document_id])
     return decode_embedding(stored[1])
 
 
-def _thumbnail(connection: sqlite3.Connection, row: int) -> bytes | None:
+def thumbnail_of(connection: sqlite3.Connection, row: int) -> bytes | None:
+    """The thumbnail of a row."""
     stored = connection.execute("SELECT jpeg FROM thumbnails WHERE row = ?", (row,)).fetchone()
     return None if stored is None else stored[0]
+
+
+def _sound(document_id: str, tags: str, content: bytes, digest: bytes) -> Tags:
+    sound = sound_tags(tags, content, digest)
+    if sound is None:
+        raise damaged_tags(document_id)
+    return sound
+
+
+def damaged_tags(document_id: str) -> VisualSearchError:
+    """The error for tags that are not what was stored."""
+    return VisualSearchError(
+        "store_invalid",
+        f"the tags of the document {document_id!r} are damaged on disk: index it again, or delete it",
+        ids=[document_id],
+    )
 
 
 def damaged(collection: str, ids: Sequence[str]) -> VisualSearchError:

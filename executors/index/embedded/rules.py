@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.encoding import EncodedRecord, decode_tags, document_digest, encode_tags
+from executors.index.embedded.encoding import EncodedRecord, document_digest
+from executors.index.embedded.reads import damaged_tags
 from executors.index.embedded.transaction import Tombstone, Transaction
 from executors.index.records import (
     Collection,
-    DocumentKey,
     ShardIdentity,
     Superseded,
     Tags,
@@ -86,7 +86,7 @@ def collection_not_found(name: str) -> VisualSearchError:
 def put(transaction: Transaction, records: Sequence[EncodedRecord | VisualSearchError]) -> list[WriteOutcome]:
     """See `Store.put`; what could not be encoded comes as its error."""
     identity = require_identity(transaction)
-    outcomes = [_refused(each) if isinstance(each, VisualSearchError) else _put(transaction, each) for each in records]
+    outcomes = [refused(each) if isinstance(each, VisualSearchError) else _put(transaction, each) for each in records]
     if not identity.populated and any(outcome.error is None for outcome in outcomes):
         transaction.set_identity(ShardIdentity(identity.index_uuid, identity.shard, identity.shards, True))
     return outcomes
@@ -95,26 +95,28 @@ def put(transaction: Transaction, records: Sequence[EncodedRecord | VisualSearch
 def _put(transaction: Transaction, record: EncodedRecord) -> WriteOutcome:
     collection = transaction.collection(record.collection)
     if collection is None:
-        return _refused(collection_not_found(record.collection))
+        return refused(collection_not_found(record.collection))
     try:
         check_binding(collection.collection, record.model_id, len(record.embedding) // 4)
     except VisualSearchError as error:
-        return _refused(error)
+        return refused(error)
     version = record.version
+    if version <= transaction.dropped_at(record.collection):
+        return stale(record.id, transaction.dropped_at(record.collection))
     live = transaction.live(collection, record.id)
     result: WriteResult
     if live is None:
         tombstone = transaction.tombstone(record.collection, record.id)
         if tombstone is not None:
             if version <= tombstone.version:
-                return _stale(record.id, tombstone.version)
+                return stale(record.id, tombstone.version)
             transaction.forget(record.collection, record.id)
         result = "created"
         transaction.insert(collection, record, result, transaction.now_ms)
     elif version == live.version and live.operation == "put":
         return WriteOutcome(live.result, version, live.digest.hex())
     elif version <= live.version:
-        return _stale(record.id, live.version)
+        return stale(record.id, live.version)
     elif record.digest == live.digest and not transaction.is_damaged(collection, live.row):
         result = "unchanged"
         transaction.set_version(live.row, version, "put", result)
@@ -130,7 +132,7 @@ def _put(transaction: Transaction, record: EncodedRecord) -> WriteOutcome:
 def supersede(transaction: Transaction, writes: Sequence[Superseded | VisualSearchError]) -> list[WriteOutcome]:
     """See `Store.supersede`."""
     require_identity(transaction)
-    return [_refused(each) if isinstance(each, VisualSearchError) else _supersede(transaction, each) for each in writes]
+    return [refused(each) if isinstance(each, VisualSearchError) else _supersede(transaction, each) for each in writes]
 
 
 def _supersede(transaction: Transaction, write: Superseded) -> WriteOutcome:
@@ -148,7 +150,7 @@ def _supersede(transaction: Transaction, write: Superseded) -> WriteOutcome:
     else:
         assert collection is not None
         if live.version > write.version:
-            return _stale(write.id, live.version)
+            return stale(write.id, live.version)
         result = "unchanged" if live.digest.hex() == write.digest else "replaced"
         transaction.remove(collection, live.row)
     transaction.bury(write.collection, write.id, Tombstone(write.version, "superseded", result))
@@ -156,37 +158,10 @@ def _supersede(transaction: Transaction, write: Superseded) -> WriteOutcome:
     return WriteOutcome(result, write.version, write.digest)
 
 
-def delete(transaction: Transaction, keys: Sequence[DocumentKey | VisualSearchError]) -> list[WriteOutcome]:
-    """See `Store.delete`."""
-    require_identity(transaction)
-    return [_refused(each) if isinstance(each, VisualSearchError) else _delete(transaction, each) for each in keys]
-
-
-def _delete(transaction: Transaction, key: DocumentKey) -> WriteOutcome:
-    collection = transaction.collection(key.collection)
-    live = transaction.live(collection, key.id) if collection else None
-    result: WriteResult = "not_found"
-    if live is None:
-        tombstone = transaction.tombstone(key.collection, key.id)
-        if tombstone is not None and key.version <= tombstone.version:
-            if tombstone[:2] == (key.version, "deleted"):
-                return WriteOutcome(tombstone.result, key.version)
-            return _stale(key.id, tombstone.version)
-    else:
-        assert collection is not None
-        if key.version <= live.version:
-            return _stale(key.id, live.version)
-        result = "deleted"
-        transaction.remove(collection, live.row)
-    transaction.bury(key.collection, key.id, Tombstone(key.version, "deleted", result))
-    transaction.accept(key.version)
-    return WriteOutcome(result, key.version)
-
-
 def update(transaction: Transaction, updates: Sequence[TagUpdate | VisualSearchError]) -> list[WriteOutcome]:
     """See `Store.update`."""
     require_identity(transaction)
-    return [_refused(each) if isinstance(each, VisualSearchError) else _update(transaction, each) for each in updates]
+    return [refused(each) if isinstance(each, VisualSearchError) else _update(transaction, each) for each in updates]
 
 
 def _update(transaction: Transaction, update: TagUpdate) -> WriteOutcome:
@@ -195,18 +170,21 @@ def _update(transaction: Transaction, update: TagUpdate) -> WriteOutcome:
     if live is None:
         tombstone = transaction.tombstone(update.collection, update.id)
         if tombstone is not None and update.version <= tombstone.version:
-            return _stale(update.id, tombstone.version)
+            return stale(update.id, tombstone.version)
         return WriteOutcome("not_found", update.version)
     if update.version == live.version and live.operation == "update":
         return WriteOutcome(live.result, live.version, live.digest.hex())
     if update.version <= live.version:
-        return _stale(update.id, live.version)
-    encoded, content = transaction.tags_and_content(live.row)
-    tags = merge_tags(decode_tags(encoded), update.tags) if update.mode == "merge" else update.tags
+        return stale(update.id, live.version)
+    assert collection is not None
+    stored, content = transaction.tags_and_content(live.row)
+    if stored is None and update.mode == "merge":
+        return refused(damaged_tags(update.id))
+    tags = merge_tags(stored or {}, update.tags) if update.mode == "merge" else update.tags
     digest = document_digest(content, tags)
-    result: WriteResult = "unchanged" if digest == live.digest else "updated"
+    result: WriteResult = "unchanged" if digest == live.digest and stored is not None else "updated"
     if result == "updated":
-        transaction.set_tags(live.row, encode_tags(tags), digest)
+        transaction.set_tags(collection, live.row, stored, tags, digest)
     transaction.set_version(live.row, update.version, "update", result)
     transaction.accept(update.version)
     return WriteOutcome(result, update.version, digest.hex())
@@ -229,11 +207,13 @@ def require_identity(transaction: Transaction) -> ShardIdentity:
     return identity
 
 
-def _refused(error: VisualSearchError) -> WriteOutcome:
+def refused(error: VisualSearchError) -> WriteOutcome:
+    """The outcome of a write that was not made."""
     return WriteOutcome(error=error)
 
 
-def _stale(document_id: str, stored: str) -> WriteOutcome:
+def stale(document_id: str, stored: str) -> WriteOutcome:
+    """The outcome of a write that came too late."""
     error = VisualSearchError(
         "stale_version", "a newer write or a delete of this id was accepted before", id=document_id, stored=stored
     )

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from executors.errors import VisualSearchError
 from executors.index.embedded.checkpoints import Checkpointer
+from executors.index.embedded.collection_memory import GraphOptions
 from executors.index.embedded.database import (
     ReadConnections,
     connect_writer,
@@ -21,8 +22,11 @@ from executors.index.embedded.database import (
     structural_faults,
     was_stopped_uncleanly,
 )
+from executors.index.embedded.graph.hnsw import use_one_thread
+from executors.index.embedded.loading import load_memory
 from executors.index.embedded.lock import FolderLock, make_folder
-from executors.index.embedded.memory import Memory, load
+from executors.index.embedded.maintenance import Maintenance
+from executors.index.embedded.memory import Memory
 from executors.index.embedded.schema import prepare
 from executors.index.embedded.writer import Writer
 
@@ -40,6 +44,7 @@ class Options:
     search_threads: int
     keep_tombstones_ms: int
     checkpoint_every: int
+    graph: GraphOptions
     now_ms: Callable[[], int]
 
 
@@ -51,6 +56,7 @@ class Running:
     connection: sqlite3.Connection
     memory: Memory
     writer: Writer
+    maintenance: Maintenance
     reading: ReadConnections
     reads: ThreadPoolExecutor
     searches: ThreadPoolExecutor
@@ -73,26 +79,40 @@ def open_shard(folder: Path, options: Options) -> Running:
         unclean = was_stopped_uncleanly(folder)
         connection = connect_writer(folder)
         undo.callback(connection.close)
-        memory = _checked_memory(connection, unclean)
+        checked_s = _check_file(connection, unclean)
+        notes = (
+            [f"the file was checked in {checked_s:g} s, since it was not closed by its last holder"] if unclean else []
+        )
+        memory = _load(connection, folder, options.graph, notes)
+        reading = ReadConnections(folder)
+        undo.callback(reading.close)
+        writer = Writer(
+            connection,
+            memory,
+            options.now_ms,
+            options.keep_tombstones_ms,
+            Checkpointer(connection, options.checkpoint_every),
+        )
+        undo.callback(writer.close)
+        maintenance = Maintenance(folder, memory, reading, writer)
+        undo.callback(maintenance.close)
+        writer.after_commit = maintenance.wake
         running = Running(
             lock=lock,
             connection=connection,
             memory=memory,
-            writer=Writer(
-                connection,
-                memory,
-                options.now_ms,
-                options.keep_tombstones_ms,
-                Checkpointer(connection, options.checkpoint_every),
-            ),
-            reading=ReadConnections(folder),
+            writer=writer,
+            maintenance=maintenance,
+            reading=reading,
             reads=ThreadPoolExecutor(_READ_THREADS, "index-read"),
-            searches=ThreadPoolExecutor(options.search_threads, "index-search"),
+            # One thread of faiss for each: the searches run beside each other.
+            searches=ThreadPoolExecutor(options.search_threads, "index-search", use_one_thread),
             checks=ThreadPoolExecutor(1, "index-verify"),
             details={
                 "store": "embedded",
                 "stopped_uncleanly": unclean,
                 "open_seconds": round(time.perf_counter() - started, 3),
+                "start": notes,
                 "sqlite": sqlite3.sqlite_version,
             },
         )
@@ -104,6 +124,7 @@ def close_shard(running: Running) -> None:
     """Answer whatever still waits, then let go; the writing connection is the last one, so that it clears the log."""
     for pool in (running.searches, running.checks, running.reads):
         pool.shutdown(wait=True)
+    running.maintenance.close()
     running.writer.close()
     running.reading.close()
     running.connection.close()
@@ -122,22 +143,36 @@ def submit(pool: ThreadPoolExecutor, function: Callable[..., T], *arguments: Any
         raise VisualSearchError("storage_unavailable", "the store is closed") from error
 
 
-def _checked_memory(connection: sqlite3.Connection, unclean: bool) -> Memory:
-    try:
-        with database_errors():
-            if unclean:
-                _refuse_damage(structural_faults(connection, full=False))
-            prepare(connection)
-            memory = load(connection)
-    except sqlite3.Error as error:
-        # A table or a column that is not there.
-        raise VisualSearchError("store_invalid", f"the shard's file is damaged: {error}", reason=str(error)) from error
+def _check_file(connection: sqlite3.Connection, unclean: bool) -> float:
+    """Check the file after an unclean stop, and bring it up to date; how long the check took, in seconds."""
+    started = time.perf_counter()
+    with _missing_parts(), database_errors():
+        if unclean:
+            _log.warning("the shard was not closed by its last holder: its file is checked")
+            _refuse_damage(structural_faults(connection, full=False))
+        took = round(time.perf_counter() - started, 3)
+        prepare(connection)
+    return took
+
+
+def _load(connection: sqlite3.Connection, folder: Path, options: GraphOptions, notes: list[str]) -> Memory:
+    with _missing_parts(), database_errors():
+        memory = load_memory(connection, folder, options, notes)
     damaged = [document_id for rows in memory.damaged.values() for document_id in rows.values()]
     if damaged:
         _log.error(
             "%d vectors are damaged on disk, their collections can't be searched: %s", len(damaged), damaged[:20]
         )
     return memory
+
+
+@contextmanager
+def _missing_parts() -> Iterator[None]:
+    """A table or a column that is not there is damage."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise VisualSearchError("store_invalid", f"the shard's file is damaged: {error}", reason=str(error)) from error
 
 
 def _refuse_damage(faults: Sequence[str]) -> None:

@@ -16,26 +16,48 @@ from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 from executors.errors import VisualSearchError
+from executors.index.embedded.tag_index import TagWriter
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 # "VSFi": says what the file is to anyone who finds it (`file`, SQLite's own tools).
 APPLICATION_ID: Final = 0x56534669
 
 Migration: TypeAlias = Callable[[sqlite3.Connection], None]
 
-# From the format version that is the key to the next one. Each runs inside the transaction that raises the number.
-MIGRATIONS: Final[Mapping[int, Migration]] = {}
+# New in format 2.
+# drops: of each name the newest drop, known here or not, so that older writes are refused.
+# tag_keys, tag_values: the tag index, see tag_entries.py. `value` has no type, so that each keeps its own.
+_TABLES_OF_2: Final = (
+    "CREATE INDEX documents_by_collection ON documents (collection)",
+    "CREATE TABLE drops (name TEXT PRIMARY KEY, version TEXT NOT NULL, recorded_at INTEGER NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE tag_keys (
+        number INTEGER PRIMARY KEY,
+        collection INTEGER NOT NULL,
+        path TEXT NOT NULL,
+        UNIQUE (collection, path)
+    )""",
+    """CREATE TABLE tag_values (
+        key INTEGER NOT NULL,
+        kind INTEGER NOT NULL,
+        value NOT NULL,
+        row INTEGER NOT NULL,
+        PRIMARY KEY (key, kind, value, row)
+    ) WITHOUT ROWID""",
+)
 
 # Text compares by code points: SQLite's BINARY collation compares bytes, and UTF-8 keeps the order of code points.
 _TABLES: Final = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
     "CREATE TABLE epochs (first_sequence INTEGER PRIMARY KEY, token TEXT NOT NULL, started_at INTEGER NOT NULL)",
+    # dropped_version: NULL for a collection that is there. A dropped one gets a name that no collection can have (NUL and
+    # its number), so that its own is free, until its last document is gone.
     """CREATE TABLE collections (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
         name TEXT NOT NULL UNIQUE,
         model_id TEXT NOT NULL,
         dimension INTEGER NOT NULL,
-        created_at INTEGER NOT NULL
+        created_at INTEGER NOT NULL,
+        dropped_version TEXT
     )""",
     # operation: 'put' or 'update', the write that `version` and `result` are of.
     # digest: of the content without its version; content_digest: the same without the tags, so that an update of tags
@@ -74,7 +96,20 @@ _TABLES: Final = (
         PRIMARY KEY (collection, id)
     ) WITHOUT ROWID""",
     "CREATE INDEX tombstones_by_age ON tombstones (recorded_at)",
+    *_TABLES_OF_2,
 )
+
+
+def _to_format_2(connection: sqlite3.Connection) -> None:
+    # A later format that changes the tag index keeps this step's way of filling it, or makes it anew itself.
+    connection.execute("ALTER TABLE collections ADD COLUMN dropped_version TEXT")
+    for statement in _TABLES_OF_2:
+        connection.execute(statement)
+    TagWriter(connection).rebuild()
+
+
+# From the format version that is the key to the next one. Each runs inside the transaction that raises the number.
+MIGRATIONS: Final[Mapping[int, Migration]] = {1: _to_format_2}
 
 
 def prepare(

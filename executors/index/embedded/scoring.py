@@ -54,9 +54,7 @@ def best_rows(
     Raises:
         VisualSearchError: `invalid_embedding` for a query without direction.
     """
-    squares = exact_squares(queries)
-    if not np.all(np.isfinite(squares) & (squares > 0.0)):
-        raise VisualSearchError("invalid_embedding", "a query must be a finite vector that is not zero")
+    squares = check_queries(queries)
     count = sum(view.count for view in views)
     if not count or limit < 1:
         return [Best([], [], []) for _ in range(len(queries))]
@@ -72,6 +70,18 @@ def best_rows(
             strict=True,
         )
     ]
+
+
+def check_queries(queries: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The squared lengths of N x D float32.
+
+    Raises:
+        VisualSearchError: `invalid_embedding` for a query without direction.
+    """
+    squares = exact_squares(queries)
+    if not np.all(np.isfinite(squares) & (squares > 0.0)):
+        raise VisualSearchError("invalid_embedding", "a query must be a finite vector that is not zero")
+    return squares
 
 
 def _approximate(views: Sequence[View], units: NDArray[np.float32], count: int) -> NDArray[np.float32]:

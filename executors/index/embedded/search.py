@@ -1,18 +1,25 @@
-"""A search: the best rows from memory, what they show from disk, both as of one transaction."""
+"""A search: the best rows by their plan, what they show from disk, both as of one transaction."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
+from executors.index.embedded.counters import KnownCollection
+from executors.index.embedded.grouping import best_of_groups
+from executors.index.embedded.live_graph import Rows
 from executors.index.embedded.memory import Memory
-from executors.index.embedded.reads import HitFields, damaged, hit_fields, sequence_of
+from executors.index.embedded.ranking import DamagedRowsError, Plan, Scope, make_plan, rank
+from executors.index.embedded.reads import HitFields, damaged, hit_fields, ids_of, moment_of, vectors_of
 from executors.index.embedded.rules import check_binding, collection_not_found
-from executors.index.embedded.scoring import Best, best_rows
+from executors.index.embedded.scoring import Best, check_queries
 from executors.index.records import Hits, SearchRequest
 
 
@@ -20,28 +27,74 @@ def search_once(connection: sqlite3.Connection, memory: Memory, request: SearchR
     """The hits of every query, inside the reading transaction that the connection is in.
 
     Returns:
-        None if memory has already dropped rows that this transaction still sees: try again with a new one.
+        None if memory has already dropped what this transaction still sees: try again with a new one.
 
     Raises:
         VisualSearchError: `collection_not_found`, `model_mismatch`, `dimension_mismatch`, `invalid_embedding`, or
             `store_invalid` as long as vectors of the collection are damaged, since the best hit may be one of them.
     """
-    sequence = sequence_of(connection)
+    sequence, next_row = moment_of(connection)
     memory.wait_for(sequence)
     known = memory.collections.get(request.collection)
-    if known is None:
+    held = None if known is None else memory.held.get(known.number)
+    if known is None or held is None:
         raise collection_not_found(request.collection)
     queries = _as_matrix(request.queries)
     check_binding(known.collection, request.model_id, queries.shape[1])
+    check_queries(queries)
+    _refuse_damaged(memory, known)
+    view = held.view(sequence, next_row)
+    if view is None:
+        return None
+    started = time.perf_counter()
+    rows: Rows | None = None
+    if request.where is not None:
+        rows = memory.filters.rows(connection, sequence, known.number, request.where)
+    filter_ms = (time.perf_counter() - started) * 1000
+    scope = Scope(connection, held, view, rows)
+    try:
+        return [_search_one(scope, query, request, filter_ms) for query in queries]
+    except DamagedRowsError as found:
+        memory.damaged[known.number].update(ids_of(connection, found.rows))
+        _refuse_damaged(memory, known)
+        raise
+
+
+def _search_one(scope: Scope, query: NDArray[np.float32], request: SearchRequest, filter_ms: float) -> Hits:
+    plans: list[Plan] = []
+
+    def best(limit: int) -> Best:
+        plans.append(make_plan(scope, limit, exact=request.exact, ef=request.ef))
+        return rank(scope, query, limit, request.threshold, plans[-1]) if limit > 0 else Best([], [], [])
+
+    groups: list[Any] | None = None
+    if request.group_by is None:
+        found = best(request.limit)
+    else:
+        found, groups = best_of_groups(
+            request.group_by, request.limit, scope.size, best, partial(hit_fields, scope.connection)
+        )
+    started = time.perf_counter()
+    fields = hit_fields(scope.connection, found.rows)
+    embeddings = _embeddings(scope, found.rows, len(query)) if request.embedding else None
+    plan = plans[-1]
+    plan.add_time("fields", started)
+    if request.where is not None:
+        plan.took_ms["filter"] = round(filter_ms, 3)
+    return _hits(found, fields, groups, embeddings, plan.to_json())
+
+
+def _embeddings(scope: Scope, rows: Sequence[int], dimension: int) -> list[NDArray[np.float32]]:
+    found, bad = vectors_of(scope.connection, rows, dimension)
+    if bad:
+        raise DamagedRowsError(bad)
+    return [found[row] for row in rows]
+
+
+def _refuse_damaged(memory: Memory, known: KnownCollection) -> None:
     bad = memory.damaged.get(known.number)
     if bad:
-        raise damaged(request.collection, sorted(bad.values()))
-    views = memory.caches[known.number].view(sequence)
-    if views is None:
-        return None
-    found = best_rows(views, queries, request.limit, request.threshold)
-    fields = hit_fields(connection, sorted({row for best in found for row in best.rows}))
-    return [_hits(best, fields) for best in found]
+        raise damaged(known.collection.name, sorted(bad.values()))
 
 
 def _as_matrix(queries: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -51,7 +104,13 @@ def _as_matrix(queries: NDArray[np.float32]) -> NDArray[np.float32]:
     return matrix
 
 
-def _hits(best: Best, fields: Mapping[int, HitFields]) -> Hits:
+def _hits(
+    best: Best,
+    fields: Mapping[int, HitFields],
+    groups: list[Any] | None,
+    embeddings: list[NDArray[np.float32]] | None,
+    plan: dict[str, Any],
+) -> Hits:
     shown = [fields[row] for row in best.rows]
     return Hits(
         ids=best.ids,
@@ -61,4 +120,7 @@ def _hits(best: Best, fields: Mapping[int, HitFields]) -> Hits:
         tags=[each.tags for each in shown],
         parents=[each.parent for each in shown],
         boxes=[each.box for each in shown],
+        groups=groups,
+        embeddings=embeddings,
+        plan=plan,
     )

@@ -10,21 +10,24 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
 from executors.errors import VisualSearchError
-from executors.index.embedded import reads, rules
+from executors.index.embedded import reads, removal, rules, scrolling
 from executors.index.embedded.checkpoints import EVERY_CHANGES
+from executors.index.embedded.collection_memory import GraphOptions
 from executors.index.embedded.database import ReadConnections
 from executors.index.embedded.encoding import check_key, encode_record, encode_tags, is_text
-from executors.index.embedded.memory import Memory
+from executors.index.embedded.memory import DEFAULT_OPTIONS, Memory
 from executors.index.embedded.running import Options, Running, close_shard, open_shard, submit
 from executors.index.embedded.schema import FORMAT_VERSION
 from executors.index.embedded.search import search_once
 from executors.index.embedded.transaction import Transaction
-from executors.index.embedded.verify import check_store
+from executors.index.embedded.verify import Findings, check_store
+from executors.index.filters import Filter
 from executors.index.records import (
     MAX_DIMENSION,
     Collection,
@@ -47,6 +50,10 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 
 _DAY_S: Final = 86_400.0
+# About 30 ms of comparing on one core. Beyond it a write waits a little, never long.
+_MOST_UNCOVERED_BYTES: Final = 256_000_000
+_DELAY_S: Final = 0.01
+_MOST_DELAYS: Final = 25
 
 
 class EmbeddedStore(Store):
@@ -57,6 +64,7 @@ class EmbeddedStore(Store):
         search_threads: how many searches run at once; 0: one for each core.
         keep_tombstones_s: how long deletes and supersedes are remembered; longer than any deadline of a write.
         checkpoint_every: after how many changed rows the log is moved into the file.
+        graph: from when on, and how, a graph is used.
         now_ms: the wall clock, milliseconds since 1970.
     """
 
@@ -67,6 +75,7 @@ class EmbeddedStore(Store):
         search_threads: int = 0,
         keep_tombstones_s: float = _DAY_S,
         checkpoint_every: int = EVERY_CHANGES,
+        graph: GraphOptions = DEFAULT_OPTIONS,
         now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self._folder = folder
@@ -74,6 +83,7 @@ class EmbeddedStore(Store):
             search_threads=search_threads or os.cpu_count() or 1,
             keep_tombstones_ms=round(keep_tombstones_s * 1000),
             checkpoint_every=checkpoint_every,
+            graph=graph,
             now_ms=now_ms,
         )
         self._running: Running | None = None
@@ -109,9 +119,24 @@ class EmbeddedStore(Store):
             raise VisualSearchError("invalid_embedding", f"a vector has 1 to {MAX_DIMENSION} numbers")
         await self._write(partial(rules.ensure_collection, collection=collection))
 
+    async def drop_collection(self, name: str, version: str) -> int | None:
+        """See `Store.drop_collection`; the documents leave the disk in the background."""
+        running = self._open_or_refuse()
+
+        def drop(transaction: Transaction) -> tuple[int | None, set[int]]:
+            known = transaction.collection(name)
+            documents = 0 if known is None else running.memory.documents(known)
+            return removal.drop_collection(transaction, name, version, documents), set(transaction.changes.dropped)
+
+        documents, dropped = await self._write(drop)
+        for number in dropped:
+            running.maintenance.purge(number)
+        return documents
+
     async def put(self, records: Sequence[Record]) -> list[WriteOutcome]:
         """See `Store.put`; also `invalid_id`, `invalid_embedding`, `invalid_tags`, `invalid_document` in an outcome."""
         encoded = await self._encode(records, encode_record)
+        await self._wait_for_graphs()
         return await self._write(partial(rules.put, records=encoded), len(encoded))
 
     async def supersede(self, writes: Sequence[Superseded]) -> list[WriteOutcome]:
@@ -127,7 +152,17 @@ class EmbeddedStore(Store):
     async def delete(self, keys: Sequence[DocumentKey]) -> list[WriteOutcome]:
         """See `Store.delete`; also `invalid_id` in an outcome."""
         checked = await self._encode(keys, _checked)
-        return await self._write(partial(rules.delete, keys=checked), len(checked))
+        return await self._write(partial(removal.delete, keys=checked), len(checked))
+
+    async def delete_children(self, collection: str, parents: Sequence[str], version: str) -> list[str]:
+        """See `Store.delete_children`."""
+        work = partial(removal.delete_children, collection=collection, parents=list(parents), version=version)
+        return await self._write(work, len(parents))
+
+    async def delete_matching(self, collection: str, where: Filter, version: str, limit: int) -> list[str]:
+        """See `Store.delete_matching`."""
+        work = partial(removal.delete_matching, collection=collection, where=where, version=version, most=limit)
+        return await self._write(work, limit)
 
     async def get(
         self, collection: str, ids: Sequence[str], *, embedding: bool = False, thumbnail: bool = False
@@ -146,26 +181,55 @@ class EmbeddedStore(Store):
         search = partial(search_once, memory=running.memory, request=request)
         return await asyncio.wrap_future(submit(running.searches, _until_seen, running.reading, search))
 
-    async def scroll(self, collection: str, after: str = "", limit: int = 1000) -> list[StoredDocument]:
-        """See `Store.scroll`; nothing for an unknown collection."""
+    async def scroll(
+        self,
+        collection: str,
+        after: str = "",
+        limit: int = 1000,
+        *,
+        where: Filter | None = None,
+        embedding: bool = False,
+        thumbnail: bool = False,
+    ) -> list[StoredDocument]:
+        """See `Store.scroll`; nothing for an unknown collection; `store_invalid` for an embedding that is damaged."""
         running = self._open_or_refuse()
         known = running.memory.collections.get(collection)
         if known is None:
             return []
-        read = partial(reads.documents_after, collection=known, after=after, limit=limit)
-        return await asyncio.wrap_future(submit(running.reads, running.reading.run, read))
+        page = partial(
+            scrolling.documents_after,
+            memory=running.memory,
+            collection=known,
+            after=after,
+            limit=limit,
+            where=where,
+            embedding=embedding,
+            thumbnail=thumbnail,
+        )
+        return await asyncio.wrap_future(submit(running.reads, running.reading.run, page))
 
-    async def count(self, collection: str) -> int:
+    async def count(self, collection: str, where: Filter | None = None) -> int:
         """See `Store.count`."""
-        memory = self._open_or_refuse().memory
-        known = memory.collections.get(collection)
-        return 0 if known is None else memory.documents(known)
+        running = self._open_or_refuse()
+        known = running.memory.collections.get(collection)
+        if known is None:
+            return 0
+        if where is None:
+            return running.memory.documents(known)
+        count = partial(scrolling.count_matching, memory=running.memory, collection=known, where=where)
+        return await asyncio.wrap_future(submit(running.reads, running.reading.run, count))
+
+    async def reindex(self, collection: str | None = None) -> None:
+        """See `Store.reindex`."""
+        running = self._open_or_refuse()
+        collections = running.memory.collections
+        running.maintenance.reindex({each.number for name, each in collections.items() if collection in (None, name)})
 
     async def status(self) -> StoreStatus:
         """See `Store.status`."""
         running = self._open_or_refuse()
         memory = running.memory
-        caches = list(memory.caches.values())
+        held = list(memory.held.values())
         return StoreStatus(
             identity=memory.identity,
             format_version=FORMAT_VERSION,
@@ -174,16 +238,27 @@ class EmbeddedStore(Store):
             bytes_on_disk=await asyncio.to_thread(_bytes_in, self._folder),
             details={
                 **running.details,
-                "bytes_in_memory": sum(cache.bytes_held for cache in caches),
-                "removed_in_memory": sum(cache.rows_held - cache.live for cache in caches),
+                "bytes_in_memory": sum(each.bytes_held for each in held),
+                "removed_in_memory": sum(each.flat.rows_held - each.flat.live for each in held),
+                "graphs": running.maintenance.report(),
                 "damaged": sum(len(rows) for rows in list(memory.damaged.values())),
             },
         )
 
-    async def verify(self) -> VerifyReport:
+    async def verify(self, *, repair: bool = False) -> VerifyReport:
         """See `Store.verify`; it reads the whole file, beside everything else that goes on."""
         running = self._open_or_refuse()
-        return await asyncio.wrap_future(submit(running.checks, _verify, self._folder, running.memory))
+        findings = await asyncio.wrap_future(submit(running.checks, _verify, self._folder, running.memory))
+        if not repair:
+            return findings.report
+        repaired = []
+        if findings.tags:
+            await self._write(Transaction.rebuild_tag_index)
+            repaired.append("the index of the tags was built anew")
+        for name in sorted(findings.graphs):
+            await self.reindex(name)
+            repaired.append(f"the graph of {name!r} is being built anew")
+        return replace(findings.report, repaired=repaired)
 
     def _open(self) -> None:
         if self._running is not None:
@@ -196,6 +271,14 @@ class EmbeddedStore(Store):
         if self._running.memory.broken:
             raise VisualSearchError("store_invalid", "memory and disk of this shard differ: restart it")
         return self._running
+
+    async def _wait_for_graphs(self) -> None:
+        """Slow down who writes much faster than graphs grow: what they don't have yet is compared one by one."""
+        memory = self._open_or_refuse().memory
+        for _ in range(_MOST_DELAYS):
+            if all(4 * each.dimension * each.uncovered <= _MOST_UNCOVERED_BYTES for each in list(memory.held.values())):
+                return
+            await asyncio.sleep(_DELAY_S)
 
     async def _encode(self, items: Sequence[Item], encode: Callable[[Item], T]) -> list[T | VisualSearchError]:
         reads_pool = self._open_or_refuse().reads
@@ -212,7 +295,7 @@ def _until_seen(reading: ReadConnections, read: Callable[[sqlite3.Connection], T
     return found
 
 
-def _verify(folder: Path, memory: Memory) -> VerifyReport:
+def _verify(folder: Path, memory: Memory) -> Findings:
     # A connection of its own reads the file again, not what another one has cached of it.
     reading = ReadConnections(folder)
     try:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
-from executors.errors import VisualSearchError
-from executors.index.embedded.encoding import EncodedRecord, checksum_of
-from executors.index.records import Collection, ShardIdentity, WriteResult
+from executors.index.embedded.counters import KnownCollection, identity_of, read_meta
+from executors.index.embedded.encoding import EncodedRecord, checksum_of, decode_tags, encode_tags, sound_tags
+from executors.index.embedded.tag_index import TagWriter
+from executors.index.embedded.tag_query import matching_rows
+from executors.index.filters import Filter
+from executors.index.records import Collection, ShardIdentity, Tags, WriteResult
 
 _PRUNED_AT_ONCE: Final = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class KnownCollection:
-    """A collection and the number that stands for it in the tables."""
-
-    number: int
-    collection: Collection
+_VACUUMED_AT_ONCE: Final = 512
 
 
 class LiveDocument(NamedTuple):
@@ -44,12 +39,18 @@ class Tombstone(NamedTuple):
 
 @dataclass(slots=True)
 class Changes:
-    """What memory has to learn after the commit. `added`: row to (collection number, id, vector)."""
+    """What memory has to learn after the commit.
+
+    `added`: row to (collection number, id, vector); `removed` and `retagged`: collection number and row; `dropped`: numbers.
+    """
 
     sequence: int = 0
     added: dict[int, tuple[int, str, bytes]] = field(default_factory=dict)
     removed: list[tuple[int, int]] = field(default_factory=list)
+    retagged: list[tuple[int, int]] = field(default_factory=list)
     collections: dict[str, KnownCollection] = field(default_factory=dict)
+    dropped: set[int] = field(default_factory=set)
+    tags_reindexed: bool = False
     identity: ShardIdentity | None = None
     last_version: str | None = None
 
@@ -76,6 +77,8 @@ class Transaction:
         self._connection = connection
         self._known = known
         self._damaged = damaged
+        self._tags = TagWriter(connection)
+        self._drops: dict[str, str] = {}
         self._epoch = epoch
         self._meta = read_meta(connection)
         self._changed: dict[str, Any] = {}
@@ -102,7 +105,8 @@ class Transaction:
 
     def collection(self, name: str) -> KnownCollection | None:
         """The collection of that name."""
-        return self.changes.collections.get(name) or self._known.get(name)
+        known = self.changes.collections.get(name) or self._known.get(name)
+        return None if known is None or known.number in self.changes.dropped else known
 
     def create_collection(self, collection: Collection) -> None:
         """Bind a new name to its model and dimension."""
@@ -113,6 +117,71 @@ class Transaction:
         assert cursor.lastrowid is not None
         self.changes.collections[collection.name] = KnownCollection(cursor.lastrowid, collection)
         self._touched = True
+
+    def drop_collection(self, collection: KnownCollection, version: str) -> None:
+        """Free the name; the documents are removed later, by `purge`."""
+        self._connection.execute(
+            "UPDATE collections SET name = char(0) || number, dropped_version = ? WHERE number = ?",
+            (version, collection.number),
+        )
+        self.changes.collections.pop(collection.collection.name, None)
+        self.changes.dropped.add(collection.number)
+        self._touched = True
+
+    def note_drop(self, name: str, version: str) -> None:
+        """Refuse writes into a collection of that name that are not newer."""
+        self._connection.execute(
+            "INSERT INTO drops (name, version, recorded_at) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE"
+            " SET version = max(version, excluded.version), recorded_at = excluded.recorded_at",
+            (name, version, self.now_ms),
+        )
+        self._drops.pop(name, None)
+        self._touched = True
+
+    def dropped_at(self, name: str) -> str:
+        """The version of the last drop of a collection of that name; empty: none is remembered."""
+        if name not in self._drops:
+            row = self._connection.execute("SELECT version FROM drops WHERE name = ?", (name,)).fetchone()
+            self._drops[name] = row[0] if row else ""
+        return self._drops[name]
+
+    def purge(self, number: int, most: int) -> int:
+        """Remove documents of a dropped collection, then the collection itself; how many documents there were."""
+        rows = self._connection.execute(
+            "SELECT row FROM documents WHERE collection = ? LIMIT ?", (number, most)
+        ).fetchall()
+        for (row,) in rows:
+            self._remove_tags(number, row, self.tags_and_content(row)[0])
+            self._delete_row(row)
+        if len(rows) < most:
+            self._tags.forget_paths(number)
+            self._connection.execute("DELETE FROM collections WHERE number = ?", (number,))
+        self._touched = True
+        return len(rows)
+
+    def vacuum_some(self) -> None:
+        """Move some free pages to the end of the file and cut them off."""
+        self._connection.execute(f"PRAGMA incremental_vacuum({_VACUUMED_AT_ONCE})").fetchall()
+
+    def children(self, collection: KnownCollection, parent: str) -> list[tuple[str, int, str]]:
+        """Id, row and version of the documents whose parent has that id."""
+        return self._connection.execute(
+            "SELECT id, row, version FROM documents WHERE collection = ? AND parent = ? ORDER BY row",
+            (collection.number, parent),
+        ).fetchall()
+
+    def matching(self, collection: KnownCollection, where: Filter, version: str, most: int) -> list[tuple[str, int]]:
+        """Id and row of at most so many documents that match and were written before that version."""
+        found: list[tuple[str, int]] = []
+        for row in matching_rows(self._connection, collection.number, where).tolist():
+            document_id, written = self._connection.execute(
+                "SELECT id, version FROM documents WHERE row = ?", (row,)
+            ).fetchone()
+            if written < version:
+                found.append((document_id, row))
+                if len(found) == most:
+                    break
+        return found
 
     def accept(self, version: str) -> None:
         """Note that a write of this version was accepted."""
@@ -129,8 +198,8 @@ class Transaction:
         return None if row is None else LiveDocument(*row)
 
     def is_damaged(self, collection: KnownCollection, row: int) -> bool:
-        """Whether the vector of the row is not what was stored."""
-        return row in self._damaged.get(collection.number, ())
+        """Whether the vector or the tags of the row are not what was stored."""
+        return row in self._damaged.get(collection.number, ()) or self.tags_and_content(row)[0] is None
 
     def insert(self, collection: KnownCollection, record: EncodedRecord, result: WriteResult, created_at: int) -> None:
         """Store a document in a row of its own, which no document had before."""
@@ -147,14 +216,15 @@ class Transaction:
             "INSERT INTO vectors (row, checksum, embedding) VALUES (?, ?, ?)",
             (row, checksum_of(row, record.embedding), record.embedding),
         )
+        self._tags.write(collection.number, row, decode_tags(record.tags))
         if record.thumbnail is not None:
             execute("INSERT INTO thumbnails (row, jpeg) VALUES (?, ?)", (row, record.thumbnail))
         self.changes.added[row] = (collection.number, record.id, record.embedding)
 
     def remove(self, collection: KnownCollection, row: int) -> None:
         """Take a document out of all tables."""
-        for table in ("documents", "vectors", "thumbnails"):
-            self._connection.execute(f"DELETE FROM {table} WHERE row = ?", (row,))
+        self._remove_tags(collection.number, row, self.tags_and_content(row)[0])
+        self._delete_row(row)
         if self.changes.added.pop(row, None) is None:
             self.changes.removed.append((collection.number, row))
 
@@ -165,16 +235,31 @@ class Transaction:
             (version, operation, result, self.now_ms, row),
         )
 
-    def tags_and_content(self, row: int) -> tuple[str, bytes]:
-        """The encoded tags of a row, and the digest of the rest of its content."""
-        tags, content = self._connection.execute(
-            "SELECT tags, content_digest FROM documents WHERE row = ?", (row,)
+    def tags_and_content(self, row: int) -> tuple[Tags | None, bytes]:
+        """The tags of a row (None: they are not what was stored), and the digest of the rest of its content."""
+        tags, content, digest = self._connection.execute(
+            "SELECT tags, content_digest, digest FROM documents WHERE row = ?", (row,)
         ).fetchone()
-        return tags, content
+        return sound_tags(tags, content, digest), content
 
-    def set_tags(self, row: int, tags: str, digest: bytes) -> None:
+    def set_tags(self, collection: KnownCollection, row: int, old: Tags | None, new: Tags, digest: bytes) -> None:
         """Change the tags of a row in place."""
-        self._connection.execute("UPDATE documents SET tags = ?, digest = ? WHERE row = ?", (tags, digest, row))
+        if old is None:
+            self._remove_tags(collection.number, row, None)
+            self._tags.write(collection.number, row, new)
+        else:
+            self._tags.replace(collection.number, row, old, new)
+        self._connection.execute(
+            "UPDATE documents SET tags = ?, digest = ? WHERE row = ?", (encode_tags(new), digest, row)
+        )
+        self.changes.retagged.append((collection.number, row))
+
+    def _remove_tags(self, collection: int, row: int, tags: Tags | None) -> None:
+        if tags is None:
+            # Nobody knows what they were: every entry is looked at.
+            self._connection.execute("DELETE FROM tag_values WHERE row = ?", (row,))
+        else:
+            self._tags.remove(collection, row, tags)
 
     def tombstone(self, collection: str, document_id: str) -> Tombstone | None:
         """What is remembered of an id that has no document."""
@@ -202,7 +287,14 @@ class Transaction:
             " (SELECT collection, id FROM tombstones WHERE recorded_at < ? LIMIT ?)",
             (older_than_ms, _PRUNED_AT_ONCE),
         )
+        self._connection.execute("DELETE FROM drops WHERE recorded_at < ?", (older_than_ms,))
         return cursor.rowcount == _PRUNED_AT_ONCE
+
+    def rebuild_tag_index(self) -> None:
+        """Make the index of the tags anew from the documents."""
+        self._tags.rebuild()
+        self.changes.tags_reindexed = True
+        self._touched = True
 
     @property
     def has_changes(self) -> bool:
@@ -219,38 +311,9 @@ class Transaction:
         if self._connection.execute("SELECT 1 FROM epochs WHERE token = ?", (self._epoch,)).fetchone() is None:
             self._connection.execute("INSERT INTO epochs VALUES (?, ?, ?)", (sequence, self._epoch, self.now_ms))
 
+    def _delete_row(self, row: int) -> None:
+        for table in ("documents", "vectors", "thumbnails"):
+            self._connection.execute(f"DELETE FROM {table} WHERE row = ?", (row,))
+
     def _value(self, key: str) -> Any:
         return self._changed.get(key, self._meta[key])
-
-
-def read_meta(connection: sqlite3.Connection) -> dict[str, Any]:
-    """The counters and the identity.
-
-    Raises:
-        VisualSearchError: `store_invalid` if one is missing.
-    """
-    meta = dict(connection.execute("SELECT key, value FROM meta"))
-    missing = {"format_version", "store_id", "sequence", "next_row", "last_version", "populated"} - meta.keys()
-    if missing:
-        raise VisualSearchError("store_invalid", f"the shard's file lacks {', '.join(sorted(missing))}")
-    return meta
-
-
-def identity_of(meta: Mapping[str, Any]) -> ShardIdentity | None:
-    """Who the file says this shard is."""
-    if "index_uuid" not in meta:
-        return None
-    return ShardIdentity(meta["index_uuid"], meta["shard"], meta["shards"], bool(meta["populated"]))
-
-
-def read_collections(connection: sqlite3.Connection) -> dict[str, KnownCollection]:
-    """All collections by name."""
-    rows = connection.execute("SELECT number, name, model_id, dimension FROM collections ORDER BY name")
-    return {
-        name: KnownCollection(number, Collection(name, model, dimension)) for number, name, model, dimension in rows
-    }
-
-
-def new_epoch() -> str:
-    """A name for this run of the process, as nothing else has."""
-    return secrets.token_hex(8)

@@ -18,7 +18,8 @@ FIRST_BLOCK_ROWS: Final = 256
 _MOST_BLOCK_BYTES: Final = 1 << 25
 _WORTH_COMPACTING: Final = 64
 _PRODUCTS_AT_ONCE: Final = 1 << 16
-_NEVER: Final = np.iinfo(np.int64).max
+NEVER: Final = np.iinfo(np.int64).max
+_NO_ROWS: Final[NDArray[np.int64]] = np.empty(0, dtype=np.int64)
 
 
 class Block:
@@ -42,7 +43,7 @@ class Block:
         self.scales: NDArray[np.float32] = np.empty(capacity, dtype=np.float32)
         self.rows: NDArray[np.int64] = np.empty(capacity, dtype=np.int64)
         self.born: NDArray[np.int64] = np.empty(capacity, dtype=np.int64)
-        self.died: NDArray[np.int64] = np.full(capacity, _NEVER, dtype=np.int64)
+        self.died: NDArray[np.int64] = np.full(capacity, NEVER, dtype=np.int64)
         self.ids: list[str] = []
 
     @property
@@ -64,7 +65,7 @@ class Block:
 
     def take(self, other: Block) -> None:
         """Copy the live rows of another block to the end of this one."""
-        kept = np.flatnonzero(other.died[: other.count] == _NEVER)
+        kept = np.flatnonzero(other.died[: other.count] == NEVER)
         start, end = self.count, self.count + kept.size
         for name in ("vectors", "squares", "scales", "rows", "born"):
             getattr(self, name)[start:end] = getattr(other, name)[kept]
@@ -153,7 +154,7 @@ class VectorCache:
             slots = np.searchsorted(block.rows[: block.count], wanted)
             inside = slots < block.count
             slots = slots[inside]
-            found = slots[(block.rows[slots] == wanted[inside]) & (block.died[slots] == _NEVER)]
+            found = slots[(block.rows[slots] == wanted[inside]) & (block.died[slots] == NEVER)]
             block.died[found] = sequence
             block.dead += found.size
             self.live -= found.size
@@ -178,6 +179,53 @@ class VectorCache:
                 merged.append(block)
         self._layout = Layout(tuple(merged), sequence)
         self._filling = sum(block.count == block.capacity for block in merged)
+
+    def drop_through(self, row: int) -> None:
+        """Let go of the full blocks that hold no row after that one: something else covers them now."""
+        layout = self._layout
+        gone = 0
+        for block in layout.blocks[: self._filling]:
+            if block.count and block.rows[block.count - 1] > row:
+                break
+            gone += 1
+        if gone:
+            self.live -= sum(block.live for block in layout.blocks[:gone])
+            self._layout = Layout(layout.blocks[gone:], layout.floor)
+            self._filling -= gone
+
+    def pending(self, after: int, most: int) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
+        """The next rows after a row number, removed ones included: row numbers, vectors, and since when each is gone."""
+        for block in self._layout.blocks:
+            start = int(np.searchsorted(block.rows[: block.count], after, side="right"))
+            if start < block.count:
+                end = min(block.count, start + most)
+                return block.rows[start:end].copy(), block.vectors[start:end], block.died[start:end].copy()
+        return _NO_ROWS, np.empty((0, self.dimension), dtype=np.float32), _NO_ROWS
+
+    def rows_after(self, row: int) -> int:
+        """How many rows are held after that row number, removed ones included."""
+        return sum(
+            block.count - int(np.searchsorted(block.rows[: block.count], row, side="right"))
+            for block in self._layout.blocks
+        )
+
+    def fetch(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The vectors of ascending row numbers, N x D.
+
+        Raises:
+            KeyError: one of them is not held.
+        """
+        found = np.empty((len(rows), self.dimension), dtype=np.float32)
+        done = 0
+        for block in self._layout.blocks:
+            slots = np.searchsorted(block.rows[: block.count], rows)
+            inside = np.flatnonzero(slots < block.count)
+            inside = inside[block.rows[slots[inside]] == rows[inside]]
+            found[inside] = block.vectors[slots[inside]]
+            done += inside.size
+        if done < len(rows):
+            raise KeyError("a row that memory does not hold")
+        return found
 
     def view(self, sequence: int) -> list[View] | None:
         """The rows as of a sequence number that has been applied; None if a compaction has already dropped some of them."""

@@ -13,9 +13,10 @@ from typing import Any, Final, TypeVar
 
 from executors.errors import VisualSearchError
 from executors.index.embedded.checkpoints import Checkpointer
+from executors.index.embedded.counters import new_epoch
 from executors.index.embedded.database import database_errors
 from executors.index.embedded.memory import Memory
-from executors.index.embedded.transaction import Transaction, new_epoch
+from executors.index.embedded.transaction import Transaction
 
 T = TypeVar("T")
 
@@ -60,6 +61,8 @@ class Writer:
         self._epoch = new_epoch()
         self._prune_from_ms = 0
         self._checkpointer = checkpointer
+        # Told after every transaction that changed something.
+        self.after_commit: Callable[[], None] = _nothing
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
         self._closing = threading.Lock()
@@ -147,6 +150,7 @@ class Writer:
                 raise
         if transaction.has_changes:
             memory.publish(transaction.changes)
+            self.after_commit()
         return results
 
     def _prune_if_due(self, transaction: Transaction) -> None:
@@ -155,3 +159,7 @@ class Writer:
         if now >= self._prune_from_ms or now < self._prune_from_ms - _PRUNE_EVERY_MS:
             more = transaction.prune_tombstones(now - self._keep_tombstones_ms)
             self._prune_from_ms = now if more else now + _PRUNE_EVERY_MS
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

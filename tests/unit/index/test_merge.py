@@ -5,6 +5,7 @@ import pytest
 
 from executors.documents import Failure, ImageDoc
 from executors.index import merge
+from executors.index.hit_columns import hits_to_columns
 from executors.index.records import Hits, ShardIdentity
 
 
@@ -14,7 +15,7 @@ def identity(shard: int, shards: int = 2, uuid: str = "u") -> ShardIdentity:
 
 def hits(*rows: tuple[str, float], version: str = "1") -> dict:
     n = len(rows)
-    return merge.hits_to_columns(
+    return hits_to_columns(
         Hits([r[0] for r in rows], [r[1] for r in rows], [version] * n, [None] * n, [{}] * n, [None] * n, [None] * n)
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,13 @@ import pytest
 
 from executors.errors import VisualSearchError
 from executors.index.embedded.database import connect_writer, database_path
+from executors.index.embedded.encoding import decode_tags
 from executors.index.embedded.schema import APPLICATION_ID, FORMAT_VERSION, MIGRATIONS, prepare
+from executors.index.embedded.tag_check import tag_faults
+from executors.index.embedded.tag_query import matching_rows
+from executors.index.filters import matches, parse_filter
+
+FORMAT_1 = Path(__file__).parents[3] / "data" / "index-format-1.sqlite3"
 
 
 @pytest.fixture
@@ -106,3 +113,87 @@ def test_a_format_without_a_way_forward_is_refused(connection: sqlite3.Connectio
     error = code_of(connection, migrations={}, target=FORMAT_VERSION + 1)
     assert error.code == "store_invalid"
     assert pragma(connection, "user_version") == FORMAT_VERSION
+
+
+def test_a_file_of_format_1_becomes_what_a_new_file_is(tmp_path: Path) -> None:
+    connection = opened_format_1(tmp_path)
+    before = contents(connection)
+    prepare(connection)
+    assert pragma(connection, "user_version") == FORMAT_VERSION
+    assert pragma(connection, "application_id") == APPLICATION_ID
+    (tmp_path / "new").mkdir()
+    new = connect_writer(tmp_path / "new")
+    prepare(new)
+    assert shape(connection) == shape(new)
+    after = contents(connection)
+    before["meta"] = [(key, FORMAT_VERSION if key == "format_version" else value) for key, value in before["meta"]]
+    before["collections"] = [(*row, None) for row in before["collections"]]
+    assert {name: after[name] for name in before} == before, "everything else stays"
+    assert tag_faults(connection) == []
+    new.close()
+    connection.close()
+
+
+def test_the_documents_of_format_1_are_found_by_their_tags(tmp_path: Path) -> None:
+    connection = opened_format_1(tmp_path)
+    prepare(connection)
+    tags = {row: decode_tags(text) for row, text in connection.execute("SELECT row, tags FROM documents")}
+    numbers = dict(connection.execute("SELECT row, collection FROM documents"))
+    wheres = [
+        {"n": 2**53},
+        {"list": None},
+        {"list.a": "b"},
+        {"x": {"$lt": 1}},
+        {"kept": 1, "new": "x"},
+        {"n": {"$ne": 1}},
+        {},
+    ]
+    for collection in set(numbers.values()):
+        mine = [row for row in sorted(tags) if numbers[row] == collection]
+        for where in map(parse_filter, wheres):
+            expected = [row for row in mine if matches(where, tags[row])]
+            assert matching_rows(connection, collection, where).tolist() == expected
+    assert any(matching_rows(connection, number, parse_filter({"n": 2**53})).size for number in set(numbers.values()))
+    connection.close()
+
+
+def test_an_interrupted_migration_leaves_format_1(tmp_path: Path) -> None:
+    connection = opened_format_1(tmp_path)
+    before, was = contents(connection), shape(connection)
+
+    def fails_late(connection: sqlite3.Connection) -> None:
+        MIGRATIONS[1](connection)
+        raise sqlite3.OperationalError("the disk is full")
+
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        prepare(connection, {**MIGRATIONS, 1: fails_late})
+    assert (contents(connection), shape(connection), pragma(connection, "user_version")) == (before, was, 1)
+    prepare(connection)
+    assert pragma(connection, "user_version") == FORMAT_VERSION
+    connection.close()
+
+
+def opened_format_1(folder: Path) -> sqlite3.Connection:
+    shutil.copy(FORMAT_1, database_path(folder))
+    connection = connect_writer(folder)
+    assert pragma(connection, "user_version") == 1
+    return connection
+
+
+def contents(connection: sqlite3.Connection) -> dict[str, list[tuple[object, ...]]]:
+    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return {name: sorted(connection.execute(f"SELECT * FROM {name}"), key=repr) for name in names}
+
+
+def shape(connection: sqlite3.Connection) -> dict[str, list[object]]:
+    """Columns and indexes of every table, as SQLite understands them, however they were declared."""
+    names = [
+        name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+    ]
+    found: dict[str, list[object]] = {}
+    for name in names:
+        columns = connection.execute(f"PRAGMA table_info ({name})").fetchall()
+        indexes = sorted(row[1:] for row in connection.execute(f"PRAGMA index_list ({name})"))
+        keys = [connection.execute(f"PRAGMA index_info ({index[0]})").fetchall() for index in indexes]
+        found[name] = [columns, indexes, keys]
+    return found

@@ -21,7 +21,7 @@ from executors.index.embedded.schema import FORMAT_VERSION
 from executors.index.embedded.search import search_once
 from executors.index.embedded.store import EmbeddedStore
 from executors.index.records import SearchRequest
-from tests.data import make_index_format_1 as format_1
+from tests.data import make_index_fixture as fixtures
 from tests.support.records import (
     IDENTITY,
     IMAGES,
@@ -113,19 +113,20 @@ async def test_a_failed_open_holds_nothing(store: EmbeddedStore, folder: Path) -
     await store.open()
 
 
-async def test_a_file_of_format_1_is_opened_with_everything_in_it(folder: Path) -> None:
+@pytest.mark.parametrize("number", range(1, FORMAT_VERSION + 1))
+async def test_a_file_of_every_format_is_opened_with_everything_in_it(folder: Path, number: int) -> None:
     make_folder(folder)
-    shutil.copy(format_1.TARGET, database_path(folder))
+    shutil.copy(fixtures.fixture(number), database_path(folder))
     store = EmbeddedStore(folder)
     await store.open()
-    assert store.identity == format_1.IDENTITY
+    assert store.identity == fixtures.IDENTITY
     status = await store.status()
     assert status.format_version == FORMAT_VERSION
     assert status.last_version == version(9)
     assert [(each, count) for each, count in status.collections] == [
-        (format_1.COLLECTIONS[1], 1), (format_1.COLLECTIONS[0], 5),
+        (fixtures.COLLECTIONS[1], 1), (fixtures.COLLECTIONS[0], 5),
     ]  # fmt: skip
-    for expected in format_1.KEPT:
+    for expected in fixtures.KEPT:
         (document,) = await store.get(expected.collection, [expected.id], embedding=True, thumbnail=True)
         assert document is not None
         for name in ("version", "model_id", "uri", "parent", "box", "text", "thumbnail"):
@@ -134,15 +135,15 @@ async def test_a_file_of_format_1_is_opened_with_everything_in_it(folder: Path) 
         np.testing.assert_array_equal(document.embedding, expected.embedding)
     late = [record("gone", 5), record("gone", 6), record("moved", 7)]
     assert results(await store.put(late)) == ["stale_version"] * 3
-    assert results(await store.put([format_1.KEPT[0]])) == ["created"], "the repetition of a write is recognised"
+    assert results(await store.put([fixtures.KEPT[0]])) == ["created"], "the repetition of a write is recognised"
     report = await store.verify()
-    assert (list(report.faults), report.documents) == ([], len(format_1.KEPT))
+    assert (list(report.faults), report.documents) == ([], len(fixtures.KEPT))
     await store.close()
 
 
-async def test_the_committed_fixture_is_what_the_script_would_write_as_long_as_the_format_is_1(tmp_path: Path) -> None:
-    await format_1.write(tmp_path)
-    made, kept = sqlite3.connect(database_path(tmp_path)), sqlite3.connect(format_1.TARGET)
+async def test_the_committed_fixture_of_the_present_format_is_what_the_script_writes(tmp_path: Path) -> None:
+    await fixtures.write(tmp_path)
+    made, kept = sqlite3.connect(database_path(tmp_path)), sqlite3.connect(fixtures.fixture(FORMAT_VERSION))
     schema = "SELECT type, name, sql FROM sqlite_master ORDER BY name"
     documents = "SELECT * FROM documents JOIN vectors USING (row) LEFT JOIN thumbnails USING (row) ORDER BY row"
     for query in (schema, documents, "SELECT * FROM tombstones", "SELECT * FROM collections"):

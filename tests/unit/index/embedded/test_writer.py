@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.index.embedded import rules
+from executors.index.embedded import removal, rules
 from executors.index.embedded.checkpoints import Checkpointer
 from executors.index.embedded.database import ReadConnections, connect_writer
 from executors.index.embedded.encoding import encode_record
-from executors.index.embedded.memory import Memory, load
+from executors.index.embedded.loading import load_memory
+from executors.index.embedded.memory import Memory
 from executors.index.embedded.reads import sequence_of
 from executors.index.embedded.schema import prepare
 from executors.index.embedded.transaction import Transaction
@@ -32,7 +33,7 @@ class Shard:
     def __init__(self, folder: Path) -> None:
         self.connection = connect_writer(folder)
         prepare(self.connection)
-        self.memory: Memory = load(self.connection)
+        self.memory: Memory = load_memory(self.connection, folder)
         self.now_ms = 1_800_000_000_000
         self.writer = Writer(self.connection, self.memory, lambda: self.now_ms, HOUR_MS, Checkpointer(self.connection))
         self.reading = ReadConnections(folder)
@@ -62,8 +63,8 @@ class Shard:
         return self.reading.run(lambda each: [row[0] for row in each.execute("SELECT id FROM documents ORDER BY id")])
 
     def in_memory(self) -> list[str]:
-        (cache,) = self.memory.caches.values()
-        views = cache.view(self.memory.applied)
+        (held,) = self.memory.held.values()
+        views = held.flat.view(self.memory.applied)
         assert views is not None
         return sorted(
             view.block.ids[slot]
@@ -180,7 +181,7 @@ def test_row_numbers_are_never_used_again(shard: Shard) -> None:
     for number in range(1, 6):
         shard.put(record("a", 10 * number, seed=number)).result(20)
         rows.append(shard.reading.run(lambda each: each.execute("SELECT row FROM documents").fetchone()[0]))
-        shard.writer.submit(partial(rules.delete, keys=[key("a", 10 * number + 5)])).result(20)
+        shard.writer.submit(partial(removal.delete, keys=[key("a", 10 * number + 5)])).result(20)
     assert rows == sorted(set(rows))
 
 
@@ -198,7 +199,7 @@ def test_tombstones_are_remembered_for_their_time_and_then_forgotten(shard: Shar
     def buried() -> int:
         return shard.reading.run(lambda each: int(each.execute("SELECT count(*) FROM tombstones").fetchone()[0]))
 
-    shard.writer.submit(partial(rules.delete, keys=[key(f"{n}", 5) for n in range(2500)])).result(20)
+    shard.writer.submit(partial(removal.delete, keys=[key(f"{n}", 5) for n in range(2500)])).result(20)
     shard.now_ms += HOUR_MS - 1
     shard.put(record("x", 1)).result(20)
     assert buried() == 2500

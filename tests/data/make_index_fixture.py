@@ -1,7 +1,7 @@
-"""Makes index-format-1.sqlite3, a shard as format 1 writes it, for the test that later formats open it.
+"""Makes index-format-N.sqlite3, a shard as the present format N writes it, for the test that later formats open it.
 
-The file is committed and stays as it is. A later format gets a script and a file of its own, made before the format after
-it exists. Run with: python tests/data/make_index_format_1.py
+A committed file stays as it is; a new format gets a file of its own before the one after it exists. Run with:
+python tests/data/make_index_fixture.py
 """
 
 from __future__ import annotations
@@ -15,11 +15,17 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from executors.index.embedded.database import DATABASE_NAME  # noqa: E402  # the path has to be set first
+from executors.index.embedded.schema import FORMAT_VERSION  # noqa: E402
 from executors.index.embedded.store import EmbeddedStore  # noqa: E402
 from executors.index.records import Collection, Record, ShardIdentity  # noqa: E402
 from tests.support.records import DIMENSION, MODEL, key, record, superseded, tag_update, vector_of  # noqa: E402
 
-TARGET = Path(__file__).with_name("index-format-1.sqlite3")
+
+def fixture(number: int) -> Path:
+    """The committed file of a format."""
+    return Path(__file__).with_name(f"index-format-{number}.sqlite3")
+
+
 IDENTITY = ShardIdentity("c0ffee" * 5 + "00", 1, 3, populated=True)
 COLLECTIONS = [Collection("images", MODEL, DIMENSION), Collection("faces", "model-f@1", 3)]
 
@@ -59,8 +65,9 @@ def main() -> None:
     """Write the file."""
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(write(Path(folder)))
-        TARGET.write_bytes((Path(folder) / DATABASE_NAME).read_bytes())
-    print(f"{TARGET.name}: {TARGET.stat().st_size} bytes")
+        target = fixture(FORMAT_VERSION)
+        target.write_bytes((Path(folder) / DATABASE_NAME).read_bytes())
+    print(f"{target.name}: {target.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,164 @@
+"""What a shard reads when it starts: saved graphs that fit, and the vectors of the rows that they don't cover."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from executors.index.embedded.collection_memory import CollectionMemory, GraphOptions
+from executors.index.embedded.copies import find_copy
+from executors.index.embedded.counters import KnownCollection, read_collections, read_meta
+from executors.index.embedded.encoding import decode_embedding
+from executors.index.embedded.graph.graph_file import GraphFileInvalid, LoadedGraph, load
+from executors.index.embedded.live_graph import LiveGraph, room_for
+from executors.index.embedded.memory import DEFAULT_OPTIONS, LoadedVector, Memory, add_vectors
+from executors.index.embedded.reads import vectors_after, vectors_at
+from executors.index.embedded.tag_query import all_rows
+
+_LOADED_AT_ONCE: Final = 1024
+
+
+def graph_name(number: int) -> str:
+    """The name of a collection's graph file."""
+    return f"graph-{number}"
+
+
+def load_memory(
+    connection: sqlite3.Connection,
+    folder: Path,
+    options: GraphOptions = DEFAULT_OPTIONS,
+    notes: list[str] | None = None,
+) -> Memory:
+    """Read everything that searches need; `notes` is told what was done.
+
+    Raises:
+        VisualSearchError: `store_invalid` if the file lacks its counters.
+        sqlite3.Error: the file can't be read.
+    """
+    notes = [] if notes is None else notes
+    meta = read_meta(connection)
+    memory = Memory(meta, read_collections(connection), options)
+    for known in memory.collections.values():
+        held = memory.held[known.number]
+        live = all_rows(connection, known.number)
+        held.documents = len(live)
+        started = time.perf_counter()
+        graph, damaged = _load_graph(connection, folder, str(meta["store_id"]), memory, known, live, notes)
+        held.graph = graph
+        covered = graph.extent.covered if graph is not None else 0
+        damaged |= _load_vectors(
+            connection, memory.applied, held, known.number, 0 if options.keeps_vectors else covered
+        )
+        memory.damaged[known.number].update(damaged)
+        in_graph = 0 if graph is None else graph.count - graph.dead
+        notes.append(
+            f"collection {known.collection.name!r}: {len(live)} documents, {in_graph} of them in the saved graph, loaded in"
+            f" {time.perf_counter() - started:.2f} s"
+        )
+    return memory
+
+
+def _load_graph(
+    connection: sqlite3.Connection,
+    folder: Path,
+    store_id: str,
+    memory: Memory,
+    known: KnownCollection,
+    live: NDArray[np.int64],
+    notes: list[str],
+) -> tuple[LiveGraph | None, dict[int, str]]:
+    """The saved graph of a collection, or None (with a note) when there is none that fits.
+
+    Vectors that the graph has stay damaged on disk until someone looks (`verify`, a search that needs one); rows that are
+    known to be damaged by now come with their ids.
+    """
+    number = known.number
+    options, held = memory.options, memory.held[number]
+    if len(live) < options.graph_from:
+        return None, {}
+    try:
+        loaded = load(
+            folder,
+            graph_name(number),
+            store_id=store_id,
+            collection=number,
+            dimension=held.dimension,
+            precision=options.precision,
+            m=options.m,
+            ef_construction=options.ef_construction,
+            capacity=room_for(len(live)),
+        )
+        _check_past(connection, loaded)
+        graph = LiveGraph(loaded.graph, loaded.rows, memory.applied)
+        damaged = _add_copies(connection, graph, number, live)
+    except (GraphFileInvalid, OSError) as error:
+        notes.append(f"collection {known.collection.name!r}: the graph is built anew: {error}")
+        return None, {}
+    graph.keep_only(live)
+    return graph, damaged
+
+
+def _add_copies(
+    connection: sqlite3.Connection, graph: LiveGraph, number: int, live: NDArray[np.int64]
+) -> dict[int, str]:
+    """Find the documents that the graph covers as copies of others, which the file does not hold; the damaged ones.
+
+    Raises:
+        GraphFileInvalid: a document that it should cover is no copy of anything.
+    """
+    extent = graph.extent
+    expected = live[: np.searchsorted(live, extent.covered, side="right")]
+    missing = expected[~np.isin(expected, graph.rows(extent), assume_unique=True)]
+    damaged: dict[int, str] = {}
+    for row, document_id, embedding in vectors_at(connection, missing.tolist()):
+        if embedding is None or len(embedding) != 4 * graph.graph.dimension:
+            damaged[row] = document_id
+            continue
+        slot = find_copy(graph.graph, graph.graph.rounded(decode_embedding(embedding)[np.newaxis])[0])
+        if slot is None:
+            raise GraphFileInvalid("it lacks documents")
+        graph.add_copy(row, slot)
+    return damaged
+
+
+def _check_past(connection: sqlite3.Connection, loaded: LoadedGraph) -> None:
+    """Refuse a graph that was saved in a past which is not this file's.
+
+    Raises:
+        GraphFileInvalid: the run of a process that saved it, or the sequence number, is unknown here.
+    """
+    if epoch_of(connection, loaded.stamp.sequence) != loaded.stamp.epoch:
+        raise GraphFileInvalid("it belongs to another past of the shard (one of the two files was put back)")
+
+
+def epoch_of(connection: sqlite3.Connection, sequence: int) -> str:
+    """The run of a process that wrote the transaction of that number; empty for one that is not in the file."""
+    row = connection.execute(
+        "SELECT token FROM epochs WHERE first_sequence <= :at AND :at <= (SELECT value FROM meta WHERE key = 'sequence')"
+        " ORDER BY first_sequence DESC LIMIT 1",
+        {"at": sequence},
+    ).fetchone()
+    return "" if row is None else str(row[0])
+
+
+def _load_vectors(
+    connection: sqlite3.Connection, sequence: int, held: CollectionMemory, number: int, after: int
+) -> dict[int, str]:
+    """Load the vectors of a collection after a row; the rows that are damaged, with their ids."""
+    damaged: dict[int, str] = {}
+    documents = vectors_after(connection, number, after)
+    while some := list(islice(documents, _LOADED_AT_ONCE)):
+        sound: list[LoadedVector] = []
+        for row, document_id, embedding in some:
+            if embedding is None or len(embedding) != 4 * held.dimension:
+                damaged[row] = document_id
+            else:
+                sound.append((row, document_id, embedding))
+        add_vectors(held, sequence, sound)
+    return damaged

@@ -1,0 +1,153 @@
+"""Conditions as ranges of the tag index: for each, which entries hold the rows that fulfil it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import numpy as np
+
+from executors.index.embedded.rowsets import NO_ROWS, Rows, as_rowset
+from executors.index.embedded.tag_entries import (
+    BOOLEAN,
+    CUT_STRING,
+    KINDS,
+    LEAST_CUT_BYTES,
+    NULL,
+    NUMBER,
+    SEVERAL,
+    STRING,
+    cut,
+    keys_of,
+)
+from executors.index.embedded.tag_index import UNINDEXED_KEY, path_number
+from executors.index.filters import Exists, In, Leaf, Range, kind_of
+
+_Value: TypeAlias = int | float | str | bytes
+
+# A cut text is at most a few bytes longer than the head that it is compared with: two of the last character are after it.
+_LAST: Final = "\U0010ffff" * 2
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """A range of entries.
+
+    Attributes:
+        condition: on the columns of `tag_values`, in SQL.
+        values: what stands for its question marks.
+        exact: whether every row there fulfils the condition; else they are candidates.
+    """
+
+    condition: str
+    values: tuple[_Value, ...]
+    exact: bool = True
+
+    def rows(self, connection: sqlite3.Connection) -> Rows:
+        """The rows of these entries."""
+        return fetch_rows(connection, f"tag_values WHERE {self.condition}", self.values)
+
+
+def fetch_rows(connection: sqlite3.Connection, source: str, values: Sequence[_Value]) -> Rows:
+    """All numbers in the column `row` of a source, as one text: far faster than an object for each, and without the GIL."""
+    joined = connection.execute(f"SELECT group_concat(row) FROM {source}", values).fetchone()[0]
+    if joined is None:
+        return NO_ROWS
+    rows: Rows = np.fromstring(str(joined), dtype=np.int64, sep=",")
+    return as_rowset(rows)
+
+
+def count_postings(connection: sqlite3.Connection, postings: Iterable[Posting], limit: int) -> int:
+    """How many entries there are in all, counted up to `limit`."""
+    total = 0
+    for each in postings:
+        if total >= limit:
+            break
+        total += connection.execute(
+            f"SELECT count(*) FROM (SELECT 1 FROM tag_values WHERE {each.condition} LIMIT ?)",
+            (*each.values, limit - total),
+        ).fetchone()[0]
+    return total
+
+
+def unindexed(connection: sqlite3.Connection, collection: int) -> Rows:
+    """The rows of a collection that are not in the index."""
+    return Posting("key = ? AND kind = 0 AND value = ?", (UNINDEXED_KEY, collection)).rows(connection)
+
+
+def several_values(connection: sqlite3.Connection, collection: int, path: str) -> list[Posting]:
+    """Where the documents are that have more than one value at the path."""
+    number = path_number(connection, collection, path)
+    return [] if number is None else [_of_kind(number, SEVERAL)]
+
+
+def postings_of(connection: sqlite3.Connection, collection: int, condition: In | Range | Exists) -> list[Posting]:
+    """Where the rows are that fulfil a condition, those of documents that are not in the index aside."""
+    number = path_number(connection, collection, condition.path)
+    if number is None:
+        return []
+    match condition:
+        case Exists():
+            return [Posting("key = ?", (number,))]
+        case In():
+            return _equal(number, condition)
+        case Range():
+            return _between(number, condition)
+
+
+def _equal(number: int, condition: In) -> list[Posting]:
+    wanted: dict[int, list[_Value]] = defaultdict(list)
+    for value in condition.values:
+        # The last of the entries for a value is the one to find it by.
+        kind, key = keys_of(Leaf(value))[-1]
+        wanted[kind].append(key)
+    return [
+        Posting(f"key = ? AND kind = ? AND value IN ({', '.join('?' * len(keys))})", (number, kind, *keys))
+        for kind, keys in wanted.items()
+    ]
+
+
+def _between(number: int, condition: Range) -> list[Posting]:
+    low, high = condition.low, condition.high
+    kinds = {kind_of(bound) for bound in (low, high) if bound is not None}
+    if not kinds:
+        return [_of_kind(number, kind) for kind in (NULL, BOOLEAN, NUMBER, STRING, CUT_STRING)]
+    if len(kinds) > 1:
+        return []
+    sides: list[tuple[str, _Value]] = []
+    if low is not None:
+        sides.append((">=" if condition.low_inclusive else ">", low))
+    if high is not None:
+        sides.append(("<=" if condition.high_inclusive else "<", high))
+    postings = [_range(number, KINDS[kinds.pop()], sides)]
+    if isinstance(low, str) or isinstance(high, str):
+        postings.extend(_between_cut(number, low, high))
+    return postings
+
+
+def _between_cut(number: int, low: object, high: object) -> list[Posting]:
+    """Texts that were cut, by their heads. A bound shorter than any head decides; with a longer one, equal heads don't."""
+    sides: list[tuple[str, _Value]] = []
+    postings = []
+    for bound, side in ((low, ">="), (high, "<")):
+        if not isinstance(bound, str):
+            continue
+        head = cut(bound, LEAST_CUT_BYTES - 1)
+        if head == bound:
+            sides.append((side, bound))
+        else:
+            sides.append((">", head + _LAST) if side == ">=" else ("<", head))
+            postings.append(_range(number, CUT_STRING, [(">=", head), ("<=", head + _LAST)], exact=False))
+    return [_range(number, CUT_STRING, sides), *postings]
+
+
+def _range(number: int, kind: int, sides: Sequence[tuple[str, _Value]], *, exact: bool = True) -> Posting:
+    bounds = "".join(f" AND value {comparison} ?" for comparison, _ in sides)
+    return Posting(f"key = ? AND kind = ?{bounds}", (number, kind, *(value for _, value in sides)), exact)
+
+
+def _of_kind(number: int, kind: int) -> Posting:
+    return _range(number, kind, ())

@@ -1,0 +1,208 @@
+"""The best documents for one query: the plan, the candidates, and the vectors that decide.
+
+Three plans: every document (or every one that a filter leaves) is compared; or the graph is walked, among the documents that
+a filter leaves if there is one. Whatever finds the candidates, their true cosines are computed from the vectors as they were
+given, in float64, so scores don't depend on the plan.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from executors.index.embedded.collection_memory import CollectionMemory, CollectionView, GraphView
+from executors.index.embedded.graph.filtered import search_selected
+from executors.index.embedded.graph.hnsw import score_error
+from executors.index.embedded.graph.tuning import use_exact
+from executors.index.embedded.live_graph import Rows
+from executors.index.embedded.reads import ids_of, vectors_of
+from executors.index.embedded.scoring import Best, best_rows
+from executors.index.embedded.selection import selected_views
+from executors.index.embedded.targets import Targets, targets_of
+from executors.index.embedded.vectors import exact_dots, exact_squares
+
+# Beyond the limit: what rounding in the graph may have put behind.
+_SPARE_CANDIDATES: Final = 16
+
+
+class DamagedRowsError(Exception):
+    """Candidates whose vectors on disk are not what was stored."""
+
+    def __init__(self, rows: list[int]) -> None:
+        super().__init__(rows)
+        self.rows = rows
+
+
+@dataclass(slots=True)
+class Plan:
+    """How a search finds its candidates, and what it took; the values of `explain`."""
+
+    name: str
+    documents: int
+    matching: int | None = None
+    walks: bool = False
+    ef: int | None = None
+    candidates: int = 0
+    took_ms: dict[str, float] = field(default_factory=dict)
+
+    def add_time(self, part: str, started: float) -> None:
+        """Count the time since `started` (perf_counter) as that part's."""
+        self.took_ms[part] = round(self.took_ms.get(part, 0.0) + (time.perf_counter() - started) * 1000, 3)
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as it is shown."""
+        shown: dict[str, Any] = {"plan": self.name, "documents": self.documents}
+        for name in ("matching", "ef"):
+            if getattr(self, name) is not None:
+                shown[name] = getattr(self, name)
+        return shown | {"candidates": self.candidates, "took_ms": self.took_ms}
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is searched: a collection as of one transaction, and the rows that a filter leaves (ascending; None: all)."""
+
+    connection: sqlite3.Connection
+    memory: CollectionMemory
+    view: CollectionView
+    rows: Rows | None
+
+    @property
+    def size(self) -> int:
+        """How many documents there are to choose from."""
+        return self.memory.documents if self.rows is None else len(self.rows)
+
+
+def make_plan(scope: Scope, limit: int, *, exact: bool, ef: int | None) -> Plan:
+    """Choose: the graph where there is one and it is worth it."""
+    documents = scope.memory.documents
+    matching = None if scope.rows is None else len(scope.rows)
+    small = _is_empty(scope.view) or (matching is not None and use_exact(documents, matching))
+    if exact or small or limit >= scope.size:
+        return Plan("exact" if matching is None else "exact over the matching", documents, matching)
+    name = "graph" if matching is None else "graph among the matching"
+    return Plan(name, documents, matching, walks=True, ef=ef)
+
+
+def rank(scope: Scope, query: NDArray[np.float32], limit: int, threshold: float | None, plan: Plan) -> Best:
+    """The `limit` best documents with a cosine of at least `threshold`.
+
+    Args:
+        query: D float32, finite, not zero.
+        plan: from `make_plan` with the same limit; it learns what was done.
+
+    Raises:
+        DamagedRowsError: a vector that decides is damaged.
+    """
+    found = _rank_flat(scope, query, limit, threshold, plan)
+    if _is_empty(scope.view):
+        return found
+    covered = _rank_graph(scope, query, limit, threshold, plan)
+    return _merged(found, covered, limit)
+
+
+def _rank_flat(scope: Scope, query: NDArray[np.float32], limit: int, threshold: float | None, plan: Plan) -> Best:
+    started = time.perf_counter()
+    views = selected_views(scope.view.flat, scope.view.covered, scope.rows)
+    (best,) = best_rows(views, query[np.newaxis], limit, threshold)
+    plan.add_time("flat", started)
+    return best
+
+
+def _is_empty(view: CollectionView) -> bool:
+    return view.graph is None or not view.graph.extent.slots
+
+
+def _rank_graph(scope: Scope, query: NDArray[np.float32], limit: int, threshold: float | None, plan: Plan) -> Best:
+    started = time.perf_counter()
+    assert scope.view.graph is not None
+    targets = targets_of(scope.view.graph, scope.rows)
+    unit = (query / np.sqrt(exact_squares(query[np.newaxis])[0])).astype(np.float32)
+    rows: Rows | None = None
+    if plan.walks:
+        rows = targets.rows_of(_walk(targets, unit, limit, plan))
+        if len(rows) < min(limit, targets.size):
+            # Parts of the graph that the walk did not reach.
+            plan.name, rows = f"exact after: {plan.name}", None
+    if rows is None:
+        rows = targets.rows_of(_every_candidate(targets, unit, limit, threshold))
+    plan.add_time("graph", started)
+    started = time.perf_counter()
+    plan.candidates += len(rows)
+    best = _decide(scope, scope.view.graph, query, np.sort(rows), limit, threshold)
+    plan.add_time("rerank", started)
+    return best
+
+
+def _walk(targets: Targets, unit: NDArray[np.float32], limit: int, plan: Plan) -> NDArray[np.int64]:
+    live, slots = targets.view.graph, targets.view.extent.slots
+    chosen = slots if targets.bits is None else int(np.bitwise_count(targets.bits).sum())
+    found = search_selected(
+        live.graph, live.lock, unit, limit + _SPARE_CANDIDATES, targets.bits, chosen, plan.ef
+    )  # fmt: skip
+    plan.ef = found.ef
+    if found.plan == "scan":
+        plan.name = f"exact after: {plan.name}"
+    # Slots that were added since are in `flat`, too.
+    return found.slots[found.slots < slots]
+
+
+def _every_candidate(
+    targets: Targets, unit: NDArray[np.float32], limit: int, threshold: float | None
+) -> NDArray[np.int64]:
+    """All slots that may be among the true best: none of them scores lower, stored as it is, than twice the error of storing."""
+    graph, slots = targets.view.graph.graph, targets.view.extent.slots
+    error = score_error(len(unit), graph.precision)
+    found, scores = graph.scan(unit, limit + _SPARE_CANDIDATES, targets.bits, slots)
+    floor = -2.0
+    if len(scores) >= limit:
+        floor = float(scores[limit - 1]) - 2.0 * error
+    if threshold is not None:
+        floor = max(floor, threshold - error)
+    if len(scores) == limit + _SPARE_CANDIDATES and scores[-1] >= floor:
+        below = float(np.nextafter(np.float32(floor), np.float32(-3)))
+        found, scores = graph.scan_above(unit, below, targets.bits, slots)
+    return found[scores >= floor]
+
+
+def _decide(
+    scope: Scope, graph: GraphView, query: NDArray[np.float32], rows: Rows, limit: int, threshold: float | None
+) -> Best:
+    """The best of the candidates (ascending row numbers) by true cosine."""
+    if not rows.size:
+        return Best([], [], [])
+    vectors = scope.memory.vectors_in_memory(rows, graph)
+    if vectors is None:
+        found, damaged = vectors_of(scope.connection, rows.tolist(), len(query))
+        if damaged:
+            raise DamagedRowsError(damaged)
+        vectors = np.stack([found[row] for row in rows.tolist()])
+    square = exact_squares(query[np.newaxis])[0]
+    scores = np.clip(exact_dots(vectors, query) / np.sqrt(exact_squares(vectors) * square), -1.0, 1.0)
+    if threshold is not None:
+        kept = scores >= threshold
+        rows, scores = rows[kept], scores[kept]
+    if limit < len(scores):
+        kept = scores >= np.partition(scores, -limit)[-limit]
+        rows, scores = rows[kept], scores[kept]
+    names = ids_of(scope.connection, rows.tolist())
+    order = sorted((-score, names[row], row) for score, row in zip(scores.tolist(), rows.tolist(), strict=True))[:limit]
+    # Adding zero turns the -0.0 of a negated zero back.
+    return Best([row for _, _, row in order], [name for _, name, _ in order], [0.0 - score for score, _, _ in order])
+
+
+def _merged(one: Best, other: Best, limit: int) -> Best:
+    """The best of both, ties by id."""
+    if not one.rows or not other.rows:
+        return other if not one.rows else one
+    order = sorted(
+        (-score, name, row)
+        for best in (one, other)
+        for score, name, row in zip(best.scores, best.ids, best.rows, strict=True)
+    )[:limit]
+    return Best([row for _, _, row in order], [name for _, name, _ in order], [0.0 - score for score, _, _ in order])

@@ -1,0 +1,97 @@
+"""What a delete means: the document, what came from it, what a filter matches, or a whole collection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from executors.errors import VisualSearchError
+from executors.index.embedded.counters import KnownCollection
+from executors.index.embedded.rules import refused, require_identity, stale
+from executors.index.embedded.transaction import Tombstone, Transaction
+from executors.index.filters import Filter
+from executors.index.records import DocumentKey, WriteOutcome, WriteResult
+
+
+def delete(transaction: Transaction, keys: Sequence[DocumentKey | VisualSearchError]) -> list[WriteOutcome]:
+    """See `Store.delete`."""
+    require_identity(transaction)
+    return [refused(each) if isinstance(each, VisualSearchError) else _delete(transaction, each) for each in keys]
+
+
+def _delete(transaction: Transaction, key: DocumentKey) -> WriteOutcome:
+    collection = transaction.collection(key.collection)
+    live = transaction.live(collection, key.id) if collection else None
+    result: WriteResult = "not_found"
+    if live is None:
+        tombstone = transaction.tombstone(key.collection, key.id)
+        if tombstone is not None and key.version <= tombstone.version:
+            if tombstone[:2] == (key.version, "deleted"):
+                return WriteOutcome(tombstone.result, key.version)
+            return stale(key.id, tombstone.version)
+    else:
+        assert collection is not None
+        if key.version <= live.version:
+            return stale(key.id, live.version)
+        result = "deleted"
+        transaction.remove(collection, live.row)
+    transaction.bury(key.collection, key.id, Tombstone(key.version, "deleted", result))
+    transaction.accept(key.version)
+    descendants = _remove_descendants(transaction, collection, [key.id], key.version) if collection else []
+    return WriteOutcome(result, key.version, descendants=tuple(descendants))
+
+
+def delete_children(transaction: Transaction, collection: str, parents: Sequence[str], version: str) -> list[str]:
+    """See `Store.delete_children`."""
+    require_identity(transaction)
+    known = transaction.collection(collection)
+    return [] if known is None else _remove_descendants(transaction, known, parents, version)
+
+
+def delete_matching(transaction: Transaction, collection: str, where: Filter, version: str, most: int) -> list[str]:
+    """See `Store.delete_matching`."""
+    require_identity(transaction)
+    known = transaction.collection(collection)
+    if known is None:
+        return []
+    removed = []
+    for document_id, row in transaction.matching(known, where, version, most):
+        _remove(transaction, known, document_id, row, version)
+        removed.append(document_id)
+    return removed + _remove_descendants(transaction, known, removed, version)
+
+
+def drop_collection(transaction: Transaction, name: str, version: str, documents: int) -> int | None:
+    """See `Store.drop_collection`; `documents` is how many there are."""
+    require_identity(transaction)
+    known, before = transaction.collection(name), transaction.dropped_at(name)
+    if version <= before:
+        # Executed again, or too late: what was created since is none of its business.
+        return 0 if version == before else None
+    transaction.note_drop(name, version)
+    transaction.accept(version)
+    if known is None:
+        return None
+    transaction.drop_collection(known, version)
+    return documents
+
+
+def _remove_descendants(
+    transaction: Transaction, collection: KnownCollection, parents: Sequence[str], version: str
+) -> list[str]:
+    """Remove what came from these ids, and what came from that; a parent may come from its own descendant."""
+    removed: list[str] = []
+    waiting, seen = list(parents), set(parents)
+    while waiting:
+        for document_id, row, written in transaction.children(collection, waiting.pop()):
+            if written < version and document_id not in seen:
+                seen.add(document_id)
+                _remove(transaction, collection, document_id, row, version)
+                removed.append(document_id)
+                waiting.append(document_id)
+    return removed
+
+
+def _remove(transaction: Transaction, collection: KnownCollection, document_id: str, row: int, version: str) -> None:
+    transaction.remove(collection, row)
+    transaction.bury(collection.collection.name, document_id, Tombstone(version, "deleted", "deleted"))
+    transaction.accept(version)

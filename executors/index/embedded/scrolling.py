@@ -1,0 +1,92 @@
+"""Documents one page after the other, and how many there are. Every function reads inside the transaction of its connection."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, Final
+
+import numpy as np
+
+from executors.index.embedded.counters import KnownCollection
+from executors.index.embedded.memory import Memory
+from executors.index.embedded.reads import (
+    DOCUMENT_COLUMNS,
+    document_of,
+    embedding_of,
+    sequence_of,
+    thumbnail_of,
+)
+from executors.index.filters import Filter
+from executors.index.records import StoredDocument
+
+_ROW: Final = 7
+_READ_AT_ONCE: Final = 1_000
+
+
+def documents_after(
+    connection: sqlite3.Connection,
+    memory: Memory,
+    collection: KnownCollection,
+    after: str,
+    limit: int,
+    where: Filter | None,
+    *,
+    embedding: bool,
+    thumbnail: bool,
+) -> list[StoredDocument]:
+    """The next `limit` documents by id that match.
+
+    Raises:
+        VisualSearchError: `store_invalid` if an embedding was asked for and does not match its checksum.
+    """
+    rows = _rows_after(connection, memory, collection, after, max(0, limit), where)
+    return [
+        document_of(
+            collection,
+            row,
+            embedding_of(connection, collection, row[_ROW], row[0]) if embedding else None,
+            thumbnail_of(connection, row[_ROW]) if thumbnail else None,
+        )
+        for row in rows
+    ]
+
+
+def count_matching(connection: sqlite3.Connection, memory: Memory, collection: KnownCollection, where: Filter) -> int:
+    """How many documents match."""
+    return len(_matching(connection, memory, collection, where))
+
+
+def _matching(connection: sqlite3.Connection, memory: Memory, collection: KnownCollection, where: Filter) -> Any:
+    sequence = sequence_of(connection)
+    memory.wait_for(sequence)
+    return memory.filters.rows(connection, sequence, collection.number, where)
+
+
+def _rows_after(
+    connection: sqlite3.Connection,
+    memory: Memory,
+    collection: KnownCollection,
+    after: str,
+    limit: int,
+    where: Filter | None,
+) -> list[tuple[Any, ...]]:
+    """The columns of the next documents; those that don't match are passed over in id order, without reading their rows."""
+    if where is None:
+        return connection.execute(
+            f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE collection = ? AND id > ? ORDER BY id LIMIT ?",
+            (collection.number, after, limit),
+        ).fetchall()
+    matching = _matching(connection, memory, collection, where)
+    found: list[int] = []
+    # The index over (collection, id) holds the row number, too.
+    walk = connection.execute(
+        "SELECT row FROM documents WHERE collection = ? AND id > ? ORDER BY id", (collection.number, after)
+    )
+    while len(found) < limit and (some := walk.fetchmany(_READ_AT_ONCE)):
+        numbers = np.fromiter((row for (row,) in some), dtype=np.int64, count=len(some))
+        found.extend(numbers[np.isin(numbers, matching)].tolist())
+    walk.close()
+    return [
+        connection.execute(f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE row = ?", (row,)).fetchone()
+        for row in found[:limit]
+    ]

@@ -1,0 +1,109 @@
+"""Writing the tag index: which rows have which value at which path. `tag_query` reads it.
+
+It covers every path of every document, so every tag has an index. It is derived from `documents.tags`, always in the same
+transaction, and can be made anew from them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeAlias
+
+from executors.index.embedded.encoding import decode_tags
+from executors.index.embedded.tag_entries import Entry, entries_of
+
+# The key of the entries that say which rows of a collection (the value) are not in the index; real paths start at 1.
+UNINDEXED_KEY: Final = 0
+
+# None is the mark of a document that can't be indexed.
+IndexEntry: TypeAlias = Entry | None
+_Stored: TypeAlias = tuple[int, int, int | float | str | bytes, int]
+
+
+class TagWriter:
+    """Keeps the index in step with the documents.
+
+    Make one for each transaction: it remembers the numbers of paths, which a rollback may take back.
+
+    Args:
+        connection: the writing connection, with a transaction begun.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._numbers: dict[tuple[int, str], int] = {}
+
+    def write(self, collection: int, row: int, tags: Mapping[str, Any]) -> None:
+        """Enter a new document."""
+        self._insert(collection, row, index_entries(tags))
+
+    def remove(self, collection: int, row: int, tags: Mapping[str, Any]) -> None:
+        """Take out a document; `tags` as they were entered."""
+        self._delete(collection, row, index_entries(tags))
+
+    def replace(self, collection: int, row: int, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+        """Enter new tags of a document; what stays the same is not touched."""
+        before, after = index_entries(old), index_entries(new)
+        self._delete(collection, row, before - after)
+        self._insert(collection, row, after - before)
+
+    def forget_paths(self, collection: int) -> None:
+        """Forget the paths of a collection whose last document was taken out."""
+        self._connection.execute("DELETE FROM tag_keys WHERE collection = ?", (collection,))
+        self._numbers.clear()
+
+    def rebuild(self) -> None:
+        """Make the whole index anew from the documents."""
+        self._numbers.clear()
+        self._connection.execute("DELETE FROM tag_values")
+        self._connection.execute("DELETE FROM tag_keys")
+        for collection, row, tags in self._connection.execute(
+            "SELECT collection, row, tags FROM documents ORDER BY row"
+        ):
+            self.write(collection, row, decode_tags(tags))
+
+    def _insert(self, collection: int, row: int, entries: Iterable[IndexEntry]) -> None:
+        stored = [self._stored(collection, row, entry) for entry in entries]
+        if stored:
+            self._connection.executemany("INSERT INTO tag_values (key, kind, value, row) VALUES (?, ?, ?, ?)", stored)
+
+    def _delete(self, collection: int, row: int, entries: Iterable[IndexEntry]) -> None:
+        stored = [self._stored(collection, row, entry) for entry in entries]
+        if stored:
+            self._connection.executemany(
+                "DELETE FROM tag_values WHERE key = ? AND kind = ? AND value = ? AND row = ?", stored
+            )
+
+    def _stored(self, collection: int, row: int, entry: IndexEntry) -> _Stored:
+        if entry is None:
+            return UNINDEXED_KEY, 0, collection, row
+        path, kind, value = entry
+        return self._number(collection, path), kind, value, row
+
+    def _number(self, collection: int, path: str) -> int:
+        number = self._numbers.get((collection, path))
+        if number is None:
+            number = path_number(self._connection, collection, path)
+            if number is None:
+                cursor = self._connection.execute(
+                    "INSERT INTO tag_keys (collection, path) VALUES (?, ?)", (collection, path)
+                )
+                number = cursor.lastrowid
+                assert number is not None
+            self._numbers[collection, path] = number
+        return number
+
+
+def path_number(connection: sqlite3.Connection, collection: int, path: str) -> int | None:
+    """The number that stands for a path of a collection; None if no document ever had it."""
+    found = connection.execute(
+        "SELECT number FROM tag_keys WHERE collection = ? AND path = ?", (collection, path)
+    ).fetchone()
+    return None if found is None else int(found[0])
+
+
+def index_entries(tags: Mapping[str, Any]) -> set[IndexEntry]:
+    """What stands in the index for a document with these tags."""
+    entries = entries_of(tags)
+    return {None} if entries is None else {*entries}

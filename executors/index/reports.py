@@ -1,0 +1,141 @@
+"""Requests to a shard as a whole, columns in and columns out: everything that is not about single documents. No jina."""
+
+from __future__ import annotations
+
+import orjson
+
+from executors.errors import VisualSearchError
+from executors.index.filters import Filter, parse_filter
+from executors.index.merge import Columns
+from executors.index.pages import PackedPage, pack_page
+from executors.index.records import Collection, ShardIdentity, Superseded, WriteOutcome
+from executors.index.store import Store
+
+
+async def supersede(number: int, store: Store, columns: Columns) -> Columns:
+    """Remove the copies here of what another shard has just stored; this shard's own are none of its business."""
+    rows = zip(columns["collections"], columns["ids"], columns["versions"], columns["digests"], strict=True)
+    mine = [owner == number for owner in columns["owners"]]
+    writes = [Superseded(*row) for row, own in zip(rows, mine, strict=True) if not own]
+    outcomes = iter(await store.supersede(writes))
+    return {"results": ["not_found" if own else _result_of(next(outcomes)) for own in mine]}
+
+
+async def adopt(number: int, store: Store, columns: Columns) -> Columns:
+    """Become a shard of the index that the gateway names, with the collections that it names."""
+    identity = ShardIdentity(columns["uuid"], number, int(columns["shards"]), columns["populated"])
+    await store.adopt(identity)
+    for name, model_id, dimension in columns["collections"]:
+        await store.ensure_collection(Collection(name, model_id, int(dimension)))
+    return {}
+
+
+async def scroll(store: Store, columns: Columns) -> PackedPage:
+    """The next documents by id.
+
+    Raises:
+        VisualSearchError: `collection_not_found`.
+    """
+    limit, wanted = int(columns["limit"]), columns["with"]
+    documents = await store.scroll(
+        columns["collection"],
+        columns["after"],
+        limit,
+        where=filter_of(columns["filter"]),
+        embedding="embedding" in wanted,
+        thumbnail="thumbnail" in wanted,
+    )
+    if not documents:
+        await _check_known(store, columns["collection"])
+    return pack_page(documents, limit)
+
+
+async def count(store: Store, columns: Columns) -> Columns:
+    """How many documents there are.
+
+    Raises:
+        VisualSearchError: `collection_not_found`.
+    """
+    found = await store.count(columns["collection"], filter_of(columns["filter"]))
+    if not found:
+        await _check_known(store, columns["collection"])
+    return {"count": found}
+
+
+async def delete_matching(store: Store, columns: Columns) -> Columns:
+    """Remove some of the documents that match.
+
+    Raises:
+        VisualSearchError: `collection_not_found`.
+    """
+    where = filter_of(columns["filter"])
+    if where is None:
+        raise VisualSearchError("internal", "a delete without a filter reached a shard")
+    ids = await store.delete_matching(columns["collection"], where, columns["version"], int(columns["limit"]))
+    if not ids:
+        await _check_known(store, columns["collection"])
+    return {"ids": ids}
+
+
+async def delete_children(store: Store, columns: Columns) -> Columns:
+    """Remove what came from documents that other shards removed."""
+    return {"ids": await store.delete_children(columns["collection"], columns["parents"], columns["version"])}
+
+
+async def drop(store: Store, columns: Columns) -> Columns:
+    """Forget a collection."""
+    return {"documents": await store.drop_collection(columns["collection"], columns["version"])}
+
+
+async def reindex(store: Store, columns: Columns) -> Columns:
+    """Begin to build anew what searches walk through."""
+    await store.reindex(columns["collection"])
+    return {}
+
+
+async def verify(store: Store, columns: Columns) -> Columns:
+    """Read everything back and check it; mend what can be, if that is asked for."""
+    report = await store.verify(repair=bool(columns.get("repair")))
+    return {
+        "documents": report.documents,
+        "faults": list(report.faults),
+        "repaired": list(report.repaired),
+        "keys": [[key.collection, key.id, key.version] for key in report.keys],
+    }
+
+
+async def status(number: int, shards: int, store: Store, columns: Columns) -> Columns:
+    """What this shard holds; number and count of shards as the flow was started, which the files need not agree with."""
+    found = await store.status()
+    return {
+        "number": number,
+        "configured_shards": shards,
+        "populated": bool(found.identity and found.identity.populated),
+        "format_version": found.format_version,
+        "last_version": found.last_version,
+        "documents": sum(count for _, count in found.collections),
+        "bytes_on_disk": found.bytes_on_disk,
+        "collections": [
+            {"name": each.name, "model_id": each.model_id, "dimension": each.dimension, "documents": count}
+            for each, count in found.collections
+        ],
+        **found.details,
+    }
+
+
+def filter_of(text: str | None) -> Filter | None:
+    """The filter of a request, which travels as JSON text: a protobuf struct would make floats of its integers.
+
+    Raises:
+        VisualSearchError: `invalid_filter`; the gateway has refused those already.
+    """
+    return None if text is None else parse_filter(orjson.loads(text))
+
+
+async def _check_known(store: Store, name: str) -> None:
+    if all(collection.name != name for collection, _ in (await store.status()).collections):
+        raise VisualSearchError("collection_not_found", f"there is no collection {name!r}", collection=name)
+
+
+def _result_of(outcome: WriteOutcome) -> str:
+    return outcome.error.code if outcome.error else str(outcome.result)

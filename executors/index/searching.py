@@ -1,0 +1,63 @@
+"""A search on one shard: documents and parameters in, hits out. No jina."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from executors.documents import DEFAULT_COLLECTION, ImageDoc
+from executors.errors import VisualSearchError
+from executors.index.hit_columns import hits_to_columns
+from executors.index.merge import Columns
+from executors.index.records import Hits, SearchRequest
+from executors.index.reports import filter_of
+from executors.index.store import Store
+from executors.lifecycle import Logger, as_error
+
+
+async def search_documents(
+    store: Store, documents: Sequence[ImageDoc], parameters: Mapping[str, Any], logger: Logger
+) -> dict[int, Hits | VisualSearchError]:
+    """The best `offset + limit` hits of every sound query, or what is wrong with it, by the `id()` of its document."""
+    found: dict[int, Hits | VisualSearchError] = {}
+    sound = [document for document in documents if document.error is None]
+    for model_id, queries in _by_model(sound):
+        try:
+            request = _request(model_id, queries, parameters)
+            hits: Sequence[Hits | VisualSearchError] = await store.search(request)
+        except Exception as error:
+            hits = [as_error(error, "index", logger)] * len(queries)
+        found.update((id(query), each) for query, each in zip(queries, hits, strict=True))
+    return found
+
+
+def columns_of(hits: Hits, parameters: Mapping[str, Any]) -> Columns:
+    """What travels of the hits: less, if the caller chose fields."""
+    return hits_to_columns(hits, parameters.get("fields"), explain=bool(parameters.get("explain")))
+
+
+def _request(model_id: str, queries: Sequence[ImageDoc], parameters: Mapping[str, Any]) -> SearchRequest:
+    effort = parameters.get("ef")
+    return SearchRequest(
+        collection=str(parameters.get("collection") or DEFAULT_COLLECTION),
+        queries=np.stack([np.asarray(each.embedding, dtype=np.float32) for each in queries]),
+        model_id=model_id,
+        limit=int(parameters["limit"]) + int(parameters["offset"]),
+        threshold=parameters.get("threshold"),
+        where=filter_of(parameters.get("filter")),
+        group_by=parameters.get("group_by"),
+        exact=bool(parameters.get("exact")),
+        ef=None if effort is None else int(effort),
+        embedding="embedding" in (parameters.get("with") or ()),
+    )
+
+
+def _by_model(documents: Sequence[ImageDoc]) -> list[tuple[str, list[ImageDoc]]]:
+    """Queries that can be searched together: of one model and one length."""
+    groups: dict[tuple[str, int], list[ImageDoc]] = {}
+    for document in documents:
+        key = (document.model_id or "", int(np.size(np.asarray(document.embedding))))
+        groups.setdefault(key, []).append(document)
+    return [(model_id, queries) for (model_id, _), queries in groups.items()]

@@ -1,0 +1,403 @@
+"""The graph: what it finds, that its memory stays where it is, and that vectors can be read beside an add."""
+
+from __future__ import annotations
+
+import threading
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from executors.index.embedded.graph.hnsw import (
+    ADDED_AT_ONCE,
+    HnswGraph,
+    Precision,
+    score_error,
+    selected_bits,
+    use_one_thread,
+)
+from executors.index.embedded.graph.rwlock import RwLock
+
+PRECISIONS: tuple[Precision, ...] = ("half", "single")
+DIMENSION = 24
+
+Vectors = NDArray[np.float32]
+
+
+def some(count: int, dimension: int = DIMENSION, seed: int = 1) -> Vectors:
+    return np.random.default_rng(seed).standard_normal((count, dimension), dtype=np.float32)
+
+
+def cosines(vectors: Vectors, query: Vectors) -> NDArray[np.float64]:
+    rows, one = vectors.astype(np.float64), query.astype(np.float64)
+    product: NDArray[np.float64] = rows @ one / (np.linalg.norm(rows, axis=1) * np.linalg.norm(one))
+    return product
+
+
+def filled(vectors: Vectors, precision: Precision = "half", capacity: int | None = None) -> HnswGraph:
+    graph = HnswGraph(vectors.shape[1], precision=precision, capacity=capacity or len(vectors))
+    graph.add_many(vectors, threads=1)
+    return graph
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    use_one_thread()
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_best_are_found_in_order_with_their_cosines(precision: Precision) -> None:
+    vectors = some(800) * np.float32(3.0)
+    graph = filled(vectors, precision)
+    for query in some(20, seed=2):
+        truth = cosines(vectors, query)
+        slots, scores = graph.search(query, 10, 128, None)
+        assert slots.dtype == np.int64
+        assert scores.dtype == np.float32
+        assert np.all(np.diff(scores) <= 0)
+        assert np.abs(scores - truth[slots]).max() <= score_error(DIMENSION, precision)
+        assert len(set(slots.tolist()) & set(np.argsort(-truth)[:10].tolist())) >= 9
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_only_selected_slots_are_found(precision: Precision) -> None:
+    vectors = some(500)
+    graph = filled(vectors, precision)
+    mask = np.random.default_rng(3).random(500) < 0.3
+    bits = selected_bits(mask)
+    query = some(1, seed=4)[0]
+    for slots, _ in (
+        graph.search(query, 20, 200, bits),
+        graph.scan(query, 20, bits),
+        graph.scan_above(query, -2.0, bits),
+    ):
+        assert slots.size >= 20
+        assert mask[slots].all()
+    assert np.array_equal(np.sort(graph.scan(query, 500, bits)[0]), np.flatnonzero(mask))
+    assert np.array_equal(np.sort(graph.scan_above(query, -2.0, bits)[0]), np.flatnonzero(mask))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_bits_for_fewer_slots_leave_the_others_out(precision: Precision) -> None:
+    graph = filled(some(100), precision)
+    bits = selected_bits(np.ones(40, dtype=bool))
+    query = some(1, seed=4)[0]
+    for slots, _ in (
+        graph.search(query, 100, 200, bits),
+        graph.scan(query, 100, bits),
+        graph.scan_above(query, -2.0, bits),
+    ):
+        assert np.array_equal(np.sort(slots), np.arange(40))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_scan_compares_every_stored_vector(precision: Precision) -> None:
+    vectors = some(300)
+    graph = filled(vectors, precision)
+    query = some(1, seed=5)[0]
+    unit = query.astype(np.float64) / np.linalg.norm(query.astype(np.float64))
+    truth = graph.stored(np.arange(300)).astype(np.float64) @ unit
+    slots, scores = graph.scan(query, 300, None)
+    assert np.array_equal(np.sort(slots), np.arange(300))
+    assert np.all(np.diff(scores) <= 0)
+    assert np.abs(scores - truth[slots]).max() <= score_error(DIMENSION, "single")
+    first, _ = graph.scan(query, 50, None, count=120)
+    assert first.max() < 120
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("all_selected", [True, False])
+def test_a_scan_above_a_floor_misses_nothing_and_adds_nothing(precision: Precision, all_selected: bool) -> None:
+    graph = filled(some(900), precision)
+    query = some(1, seed=6)[0]
+    bits = None if all_selected else selected_bits(np.arange(900) % 3 > 0)
+    slots, scores = graph.scan(query, 900, bits)
+    gaps = scores[:-1] - scores[1:] > 1e-5
+    for place in [0, 3, *np.flatnonzero(gaps)[::40].tolist()]:
+        if gaps[place]:
+            between = float(scores[place] + scores[place + 1]) / 2
+            assert set(graph.scan_above(query, between, bits)[0].tolist()) == set(slots[: place + 1].tolist())
+    for floor in (-2.0, float(scores[20]), float(scores[500])):
+        above, their_scores = graph.scan_above(query, floor, bits)
+        assert np.all(their_scores > floor)
+        for slot, score in list(zip(above.tolist(), their_scores.tolist(), strict=True))[::50]:
+            assert slot not in graph.scan_above(query, score + 1e-6, bits)[0]
+            # Another order of summation may be chosen for another floor.
+            assert slot in graph.scan_above(query, score - 1e-6, bits)[0]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_no_add_moves_memory(precision: Precision) -> None:
+    vectors = some(6000)
+    graph = HnswGraph(DIMENSION, precision=precision, capacity=6000, ef_construction=8)
+    where = graph.addresses()
+    for start in range(0, 400, ADDED_AT_ONCE):
+        graph.add(vectors[start : start + ADDED_AT_ONCE])
+        assert graph.addresses() == where
+    graph.add_many(vectors[400:], threads=1)
+    assert graph.addresses() == where
+    assert graph.count == graph.capacity == 6000
+
+
+@pytest.mark.parametrize("capacity", [1, 2, 7, 60])
+def test_no_add_moves_memory_of_a_small_graph(capacity: int) -> None:
+    for _ in range(20):
+        graph = HnswGraph(4, precision="half", capacity=capacity)
+        where = graph.addresses()
+        graph.add_many(some(capacity, 4), threads=1)
+        assert graph.addresses() == where
+
+
+def test_what_does_not_fit_is_refused_and_changes_nothing() -> None:
+    graph = HnswGraph(DIMENSION, precision="half", capacity=10)
+    graph.add(some(8))
+    for bad in (
+        some(3),
+        some(9),
+        np.zeros((1, DIMENSION), np.float32),
+        np.full((1, DIMENSION), np.nan, np.float32),
+        some(1, 7),
+    ):
+        with pytest.raises(ValueError, match=r"room|at most|finite|N x"):
+            graph.add(bad)
+    assert graph.count == 8
+    graph.add(some(2))
+    assert graph.count == 10
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_an_empty_graph_finds_nothing(precision: Precision) -> None:
+    graph = HnswGraph(DIMENSION, precision=precision, capacity=5)
+    query = some(1)[0]
+    for slots, scores in (
+        graph.search(query, 5, 10, None),
+        graph.search(query, 5, 10, selected_bits(np.ones(8, bool))),
+        graph.scan(query, 5, None),
+        graph.scan_above(query, -2.0, None),
+        graph.grown(9).search(query, 5, 10, None),
+    ):
+        assert slots.size == scores.size == 0
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_nothing_selected_finds_nothing(precision: Precision) -> None:
+    graph = filled(some(50), precision)
+    query = some(1)[0]
+    for bits in (np.zeros(7, np.uint8), np.zeros(0, np.uint8)):
+        for slots, _ in (
+            graph.search(query, 5, 10, bits),
+            graph.scan(query, 5, bits),
+            graph.scan_above(query, -2.0, bits),
+        ):
+            assert slots.size == 0
+    assert graph.search(query, 0, 10, None)[0].size == 0
+
+
+def test_a_query_without_direction_is_refused() -> None:
+    graph = filled(some(20))
+    for query in (np.zeros(DIMENSION, np.float32), np.full(DIMENSION, np.inf, np.float32), np.ones(3, np.float32)):
+        with pytest.raises(ValueError, match=r"finite|N x"):
+            graph.search(query, 5, 10, None)
+        with pytest.raises(ValueError, match=r"finite|N x"):
+            graph.scan(query, 5, None)
+
+
+def test_stored_vectors_are_of_complete_slots_only() -> None:
+    graph = filled(some(20), capacity=30)
+    assert graph.stored(np.empty(0, np.int64)).shape == (0, DIMENSION)
+    for slot in (-1, 20, 29):
+        with pytest.raises(IndexError):
+            graph.stored(np.array([0, slot]))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("dimension", [1, 7, 512])
+def test_scores_stay_within_their_error(precision: Precision, dimension: int) -> None:
+    generator = np.random.default_rng(dimension)
+    vectors = [generator.standard_normal((300, dimension)), generator.standard_cauchy((300, dimension)) ** 3]
+    # Components that are subnormal in half precision, and vectors that all but point the same way.
+    vectors += [generator.standard_normal((100, dimension)) * 1e-6 + np.eye(1, dimension)]
+    vectors += [1.0 + generator.standard_normal((100, dimension)) * 2.0**-11]
+    rows = np.concatenate(vectors).astype(np.float32)
+    graph = filled(rows, precision)
+    worst = 0.0
+    for query in rows[::20]:
+        slots, scores = graph.scan(query, len(rows), None)
+        truth = cosines(rows, query)[slots]
+        worst = max(worst, float(np.abs(scores - truth).max()))
+    assert worst <= score_error(dimension, precision)
+    # The bound is no excuse: rounding to half is seen, and half costs more than single.
+    assert (
+        score_error(dimension, "single")
+        < score_error(dimension, "half")
+        < 2 * score_error(dimension, "single") + 2.0**-10
+    )
+
+
+def test_the_worst_rounding_comes_near_the_error() -> None:
+    """A vector whose components all lie just between two halves, in the direction of the query."""
+    dimension = 16
+    vector = np.full(dimension, 0.25, np.float64)
+    vector[:8] *= 1.0 + 2.0**-11 - 2.0**-20
+    vector[8:] = np.sqrt((1.0 - (vector[:8] ** 2).sum()) / 8)
+    row = vector.astype(np.float32)[np.newaxis]
+    graph = filled(row)
+    query = np.where(np.arange(dimension) < 8, 1.0, 0.0).astype(np.float32)
+    _, scores = graph.scan(query, 1, None)
+    error = abs(float(scores[0]) - cosines(row, query)[0])
+    assert 0.3 * score_error(dimension, "half") < error <= score_error(dimension, "half")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_grown_graph_answers_the_same_and_takes_more(precision: Precision) -> None:
+    vectors = some(900)
+    graph = filled(vectors[:600], precision)
+    copy = graph.grown(900)
+    assert (copy.count, copy.capacity) == (600, 900)
+    queries = some(20, seed=8)
+    for query in queries:
+        (slots, scores), (theirs, their_scores) = graph.search(query, 10, 40, None), copy.search(query, 10, 40, None)
+        assert np.array_equal(slots, theirs)
+        assert np.array_equal(scores, their_scores)
+    where = copy.addresses()
+    for start in range(600, 900, ADDED_AT_ONCE):
+        copy.add(vectors[start : start + ADDED_AT_ONCE])
+    assert copy.addresses() == where
+    assert (graph.count, copy.count) == (600, 900)
+    hits = sum(
+        len(
+            set(copy.search(query, 10, 128, None)[0].tolist()) & set(np.argsort(-cosines(vectors, query))[:10].tolist())
+        )
+        for query in queries
+    )
+    assert hits >= 190
+    with pytest.raises(ValueError, match="fit"):
+        copy.grown(899)
+
+
+def test_filled_memory_is_counted_and_reserved_memory_is_not() -> None:
+    small, large = filled(some(500), capacity=500), filled(some(500), capacity=100_000)
+    assert small.memory_bytes == large.memory_bytes
+    per_vector = small.memory_bytes / 500
+    assert 2 * DIMENSION + 12 + 32 * 4 <= per_vector <= 2 * DIMENSION + 12 + 40 * 4
+
+
+def test_links_that_lead_outside_are_refused() -> None:
+    graph = filled(some(50))
+    source = graph.arrays()
+
+    def attempt(name: str, value: int, entry_point: int | None = None, max_level: int | None = None) -> None:
+        copy = HnswGraph(DIMENSION, precision="half", capacity=50)
+        arrays = copy.expand(50, source.neighbors.size)
+        for each in ("codes", "levels", "offsets", "neighbors"):
+            getattr(arrays, each)[:] = getattr(source, each)
+        if name:
+            getattr(arrays, name)[3] = value
+        copy.settle(
+            graph.entry_point if entry_point is None else entry_point,
+            graph.max_level if max_level is None else max_level,
+        )
+        assert copy.search(some(1)[0], 5, 20, None)[0].size == 5
+
+    attempt("", 0)
+    for name, value in (
+        ("levels", 0),
+        ("levels", 99),
+        ("levels", 3),
+        ("offsets", 7),
+        ("neighbors", 50),
+        ("neighbors", -2),
+    ):
+        with pytest.raises(ValueError, match=r"level|links|link"):
+            attempt(name, value)
+    for entry_point, max_level in ((50, None), (-1, None), (None, 7)):
+        with pytest.raises(ValueError, match="entry point"):
+            attempt("", 0, entry_point, max_level)
+
+
+def test_an_add_that_fails_halfway_is_never_searched_as_if_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = filled(some(20), capacity=40)
+
+    class OutOfMemory:
+        """faiss when its own memory for a walk can't be had, after the vectors were appended."""
+
+        def __init__(self, index: object) -> None:
+            self._index = index
+
+        def add(self, vectors: Vectors) -> None:
+            graph._native.storage.add(vectors)
+            raise MemoryError
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._index, name)
+
+    monkeypatch.setattr(graph._native, "index", OutOfMemory(graph._native.index))
+    with pytest.raises(MemoryError):
+        graph.add(some(4))
+    assert not graph.complete
+    assert graph.count == 20
+    with pytest.raises(RuntimeError, match="anew"):
+        graph.add(some(4))
+    with pytest.raises(RuntimeError, match="anew"):
+        graph.arrays()
+    # What was there is still found meanwhile.
+    assert graph.scan(some(1)[0], 100, None)[0].max() < 20
+    assert graph.search(some(1)[0], 10, 30, None)[0].size == 10
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_vectors_are_read_rightly_beside_an_add(precision: Precision) -> None:
+    """Scans without a lock and walks with one, while another thread adds: every score is that of its vector."""
+    vectors = some(3000, 16)
+    graph = HnswGraph(16, precision=precision, capacity=3000, ef_construction=16)
+    lock = RwLock()
+    failures: list[str] = []
+    finished = threading.Event()
+    rounds = [0, 0, 0]
+    error = score_error(16, precision)
+
+    def check(what: str, query: Vectors, slots: NDArray[np.int64], scores: Vectors, count: int) -> None:
+        if slots.size and (slots.max() >= count or len(set(slots.tolist())) != slots.size):
+            failures.append(f"{what}: a slot that was not complete or twice")
+        elif slots.size and np.abs(scores - cosines(vectors[slots], query)).max() > error:
+            failures.append(f"{what}: wrong score")
+
+    def read(number: int) -> None:
+        use_one_thread()
+        generator = np.random.default_rng(number)
+        while not finished.is_set() and not failures:
+            query = vectors[generator.integers(3000)]
+            count = graph.count
+            mask = generator.random(count) < 0.5
+            slots, scores = graph.scan(query, 30, selected_bits(mask))
+            check("scan", query, slots, scores, count)
+            slots, scores = graph.scan(query, 30, None, count)
+            check("scan of all", query, slots, scores, count)
+            slots, scores = graph.scan_above(query, 0.3, None, count)
+            check("scan above", query, slots, scores, count)
+            if count:
+                some_slots = generator.integers(0, count, 20)
+                slots_scores = cosines(graph.stored(some_slots), query).astype(np.float32)
+                if np.abs(slots_scores - cosines(vectors[some_slots], query)).max() > error:
+                    failures.append("stored: wrong vector")
+            with lock.reading():
+                count = graph.count
+                slots, scores = graph.search(query, 30, 30, None)
+            check("search", query, slots, scores, count)
+            rounds[number] += 1
+
+    readers = [threading.Thread(target=read, args=(number,)) for number in range(3)]
+    for reader in readers:
+        reader.start()
+    try:
+        for start, end in pairwise(range(0, 3001, ADDED_AT_ONCE)):
+            with lock.writing():
+                graph.add(vectors[start:end])
+    finally:
+        finished.set()
+        for reader in readers:
+            reader.join(60)
+    assert not failures
+    assert min(rounds) > 0
+    assert graph.count == 3000
