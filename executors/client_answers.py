@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -11,17 +12,24 @@ from executors.errors import ERRORS, VisualSearchError
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What became of one document of a write: a result (created, replaced, …), or the error that refused it."""
+    """What became of one document of a write: a result (created, replaced, …), or the error that refused it.
+
+    `descendants`: how many documents a delete removed with it, because they came from it.
+    """
 
     id: str
     result: str | None
     version: str | None
     error: VisualSearchError | None = None
+    descendants: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One match: an indexed document and its cosine to the query, -1 to 1."""
+    """One match: an indexed document and its cosine to the query, -1 to 1.
+
+    `group` (the tag's value, or the parent's id) and `embedding` (D numbers) only where they were asked for.
+    """
 
     id: str
     score: float
@@ -29,6 +37,8 @@ class Hit:
     tags: Mapping[str, Any] = field(default_factory=dict)
     parent: str | None = None
     box: Sequence[float] | None = None
+    group: Any = None
+    embedding: Sequence[float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +52,10 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True)
 class FoundDocument:
-    """One document as the index holds it, or the error (`not_found`) in its place."""
+    """One document as the index holds it, or the error (`not_found`) in its place.
+
+    `embedding` (D numbers, float32 values to the bit) and `thumbnail` (JPEG) only where they were asked for.
+    """
 
     id: str
     collection: str | None = None
@@ -55,6 +68,26 @@ class FoundDocument:
     version: str | None = None
     embedding: Sequence[float] | None = None
     error: VisualSearchError | None = None
+    thumbnail: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScrollPage:
+    """Some documents in the order of their ids; `next` is what to scroll on `after`, None at the end."""
+
+    documents: Sequence[FoundDocument]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """A collection: what it is bound to, how many documents it holds; `result` is what creating it did."""
+
+    name: str
+    model_id: str
+    dimension: int
+    documents: int
+    result: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +102,17 @@ class EmbeddingResult:
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """What a full check of the index found; `ok` when there was nothing to find."""
+    """What a full check of the index found; `ok` when there was nothing to find.
+
+    `repaired` counts the ids of which an older copy was removed; `repairs` says what shards made anew, a line each.
+    """
 
     ok: bool
     documents: int
     faults: Sequence[str]
     double_ids: Sequence[str]
     repaired: int
+    repairs: Sequence[str] = ()
 
 
 Result = TypeVar("Result")
@@ -91,6 +128,8 @@ class Answer(Generic[Result]):
         partial: a shard is missing in it (only with `allow_partial`).
         shards: `{"total": n, "answered": m}`.
         took_ms: the service's own times, by stage.
+        deleted: how many documents `delete` removed in all, those that came from the named ones included.
+        explain: by query, how each shard searched (only with `explain`).
     """
 
     results: Sequence[Result]
@@ -98,6 +137,8 @@ class Answer(Generic[Result]):
     partial: bool = False
     shards: Mapping[str, int] = field(default_factory=dict)
     took_ms: Mapping[str, float] = field(default_factory=dict)
+    deleted: int = 0
+    explain: Sequence[Mapping[str, Any]] = ()
 
     def __iter__(self) -> Iterator[Result]:
         return iter(self.results)
@@ -145,6 +186,8 @@ def answer_from_json(
         partial=bool(parameters.get("partial")),
         shards=parameters.get("shards") or {},
         took_ms=parameters.get("took_ms") or {},
+        deleted=int(parameters.get("deleted") or 0),
+        explain=parameters.get("explain") or (),
     )
 
 
@@ -155,6 +198,7 @@ def write_from_json(given: Mapping[str, Any]) -> WriteResult:
         result=given.get("result"),
         version=given.get("version"),
         error=error_from_json(given.get("error")),
+        descendants=int(given.get("descendants") or 0),
     )
 
 
@@ -168,6 +212,8 @@ def search_from_json(given: Mapping[str, Any]) -> SearchResult:
             tags=match.get("tags") or {},
             parent=match.get("parent"),
             box=match.get("box"),
+            group=match.get("group"),
+            embedding=match.get("embedding"),
         )
         for match in given.get("matches") or []
     ]
@@ -188,7 +234,34 @@ def found_from_json(given: Mapping[str, Any]) -> FoundDocument:
         version=given.get("version"),
         embedding=given.get("embedding"),
         error=error_from_json(given.get("error")),
+        thumbnail=base64.b64decode(given["thumbnail"]) if given.get("thumbnail") else None,
     )
+
+
+def page_from_json(content: Mapping[str, Any]) -> ScrollPage:
+    """The answer of `/scroll`.
+
+    Raises:
+        VisualSearchError: `internal` when it does not hold documents.
+    """
+    data, parameters = content.get("data"), content.get("parameters") or {}
+    if not isinstance(data, list):
+        raise VisualSearchError("internal", "the service sent no documents")
+    return ScrollPage([found_from_json(each) for each in data], parameters.get("next"))
+
+
+def collection_from_json(given: Mapping[str, Any], result: str | None = None) -> CollectionInfo:
+    """One collection of `/collections`.
+
+    Raises:
+        VisualSearchError: `internal` when it is none.
+    """
+    try:
+        return CollectionInfo(
+            given["name"], given["model_id"], int(given["dimension"]), int(given["documents"]), result
+        )
+    except (KeyError, TypeError):
+        raise VisualSearchError("internal", "the service sent something else than a collection") from None
 
 
 def embedding_from_json(given: Mapping[str, Any]) -> EmbeddingResult:
@@ -206,4 +279,5 @@ def verify_from_json(given: Mapping[str, Any]) -> VerifyResult:
         faults=list(given.get("faults") or []),
         double_ids=list(given.get("double_ids") or []),
         repaired=int(given.get("repaired") or 0),
+        repairs=list(given.get("repairs") or []),
     )

@@ -25,7 +25,8 @@ class Body:
 class Document:
     """One document to send: a picture (`blob`, encoded bytes) or a vector (`embedding`, D numbers), and its fields.
 
-    As a query, it may have a `text` in place of a picture.
+    As a query, it may have a `text` in place of a picture. A `thumbnail` (JPEG, at most 64 KB) goes with a vector only: of a
+    picture, the service makes its own.
     """
 
     id: str | None = None
@@ -38,6 +39,7 @@ class Document:
     box: Sequence[float] | None = None
     text: str | None = None
     model_id: str | None = None
+    thumbnail: bytes | None = None
 
 
 def encode_request(documents: Sequence[Document], parameters: Mapping[str, Any]) -> Body:
@@ -62,7 +64,15 @@ def json_body(content: Mapping[str, Any]) -> Body:
 
 def _fits_multipart(document: Document) -> bool:
     """A form carries picture, id, label and tags; a label that would need quoting in a header goes by JSON."""
-    other = (document.embedding, document.collection, document.parent, document.box, document.text, document.model_id)
+    other = (
+        document.embedding,
+        document.collection,
+        document.parent,
+        document.box,
+        document.text,
+        document.model_id,
+        document.thumbnail,
+    )
     label = document.uri or ""
     plain = label.isprintable() and not set(label) & {'"', "\\"}
     return document.blob is not None and document.id is not None and plain and all(each is None for each in other)
@@ -97,6 +107,8 @@ def _to_json(document: Document) -> dict[str, Any]:
     }
     if document.blob is not None:
         values["blob"] = base64.b64encode(document.blob).decode()
+    if document.thumbnail is not None:
+        values["thumbnail"] = base64.b64encode(document.thumbnail).decode()
     if document.embedding is not None:
         values["embedding"] = [float(each) for each in document.embedding]
     if document.box is not None:

@@ -37,7 +37,10 @@ class Failure(BaseModel):
 
 
 class Match(BaseDoc):
-    """One hit: an indexed document and its true cosine to the query, from -1 to 1."""
+    """One hit: an indexed document and its true cosine to the query, from -1 to 1.
+
+    `group` (the tag's value, or the parent's id) and `embedding` (D numbers) only where they were asked for.
+    """
 
     score: float = 0.0
     uri: str | None = None
@@ -45,6 +48,8 @@ class Match(BaseDoc):
     parent: str | None = None
     box: list[float] | None = None
     version: str | None = None
+    group: Any = None
+    embedding: list[float] | None = None
 
 
 # Declares the wire type of a field to Jina's schema exchange, while users keep the Python type.

@@ -19,6 +19,8 @@ MAX_ID_BYTES = 512
 MAX_MODEL_ID = 256
 MAX_TAGS_BYTES = 64_000
 MAX_SAFE_INTEGER = 2**53
+MAX_THUMBNAIL_BYTES = 65_536
+JPEG_START = b"\xff\xd8\xff"
 STAGE = "gateway"
 
 
@@ -74,12 +76,18 @@ def check_request(documents: Sequence[ImageDoc], max_documents: int) -> None:
 
 
 def admit_documents(
-    documents: Sequence[ImageDoc], *, collection: str | None, make_ids: bool, queries: bool = False
+    documents: Sequence[ImageDoc],
+    *,
+    collection: str | None,
+    make_ids: bool,
+    queries: bool = False,
+    thumbnails: bool = False,
 ) -> set[int]:
     """Give every document an id and a collection; put an error into those that can't be taken.
 
     Args:
         queries: a `text` is a query in words, not what was read in a picture.
+        thumbnails: whether a `thumbnail` is taken.
 
     Returns:
         The positions of the documents whose id was made here: nobody else can have used it.
@@ -96,6 +104,7 @@ def admit_documents(
                 check_collection(document.collection)
                 check_tags(document.tags)
                 check_model_id(document.model_id)
+                check_thumbnail(document, taken=thumbnails)
                 if queries:
                     check_query_text(document)
             except VisualSearchError as error:
@@ -145,6 +154,27 @@ def check_model_id(name: str | None) -> None:
     """
     if name is not None and not 1 <= len(name) <= MAX_MODEL_ID:
         raise VisualSearchError("invalid_document", f"`model_id` must have 1 to {MAX_MODEL_ID} characters")
+
+
+def check_thumbnail(document: ImageDoc, *, taken: bool) -> None:
+    """Check a thumbnail that comes ready-made; it goes with a ready embedding only: of a picture, the service makes its own.
+
+    Raises:
+        VisualSearchError: `invalid_document`.
+    """
+    if document.thumbnail is None:
+        return
+    fault = None
+    if not taken:
+        fault = "only /index takes one"
+    elif document.blob is not None or document.tensor is not None or document.embedding is None:
+        fault = "goes with a ready `embedding` and without a picture, of which the service makes its own"
+    elif len(document.thumbnail) > MAX_THUMBNAIL_BYTES:
+        fault = f"has {len(document.thumbnail)} bytes; at most {MAX_THUMBNAIL_BYTES}"
+    elif not document.thumbnail.startswith(JPEG_START):
+        fault = "is not a JPEG"
+    if fault is not None:
+        raise VisualSearchError("invalid_document", f"`thumbnail` {fault}")
 
 
 def check_tags(tags: Any) -> None:

@@ -16,6 +16,7 @@ from starlette.types import Message
 
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
+from executors.gateway.admission import MAX_THUMBNAIL_BYTES
 from executors.preprocess.sources import decode_base64
 
 STAGE: Final = "gateway"
@@ -24,7 +25,7 @@ _TAIL_BYTES: Final = 256
 # From here on, a body is decoded beside the event loop: other requests don't wait for it.
 _LARGE_BODY: Final = 1_000_000
 _TEXT_FIELDS: Final = ("id", "collection", "parent", "text", "uri", "model_id")
-_KNOWN_FIELDS: Final = frozenset((*_TEXT_FIELDS, "blob", "embedding", "tags", "box"))
+_KNOWN_FIELDS: Final = frozenset((*_TEXT_FIELDS, "blob", "embedding", "tags", "box", "thumbnail"))
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
@@ -124,6 +125,8 @@ def _read_fields(given: Any, max_image_bytes: int) -> ImageDoc:
         values["tags"] = tags
     if given.get("box") is not None:
         values["box"] = _box(given["box"])
+    if given.get("thumbnail") is not None:
+        values["thumbnail"] = _thumbnail(given["thumbnail"])
     return ImageDoc.from_values(**values)
 
 
@@ -134,6 +137,17 @@ def _vector(given: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
         raise VisualSearchError("invalid_embedding", "`embedding` must be a list of numbers")
     with np.errstate(over="ignore"):
         return np.asarray(given, dtype=np.float64).astype(np.float32)
+
+
+def _thumbnail(given: Any) -> bytes:
+    try:
+        return decode_base64(given, MAX_THUMBNAIL_BYTES)
+    except VisualSearchError as error:
+        too_large = error.code == "image_too_large"
+        fault = f"is larger than {MAX_THUMBNAIL_BYTES} bytes" if too_large else "is not base64"
+    except (TypeError, AttributeError):
+        fault = "must be a base64 string"
+    raise VisualSearchError("invalid_document", f"`thumbnail` {fault}")
 
 
 def _box(given: Any) -> list[float]:

@@ -21,12 +21,16 @@ CHUNKS_IN_FLIGHT: Final = 12
 
 @dataclass(slots=True)
 class Answer:
-    """The documents of an answer in request order, with the account of shards and times."""
+    """The documents of an answer in request order, with the account of shards and times.
+
+    `extra` is what only this endpoint says beside documents: `next`, `count`, `collections`, ….
+    """
 
     documents: list[ImageDoc]
     took_ms: dict[str, float] = field(default_factory=dict)
     shards_total: int = 0
     shards_answered: int = 0
+    extra: dict[str, Any] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
@@ -40,6 +44,7 @@ class Answer:
             "partial": self.shards_answered < self.shards_total,
             "failed": self.failed,
             "took_ms": self.took_ms,
+            **self.extra,
         }
 
 

@@ -82,7 +82,7 @@ class GrpcService:
         try:
             endpoint = request.header.exec_endpoint
             self._health.check_ready()
-            documents = _read_documents(request)
+            documents = _read_documents(request, endpoint)
             parameters = _read_parameters(request)
             async with self._service.admitted():
                 answer = await self._service.handle(endpoint, documents, parameters)
@@ -108,7 +108,7 @@ def _read_parameters(request: DataRequest) -> dict[str, Any]:
     return parameters
 
 
-def _read_documents(request: DataRequest) -> list[ImageDoc]:
+def _read_documents(request: DataRequest, endpoint: str) -> list[ImageDoc]:
     """The documents of a request; one that can't be read carries its error and costs no other.
 
     Raises:
@@ -122,13 +122,13 @@ def _read_documents(request: DataRequest) -> list[ImageDoc]:
         except Exception as error:
             raise VisualSearchError("malformed_body", f"the documents can't be read: {error}") from None
         for document in documents:
-            _drop_answers(document)
+            _drop_answers(document, endpoint)
         return documents
     documents = []
     for message in content.docs.docs:
         try:
             document = ImageDoc.from_protobuf(message)
-            _drop_answers(document)
+            _drop_answers(document, endpoint)
         except Exception as error:
             fault = VisualSearchError("invalid_document", f"the document can't be read: {error}")
             given = message.data["id"].text if "id" in message.data else ""
@@ -137,9 +137,11 @@ def _read_documents(request: DataRequest) -> list[ImageDoc]:
     return documents
 
 
-def _drop_answers(document: ImageDoc) -> None:
+def _drop_answers(document: ImageDoc, endpoint: str) -> None:
     """Fields that only an answer has are not taken from a caller."""
-    document.version = document.result = document.error = document.hits = document.thumbnail = None
+    document.version = document.result = document.error = document.hits = None
+    if endpoint != "/index":
+        document.thumbnail = None
     document.shards_total = document.shards_answered = None
     if document.matches:
         del document.matches[:]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
-from executors.gateway.membership import Membership, ShardReport, form_index
+from executors.gateway.membership import Membership, ShardReport, form_index, unite_collections
 from executors.gateway.stages import Stages
 from executors.index.answers import collection_of
 from executors.index.merge import unpack
@@ -35,17 +36,76 @@ class IndexClient:
         """
         reports = [ShardReport.from_columns(each) for each in await self.shard_reports()]
         membership = form_index(reports)
-        await self._adopt(membership)
+        await self._adopt(membership, membership.collections.values())
         self.membership = membership
         return membership
 
-    async def shard_reports(self) -> list[dict[str, Any]]:
-        """One status report for each shard that answers."""
-        return await self._gather("/status")
+    async def shard_reports(self, *, whole: bool = False) -> list[dict[str, Any]]:
+        """One status report for each shard that answers.
 
-    async def verify(self) -> list[dict[str, Any]]:
+        Raises:
+            VisualSearchError: `shard_missing`, with `whole`, when one does not.
+        """
+        reports = [each for each in await self._gather("/status") if "number" in each]
+        if whole and len(reports) < self.joined().shards:
+            raise _error_of(_missing(len(reports), self.joined().shards))
+        return reports
+
+    async def verify(self, *, repair: bool = False) -> list[dict[str, Any]]:
         """One verification report for each shard; all of them, or an error."""
-        return await self._gather("/verify", whole=True)
+        return list(unpack(await self.ask("/verify", {"repair": repair}))["shards"])
+
+    async def reindex(self, collection: str | None) -> None:
+        """Begin to build anew what searches walk through, in every shard."""
+        await self.ask("/reindex", {"collection": collection})
+
+    async def ask(self, endpoint: str, columns: Mapping[str, Any], *, allow_partial: bool = False) -> ImageDoc:
+        """One request to all shards that is not about single documents.
+
+        Raises:
+            VisualSearchError: `shard_missing` unless `allow_partial`, or what a shard answered.
+        """
+        return (await self.ask_each(endpoint, [columns], allow_partial=allow_partial))[0]
+
+    async def ask_each(
+        self, endpoint: str, requests: Sequence[Mapping[str, Any]], *, allow_partial: bool = False
+    ) -> list[ImageDoc]:
+        """Several such requests in one message; see `ask`."""
+        documents = [ImageDoc.from_values(id=f"report-{n}", hits=orjson.dumps(each)) for n, each in enumerate(requests)]
+        answers = (await self._stages.post(endpoint, documents, target=INDEX)).documents
+        self.check_whole(answers, allow_partial=allow_partial)
+        for answer in answers:
+            if answer.error is not None:
+                raise _error_of(answer.error)
+        return answers
+
+    async def refresh(self) -> Membership:
+        """Learn which collections there are now: another gateway may have created or dropped some.
+
+        Raises:
+            VisualSearchError: `not_ready`, `shard_missing`, or what keeps a shard from answering.
+        """
+        async with self._lock:
+            return await self._refresh()
+
+    async def drop(self, name: str, version: str) -> int | None:
+        """Forget a collection with all its documents.
+
+        Returns:
+            How many there were, None if no shard knew it.
+        """
+        async with self._lock:
+            answer = await self.ask("/drop", {"collection": name, "version": version})
+            self.forget([name])
+        documents: int | None = unpack(answer)["documents"]
+        return documents
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Take collections for unknown: they were dropped."""
+        membership = self.joined()
+        gone = set(names)
+        kept = {name: each for name, each in membership.collections.items() if name not in gone}
+        self.membership = replace(membership, collections=kept)
 
     async def ensure_collections(self, wanted: Sequence[Collection]) -> dict[str, VisualSearchError]:
         """Create collections on every shard before their first document.
@@ -56,9 +116,12 @@ class IndexClient:
         Raises:
             VisualSearchError: `not_ready`, or what keeps a shard from answering.
         """
-        membership = self.joined()
-        refused: dict[str, VisualSearchError] = {}
         async with self._lock:
+            membership = self.joined()
+            if any(_differs(membership.collections.get(each.name), each) for each in wanted):
+                # It may have been dropped and created again, by another gateway, since this one heard of it.
+                membership = await self._refresh()
+            refused: dict[str, VisualSearchError] = {}
             new: dict[str, Collection] = {}
             for collection in wanted:
                 bound = membership.collections.get(collection.name) or new.get(collection.name)
@@ -67,10 +130,9 @@ class IndexClient:
                 elif bound != collection:
                     refused[collection.name] = mismatch(bound, collection)
             if new or not membership.populated:
-                changed = Membership(
-                    membership.uuid, membership.shards, True, membership.collections | new, membership.last_version
-                )
-                await self._adopt(changed)
+                changed = replace(membership, populated=True, collections=membership.collections | new)
+                # Only the new ones: one that another gateway has dropped must not come back.
+                await self._adopt(changed, new.values())
                 self.membership = changed
         return refused
 
@@ -90,7 +152,7 @@ class IndexClient:
             "digests": [columns["digest"] for _, columns in written],
             "owners": [columns["shard"][1] for _, columns in written],
         }
-        return list(unpack(await self._report("/supersede", columns, whole=True))["results"])
+        return list(unpack(await self.ask("/supersede", columns))["results"])
 
     def check_whole(self, documents: Sequence[ImageDoc], *, allow_partial: bool = False) -> None:
         """Put `shard_missing` into every answer that not all shards took part in, unless the caller accepts that."""
@@ -113,30 +175,33 @@ class IndexClient:
             raise VisualSearchError("not_ready", "the gateway has not heard from every shard yet")
         return self.membership
 
-    async def _adopt(self, membership: Membership) -> None:
-        bindings = [[each.name, each.model_id, each.dimension] for each in membership.collections.values()]
+    async def _refresh(self) -> Membership:
+        reports = [ShardReport.from_columns(each) for each in await self.shard_reports(whole=True)]
+        self.membership = replace(self.joined(), collections=unite_collections(reports))
+        return self.membership
+
+    async def _adopt(self, membership: Membership, collections: Iterable[Collection]) -> None:
         columns = {
             "uuid": membership.uuid,
             "shards": membership.shards,
             "populated": membership.populated,
-            "collections": bindings,
+            "collections": [[each.name, each.model_id, each.dimension] for each in collections],
         }
-        answer = await self._report("/adopt", columns)
-        answered = len(unpack(answer)["shards"])
+        answered = len(await self._gather("/adopt", columns))
         if answered < membership.shards:
             raise _error_of(_missing(answered, membership.shards))
 
-    async def _gather(self, endpoint: str, *, whole: bool = False) -> list[dict[str, Any]]:
-        return list(unpack(await self._report(endpoint, {}, whole=whole))["shards"])
-
-    async def _report(self, endpoint: str, columns: dict[str, Any], *, whole: bool = False) -> ImageDoc:
-        request = ImageDoc.from_values(id="report", hits=orjson.dumps(columns))
+    async def _gather(self, endpoint: str, columns: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """What every shard that answers says; nothing is expected of the others yet."""
+        request = ImageDoc.from_values(id="report", hits=orjson.dumps(columns or {}))
         answer = (await self._stages.post(endpoint, [request], target=INDEX)).documents[0]
-        if whole:
-            self.check_whole([answer])
         if answer.error is not None:
             raise _error_of(answer.error)
-        return answer
+        return list(unpack(answer)["shards"])
+
+
+def _differs(bound: Collection | None, given: Collection) -> bool:
+    return bound is not None and bound != given
 
 
 def _missing(answered: int, total: int) -> Failure:

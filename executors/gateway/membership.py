@@ -91,12 +91,17 @@ def form_index(reports: Sequence[ShardReport]) -> Membership:
         uuid=uuids.pop() if uuids else uuid.uuid4().hex,
         shards=configured,
         populated=populated,
-        collections=_unite(reports),
+        collections=unite_collections(reports),
         last_version=max((report.last_version for report in reports), default=""),
     )
 
 
-def _unite(reports: Sequence[ShardReport]) -> dict[str, Collection]:
+def unite_collections(reports: Sequence[ShardReport]) -> dict[str, Collection]:
+    """The collections that any of the shards knows.
+
+    Raises:
+        VisualSearchError: `model_mismatch` if they bind one to different models.
+    """
     united: dict[str, Collection] = {}
     for report in reports:
         for collection in report.collections:

@@ -7,10 +7,15 @@ from typing import Any, Final
 from executors import __version__
 from executors.errors import ERRORS
 from executors.gateway.parameters import (
+    CountParameters,
+    CreateParameters,
+    DeleteParameters,
     EmbedParameters,
     GetParameters,
     IndexParameters,
     Parameters,
+    ReindexParameters,
+    ScrollParameters,
     SearchParameters,
     UpdateParameters,
     VerifyParameters,
@@ -29,10 +34,22 @@ EXAMPLE_PICTURE: Final = (
 )
 
 _PICTURE: Final = {"id": "red-square", "blob": EXAMPLE_PICTURE}
-# Beside the example with a picture; the default model takes no texts.
-_TEXT_EXAMPLES: Final[dict[str, dict[str, Any]]] = {
-    "/search": {"data": [{"text": "a red square"}], "parameters": {"limit": 5}},
-    "/embed": {"data": [{"text": "a red square"}]},
+# Beside the first example of an endpoint: name, what it shows, body. The default model takes no texts.
+_TEXT: Final = "a text, where the model has a text tower"
+_FURTHER_EXAMPLES: Final[dict[str, list[tuple[str, str, dict[str, Any]]]]] = {
+    "/search": [
+        ("text", _TEXT, {"data": [{"text": "a red square"}], "parameters": {"limit": 5}}),
+        (
+            "filter",
+            "the best match of each shape among those that are red, their tags only",
+            {
+                "data": [{"blob": EXAMPLE_PICTURE}],
+                "parameters": {"filter": {"colour": "red"}, "group_by": "shape", "fields": ["tags"], "explain": True},
+            },
+        ),
+    ],
+    "/embed": [("text", _TEXT, {"data": [{"text": "a red square"}]})],
+    "/delete": [("filter", "by filter", {"parameters": {"filter": {"colour": "red", "price": {"$gt": 100}}}})],
 }
 _ENDPOINTS: Final[dict[str, tuple[str, type[Parameters], dict[str, Any], bool]]] = {
     "/index": (
@@ -60,8 +77,27 @@ _ENDPOINTS: Final[dict[str, tuple[str, type[Parameters], dict[str, Any], bool]]]
         {"data": [_PICTURE]},
         True,
     ),
-    "/delete": ("Remove documents by id", IndexParameters, {"data": [{"id": "red-square"}]}, False),
+    "/scroll": (
+        "Documents in the order of their ids; `next` of the answer is what to go on `after`",
+        ScrollParameters,
+        {"parameters": {"filter": {"colour": "red"}, "limit": 10}},
+        False,
+    ),
+    "/count": (
+        "How many documents there are",
+        CountParameters,
+        {"parameters": {"filter": {"colour": {"$in": ["red", "blue"]}}}},
+        False,
+    ),
+    "/delete": (
+        "Remove documents by id (`data`) or by filter, and what came from them (`parent`)",
+        DeleteParameters,
+        {"data": [{"id": "red-square"}]},
+        False,
+    ),
 }
+DOCUMENT_ENDPOINTS: Final = tuple(_ENDPOINTS)
+_WITHOUT_DOCUMENTS: Final = frozenset({"/scroll", "/count"})
 
 _DOCUMENT: Final = {
     "type": "object",
@@ -69,6 +105,10 @@ _DOCUMENT: Final = {
         "id": {"type": "string", "description": "1 to 512 bytes of UTF-8; made when missing"},
         "blob": {"type": "string", "description": "the encoded picture as base64 or data URI"},
         "embedding": {"type": "array", "items": {"type": "number"}},
+        "thumbnail": {
+            "type": "string",
+            "description": "a JPEG of at most 64 KB as base64, beside a ready embedding (/index)",
+        },
         "tags": {"type": "object"},
         "uri": {"type": "string", "description": "a label; never opened"},
         "collection": {"type": "string"},
@@ -93,7 +133,10 @@ _ANSWER: Final = {
     "type": "object",
     "properties": {
         "data": {"type": "array", "items": {"type": "object"}, "description": "one a document, in request order"},
-        "parameters": {"type": "object", "description": "shards, partial, failed, took_ms"},
+        "parameters": {
+            "type": "object",
+            "description": "shards, partial, failed, took_ms; /search: explain; /scroll: next; /count: count; /delete: deleted",
+        },
     },
 }
 
@@ -101,7 +144,9 @@ _ANSWER: Final = {
 def operation(endpoint: str) -> dict[str, Any]:
     """What FastAPI is told of a document endpoint."""
     summary, parameters, example, files = _ENDPOINTS[endpoint]
-    content: dict[str, Any] = {"application/json": {"schema": _json_body(parameters), **_examples(endpoint, example)}}
+    content: dict[str, Any] = {
+        "application/json": {"schema": _json_body(endpoint, parameters), **_examples(endpoint, example)}
+    }
     if files:
         content["multipart/form-data"] = {"schema": _form(parameters)}
     return {
@@ -111,17 +156,13 @@ def operation(endpoint: str) -> dict[str, Any]:
     }
 
 
-def _examples(endpoint: str, picture: dict[str, Any]) -> dict[str, Any]:
-    text = _TEXT_EXAMPLES.get(endpoint)
-    if text is None:
-        return {"example": picture}
-    summary = "a text, where the model has a text tower"
-    return {
-        "examples": {
-            "picture": {"summary": "a picture", "value": picture},
-            "text": {"summary": summary, "value": text},
-        }
-    }
+def _examples(endpoint: str, first: dict[str, Any]) -> dict[str, Any]:
+    further = _FURTHER_EXAMPLES.get(endpoint)
+    if further is None:
+        return {"example": first}
+    name, summary = ("ids", "by id") if endpoint == "/delete" else ("picture", "a picture")
+    examples = [(name, summary, first), *further]
+    return {"examples": {name: {"summary": summary, "value": value} for name, summary, value in examples}}
 
 
 def health(meaning: str) -> dict[str, Any]:
@@ -129,11 +170,12 @@ def health(meaning: str) -> dict[str, Any]:
     return {"summary": f"200 if {meaning}", "responses": {503: {"description": "it is not so"}}}
 
 
-def _json_body(parameters: type[Parameters]) -> dict[str, Any]:
+def _json_body(endpoint: str, parameters: type[Parameters]) -> dict[str, Any]:
+    data = {"data": {"anyOf": [{"type": "array", "items": _DOCUMENT}, _DOCUMENT]}}
     return {
         "type": "object",
         "properties": {
-            "data": {"anyOf": [{"type": "array", "items": _DOCUMENT}, _DOCUMENT]},
+            **({} if endpoint in _WITHOUT_DOCUMENTS else data),
             "parameters": parameters.model_json_schema(),
         },
     }
@@ -170,16 +212,49 @@ THUMBNAIL: Final[dict[str, Any]] = {
     "summary": "The small JPEG that was kept of a document",
     "responses": {200: {"content": {"image/jpeg": {}}}, 404: {"description": "no such document, or no thumbnail"}},
 }
-VERIFY: Final[dict[str, Any]] = {
-    "summary": "Read everything back and check it",
-    "openapi_extra": {
-        "requestBody": {
-            "content": {
-                "application/json": {
-                    "schema": {"type": "object", "properties": {"parameters": VerifyParameters.model_json_schema()}},
-                    "example": {},
-                }
-            }
-        }
+
+
+def _upkeep(summary: str, parameters: type[Parameters]) -> dict[str, Any]:
+    schema = {"type": "object", "properties": {"parameters": parameters.model_json_schema()}}
+    content = {"application/json": {"schema": schema, "example": {}}}
+    return {"summary": summary, "openapi_extra": {"requestBody": {"content": content}}}
+
+
+VERIFY: Final = _upkeep("Read everything back and check it", VerifyParameters)
+REINDEX: Final = _upkeep("Begin to build anew what searches walk through; /status shows how far", ReindexParameters)
+_COLLECTION: Final = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "model_id": {"type": "string"},
+        "dimension": {"type": "integer"},
+        "documents": {"type": "integer"},
+    },
+}
+_ONE: Final = {"type": "object", "properties": {"collection": _COLLECTION}}
+_CREATE_SCHEMA: Final = CreateParameters.model_json_schema()
+_CREATE_BODY: Final = {
+    "type": "object",
+    "properties": {name: each for name, each in _CREATE_SCHEMA["properties"].items() if name != "collection"},
+}
+COLLECTIONS: Final[dict[str, dict[str, Any]]] = {
+    "list": {
+        "summary": "All collections, by name",
+        "responses": _responses(
+            "The collections", {"type": "object", "properties": {"collections": {"type": "array"}}}
+        ),
+    },
+    "describe": {"summary": "One collection", "responses": _responses("The collection", _ONE)},
+    "create": {
+        "summary": "Create a collection; by default bound to the flow's model",
+        "openapi_extra": {"requestBody": {"content": {"application/json": {"schema": _CREATE_BODY, "example": {}}}}},
+        "responses": _responses("It was `created`, or is there already and bound as wanted (`unchanged`)", _ONE),
+    },
+    "drop": {
+        "summary": "Remove a collection with all its documents",
+        "responses": _responses(
+            "It is gone",
+            {"type": "object", "properties": {"result": {"type": "string"}, "documents": {"type": "integer"}}},
+        ),
     },
 }

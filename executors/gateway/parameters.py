@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+import orjson
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from executors.errors import VisualSearchError
+from executors.index.filters import parse_filter
+from executors.index.hit_columns import FIELDS, TAG_PREFIX
+from executors.index.records import MAX_DIMENSION
 
-MAX_HITS = 10_000
+MAX_HITS: Final = 10_000
+MAX_EFFORT: Final = 10_000
 
 
 def _whole(value: Any) -> Any:
@@ -24,6 +39,30 @@ def _number(value: Any) -> Any:
     return float(value)
 
 
+def _filter_text(value: Any) -> Any:
+    """A filter as JSON text, the form in which it travels on, after it was read once to refuse what can't be evaluated.
+
+    Raises:
+        VisualSearchError: `invalid_filter`; pydantic lets it through.
+    """
+    if value is None:
+        return None
+    parse_filter(value)
+    return orjson.dumps(value).decode()
+
+
+def _field_name(name: str) -> str:
+    if name not in FIELDS and not (name.startswith(TAG_PREFIX) and name != TAG_PREFIX):
+        raise ValueError(f"{name!r} is none of {', '.join(FIELDS)}, tags.<path>")
+    return name
+
+
+FilterText = Annotated[
+    str | None,
+    BeforeValidator(_filter_text),
+    WithJsonSchema({"type": "object", "examples": [{"brand": "acme", "price": {"$lt": 50}}]}),
+]
+FieldName = Annotated[str, StringConstraints(max_length=512), AfterValidator(_field_name)]
 WholeNumber = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_number)]
 CollectionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
@@ -38,8 +77,45 @@ class Parameters(BaseModel):
     collection: CollectionName | None = Field(None, description="the collection (default: `images`)")
 
 
+class CollectionParameters(BaseModel):
+    """`/collections/describe`, `/collections/drop`: the collection must be named."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    collection: CollectionName
+
+
+class CreateParameters(CollectionParameters):
+    """`/collections/create`"""
+
+    model_id: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = Field(
+        None, description="the model whose vectors it holds (default: the flow's)"
+    )
+    dimension: WholeNumber | None = Field(
+        None, ge=1, le=MAX_DIMENSION, description="how many numbers its vectors have (default: as the flow's model)"
+    )
+
+
+class NoParameters(BaseModel):
+    """`/collections/list`"""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
 class IndexParameters(Parameters):
-    """`/index`, `/delete`"""
+    """`/index`"""
+
+
+class DeleteParameters(Parameters):
+    """`/delete`"""
+
+    filter: FilterText = Field(None, description="in place of `data`: remove the documents whose tags match")
+
+
+class ReindexParameters(Parameters):
+    """`/reindex`"""
+
+    collection: CollectionName | None = Field(None, description="the collection (default: every one)")
 
 
 class EmbedParameters(Parameters):
@@ -54,6 +130,17 @@ class SearchParameters(Parameters):
     threshold: Number | None = Field(None, ge=-1, le=1, description="only hits with at least this cosine")
     allow_partial: bool = Field(False, strict=True, description="accept an answer in which a shard is missing")
     like: DocumentId | None = Field(None, description="search with the vector of this indexed document")
+    filter: FilterText = Field(None, description="only documents whose tags match")
+    group_by: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = Field(
+        None, description="the best match of each group: a tag's path, or `parent`; limit and offset count groups"
+    )
+    fields: tuple[FieldName, ...] | None = Field(
+        None, description="what to return of a match beside id and score: `uri`, `tags`, `tags.<path>`, `parent`, `box`"
+    )
+    with_: tuple[Literal["embedding"], ...] = Field((), alias="with", description="what else to return: `embedding`")
+    exact: bool = Field(False, strict=True, description="compare with every document instead of walking the graph")
+    ef: WholeNumber | None = Field(None, ge=1, le=MAX_EFFORT, description="effort of the walk through the graph")
+    explain: bool = Field(False, strict=True, description="say how each shard searched")
 
     @model_validator(mode="after")
     def _window(self) -> SearchParameters:
@@ -77,13 +164,34 @@ class GetParameters(Parameters):
     allow_partial: bool = Field(False, strict=True, description="accept an answer in which a shard is missing")
 
 
+class CountParameters(Parameters):
+    """`/count`"""
+
+    filter: FilterText = Field(None, description="only documents whose tags match")
+    allow_partial: bool = Field(False, strict=True, description="accept an answer in which a shard is missing")
+
+
+class ScrollParameters(CountParameters):
+    """`/scroll`"""
+
+    after: Annotated[str, StringConstraints(max_length=512)] = Field(
+        "", description="go on after this id: `next` of the page before"
+    )
+    limit: WholeNumber = Field(100, ge=1, le=MAX_HITS, description="documents at most")
+    with_: tuple[Literal["embedding", "thumbnail"], ...] = Field(
+        (), alias="with", description="what else to return: `embedding`, `thumbnail`"
+    )
+
+
 class VerifyParameters(Parameters):
     """`/verify`"""
 
-    repair: bool = Field(False, strict=True, description="remove the older copy of every id that stands twice")
+    repair: bool = Field(
+        False, strict=True, description="remove the older copy of ids that stand twice, and make anew what can be"
+    )
 
 
-AnyParameters = TypeVar("AnyParameters", bound=Parameters)
+AnyParameters = TypeVar("AnyParameters", bound=BaseModel)
 
 
 def parse_parameters(model: type[AnyParameters], given: Any) -> AnyParameters:
@@ -103,7 +211,7 @@ def parse_parameters(model: type[AnyParameters], given: Any) -> AnyParameters:
         raise VisualSearchError("invalid_parameter", "; ".join(faults), parameters=faults) from None
 
 
-def _describe(fault: Any, model: type[Parameters]) -> str:
+def _describe(fault: Any, model: type[BaseModel]) -> str:
     name = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         known = sorted(field.alias or key for key, field in model.model_fields.items())

@@ -10,7 +10,9 @@ import numpy as np
 from docarray import DocList
 
 from executors.documents import ImageDoc, Match
+from executors.errors import ERRORS
 from executors.gateway.chunks import Answer
+from executors.index.hit_columns import decode_vector
 from executors.index.merge import unpack
 
 _MATCH_FIELDS: Final = (
@@ -20,6 +22,8 @@ _MATCH_FIELDS: Final = (
     ("tags", "tags"),
     ("parent", "parents"),
     ("box", "boxes"),
+    ("group", "groups"),
+    ("embedding", "embeddings"),
 )
 
 
@@ -30,22 +34,23 @@ def answer_to_json(endpoint: str, answer: Answer) -> dict[str, Any]:
 
 
 def status_of(answer: Answer) -> int:
-    """200 when at least one document succeeded, else the status of the first error."""
-    from executors.errors import ERRORS
-
+    """200 when at least one document succeeded, or there was none, else the status of the first error."""
     errors = [document.error for document in answer.documents]
-    if any(error is None for error in errors):
+    if not errors or any(error is None for error in errors):
         return 200
     return ERRORS[errors[0].code].status if errors[0] else 200
 
 
 def matches_of(document: ImageDoc) -> list[dict[str, Any]]:
-    """The hits of one query, row by row."""
+    """The hits of one query, row by row, with the fields that the caller chose; embeddings are D float32."""
     columns = unpack(document)
     if "ids" not in columns:
         return []
-    rows = zip(*(columns[column] for _, column in _MATCH_FIELDS), strict=True)
-    names = [name for name, _ in _MATCH_FIELDS]
+    if "embeddings" in columns:
+        columns["embeddings"] = [decode_vector(each) for each in columns["embeddings"]]
+    chosen = [(name, column) for name, column in _MATCH_FIELDS if column in columns]
+    rows = zip(*(columns[column] for _, column in chosen), strict=True)
+    names = [name for name, _ in chosen]
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
@@ -53,11 +58,17 @@ def documents_for_grpc(endpoint: str, documents: Sequence[ImageDoc]) -> DocList[
     """The same answers as documents: `matches` built once, here; nothing of the inner columns leaves the flow."""
     for document in documents:
         if endpoint == "/search":
-            document.matches = DocList[Match]([Match(**match) for match in matches_of(document)])
+            document.matches = DocList[Match]([_match_of(match) for match in matches_of(document)])
         document.hits = document.blob = document.tensor = None
-        if endpoint not in ("/get", "/embed"):
+        if endpoint not in ("/get", "/embed", "/scroll"):
             document.embedding = document.thumbnail = None
     return DocList[ImageDoc](documents)
+
+
+def _match_of(match: dict[str, Any]) -> Match:
+    if "embedding" in match:
+        match["embedding"] = match["embedding"].tolist()
+    return Match(**match)
 
 
 def _error_to_json(document: ImageDoc) -> dict[str, Any] | None:
@@ -71,6 +82,10 @@ def _write_to_json(document: ImageDoc) -> dict[str, Any]:
         "version": document.version if document.result else None,
         "error": _error_to_json(document),
     }
+
+
+def _delete_to_json(document: ImageDoc) -> dict[str, Any]:
+    return _write_to_json(document) | {"descendants": len(unpack(document).get("descendants", ()))}
 
 
 def _search_to_json(document: ImageDoc) -> dict[str, Any]:
@@ -108,4 +123,10 @@ def _embed_to_json(document: ImageDoc) -> dict[str, Any]:
     }
 
 
-_RENDERERS: Final = {"/search": _search_to_json, "/get": _get_to_json, "/embed": _embed_to_json}
+_RENDERERS: Final = {
+    "/search": _search_to_json,
+    "/delete": _delete_to_json,
+    "/get": _get_to_json,
+    "/scroll": _get_to_json,
+    "/embed": _embed_to_json,
+}

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
-import orjson
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from fastapi_offline import FastAPIOffline
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -19,23 +17,15 @@ from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
 from executors.gateway import openapi
 from executors.gateway.bodies import parse_json, read_body, read_documents
+from executors.gateway.collection_routes import add_collections
 from executors.gateway.health import Health
-from executors.gateway.parameters import VerifyParameters, parse_parameters
 from executors.gateway.rendering import answer_to_json, status_of
+from executors.gateway.responses import Json, error_response
 from executors.gateway.security import CallerCheck
 from executors.gateway.service import SearchService
 from executors.gateway.status import status_report
-from executors.gateway.verification import verify_index
 from executors.lifecycle import Logger, as_error
 from executors.settings import Settings
-
-
-class Json(JSONResponse):
-    """JSON by orjson, numpy arrays included."""
-
-    def render(self, content: Any) -> bytes:
-        """Encode the body."""
-        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 class Guard:
@@ -81,21 +71,14 @@ def make_app(service: SearchService, health: Health, settings: Settings, logger:
     async def on_http_error(request: Request, error: HTTPException) -> Response:
         return error_response(_translate(request, error))
 
-    for endpoint in service.operations:
+    for endpoint in openapi.DOCUMENT_ENDPOINTS:
         app.post(endpoint, response_class=Json, **openapi.operation(endpoint))(
             _document_route(endpoint, service, health, settings)
         )
     _add_reports(app, service, health, settings)
+    add_collections(app, service, health, settings)
     _add_health(app, service, health)
     return app
-
-
-def error_response(error: VisualSearchError) -> Response:
-    """The body and status of a request that failed as a whole."""
-    headers = {"Retry-After": str(error.details["retry_after_s"])} if "retry_after_s" in error.details else None
-    if error.status == 503 and headers is None:
-        headers = {"Retry-After": "1"}
-    return Json({"error": error.to_json()}, error.status, headers)
 
 
 def _document_route(
@@ -132,13 +115,24 @@ def _add_reports(app: FastAPI, service: SearchService, health: Health, settings:
         headers = {"Cache-Control": "no-cache", "ETag": f'"{document.version}"', "X-Content-Type-Options": "nosniff"}
         return Response(document.thumbnail, media_type="image/jpeg", headers=headers)
 
-    @app.post("/verify", response_class=Json, **openapi.VERIFY)
-    async def verify(request: Request) -> Response:
+    for endpoint, description in (("/verify", openapi.VERIFY), ("/reindex", openapi.REINDEX)):
+        app.post(endpoint, response_class=Json, **description)(_upkeep_route(endpoint, service, health, settings))
+
+
+def _upkeep_route(
+    endpoint: str, service: SearchService, health: Health, settings: Settings
+) -> Callable[[Request], Awaitable[Response]]:
+    """A request without documents, whose answer is an object of its own."""
+
+    async def handle(request: Request) -> Response:
         health.check_ready()
-        _, given = parse_json(await read_body(request, settings.max_request_bytes), settings.max_image_bytes)
-        parameters = parse_parameters(VerifyParameters, given)
         async with service.admitted():
-            return Json(await verify_index(service.index_client, repair=parameters.repair))
+            body = await read_body(request, settings.max_request_bytes)
+            documents, parameters = parse_json(body, settings.max_image_bytes)
+            return Json((await service.handle(endpoint, documents, parameters)).extra)
+
+    handle.__name__ = endpoint.strip("/")
+    return handle
 
 
 def _add_health(app: FastAPI, service: SearchService, health: Health) -> None:

@@ -12,19 +12,26 @@ import numpy as np
 
 from executors.documents import Failure, ImageDoc
 from executors.errors import ERRORS, VisualSearchError
+from executors.gateway.administration import Administration
 from executors.gateway.admission import Gate, admit_documents, check_id, check_request
 from executors.gateway.chunks import Answer, ChunkSender, by_collection, counted, in_order
+from executors.gateway.deleting import Deleter, count_deleted
 from executors.gateway.id_locks import IdLocks
 from executors.gateway.index_client import INDEX, IndexClient, mismatch
 from executors.gateway.parameters import (
+    CountParameters,
+    DeleteParameters,
     EmbedParameters,
     GetParameters,
     IndexParameters,
+    ScrollParameters,
     SearchParameters,
     UpdateParameters,
     parse_parameters,
 )
 from executors.gateway.replicas import check_replicas_ready, replica_reports
+from executors.gateway.scrolling import Scroller, refuse_documents
+from executors.gateway.searching import account_of_plans, shard_parameters
 from executors.gateway.stages import StageAnswer, Stages
 from executors.gateway.writing import PIPELINE, IndexWriter, keys_of
 from executors.index.answers import collection_of
@@ -53,13 +60,19 @@ class SearchService:
         self._chunks = ChunkSender(stages.logger)
         self._locks = IdLocks()
         self._writer = IndexWriter(stages, self.index_client, clock, self._locks)
+        self._deleter = Deleter(stages, self.index_client, clock)
+        self._scroller = Scroller(self.index_client)
+        administration = Administration(self.index_client, clock, lambda: self.model)
         self.operations: dict[str, Operation] = {
             "/index": self.index,
             "/search": self.search,
             "/update": self.update,
             "/delete": self.delete,
             "/get": self.get,
+            "/scroll": self.scroll,
+            "/count": self.count,
             "/embed": self.embed,
+            **administration.operations,
         }
 
     async def handle(self, endpoint: str, documents: list[ImageDoc], parameters: Any) -> Answer:
@@ -119,9 +132,9 @@ class SearchService:
         """Insert or replace by id: durable, and the only copy, when it is answered."""
         given = parse_parameters(IndexParameters, parameters)
         check_request(documents, self._max_documents)
-        made = admit_documents(documents, collection=given.collection, make_ids=True)
+        made = admit_documents(documents, collection=given.collection, make_ids=True, thumbnails=True)
         shards = self.index_client.joined().shards
-        self._refuse_known_mismatches(documents)
+        await self._refuse_known_mismatches(documents)
         fresh = {str(documents[position].id) for position in made}
         answer = await self._chunks.send(documents, lambda chunk: self._writer.write(chunk, fresh))
         answer.shards_total = answer.shards_answered = shards
@@ -134,7 +147,7 @@ class SearchService:
             documents = [await self._like(documents, given)]
         check_request(documents, self._max_documents)
         admit_documents(documents, collection=given.collection, make_ids=True, queries=True)
-        sent = given.model_dump(include={"limit", "offset", "threshold"}) | {"collection": given.collection or ""}
+        sent = shard_parameters(given)
 
         async def query(chunk: list[ImageDoc]) -> StageAnswer:
             answer = await self.stages.post("/search", chunk, sent)
@@ -150,17 +163,39 @@ class SearchService:
 
         answer = await self._chunks.send(documents, query)
         self.index_client.check_whole(answer.documents, allow_partial=given.allow_partial)
+        if given.explain:
+            answer.extra["explain"] = account_of_plans(answer.documents)
         return counted(answer)
 
     async def update(self, documents: list[ImageDoc], parameters: Any) -> Answer:
         """Change the tags of documents."""
         given = parse_parameters(UpdateParameters, parameters)
-        return await self._write_everywhere("/update", documents, given.collection, {"mode": given.mode})
+
+        async def update(chunk: list[ImageDoc], _: str) -> StageAnswer:
+            return await self.stages.post("/update", chunk, {"mode": given.mode}, INDEX)
+
+        return await self._write_everywhere(documents, given.collection, update)
 
     async def delete(self, documents: list[ImageDoc], parameters: Any) -> Answer:
-        """Remove documents."""
-        given = parse_parameters(IndexParameters, parameters)
-        return await self._write_everywhere("/delete", documents, given.collection, {})
+        """Remove documents, by id or by filter, and what came from them."""
+        given = parse_parameters(DeleteParameters, parameters)
+        if given.filter is not None:
+            if documents:
+                raise VisualSearchError("invalid_parameter", "filter: takes the place of `data`; send one or the other")
+            return await self._deleter.delete_matching(given)
+        answer = await self._write_everywhere(documents, given.collection, self._deleter.delete)
+        answer.extra["deleted"] = count_deleted(answer.documents)
+        return answer
+
+    async def scroll(self, documents: list[ImageDoc], parameters: Any) -> Answer:
+        """Documents in the order of their ids."""
+        refuse_documents(documents)
+        return await self._scroller.scroll(parse_parameters(ScrollParameters, parameters))
+
+    async def count(self, documents: list[ImageDoc], parameters: Any) -> Answer:
+        """How many documents there are."""
+        refuse_documents(documents)
+        return await self._scroller.count(parse_parameters(CountParameters, parameters))
 
     async def get(self, documents: list[ImageDoc], parameters: Any) -> Answer:
         """Read documents by id."""
@@ -200,9 +235,12 @@ class SearchService:
         return in_order(documents, groups, answers)
 
     async def _write_everywhere(
-        self, endpoint: str, documents: list[ImageDoc], collection: str | None, parameters: dict[str, Any]
+        self,
+        documents: list[ImageDoc],
+        collection: str | None,
+        post: Callable[[list[ImageDoc], str], Awaitable[StageAnswer]],
     ) -> Answer:
-        """A write that every shard tries, because any of them may hold the id."""
+        """A write that every shard tries, because any of them may hold the id; `post` is given its version."""
         check_request(documents, self._max_documents)
         admit_documents(documents, collection=collection, make_ids=False)
         for document in documents:
@@ -213,27 +251,35 @@ class SearchService:
                 version = self._clock.next()
                 for document in chunk:
                     document.version = version
-                return await self.stages.post(endpoint, chunk, parameters, INDEX)
+                return await post(chunk, version)
 
         answer = await self._chunks.send(documents, write)
         self.index_client.check_whole(answer.documents)
         return counted(answer)
 
-    def _refuse_known_mismatches(self, documents: Sequence[ImageDoc]) -> None:
+    async def _refuse_known_mismatches(self, documents: Sequence[ImageDoc]) -> None:
         """Refuse what a collection can't take before any work is done for it."""
+        if self._known_mismatches(documents):
+            # The collection may have been dropped and created again, by another gateway, since this one heard of it.
+            await self.index_client.refresh()
+        for document, error in self._known_mismatches(documents):
+            document.error = Failure(**error.to_json(), stage="gateway")
+
+    def _known_mismatches(self, documents: Sequence[ImageDoc]) -> list[tuple[ImageDoc, VisualSearchError]]:
         own = str(self.model.get("model_id", ""))
         bindings = self.index_client.joined().collections
+        found = []
         for document in documents:
             bound = bindings.get(collection_of(document))
             given = document.model_id if document.embedding is not None and document.model_id else own
             if document.error is None and bound is not None and given != bound.model_id:
-                error = mismatch(bound, Collection(bound.name, given, bound.dimension))
-                document.error = Failure(**error.to_json(), stage="gateway")
+                found.append((document, mismatch(bound, Collection(bound.name, given, bound.dimension))))
+        return found
 
 
 def _raise_if_service_failed(documents: Sequence[ImageDoc]) -> None:
     """When the service, not the documents, is at fault for all of them, the request failed as a whole."""
-    first = documents[0].error
+    first = documents[0].error if documents else None
     if first is None or ERRORS[first.code].status < _SERVICE_STATUS or first.code == "embedding_failed":
         return
     if all(document.error is not None and document.error.code == first.code for document in documents):

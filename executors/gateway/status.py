@@ -7,6 +7,7 @@ from typing import Any
 
 from executors import __version__
 from executors.errors import VisualSearchError
+from executors.gateway.collections import collections_of
 from executors.gateway.health import Health
 from executors.gateway.replicas import stage_report
 from executors.gateway.service import SearchService
@@ -31,7 +32,7 @@ async def status_report(service: SearchService, health: Health) -> dict[str, Any
         "index": {
             "uuid": membership.uuid if membership else None,
             "documents": sum(report["documents"] for report in reports),
-            "collections": _collections(reports),
+            "collections": collections_of(reports),
             "shards": [_shard(report) for report in reports],
             "missing": _missing(reports, membership.shards if membership else 0),
             **({} if isinstance(shards, list) else shards),
@@ -46,15 +47,6 @@ def _missing(reports: list[dict[str, Any]], known: int) -> list[int]:
     """Numbers of the shards that did not answer."""
     total = max([known, *(int(report["configured_shards"]) for report in reports)])
     return sorted(set(range(total)) - {int(report["number"]) for report in reports})
-
-
-def _collections(reports: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    collections: dict[str, dict[str, Any]] = {}
-    for report in reports:
-        for each in report["collections"]:
-            known = collections.setdefault(each["name"], each | {"documents": 0})
-            known["documents"] += each["documents"]
-    return [collections[name] for name in sorted(collections)]
 
 
 def _shard(report: dict[str, Any]) -> dict[str, Any]:

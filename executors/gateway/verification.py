@@ -9,8 +9,8 @@ from executors.gateway.index_client import IndexClient
 
 
 async def verify_index(index_client: IndexClient, *, repair: bool) -> dict[str, Any]:
-    """Check every shard, and that no id stands twice; with `repair`, remove the older copies."""
-    reports = await index_client.verify()
+    """Check every shard, and that no id stands twice; with `repair`, remove the older copies, and make anew what can be."""
+    reports = await index_client.verify(repair=repair)
     owners: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for report in reports:
         for collection, document_id, version in report["keys"]:
@@ -33,4 +33,5 @@ async def verify_index(index_client: IndexClient, *, repair: bool) -> dict[str, 
         "faults": faults,
         "double_ids": sorted(document_id for _, document_id in doubled),
         "repaired": len(doubled) if repair else 0,
+        "repairs": [f"shard {report['shard'][1]}: {line}" for report in reports for line in report["repaired"]],
     }

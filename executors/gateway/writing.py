@@ -28,6 +28,7 @@ from executors.index.versions import HybridClock
 PIPELINE: Final = "^(preprocess|embed)$"
 _ATTEMPTS: Final = 5
 _STALE: Final = "stale_version"
+_DROPPED: Final = "collection_not_found"
 # Outcomes of superseding that are no fault of the shard: something newer is seen to, nothing older is fine.
 _NO_FAULT: Final = frozenset({_STALE, "not_found"})
 
@@ -60,8 +61,9 @@ class IndexWriter:
                 if pending:
                     pending = await self._store(prepared.documents, pending, fresh, answer)
         for n in pending:
-            error = VisualSearchError(_STALE, "other writes of this id kept coming in between; send it again")
-            answer.documents[n] = _failed(prepared.documents[n], error)
+            if _code(answer.documents[n]) != _DROPPED:
+                error = VisualSearchError(_STALE, "other writes of this id kept coming in between; send it again")
+                answer.documents[n] = failed(prepared.documents[n], error)
         return answer
 
     async def _bind(self, documents: Sequence[ImageDoc]) -> None:
@@ -80,7 +82,11 @@ class IndexWriter:
     async def _store(
         self, documents: Sequence[ImageDoc], pending: Sequence[int], fresh: AnyCollection[str], answer: StageAnswer
     ) -> list[int]:
-        """One attempt under a new version; returns the positions that something newer came in between."""
+        """One attempt under a new version.
+
+        Returns:
+            The positions that have to be tried again: something newer came in between, or the collection was dropped.
+        """
         version = self._clock.next()
         for n in pending:
             documents[n].version = version
@@ -92,7 +98,19 @@ class IndexWriter:
         stale = {n for n in pending if _code(answer.documents[n]) == _STALE}
         to_supersede = [n for n in pending if _code(answer.documents[n]) is None and documents[n].id not in fresh]
         stale |= await self._supersede(to_supersede, answer)
-        return sorted(stale)
+        dropped = [n for n in pending if _code(answer.documents[n]) == _DROPPED]
+        return sorted(stale | await self._bind_again(documents, dropped, answer))
+
+    async def _bind_again(self, documents: Sequence[ImageDoc], dropped: Sequence[int], answer: StageAnswer) -> set[int]:
+        """Another gateway dropped the collections of these documents: this write is newer, so they come back."""
+        if not dropped:
+            return set()
+        self._index_client.forget(collection_of(documents[n]) for n in dropped)
+        await self._bind([documents[n] for n in dropped])
+        for n in dropped:
+            if documents[n].error is not None:
+                answer.documents[n] = documents[n]
+        return {n for n in dropped if documents[n].error is None}
 
     async def _supersede(self, written: Sequence[int], answer: StageAnswer) -> set[int]:
         """After the owner's commit: remove every older copy elsewhere, and say what the write really did."""
@@ -104,13 +122,13 @@ class IndexWriter:
             results = await self._index_client.supersede([(documents[n], unpack(documents[n])) for n in written])
         except VisualSearchError as error:
             for n in written:
-                documents[n] = _failed(documents[n], error)
+                documents[n] = failed(documents[n], error)
             return set()
         for n, result in zip(written, results, strict=True):
             if documents[n].result == "created" and result in ("replaced", "unchanged"):
                 documents[n].result = result
             elif result in ERRORS and result not in _NO_FAULT:
-                documents[n] = _failed(documents[n], VisualSearchError(result, "an older copy could not be removed"))
+                documents[n] = failed(documents[n], VisualSearchError(result, "an older copy could not be removed"))
         _add(answer, {"supersede": round((time.perf_counter() - started) * 1000, 2)})
         return {n for n, result in zip(written, results, strict=True) if result == _STALE}
 
@@ -120,7 +138,8 @@ def keys_of(documents: Sequence[ImageDoc]) -> list[Key]:
     return [(collection_of(document), str(document.id)) for document in documents]
 
 
-def _failed(document: ImageDoc, error: VisualSearchError) -> ImageDoc:
+def failed(document: ImageDoc, error: VisualSearchError) -> ImageDoc:
+    """The answer of a write that the index refused."""
     failure = Failure(**error.to_json(), stage="index")
     return ImageDoc.from_values(id=document.id, collection=document.collection, error=failure)
 

@@ -22,12 +22,11 @@ def post(flow: RunningFlow, request: pytest.FixtureRequest) -> Post:
     """Post to a collection of this test's own."""
     collection = f"g-{abs(hash(request.node.name)):x}"
 
-    def call(endpoint: str, documents: list[ImageDoc], **options: object) -> DocList[ImageDoc]:
+    def call(endpoint: str, documents: list[ImageDoc] | None, **options: object) -> DocList[ImageDoc]:
         parameters = {"collection": collection} | options.pop("parameters", {})  # type: ignore[operator]
         client = Client(host=flow.grpc_url)
-        return client.post(
-            endpoint, DocList[ImageDoc](documents), parameters=parameters, return_type=DocList[ImageDoc], **options
-        )
+        given = None if documents is None else DocList[ImageDoc](documents)
+        return client.post(endpoint, given, parameters=parameters, return_type=DocList[ImageDoc], **options)
 
     return call
 
@@ -128,3 +127,79 @@ def test_many_clients_at_once_get_their_own_answers(post: Post) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(ask, range(64))) == [str(n) for n in range(64)]
+
+
+def respond(flow: RunningFlow, endpoint: str, **parameters: object) -> dict:
+    """The parameters of the answer to a request without documents."""
+    client = Client(host=flow.grpc_url)
+    (response,) = client.post(endpoint, parameters=parameters, return_type=DocList[ImageDoc], return_responses=True)
+    assert len(response.docs) == 0
+    return dict(response.parameters)
+
+
+def test_collections_by_requests_without_documents(flow: RunningFlow) -> None:
+    name = "grpc-collection"
+    made = respond(flow, "/collections/create", collection=name, model_id="tiny@1", dimension=4)
+    assert made["result"] == "created"
+    expected = {"name": name, "model_id": "tiny@1", "dimension": 4, "documents": 0}
+    assert made["collection"] == expected
+    assert respond(flow, "/collections/describe", collection=name)["collection"] == expected
+    assert expected in respond(flow, "/collections/list")["collections"]
+    assert respond(flow, "/count", collection=name)["count"] == 0
+    assert respond(flow, "/reindex", collection=name)["ok"] is True
+    dropped = respond(flow, "/collections/drop", collection=name)
+    assert (dropped["result"], dropped["documents"]) == ("deleted", 0)
+    for endpoint, parameters, code in (
+        ("/collections/drop", {"collection": name}, "collection_not_found"),
+        ("/collections/create", {"collection": name, "dimension": 3}, "dimension_mismatch"),
+        ("/collections/create", {}, "invalid_parameter"),
+        ("/scroll", {"collection": name}, "collection_not_found"),
+        ("/delete", {"collection": name, "filter": {}}, "invalid_parameter"),
+    ):
+        with pytest.raises(BadServer, match=code):
+            respond(flow, endpoint, **parameters)
+
+
+def test_searching_scrolling_and_deleting_with_filters(flow: RunningFlow, post: Post) -> None:
+    vectors = unit_vectors(12, seed=31)
+    post(
+        "/index",
+        [
+            ImageDoc(id=f"{n:02}", embedding=each, tags={"n": n, "brand": "ab"[n % 2]}, parent=None if n else "x")
+            for n, each in enumerate(vectors)
+        ],
+    )
+    found = post(
+        "/search",
+        [ImageDoc(embedding=vectors[3])],
+        parameters={
+            "filter": {"n": {"$gte": 2, "$lt": 9}},
+            "group_by": "brand",
+            "with": ["embedding"],
+            "fields": ["tags.n"],
+            "ef": 100,
+        },
+    )[0].matches
+    assert [(match.id, match.group, match.tags) for match in found[:1]] == [("03", "b", {"n": 3})]
+    assert len(found) == 2
+    np.testing.assert_array_equal(np.asarray(found[0].embedding, np.float32), vectors[3])
+    page = post(
+        "/scroll", None, parameters={"limit": 5, "after": "03", "with": ["embedding"], "filter": {"brand": "a"}}
+    )
+    assert [each.id for each in page] == ["04", "06", "08", "10"]
+    np.testing.assert_array_equal(page[0].embedding, vectors[4])
+    assert list(post("/delete", None, parameters={"filter": {"n": {"$gt": 9}}})) == []
+    assert [each.id for each in post("/scroll", None)] == [f"{n:02}" for n in range(10)]
+
+
+def test_what_was_read_can_be_indexed_again_with_its_thumbnail(post: Post, one_picture: bytes) -> None:
+    post("/index", [ImageDoc(id="a", blob=one_picture)])
+    stored = post("/get", [ImageDoc(id="a")], parameters={"with": ["embedding", "thumbnail"]})[0]
+    stored.id = "b"
+    assert post("/index", [stored])[0].result == "created"
+    copied = post("/get", [ImageDoc(id="b")], parameters={"with": ["embedding", "thumbnail"]})[0]
+    assert copied.thumbnail == stored.thumbnail
+    np.testing.assert_array_equal(copied.embedding, stored.embedding)
+    refused = post("/index", [ImageDoc(id="c", blob=one_picture, thumbnail=stored.thumbnail)])[0]
+    assert refused.error is not None
+    assert refused.error.code == "invalid_document"

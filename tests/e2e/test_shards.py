@@ -1,43 +1,23 @@
 """The promises of a sharded index, at one, two and three shards: one copy, the right answers, nothing hidden."""
 
 import base64
-import re
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import orjson
 import pytest
 import requests
-from docarray import DocList
-from jina import Client
 
 from executors.documents import ImageDoc
 from executors.index.merge import unpack
 from tests.support.api import Api, unit_vectors
 from tests.support.flow import RunningFlow
-
-
-@pytest.fixture(params=[1, 2, 3], ids=["1 shard", "2 shards", "3 shards"])
-def sharded(request: pytest.FixtureRequest, flows: dict[int, RunningFlow]) -> RunningFlow:
-    return flows[request.param]
+from tests.support.shards import post_to_shards
 
 
 @pytest.fixture
 def api(sharded: RunningFlow) -> Api:
     return Api(sharded.http_url)
-
-
-def post_to_shards(flow: RunningFlow, endpoint: str, document: ImageDoc, only: int | None = None) -> list[ImageDoc]:
-    """Execute one request in every shard directly, as a late retry of Jina's would; the answers in shard order."""
-    lines = sorted(each.strip() for each in flow.log.splitlines())
-    shards = [line for line in lines if re.match(r"index/(shard-\d+/)?rep-0@.*start server bound", line)]
-    answers = []
-    for number, line in enumerate(shards):
-        if only in (None, number):
-            client = Client(port=int(line.rsplit(":", 1)[1]), protocol="grpc")
-            answers.append(client.post(endpoint, DocList[ImageDoc]([document]), return_type=DocList[ImageDoc])[0])
-    assert answers
-    return answers
 
 
 def test_a_reindexed_picture_is_not_found_by_its_old_looks(api: Api) -> None:

@@ -36,6 +36,22 @@ class Api:
         fields = {"embedding": np.asarray(vector).tolist()}
         return list(self.ok("/search", [fields], **parameters)[0]["matches"])
 
+    def told(self, endpoint: str, data: Any = None, **parameters: Any) -> dict[str, Any]:
+        """The parameters of an answer."""
+        answer = self.post(endpoint, data, **parameters)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json()["parameters"])
+
+    def scroll(self, **parameters: Any) -> list[dict[str, Any]]:
+        """All documents, in pages of five."""
+        found: list[dict[str, Any]] = []
+        after: str | None = parameters.pop("after", "")
+        while after is not None:
+            body = self.post("/scroll", after=after, **({"limit": 5} | parameters)).json()
+            found += body["data"]
+            after = body["parameters"]["next"]
+        return found
+
     def refused(self, endpoint: str, data: Any = None, **parameters: Any) -> tuple[int, str]:
         """Status and code of a request that fails as a whole."""
         answer = self.post(endpoint, data, **parameters)

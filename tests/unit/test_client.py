@@ -1,15 +1,14 @@
+"""What the client sends and what it makes of the answers."""
+
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
 
 import pytest
 
 from executors.client import DEFAULT_COLLECTION, Document, RetryPolicy, VisualSearchClient
 from executors.client_answers import error_from_json
-from executors.client_transport import normalise_url, parse_retry_after
 from executors.errors import VisualSearchError
 from tests.support.wire_service import THUMBNAIL, Fault, WireService, wire_service
 
@@ -110,122 +109,6 @@ async def test_files_are_named_by_their_paths_unless_ids_are_given(
     assert [each.id for each in await client.index_files([path])] == [path.as_posix()]
     await client.index_files([path], ids=["first"], tags={"k": "v"})
     assert service.documents["images", "first"]["tags"] == {"k": "v"}
-
-
-@pytest.mark.parametrize("status", [429, 503, 502])
-async def test_a_busy_or_restarting_service_is_asked_again(
-    client: VisualSearchClient, service: WireService, status: int
-) -> None:
-    service.faults.extend([Fault(status=status), Fault(status=status)])
-    answer = await client.index([Document(id="a", blob=b"x")])
-    assert answer[0].result == "created"
-    assert len(service.requests) == 3
-
-
-async def test_a_service_that_stays_busy_is_asked_a_bounded_number_of_times(
-    client: VisualSearchClient, service: WireService
-) -> None:
-    service.standing_faults.append(Fault(status=429, code="overloaded"))
-    with pytest.raises(VisualSearchError) as caught:
-        await client.search([Document(blob=b"x")])
-    assert (caught.value.code, caught.value.details) == ("overloaded", {"limit": 5})
-    assert len(service.requests) == QUICK.attempts
-
-
-async def test_retry_after_is_honoured(client: VisualSearchClient, service: WireService) -> None:
-    service.faults.append(Fault(status=429, retry_after="1"))
-    await client.search([Document(blob=b"x")])
-    assert service.times[1] - service.times[0] >= 0.99
-
-
-def test_pauses_grow_vary_and_are_bounded() -> None:
-    policy = RetryPolicy(attempts=9, base_s=1, cap_s=8)
-    for attempt, longest in enumerate([1, 2, 4, 8, 8, 8]):
-        pauses = [policy.pause(attempt) for _ in range(50)]
-        assert all(longest / 2 <= pause <= longest for pause in pauses)
-        assert len(set(pauses)) > 1
-    assert policy.pause(0, retry_after_s=20) == 20
-    assert policy.pause(0, retry_after_s=1e9) == 30
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [(None, 0), ("3", 3), ("0.5", 0.5), ("-1", 0), ("nan", 0), ("inf", 0), ("Wed, 21 Oct 2026 07:28:00 GMT", 0)],
-)
-def test_retry_after_headers(value: str | None, seconds: float) -> None:
-    assert parse_retry_after(value) == seconds
-
-
-async def test_an_answer_lost_after_the_acknowledgement_costs_nothing(
-    client: VisualSearchClient, service: WireService
-) -> None:
-    service.faults.append(Fault(drop="after"))
-    answer = await client.index([Document(id="a", blob=b"x")])
-    assert answer[0].result == "unchanged"
-    assert list(service.documents) == [("images", "a")]
-
-
-async def test_a_document_without_an_id_is_not_doubled_by_a_retry(
-    client: VisualSearchClient, service: WireService
-) -> None:
-    service.faults.extend([Fault(drop="after"), Fault(drop="before"), Fault(status=503)])
-    answer = await client.index([Document(blob=b"x"), Document(embedding=[1.0])])
-    assert len(service.requests) == 4
-    assert sorted(each.id for each in answer) == sorted(id_ for _, id_ in service.documents)
-
-
-async def test_a_connection_that_keeps_breaking_is_unavailable(
-    client: VisualSearchClient, service: WireService
-) -> None:
-    service.standing_faults.append(Fault(drop="before"))
-    with pytest.raises(VisualSearchError, match="broke off") as caught:
-        await client.get(["a"])
-    assert caught.value.code == "unavailable"
-    assert len(service.requests) == QUICK.attempts
-
-
-async def test_where_nothing_listens_the_error_says_how_to_start() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    async with VisualSearchClient(url, retry=QUICK) as client:
-        with pytest.raises(VisualSearchError, match="visual-search serve") as caught:
-            await client.status()
-    assert caught.value.code == "unavailable"
-
-
-class CountingPolicy(RetryPolicy):
-    """Counts the pauses."""
-
-    pauses: ClassVar[list[int]] = []
-
-    def pause(self, attempt: int, retry_after_s: float = 0.0) -> float:
-        self.pauses.append(attempt)
-        return 0.0
-
-
-@pytest.mark.parametrize(("was_there", "pauses"), [(True, [0, 1, 2, 3]), (False, [])])
-async def test_a_service_that_went_away_is_waited_for_and_one_that_never_was_is_not(
-    was_there: bool, pauses: list[int]
-) -> None:
-    CountingPolicy.pauses.clear()
-    with wire_service() as service:
-        client = VisualSearchClient(service.url, retry=CountingPolicy(attempts=5))
-        if was_there:
-            await client.status()
-    with pytest.raises(VisualSearchError, match="nothing answers"):
-        await client.status()
-    await client.close()
-    assert CountingPolicy.pauses == pauses
-
-
-async def test_an_answer_that_takes_too_long_is_given_up_and_not_asked_for_again(service: WireService) -> None:
-    service.delay_s = 2
-    async with VisualSearchClient(service.url, retry=QUICK, timeout_s=0.2) as client:
-        with pytest.raises(VisualSearchError) as caught:
-            await client.search([Document(blob=b"x")])
-    assert caught.value.code == "deadline_exceeded"
-    assert len(service.requests) == 1
 
 
 async def test_a_document_at_fault_raises_nothing_and_costs_no_other(
@@ -337,34 +220,7 @@ async def test_an_id_that_is_not_unicode_is_an_error_not_a_crash(client: VisualS
     assert caught.value.code == "invalid_document"
 
 
-@pytest.mark.parametrize(
-    ("given", "url"),
-    [
-        ("localhost:80", "http://localhost:80"),
-        ("http://[::1]:8080/", "http://[::1]:8080"),
-        ("https://search.example/api/", "https://search.example/api"),
-    ],
-)
-def test_urls_are_completed(given: str, url: str) -> None:
-    assert normalise_url(given) == url
-
-
-@pytest.mark.parametrize(
-    "given", ["", "http://", "ftp://host", "http://host:port", "http://host:99999", "http://h/?a=1"]
-)
-def test_what_is_not_a_url_is_refused(given: str) -> None:
-    with pytest.raises(VisualSearchError) as caught:
-        normalise_url(given)
-    assert caught.value.code == "invalid_parameter"
-
-
 def test_the_default_collection_is_that_of_the_documents() -> None:
     from executors import documents
 
     assert DEFAULT_COLLECTION == documents.DEFAULT_COLLECTION
-
-
-async def test_a_client_can_be_used_again_after_it_was_closed(client: VisualSearchClient) -> None:
-    await client.close()
-    status: dict[str, Any] = await client.status()
-    assert status["api"] == 1

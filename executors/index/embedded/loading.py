@@ -22,6 +22,7 @@ from executors.index.embedded.reads import vectors_after, vectors_at
 from executors.index.embedded.tag_query import all_rows
 
 _LOADED_AT_ONCE: Final = 1024
+_ANOTHER_PAST: Final = "it belongs to another past of the shard (one of the two files was put back)"
 
 
 def graph_name(number: int) -> str:
@@ -134,7 +135,11 @@ def _check_past(connection: sqlite3.Connection, loaded: LoadedGraph) -> None:
         GraphFileInvalid: the run of a process that saved it, or the sequence number, is unknown here.
     """
     if epoch_of(connection, loaded.stamp.sequence) != loaded.stamp.epoch:
-        raise GraphFileInvalid("it belongs to another past of the shard (one of the two files was put back)")
+        raise GraphFileInvalid(_ANOTHER_PAST)
+    # Rows come into memory a moment before their transaction's number does, so the stamp may be of the one before.
+    next_row = connection.execute("SELECT value FROM meta WHERE key = 'next_row'").fetchone()[0]
+    if len(loaded.rows) and loaded.rows[-1] >= next_row:
+        raise GraphFileInvalid(_ANOTHER_PAST)
 
 
 def epoch_of(connection: sqlite3.Connection, sequence: int) -> str:

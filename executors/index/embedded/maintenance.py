@@ -59,11 +59,9 @@ class Maintenance:
         self._closing = False
         self._rebuilds: dict[int, Rebuild] = {}
         self._wanted: set[int] = set()
-        # By collection: how many slots, and which of them were dead, when the graph was saved last.
-        self._saved: dict[int, tuple[int, int, int]] = {
-            number: (id(held.graph), held.graph.count, held.graph.dead)
-            for number, held in memory.held.items()
-            if held.graph is not None
+        # By collection: the graph that was saved last, and how many rows it had.
+        self._saved: dict[int, tuple[LiveGraph, int]] = {
+            number: (held.graph, held.graph.count) for number, held in memory.held.items() if held.graph is not None
         }
         self._save_again_at = 0.0
         self._to_purge = reading.run(dropped_collections)
@@ -164,7 +162,7 @@ class Maintenance:
             self._wanted -= {number} if graph is None else set()
             return
         if number in self._wanted or graph.dead > max(1, _REBUILD_FROM_DEAD * graph.count):
-            self._rebuilds[number] = Rebuild(self._memory, number, self._reading)
+            self._rebuilds[number] = Rebuild(self._memory, number, held, self._reading)
             self._wanted.discard(number)
 
     def _rebuild(self) -> bool:
@@ -191,14 +189,15 @@ class Maintenance:
             graph = held.graph
             if graph is None:
                 continue
-            now = (id(graph), graph.count, graph.dead)
-            saved = self._saved.get(number, (0, 0, 0))
-            changed = graph.count if saved[0] != now[0] else now[1] - saved[1]
+            saved, rows = self._saved.get(number, (None, 0))
+            changed = graph.count - rows if saved is graph else graph.count
             if changed >= (at_least or max(_SAVE_AT_LEAST, graph.count // 10)):
-                self._save(number, graph)
-                self._saved[number] = now
+                rows = graph.count
+                if self._save(number, graph):
+                    self._saved[number] = (graph, rows)
 
-    def _save(self, number: int, graph: LiveGraph) -> None:
+    def _save(self, number: int, graph: LiveGraph) -> bool:
+        """Write the graph's file; False when the disk does not take it."""
         started = time.perf_counter()
         sequence = self._memory.applied
         store_id, epoch = self._reading.run(
@@ -222,11 +221,12 @@ class Maintenance:
         except OSError as error:
             self._save_again_at = time.monotonic() + _SAVE_RETRY_S
             _log.warning("the graph of collection %d could not be saved, trying again later: %s", number, error)
-            return
+            return False
         _log.info(
             "graph of collection %d saved: %d rows, %d bytes, %.2f s",
             number, graph.count, size, time.perf_counter() - started,
         )  # fmt: skip
+        return True
 
     def _purge(self) -> bool:
         if not self._to_purge:

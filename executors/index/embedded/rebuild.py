@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from executors.index.embedded.collection_memory import CollectionMemory
 from executors.index.embedded.database import ReadConnections
 from executors.index.embedded.encoding import decode_embedding
 from executors.index.embedded.live_graph import LiveGraph, room_for
@@ -30,11 +31,11 @@ class Rebuild:
         finished: whether the new graph has taken the old one's place, or the collection has gone.
     """
 
-    def __init__(self, memory: Memory, number: int, reading: ReadConnections) -> None:
+    def __init__(self, memory: Memory, number: int, held: CollectionMemory, reading: ReadConnections) -> None:
         self._memory = memory
         self._number = number
         self._reading = reading
-        self._held = memory.held[number]
+        self._held = held
         self._started = time.perf_counter()
         self._graph: LiveGraph | None = None
         self._last = self._seen = 0

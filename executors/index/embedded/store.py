@@ -10,7 +10,6 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -249,16 +248,16 @@ class EmbeddedStore(Store):
         """See `Store.verify`; it reads the whole file, beside everything else that goes on."""
         running = self._open_or_refuse()
         findings = await asyncio.wrap_future(submit(running.checks, _verify, self._folder, running.memory))
-        if not repair:
-            return findings.report
-        repaired = []
-        if findings.tags:
+        repaired: dict[str, str] = {}
+        if repair and findings.tags:
             await self._write(Transaction.rebuild_tag_index)
-            repaired.append("the index of the tags was built anew")
-        for name in sorted(findings.graphs):
-            await self.reindex(name)
-            repaired.append(f"the graph of {name!r} is being built anew")
-        return replace(findings.report, repaired=repaired)
+            repaired[""] = "the index of the tags was built anew"
+        for name in findings.memory if repair else ():
+            known = running.memory.collections.get(name)
+            if known is not None and running.memory.held[known.number].graph is not None:
+                await self.reindex(name)
+                repaired[name] = f"the graph of {name!r} is being built anew"
+        return findings.report(repaired)
 
     def _open(self) -> None:
         if self._running is not None:

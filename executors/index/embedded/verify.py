@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
 from executors.index.embedded.database import as_visual_search_error, structural_faults
@@ -44,13 +45,32 @@ _CONTRADICTIONS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Findings:
-    """What a check found, and what of it can be made anew: the index of the tags, graphs (names of collections)."""
+    """What a check found.
 
-    report: VerifyReport
-    tags: bool
-    graphs: frozenset[str]
+    Attributes:
+        keys: every document.
+        truth: faults of what is stored, which nothing else can mend.
+        memory: by the name of the collection, what memory or its graph shows differently.
+        tags: faults of the tags' index.
+    """
+
+    keys: list[DocumentKey] = field(default_factory=list)
+    truth: list[str] = field(default_factory=list)
+    memory: dict[str, list[str]] = field(default_factory=dict)
+    tags: list[str] = field(default_factory=list)
+
+    def report(self, repaired: Mapping[str, str] = MappingProxyType({})) -> VerifyReport:
+        """The findings, less those that are mended: `""` for the tags' index, else the name of a collection, to what was done."""
+        faults = [*self.truth, *(line for name, lines in self.memory.items() if name not in repaired for line in lines)]
+        faults += [] if "" in repaired else self.tags
+        return VerifyReport(len(self.keys), faults[:_MOST_FAULTS], self.keys, list(repaired.values()))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more faults would not be shown."""
+        return len(self.truth) + sum(map(len, self.memory.values())) >= _MOST_FAULTS
 
 
 def check_store(connection: sqlite3.Connection, memory: Memory) -> Findings | None:
@@ -67,36 +87,37 @@ def check_store(connection: sqlite3.Connection, memory: Memory) -> Findings | No
         if view is None:
             return None
         rows[number] = RowsInMemory(view)
-    faults = structural_faults(connection, full=True)
-    keys: list[DocumentKey] = []
-    graphs: set[str] = set()
-    tags: list[str] = []
+    findings = Findings(truth=structural_faults(connection, full=True))
     try:
-        for document in connection.execute(_DOCUMENTS):
-            _, number, name, _, document_id, version = document[:6]
-            keys.append(DocumentKey(name or "", document_id, version))
-            if len(faults) < _MOST_FAULTS:
-                on_disk = list(_faults_on_disk(document))
-                in_memory = [] if number not in rows else rows[number].faults(document[0], document_id, document[14])
-                if in_memory and not on_disk:
-                    graphs.add(name or "")
-                faults.extend(f"document {document_id!r} of {name!r}: {fault}" for fault in on_disk or in_memory)
+        _check_documents(connection, rows, findings)
         for query, meaning in _CONTRADICTIONS:
-            faults.extend(f"row {row}: {meaning}" for (row,) in connection.execute(f"{query} LIMIT 20"))
-        tags = tag_faults(connection)
+            findings.truth.extend(f"row {row}: {meaning}" for (row,) in connection.execute(f"{query} LIMIT 20"))
+        findings.tags = tag_faults(connection)
     except sqlite3.DatabaseError as error:
         if as_visual_search_error(error).code != "store_invalid":
             raise
-        faults.append(f"the file can't be read to its end: {error}")
+        findings.truth.append(f"the file can't be read to its end: {error}")
     else:
         names = {known.number: name for name, known in memory.collections.items()}
         for number, each in rows.items():
             unasked = [f"row {row}: in memory, but not on disk" for row in each.rest()]
-            graphs |= {names[number]} if unasked and number in names else set()
-            faults.extend(unasked)
-    faults.extend(tags)
-    report = VerifyReport(documents=len(keys), faults=faults[:_MOST_FAULTS], keys=keys)
-    return Findings(report, bool(tags), frozenset(graphs))
+            if unasked:
+                findings.memory.setdefault(names.get(number, "?"), []).extend(unasked)
+    return findings
+
+
+def _check_documents(connection: sqlite3.Connection, rows: Mapping[int, RowsInMemory], findings: Findings) -> None:
+    for document in connection.execute(_DOCUMENTS):
+        row, number, name, _, document_id, version = document[:6]
+        findings.keys.append(DocumentKey(name or "", document_id, version))
+        if findings.is_full:
+            continue
+        on_disk = list(_faults_on_disk(document))
+        in_memory = rows[number].faults(row, document_id, document[14]) if number in rows else []
+        known_as = f"document {document_id!r} of {name!r}"
+        findings.truth.extend(f"{known_as}: {fault}" for fault in on_disk)
+        if in_memory and not on_disk:
+            findings.memory.setdefault(name or "?", []).extend(f"{known_as}: {fault}" for fault in in_memory)
 
 
 def _faults_on_disk(document: tuple[Any, ...]) -> Iterator[str]:

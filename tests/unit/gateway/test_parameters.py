@@ -4,8 +4,11 @@ import pytest
 
 from executors.errors import VisualSearchError
 from executors.gateway.parameters import (
+    CountParameters,
+    DeleteParameters,
     GetParameters,
     IndexParameters,
+    ScrollParameters,
     SearchParameters,
     UpdateParameters,
     parse_parameters,
@@ -44,6 +47,15 @@ def test_whole_numbers_may_come_as_floats_as_grpc_sends_them() -> None:
         {"collection": "a/b"},
         {"allow_partial": 1},
         {"like": ""},
+        {"group_by": ""},
+        {"fields": ["blob"]},
+        {"fields": ["tags."]},
+        {"fields": "tags"},
+        {"with": ["thumbnail"]},
+        {"exact": 1},
+        {"ef": 0},
+        {"ef": 10_001},
+        {"explain": "yes"},
         {"limt": 5},
         [],
         "text",
@@ -75,3 +87,23 @@ def test_other_endpoints_have_their_own() -> None:
     ):
         with pytest.raises(VisualSearchError):
             parse_parameters(model, bad)
+
+
+@pytest.mark.parametrize("model", [SearchParameters, ScrollParameters, CountParameters, DeleteParameters])
+def test_a_filter_is_read_at_the_door_and_goes_on_as_text(model: type[SearchParameters]) -> None:
+    given = parse_parameters(model, {"filter": {"n": {"$in": [2**53, "a", None, True, 1.5]}}})
+    assert given.filter == '{"n":{"$in":[9007199254740992,"a",null,true,1.5]}}'
+    assert parse_parameters(model, {"filter": None}).filter is None
+    for bad in ({"n": {"$near": 1}}, [], "n", 7, {"n": float("nan")}):
+        with pytest.raises(VisualSearchError) as caught:
+            parse_parameters(model, {"filter": bad})
+        assert (caught.value.code, caught.value.status) == ("invalid_filter", 400)
+        assert caught.value.details["path"].startswith("filter")
+
+
+def test_pages_are_bounded() -> None:
+    assert parse_parameters(ScrollParameters, {}).limit == 100
+    assert parse_parameters(ScrollParameters, {"limit": 10_000.0, "after": "a", "with": ["thumbnail"]}).after == "a"
+    for bad in ({"limit": 0}, {"limit": 10_001}, {"after": 7}, {"after": "x" * 513}, {"with": ["blob"]}):
+        with pytest.raises(VisualSearchError, match="invalid_parameter"):
+            parse_parameters(ScrollParameters, bad)

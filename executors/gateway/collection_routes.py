@@ -1,0 +1,62 @@
+"""Collections over HTTP, as resources; what they do is in the operations that gRPC callers post to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+
+from executors.errors import VisualSearchError
+from executors.gateway import openapi
+from executors.gateway.bodies import read_body
+from executors.gateway.health import Health
+from executors.gateway.responses import Json
+from executors.gateway.service import SearchService
+from executors.settings import Settings
+
+
+def add_collections(app: FastAPI, service: SearchService, health: Health, settings: Settings) -> None:
+    """Add the routes."""
+
+    async def answer(action: str, parameters: dict[str, Any], request: Request | None = None) -> Response:
+        health.check_ready()
+        async with service.admitted():
+            given = {} if request is None else await _read_object(request, settings.max_request_bytes)
+            return Json((await service.handle(f"/collections/{action}", [], given | parameters)).extra)
+
+    @app.get("/collections", response_class=Json, **openapi.COLLECTIONS["list"])
+    async def list_collections() -> Response:
+        return await answer("list", {})
+
+    # Names that no collection can have reach the check of names, instead of being an unknown endpoint.
+    @app.get("/collections/{name:path}", response_class=Json, **openapi.COLLECTIONS["describe"])
+    async def describe_collection(name: str) -> Response:
+        return await answer("describe", {"collection": name})
+
+    @app.put("/collections/{name:path}", response_class=Json, **openapi.COLLECTIONS["create"])
+    async def create_collection(name: str, request: Request) -> Response:
+        return await answer("create", {"collection": name}, request)
+
+    @app.delete("/collections/{name:path}", response_class=Json, **openapi.COLLECTIONS["drop"])
+    async def drop_collection(name: str) -> Response:
+        return await answer("drop", {"collection": name})
+
+
+async def _read_object(request: Request, max_bytes: int) -> dict[str, Any]:
+    """A body that is a JSON object, or nothing.
+
+    Raises:
+        VisualSearchError: `malformed_body`, `request_too_large`, `invalid_parameter`.
+    """
+    body = await read_body(request, max_bytes)
+    try:
+        content = orjson.loads(body) if body.strip() else {}
+    except orjson.JSONDecodeError as error:
+        raise VisualSearchError("malformed_body", f"the body is not JSON: {error}") from None
+    if isinstance(content, dict) and "collection" in content:
+        raise VisualSearchError("invalid_parameter", "collection: stands in the path (known: dimension, model_id)")
+    if not isinstance(content, dict):
+        raise VisualSearchError("malformed_body", 'the body must be an object: {"model_id": …, "dimension": …}, or {}')
+    return content

@@ -1,0 +1,99 @@
+"""Collections as a whole: created, listed, described, dropped. Their counts are those of the shards at this moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from executors.errors import VisualSearchError
+from executors.gateway.index_client import IndexClient, mismatch
+from executors.gateway.parameters import CreateParameters
+from executors.index.records import Collection
+from executors.index.versions import HybridClock
+
+
+class Collections:
+    """The collections of the index; one instance a gateway process."""
+
+    def __init__(self, index_client: IndexClient, clock: HybridClock) -> None:
+        self._index_client = index_client
+        self._clock = clock
+
+    async def create(self, given: CreateParameters, model: Mapping[str, Any]) -> dict[str, Any]:
+        """Create a collection, or find it as it is wanted; by default it is bound to the flow's `model`.
+
+        Raises:
+            VisualSearchError: `model_mismatch`, `dimension_mismatch`, `invalid_parameter`.
+        """
+        wanted = _wanted(given, model)
+        known = (await self._index_client.refresh()).collections
+        refused = await self._index_client.ensure_collections([wanted])
+        for error in refused.values():
+            raise error
+        collection = (await self.describe(wanted.name))["collection"]
+        return {"collection": collection, "result": "unchanged" if wanted.name in known else "created"}
+
+    async def list(self) -> dict[str, Any]:
+        """All collections, by name."""
+        return {"collections": collections_of(await self._index_client.shard_reports(whole=True))}
+
+    async def describe(self, name: str) -> dict[str, Any]:
+        """One collection.
+
+        Raises:
+            VisualSearchError: `collection_not_found`.
+        """
+        for each in (await self.list())["collections"]:
+            if each["name"] == name:
+                return {"collection": each}
+        raise unknown_collection(name)
+
+    async def drop(self, name: str) -> dict[str, Any]:
+        """Forget a collection with all its documents.
+
+        Raises:
+            VisualSearchError: `collection_not_found`.
+        """
+        documents = await self._index_client.drop(name, self._clock.next())
+        if documents is None:
+            raise unknown_collection(name)
+        return {"result": "deleted", "documents": documents}
+
+    async def check_known(self, name: str) -> None:
+        """Refuse a name that no shard knows.
+
+        Raises:
+            VisualSearchError: `collection_not_found`.
+        """
+        if name not in (await self._index_client.refresh()).collections:
+            raise unknown_collection(name)
+
+
+def collections_of(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The collections that the shards report, each with its documents in all of them, by name."""
+    collections: dict[str, dict[str, Any]] = {}
+    for report in reports:
+        for each in report["collections"]:
+            known = collections.setdefault(each["name"], each | {"documents": 0})
+            known["documents"] += each["documents"]
+    return [collections[name] for name in sorted(collections)]
+
+
+def unknown_collection(name: str) -> VisualSearchError:
+    """The error for a collection that no shard knows."""
+    return VisualSearchError("collection_not_found", f"there is no collection {name!r}", collection=name)
+
+
+def _wanted(given: CreateParameters, model: Mapping[str, Any]) -> Collection:
+    own, dimension = str(model["model_id"]), int(model["dimension"])
+    if given.model_id in (None, own):
+        bound = Collection(given.collection, own, dimension)
+        if given.dimension not in (None, dimension):
+            # Nothing could ever be stored in it.
+            raise mismatch(bound, Collection(given.collection, own, int(given.dimension or 0)))
+        return bound
+    if given.dimension is None:
+        raise VisualSearchError(
+            "invalid_parameter", f"dimension: must be given for a model that is not the flow's ({own})"
+        )
+    return Collection(given.collection, str(given.model_id), given.dimension)

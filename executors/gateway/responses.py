@@ -1,0 +1,26 @@
+"""Bodies of HTTP answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from fastapi.responses import JSONResponse, Response
+
+from executors.errors import VisualSearchError
+
+
+class Json(JSONResponse):
+    """JSON by orjson, numpy arrays included."""
+
+    def render(self, content: Any) -> bytes:
+        """Encode the body."""
+        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def error_response(error: VisualSearchError) -> Response:
+    """The body and status of a request that failed as a whole."""
+    headers = {"Retry-After": str(error.details["retry_after_s"])} if "retry_after_s" in error.details else None
+    if error.status == 503 and headers is None:
+        headers = {"Retry-After": "1"}
+    return Json({"error": error.to_json()}, error.status, headers)

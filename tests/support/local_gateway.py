@@ -1,0 +1,45 @@
+"""The HTTP application over an index in this process: everything of the gateway but the flow."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import uvicorn
+
+from executors.gateway.health import Health
+from executors.gateway.routes import make_app
+from executors.settings import read_settings
+from tests.support.local_index import Caller, local_service
+
+
+@dataclass(frozen=True, slots=True)
+class LocalGateway:
+    """A gateway that listens, and a way past HTTP to the service behind it."""
+
+    url: str
+    call: Caller
+
+
+@asynccontextmanager
+async def local_gateway(shards: int) -> AsyncIterator[LocalGateway]:
+    """Serve on a port of its own, in the event loop of the test."""
+    service, stages = await local_service(shards)
+    health = Health(service, stages.logger)
+    health.ready, health.reason = True, None
+    application = make_app(service, health, read_settings(), stages.logger)
+    server = uvicorn.Server(uvicorn.Config(application, log_level=logging.CRITICAL, lifespan="off", ws="none"))
+    server.install_signal_handlers = lambda: None  # type: ignore[method-assign]  # the test's own stay
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        running = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            await asyncio.sleep(0.005)
+        try:
+            yield LocalGateway(f"http://127.0.0.1:{listener.getsockname()[1]}", Caller(service, stages))
+        finally:
+            server.should_exit = True
+            await running

@@ -1,0 +1,24 @@
+"""Past the gateway of a running flow: requests to its shards themselves, as another gateway or a late retry would send them."""
+
+from __future__ import annotations
+
+import re
+
+from docarray import DocList
+from jina import Client
+
+from executors.documents import ImageDoc
+from tests.support.flow import RunningFlow
+
+
+def post_to_shards(flow: RunningFlow, endpoint: str, document: ImageDoc, only: int | None = None) -> list[ImageDoc]:
+    """Execute one request in every shard directly, as a late retry of Jina's would; the answers in shard order."""
+    lines = sorted(each.strip() for each in flow.log.splitlines())
+    shards = [line for line in lines if re.match(r"index/(shard-\d+/)?rep-0@.*start server bound", line)]
+    answers = []
+    for number, line in enumerate(shards):
+        if only in (None, number):
+            client = Client(port=int(line.rsplit(":", 1)[1]), protocol="grpc")
+            answers.append(client.post(endpoint, DocList[ImageDoc]([document]), return_type=DocList[ImageDoc])[0])
+    assert answers
+    return answers

@@ -1,0 +1,104 @@
+"""What a search may be asked for, over any number of shards the same as on one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from executors.documents import ImageDoc
+from executors.gateway.parameters import SearchParameters, parse_parameters
+from executors.gateway.rendering import answer_to_json
+from executors.gateway.searching import shard_parameters
+from tests.support.local_index import Caller
+
+VECTORS = np.linalg.qr(np.random.default_rng(3).normal(size=(4, 4)))[0].astype(np.float32)
+
+
+async def filled(call: Caller) -> Caller:
+    for n in range(12):
+        angle = n / 20
+        vector = np.cos(angle) * VECTORS[0] + np.sin(angle) * VECTORS[1]
+        tags: dict[str, Any] = {"n": n, "brand": "abc"[n % 3], "nested": {"size": n / 2}}
+        if n % 4 == 0:
+            del tags["brand"]
+        await call.index(f"d{n:02}", shard=n, embedding=vector, tags=tags, parent=f"p{n // 3}" if n > 5 else None)
+    return call
+
+
+async def search(call: Caller, **parameters: Any) -> list[dict[str, Any]]:
+    answer = await call("/search", ImageDoc.from_values(embedding=VECTORS[0]), **parameters)
+    body = answer_to_json("/search", answer)
+    assert body["data"][0]["error"] is None
+    return list(body["data"][0]["matches"])
+
+
+def ids(matches: list[dict[str, Any]]) -> list[str]:
+    return [match["id"] for match in matches]
+
+
+async def test_a_filter_gives_the_best_of_those_that_match(call: Caller) -> None:
+    await filled(call)
+    assert ids(await search(call, filter={"brand": "c"}, limit=2)) == ["d02", "d05"]
+    assert ids(await search(call, filter={"nested.size": {"$gt": 4.5}, "$not": {"brand": "b"}})) == ["d11"]
+    assert ids(await search(call, filter={"brand": {"$exists": False}}, offset=1)) == ["d04", "d08"]
+    assert await search(call, filter={"brand": "nobodys"}) == []
+
+
+async def test_groups_are_counted_by_limit_and_offset(call: Caller) -> None:
+    await filled(call)
+    matches = await search(call, group_by="brand", limit=2, offset=1)
+    assert [(match["id"], match["group"]) for match in matches] == [("d02", "c"), ("d03", "a")]
+    matches = await search(call, group_by="parent", limit=20)
+    assert [(match["id"], match["group"]) for match in matches] == [
+        *((f"d{n:02}", f"d{n:02}") for n in range(6)),
+        ("d06", "p2"),
+        ("d09", "p3"),
+    ]
+    assert [match["group"] for match in await search(call, group_by="nested.size", limit=3)] == [0.0, 0.5, 1.0]
+
+
+async def test_fields_and_vectors(call: Caller) -> None:
+    await filled(call)
+    assert set((await search(call, limit=1))[0]) == {"id", "score", "uri", "tags", "parent", "box"}
+    assert set((await search(call, limit=1, fields=[]))[0]) == {"id", "score"}
+    match = (await search(call, limit=1, offset=7, fields=["tags.nested.size", "parent"], with_=["embedding"]))[0]
+    assert (match["id"], match["tags"], match["parent"]) == ("d07", {"nested": {"size": 3.5}}, "p2")
+    assert match["score"] == pytest.approx(float(match["embedding"] @ VECTORS[0]), abs=1e-6)
+
+
+async def test_like_takes_the_same_parameters(call: Caller) -> None:
+    await filled(call)
+    answer = await call("/search", like="d00", filter={"brand": "b"}, group_by="brand", fields=["tags.n"])
+    assert answer_to_json("/search", answer)["data"][0]["matches"] == [
+        {"id": "d01", "score": pytest.approx(np.cos(1 / 20)), "tags": {"n": 1}, "group": "b"}
+    ]
+
+
+async def test_explain_says_for_each_query_how_each_shard_searched(call: Caller) -> None:
+    await filled(call)
+    queries = [ImageDoc.from_values(id=str(n), embedding=each) for n, each in enumerate(VECTORS[:2])]
+    answer = await call("/search", *queries, explain=True)
+    shards = len(call.stages.shards)
+    assert answer.info()["explain"] == [{"shards": [{"shard": n} for n in range(shards)]}] * 2
+    assert "explain" not in (await call("/search", *queries)).info()
+
+
+def test_only_what_was_asked_for_travels_and_filters_travel_as_text() -> None:
+    plain = shard_parameters(parse_parameters(SearchParameters, {"limit": 3, "allow_partial": True, "like": "a"}))
+    assert plain == {"limit": 3, "offset": 0}
+    asked = {
+        "collection": "c",
+        "limit": 3.0,
+        "threshold": 0,
+        "filter": {"n": {"$gt": 2**53 - 1}},
+        "group_by": "parent",
+        "fields": [],
+        "with": ["embedding"],
+        "exact": True,
+        "ef": 64.0,
+        "explain": True,
+    }
+    sent = shard_parameters(parse_parameters(SearchParameters, asked))
+    assert sent == asked | {"limit": 3, "offset": 0, "ef": 64, "filter": '{"n":{"$gt":9007199254740991}}'}
