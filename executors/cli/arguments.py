@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any, Final
 
 from executors import __version__
-
-_EXIT_STATUSES: Final = """\
-exit status:
-  0    everything went well
-  1    some documents failed or were not found, or a check found faults
-  2    the command was typed wrongly
-  3    the service is not there or refuses to work
-  130  interrupted (Ctrl-C); `index` says how to go on
-  141  whoever read the output stopped reading
-"""
+from executors.cli import document_arguments
+from executors.cli.argument_parts import EXIT_STATUSES, add_collection, add_filter, add_json, add_service, command
+from executors.cli.argument_types import address, cosine, effort, json_object, names, positive_integer
 
 _EXAMPLES: Final = """\
 examples:
@@ -48,6 +40,8 @@ examples:
   visual-search search cat.jpg --limit 5
   visual-search search --text "a red car"                 words in place of a picture, where the model takes them
   visual-search search --like holidays/beach.jpg          what resembles a picture that is indexed
+  visual-search search cat.jpg --filter '{"brand": "acme", "price": {"$lt": 50}}'
+  visual-search search cat.jpg --group-by brand           the best match of each brand
   visual-search search *.jpg --html found.html            a page that needs no other file
   visual-search search cat.jpg --json | jq '.matches[].id'
 
@@ -95,7 +89,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="visual-search",
         description="Search pictures by pictures: start the service, fill its index, ask it.",
-        epilog=_EXAMPLES + _EXIT_STATUSES,
+        epilog=_EXAMPLES + EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -104,52 +98,24 @@ def make_parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_index(commands)
     _add_search(commands)
-    _add_get(commands)
-    _add_delete(commands)
+    document_arguments.add_commands(commands)
     _add_status(commands)
     _add_verify(commands)
     _add_models(commands)
     return parser
 
 
-def _command(commands: Any, name: str, summary: str, epilog: str = "") -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=summary,
-        description=summary[0].upper() + summary[1:] + ".",
-        epilog=epilog + _EXIT_STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    return parser
-
-
-def _add_service(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--url", metavar="URL", help="the service (default: from VS_HOST and VS_HTTP_PORT)")
-    parser.add_argument(
-        "--timeout", type=_positive_number, default=120.0, metavar="SECONDS", help="for one answer (default: 120)"
-    )
-
-
-def _add_collection(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--collection", metavar="NAME", help="the collection (default: images)")
-
-
-def _add_json(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("--json", action="store_true", help=what)
-
-
 def _add_serve(commands: Any) -> None:
-    parser = _command(commands, "serve", "start the flow in the foreground")
+    parser = command(commands, "serve", "start the flow in the foreground")
     parser.add_argument("flow", nargs="?", metavar="FLOW.yml", help="the flow file (default: image-search.yml)")
 
 
 def _add_index(commands: Any) -> None:
-    parser = _command(commands, "index", "index the pictures of folders, recursively", _INDEX_EXAMPLES)
+    parser = command(commands, "index", "index the pictures of folders, recursively", _INDEX_EXAMPLES)
     parser.add_argument("folders", nargs="+", metavar="FOLDER")
-    _add_service(parser)
-    _add_collection(parser)
-    parser.add_argument("--tags", type=_json_object, default={}, metavar="JSON", help="tags of every picture")
+    add_service(parser)
+    add_collection(parser)
+    parser.add_argument("--tags", type=json_object, default={}, metavar="JSON", help="tags of every picture")
     parser.add_argument(
         "--id",
         choices=("path", "sha256"),
@@ -159,130 +125,77 @@ def _add_index(commands: Any) -> None:
     parser.add_argument("--no-shrink", action="store_true", help="send large pictures as they are")
     parser.add_argument("--no-resume", action="store_true", help="send files again that were acknowledged before")
     parser.add_argument(
-        "--requests", type=_positive_integer, default=4, metavar="N", help="requests in flight (default: 4)"
+        "--requests", type=positive_integer, default=4, metavar="N", help="requests in flight (default: 4)"
     )
     parser.add_argument("--report", metavar="FILE", help="write the failed files to FILE.csv or FILE.json")
-    _add_json(parser, "print one JSON line per file")
+    add_json(parser, "print one JSON line per file")
 
 
 def _add_search(commands: Any) -> None:
-    parser = _command(commands, "search", "search with pictures or words", _SEARCH_EXAMPLES)
+    parser = command(commands, "search", "search with pictures or words", _SEARCH_EXAMPLES)
     parser.add_argument("files", nargs="*", metavar="FILE")
     parser.add_argument(
         "--text", action="append", metavar="TEXT", help="search with words, where the model takes them; may be repeated"
     )
-    _add_service(parser)
-    _add_collection(parser)
+    add_service(parser)
+    add_collection(parser)
     parser.add_argument("--like", metavar="ID", help="search with an indexed picture in place of files")
+    parser.add_argument("--limit", type=positive_integer, default=10, metavar="N", help="matches a query (default: 10)")
     parser.add_argument(
-        "--limit", type=_positive_integer, default=10, metavar="N", help="matches a query (default: 10)"
+        "--threshold", type=cosine, metavar="SCORE", help="only matches with at least this score, -1 to 1"
+    )
+    add_filter(parser, "only documents whose tags match")
+    parser.add_argument(
+        "--group-by",
+        metavar="TAG",
+        help="the best match of each group: a tag's path, or `parent`; --limit counts groups",
     )
     parser.add_argument(
-        "--threshold", type=_cosine, metavar="SCORE", help="only matches with at least this score, -1 to 1"
+        "--fields",
+        type=names,
+        metavar="NAMES",
+        help="only these fields of the matches: uri, tags, tags.PATH, parent, box (with commas between them)",
     )
+    parser.add_argument("--exact", action="store_true", help="compare with every document, not only along the graph")
+    parser.add_argument("--ef", type=effort, metavar="N", help="the effort along the graph: candidates, 1 to 10000")
+    parser.add_argument("--explain", action="store_true", help="say how each shard searched")
     parser.add_argument("--html", metavar="OUT.html", help="write queries and matches as a page with pictures")
-    _add_json(parser, "print one JSON line per query")
-
-
-def _add_get(commands: Any) -> None:
-    parser = _command(commands, "get", "show documents of the index by id")
-    parser.add_argument("ids", nargs="+", metavar="ID")
-    _add_service(parser)
-    _add_collection(parser)
-    _add_json(parser, "print one JSON line per id")
-
-
-def _add_delete(commands: Any) -> None:
-    parser = _command(commands, "delete", "remove documents from the index by id, without asking")
-    parser.add_argument("ids", nargs="+", metavar="ID")
-    _add_service(parser)
-    _add_collection(parser)
-    _add_json(parser, "print one JSON line per id")
+    add_json(parser, "print one JSON line per query")
 
 
 def _add_status(commands: Any) -> None:
-    parser = _command(commands, "status", "show what is indexed and whether every stage answers")
-    _add_service(parser)
-    _add_json(parser, "print the service's own answer")
+    parser = command(commands, "status", "show what is indexed and whether every stage answers")
+    add_service(parser)
+    add_json(parser, "print the service's own answer")
 
 
 def _add_verify(commands: Any) -> None:
-    parser = _command(commands, "verify", "check every stored document; exit status 1 when there are faults")
-    _add_service(parser)
-    parser.add_argument("--repair", action="store_true", help="remove the older copy of ids that stand twice")
-    _add_json(parser, "print the result as JSON")
+    parser = command(commands, "verify", "check every stored document; exit status 1 when there are faults")
+    add_service(parser)
+    parser.add_argument(
+        "--repair", action="store_true", help="remove the older copy of ids that stand twice, and mend what can be"
+    )
+    add_json(parser, "print the result as JSON")
 
 
 def _add_models(commands: Any) -> None:
-    parser = _command(commands, "models", "list, fetch, make or check the models in VS_MODELS_DIR", _MODELS_EXAMPLES)
+    parser = command(commands, "models", "list, fetch, make or check the models in VS_MODELS_DIR", _MODELS_EXAMPLES)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = _command(actions, "list", "show the models that can be made, and those that are there", _MODELS_EXAMPLES)
-    _add_json(listing, "print one JSON line per model")
-    pull = _command(actions, "pull", "fetch a model's published files and check them", _PULL_EXAMPLES)
+    listing = command(actions, "list", "show the models that can be made, and those that are there", _MODELS_EXAMPLES)
+    add_json(listing, "print one JSON line per model")
+    pull = command(actions, "pull", "fetch a model's published files and check them", _PULL_EXAMPLES)
     _add_model(pull)
-    build = _command(actions, "build", "make a model; does nothing when it is there and intact", _BUILD_EXAMPLES)
+    build = command(actions, "build", "make a model; does nothing when it is there and intact", _BUILD_EXAMPLES)
     _add_model(build)
-    verify = _command(
+    verify = command(
         actions, "verify", "compare a model's vectors with stored ones; exit status 1 when they differ", _TRIAL_EXAMPLES
     )
     _add_model(verify)
     verify.add_argument(
-        "--triton", type=_address, metavar="HOST:PORT", help="on this Triton server (its gRPC) in place of this process"
+        "--triton", type=address, metavar="HOST:PORT", help="on this Triton server (its gRPC) in place of this process"
     )
-    _add_json(verify, "print the result as JSON")
+    add_json(verify, "print the result as JSON")
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="the model (default: VS_MODEL)")
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError('must be a JSON object, such as \'{"album": "2024"}\'')
-    try:
-        # Python reads NaN, Infinity and 1e999, which no JSON can carry to the service.
-        json.dumps(value, allow_nan=False)
-    except ValueError:
-        raise argparse.ArgumentTypeError("NaN and infinite numbers are not JSON") from None
-    return value
-
-
-def _address(text: str) -> str:
-    host, _, port = text.rpartition(":")
-    if not host or "/" in host or not port.isdecimal() or not 1 <= int(port) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT (with a port from 1 to 65535)")
-    return text
-
-
-def _positive_integer(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return value
-
-
-def _positive_number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
-
-
-def _cosine(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 2.0
-    if not -1 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from -1 to 1")
-    return value

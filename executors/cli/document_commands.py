@@ -1,4 +1,4 @@
-"""`visual-search get` and `delete`: documents by id."""
+"""`visual-search get`, `delete` and `count`: documents by id, or by a filter."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import Final
 
 from rich.console import Console
 
+from executors.cli.confirmation import confirmed
 from executors.cli.exit_status import OK, SOME_FAILED
 from executors.cli.journal_file import forget_deleted
 from executors.cli.output import cell, count_of, make_table, print_json, stdout_console
 from executors.cli.service import client_for
-from executors.client import FoundDocument, WriteResult
+from executors.client import DEFAULT_COLLECTION, FoundDocument, WriteResult
+from executors.errors import VisualSearchError
 
 _IDS_A_REQUEST: Final = 1000
 
@@ -30,7 +32,8 @@ def get(options: argparse.Namespace) -> int:
     if options.json:
         for each in found:
             values = dataclasses.asdict(each) | {"error": each.error.to_json() if each.error else None}
-            values.pop("embedding")
+            for name in ("embedding", "thumbnail"):
+                values.pop(name)
             print_json(values)
     else:
         console = stdout_console()
@@ -43,12 +46,18 @@ def delete(options: argparse.Namespace) -> int:
     """Remove documents; exit status 1 when one of them was not there.
 
     Raises:
-        VisualSearchError: the service refused the request as a whole.
+        VisualSearchError: the service refused the request as a whole; `invalid_parameter` for ids beside a filter, or one
+            that everything matches.
     """
+    if bool(options.ids) == (options.filter is not None):
+        raise VisualSearchError("invalid_parameter", "give ids to delete, or --filter JSON")
+    if options.filter is not None:
+        return _delete_matching(options)
     results = asyncio.run(_delete(options))
     if options.json:
         for each in results:
-            print_json({"id": each.id, "result": each.result, "error": each.error.to_json() if each.error else None})
+            error = each.error.to_json() if each.error else None
+            print_json({"id": each.id, "result": each.result, "descendants": each.descendants, "error": error})
     else:
         console = stdout_console()
         missed = [each for each in results if each.result != "deleted"]
@@ -57,8 +66,48 @@ def delete(options: argparse.Namespace) -> int:
             for each in missed:
                 table.add_row(cell(each.id), cell(str(each.error) if each.error else each.result))
             console.print(table)
-        console.print(f"{count_of(len(results) - len(missed), 'document')} deleted, {len(missed):,} not")
+        descendants = sum(each.descendants for each in results)
+        from_them = f", with {descendants:,} that came from them" if descendants else ""
+        console.print(f"{count_of(len(results) - len(missed), 'document')} deleted{from_them}, {len(missed):,} not")
     return OK if all(each.result == "deleted" for each in results) else SOME_FAILED
+
+
+def _delete_matching(options: argparse.Namespace) -> int:
+    if not options.filter:
+        raise VisualSearchError(
+            "invalid_parameter",
+            "--filter: every document matches an empty one; `visual-search collections drop` removes all",
+        )
+
+    async def delete_matching() -> int:
+        async with client_for(options) as client:
+            return await client.delete_matching(options.filter, collection=options.collection)
+
+    if not options.yes:
+        number = count_of(asyncio.run(_count(options)), "document")
+        if not confirmed(f"Delete {number} of {options.collection or DEFAULT_COLLECTION}?"):
+            stdout_console().print("nothing was deleted")
+            return SOME_FAILED
+    deleted = asyncio.run(delete_matching())
+    if options.json:
+        print_json({"deleted": deleted})
+    else:
+        stdout_console().print(f"{count_of(deleted, 'document')} deleted")
+    return OK
+
+
+def count(options: argparse.Namespace) -> int:
+    """Print how many documents there are.
+
+    Raises:
+        VisualSearchError: `collection_not_found`, or the service's own.
+    """
+    number = asyncio.run(_count(options))
+    if options.json:
+        print_json({"collection": options.collection or DEFAULT_COLLECTION, "count": number})
+    else:
+        stdout_console().print(str(number))
+    return OK
 
 
 def _print_document(console: Console, document: FoundDocument) -> None:
@@ -80,6 +129,11 @@ def _print_document(console: Console, document: FoundDocument) -> None:
     for name, value in values.items():
         if value is not None:
             console.print(cell(f"  {name:<11}{value}"), soft_wrap=True)
+
+
+async def _count(options: argparse.Namespace) -> int:
+    async with client_for(options) as client:
+        return await client.count(collection=options.collection, filter=options.filter)
 
 
 async def _get(options: argparse.Namespace) -> list[FoundDocument]:

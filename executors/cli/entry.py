@@ -62,6 +62,26 @@ def _run_command(options: argparse.Namespace) -> int:
             from executors.cli.document_commands import delete
 
             return delete(options)
+        case "count":
+            from executors.cli.document_commands import count
+
+            return count(options)
+        case "export":
+            from executors.cli.export_command import export
+
+            return export(options)
+        case "import":
+            from executors.cli.import_command import import_
+
+            return import_(options)
+        case "collections":
+            from executors.cli.collection_commands import collections
+
+            return collections(options)
+        case "reindex":
+            from executors.cli.reindex_command import reindex
+
+            return reindex(options)
         case "status":
             from executors.cli.service_commands import status
 

@@ -18,7 +18,7 @@ _UNAVAILABLE_CODES: Final = frozenset(
     {"overloaded", "deadline_exceeded", "forbidden_host", "forbidden_origin", "unknown_endpoint", "method_not_allowed"}
 )
 # What was typed (or set) is at fault; a service may be the one that says so.
-_USAGE_CODES: Final = frozenset({"invalid_parameter", "invalid_setting"})
+_USAGE_CODES: Final = frozenset({"invalid_parameter", "invalid_filter", "invalid_setting"})
 
 
 def is_unavailable(error: VisualSearchError) -> bool:

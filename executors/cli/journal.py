@@ -21,6 +21,9 @@ CREATE TABLE IF NOT EXISTS sent (
     scope INTEGER NOT NULL, name BLOB NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     tags TEXT NOT NULL, document_id TEXT NOT NULL, PRIMARY KEY (scope, name)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS sent_by_id ON sent (document_id);
+CREATE TABLE IF NOT EXISTS imports (
+    index_uuid TEXT NOT NULL, collection TEXT NOT NULL, path BLOB NOT NULL, size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL, state TEXT NOT NULL, PRIMARY KEY (index_uuid, collection, path)) WITHOUT ROWID;
 """
 
 
@@ -73,6 +76,11 @@ class Journal:
                 with suppress(FileNotFoundError):
                     Path(f"{path}{suffix}").rename(f"{path}{suffix}.damaged")
             self._connection = _open(path)
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The open file, for what else is remembered in it."""
+        return self._connection
 
     def scope(self, index_uuid: str, collection: str, folder: str, id_mode: str) -> JournalScope:
         """The part that belongs to one folder and one collection of one index."""

@@ -14,13 +14,13 @@ _PLAIN_INTERVAL_S: Final = 5.0
 
 
 class ProgressView(Protocol):
-    """Shows how many of a known number of things are done."""
+    """Shows how many things are done, of how many if that is known."""
 
-    def start(self, description: str, total: int) -> None:
+    def start(self, description: str, total: int | None) -> None:
         """Begin."""
 
-    def advance(self, *, failed: bool = False, counted: bool = True) -> None:
-        """One more is done; `counted` says whether it took work, and so counts for the rate."""
+    def advance(self, *, failed: bool = False, counted: bool = True, number: int = 1) -> None:
+        """One more is done (or a number of them); `counted` says whether they took work, and so count for the rate."""
 
     def stop(self) -> None:
         """End; nothing of a bar stays."""
@@ -35,11 +35,11 @@ class Pace:
         self.failed = 0
         self.worked = 0
 
-    def advance(self, *, failed: bool, counted: bool) -> None:
-        """Count one."""
-        self.done += 1
-        self.failed += failed
-        self.worked += counted
+    def advance(self, *, failed: bool, counted: bool, number: int = 1) -> None:
+        """Count them."""
+        self.done += number
+        self.failed += number * failed
+        self.worked += number * counted
 
     @property
     def elapsed_s(self) -> float:
@@ -50,9 +50,11 @@ class Pace:
         """Things per second."""
         return self.worked / max(self.elapsed_s, 1e-9)
 
-    def remaining(self, total: int) -> str:
+    def remaining(self, total: int | None) -> str:
         """The time that the rest will take, `m:ss` or `h:mm:ss`; a dash while nobody can know."""
-        return format_duration((total - self.done) / self.rate()) if self.worked else "-"
+        if total is None or not self.worked:
+            return "-"
+        return format_duration(max(0, total - self.done) / self.rate())
 
 
 class BarView:
@@ -63,7 +65,7 @@ class BarView:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            _CountColumn(),
             _PaceColumn(self._pace),
             console=console,
             transient=True,
@@ -72,19 +74,27 @@ class BarView:
         )
         self._task = self._progress.add_task("", total=None, visible=False)
 
-    def start(self, description: str, total: int) -> None:
+    def start(self, description: str, total: int | None) -> None:
         """Show the bar."""
         self._progress.update(self._task, description=description, total=total, visible=True)
         self._progress.start()
 
-    def advance(self, *, failed: bool = False, counted: bool = True) -> None:
+    def advance(self, *, failed: bool = False, counted: bool = True, number: int = 1) -> None:
         """Move it."""
-        self._pace.advance(failed=failed, counted=counted)
-        self._progress.update(self._task, advance=1)
+        self._pace.advance(failed=failed, counted=counted, number=number)
+        self._progress.update(self._task, advance=number)
 
     def stop(self) -> None:
         """Take it away."""
         self._progress.stop()
+
+
+class _CountColumn(ProgressColumn):
+    """`120/4,000`"""
+
+    def render(self, task: Task) -> Text:
+        """The text beside the bar."""
+        return Text(_done_of(int(task.completed), _total_of(task)))
 
 
 class _PaceColumn(ProgressColumn):
@@ -96,7 +106,7 @@ class _PaceColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """The text beside the bar."""
-        text = Text(f"{self._pace.rate():,.1f}/s  {self._pace.remaining(int(task.total or 0))} left")
+        text = Text(f"{self._pace.rate():,.1f}/s  {self._pace.remaining(_total_of(task))} left")
         if self._pace.failed:
             text.append(f"  {self._pace.failed:,} failed", style="red")
         return text
@@ -109,24 +119,24 @@ class LineView:
         self._console = console
         self._interval_s = interval_s
         self._pace = Pace()
-        self._total = 0
+        self._total: int | None = None
         self._description = ""
         self._last = 0.0
 
-    def start(self, description: str, total: int) -> None:
+    def start(self, description: str, total: int | None) -> None:
         """Remember what it is about."""
         self._description, self._total = description, total
         self._last = self._pace.elapsed_s
 
-    def advance(self, *, failed: bool = False, counted: bool = True) -> None:
+    def advance(self, *, failed: bool = False, counted: bool = True, number: int = 1) -> None:
         """Count, and print when it is time."""
-        self._pace.advance(failed=failed, counted=counted)
+        self._pace.advance(failed=failed, counted=counted, number=number)
         if self._pace.elapsed_s - self._last < self._interval_s:
             return
         self._last = self._pace.elapsed_s
         failures = f", {self._pace.failed:,} failed" if self._pace.failed else ""
         self._console.print(
-            f"{self._description}: {self._pace.done:,}/{self._total:,}, {self._pace.rate():,.1f}/s, "
+            f"{self._description}: {_done_of(self._pace.done, self._total)}, {self._pace.rate():,.1f}/s, "
             f"{self._pace.remaining(self._total)} left{failures}"
         )
 
@@ -137,6 +147,14 @@ class LineView:
 def make_view(console: Console) -> ProgressView:
     """The view that fits where it is shown."""
     return BarView(console) if console.is_terminal else LineView(console)
+
+
+def _done_of(done: int, total: int | None) -> str:
+    return f"{done:,}" if total is None else f"{done:,}/{total:,}"
+
+
+def _total_of(task: Task) -> int | None:
+    return None if task.total is None else int(task.total)
 
 
 def format_duration(seconds: float) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from rich.table import Table
 
@@ -17,7 +16,8 @@ from executors.cli.exit_status import OK, SOME_FAILED, is_unavailable
 from executors.cli.files import unreadable
 from executors.cli.output import cell, is_unicode, make_table, print_json, printable, stderr_console, stdout_console
 from executors.cli.service import client_for
-from executors.client import DEFAULT_COLLECTION, Document, SearchResult, VisualSearchClient
+from executors.client import DEFAULT_COLLECTION, Answer, Document, SearchOptions, SearchResult, VisualSearchClient
+from executors.client_answers import Hit
 from executors.errors import VisualSearchError
 from executors.report import QueryResult, ReportMatch, write_report
 
@@ -26,15 +26,21 @@ _TEXTS_A_REQUEST: Final = 32
 _REQUEST_BYTES: Final = 16_000_000
 _THUMBNAIL_REQUESTS: Final = 8
 
+_Found: TypeAlias = tuple[SearchResult, Mapping[str, Any] | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One query and what was found: `name` as it was typed, `picture` a small JPEG of it where there is one."""
+    """One query and what was found: `name` as it was typed, `picture` a small JPEG of it where there is one.
+
+    `plan` is how the shards searched, where that was asked for.
+    """
 
     name: str
     result: SearchResult
     picture: bytes | None = None
     is_text: bool = False
+    plan: Mapping[str, Any] | None = None
 
 
 def search(options: argparse.Namespace) -> int:
@@ -50,13 +56,16 @@ def search(options: argparse.Namespace) -> int:
         _write_page(Path(options.html), answered, thumbnails)
     if options.json:
         for each in answered:
-            print_json(_to_json(each))
+            print_json(_to_json(each, options))
     else:
         console = stdout_console()
-        console.print(_table(answered))
+        console.print(_table(answered, with_group=options.group_by is not None))
         for each in answered:
             if each.result.error is None and not each.result.matches:
                 console.print(f"{printable(each.name)}: no match", soft_wrap=True)
+        for each in answered:
+            for shard in (each.plan or {}).get("shards") or []:
+                console.print(cell(f"{each.name}: {json.dumps(shard, ensure_ascii=False)}"), soft_wrap=True)
     if options.html:
         stderr_console().print(f"the page is {printable(str(Path(options.html).absolute()))}", soft_wrap=True)
     return SOME_FAILED if any(each.result.error for each in answered) else OK
@@ -77,13 +86,11 @@ async def _search(options: argparse.Namespace) -> tuple[list[Answered], dict[str
 
 
 async def _like(client: VisualSearchClient, options: argparse.Namespace) -> list[Answered]:
-    answer = await client.search_like(
-        options.like, limit=options.limit, threshold=options.threshold, collection=options.collection
-    )
+    answer = await client.search_like(options.like, **search_options(options))
     picture = None
     if options.html:
         picture = (await fetch_thumbnails(client, [options.like], options.collection))[options.like]
-    return [Answered(options.like, answer[0], picture)]
+    return [Answered(options.like, answer[0], picture, plan=_plans(answer)[0])]
 
 
 async def _with_files(client: VisualSearchClient, options: argparse.Namespace) -> list[Answered]:
@@ -94,13 +101,13 @@ async def _with_files(client: VisualSearchClient, options: argparse.Namespace) -
         group = names[start : start + _FILES_A_REQUEST]
         loaded = await asyncio.gather(*(asyncio.to_thread(_load, name, bool(options.html)) for name in group))
         queries = [(each, Document(id=str(n), blob=each.blob)) for n, each in enumerate(loaded) if each.error is None]
-        results: dict[str, SearchResult] = {}
+        results: dict[str, _Found] = {}
         for documents in _requests([document for _, document in queries]):
-            for document, result in zip(documents, await _ask(client, documents, options), strict=True):
-                results[str(document.id)] = result
+            for document, found in zip(documents, await _ask(client, documents, options), strict=True):
+                results[str(document.id)] = found
         for n, each in enumerate(loaded):
-            failed = SearchResult(each.name, error=each.error)
-            answered.append(Answered(each.name, results.get(str(n), failed), each.picture))
+            result, plan = results.get(str(n), (SearchResult(each.name, error=each.error), None))
+            answered.append(Answered(each.name, result, each.picture, plan=plan))
     return answered
 
 
@@ -111,27 +118,45 @@ async def _with_texts(client: VisualSearchClient, options: argparse.Namespace) -
     for start in range(0, len(texts), _TEXTS_A_REQUEST):
         group = texts[start : start + _TEXTS_A_REQUEST]
         queries = [Document(id=str(n), text=text) for n, text in enumerate(group) if is_unicode(text)]
-        found = {result.id: result for result in (await _ask(client, queries, options) if queries else ())}
+        found = {each[0].id: each for each in (await _ask(client, queries, options) if queries else ())}
         fault = VisualSearchError("invalid_text", "the text is not valid Unicode")
         for n, text in enumerate(group):
-            answered.append(Answered(text, found.get(str(n), SearchResult(text, error=fault)), is_text=True))
+            result, plan = found.get(str(n), (SearchResult(text, error=fault), None))
+            answered.append(Answered(text, result, is_text=True, plan=plan))
     return answered
 
 
 async def _ask(
     client: VisualSearchClient, documents: Sequence[Document], options: argparse.Namespace
-) -> Sequence[SearchResult]:
+) -> Sequence[_Found]:
     """Search in one request; when it is refused for what it holds, each query fails with that error."""
     try:
-        return (
-            await client.search(
-                documents, limit=options.limit, threshold=options.threshold, collection=options.collection
-            )
-        ).results
+        answer = await client.search(documents, **search_options(options))
     except VisualSearchError as error:
-        if is_unavailable(error) or error.code == "invalid_parameter":
+        if is_unavailable(error) or error.code in ("invalid_parameter", "invalid_filter"):
             raise
-        return [SearchResult(str(document.id), error=error) for document in documents]
+        return [(SearchResult(str(document.id), error=error), None) for document in documents]
+    return list(zip(answer, _plans(answer), strict=True))
+
+
+def search_options(options: argparse.Namespace) -> SearchOptions:
+    """What was typed, as the client takes it."""
+    return {
+        "limit": options.limit,
+        "threshold": options.threshold,
+        "collection": options.collection,
+        "filter": options.filter,
+        "group_by": options.group_by,
+        "fields": options.fields,
+        "exact": options.exact,
+        "ef": options.ef,
+        "explain": options.explain,
+    }
+
+
+def _plans(answer: Answer[SearchResult]) -> list[Mapping[str, Any] | None]:
+    """How each query was answered; None where the service does not say."""
+    return [*answer.explain, *[None] * len(answer)][: len(answer)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,17 +207,29 @@ async def fetch_thumbnails(
     return dict(zip(unique, await asyncio.gather(*(fetch(each) for each in unique)), strict=True))
 
 
-def _to_json(answered: Answered) -> dict[str, Any]:
+def _to_json(answered: Answered, options: argparse.Namespace) -> dict[str, Any]:
     error = answered.result.error
-    return {
+    values = {
         "query": answered.name,
-        "matches": [dataclasses.asdict(match) for match in answered.result.matches],
+        "matches": [_match_to_json(match, options) for match in answered.result.matches],
         "error": error.to_json() if error else None,
     }
+    return values | ({"explain": answered.plan} if options.explain else {})
 
 
-def _table(answered: Sequence[Answered]) -> Table:
-    table = make_table("query", "rank", "id", "score", "uri and tags", right=("rank", "score"))
+def _match_to_json(match: Hit, options: argparse.Namespace) -> dict[str, Any]:
+    """A match with the fields that were asked for."""
+    wanted = ["id", "score", "uri", "tags", "parent", "box"]
+    if options.fields is not None:
+        wanted = ["id", "score", *dict.fromkeys(name.partition(".")[0] for name in options.fields)]
+    if options.group_by is not None:
+        wanted.append("group")
+    return {name: getattr(match, name, None) for name in wanted}
+
+
+def _table(answered: Sequence[Answered], *, with_group: bool) -> Table:
+    group_column = ("group",) if with_group else ()
+    table = make_table("query", "rank", "id", "score", *group_column, "uri and tags", right=("rank", "score"))
     for each in answered:
         if each.result.error is not None:
             table.add_row(cell(each.name), None, cell(each.result.error), style="red")
@@ -201,7 +238,8 @@ def _table(answered: Sequence[Answered]) -> Table:
             tags = json.dumps(dict(match.tags), ensure_ascii=False) if match.tags else None
             label = " ".join(part for part in (uri, tags) if part)
             first = cell(each.name) if rank == 1 else None
-            table.add_row(first, str(rank), cell(match.id), f"{match.score:.4f}", cell(label))
+            group = (cell(json.dumps(match.group, ensure_ascii=False)),) if with_group else ()
+            table.add_row(first, str(rank), cell(match.id), f"{match.score:.4f}", *group, cell(label))
         table.add_section()
     return table
 

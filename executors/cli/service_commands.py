@@ -53,6 +53,8 @@ def verify(options: argparse.Namespace) -> int:
     console = stdout_console()
     for line in [*result.faults, *(f"{each}: stands twice" for each in result.double_ids)]:
         console.print(cell(line), soft_wrap=True)
+    for line in result.repairs:
+        console.print(cell(f"repaired: {line}"), soft_wrap=True)
     repaired = f", {result.repaired:,} repaired" if result.repaired else ""
     faults = len(result.faults) + len(result.double_ids)
     console.print(f"{count_of(result.documents, 'document')} checked, {count_of(faults, 'fault')}{repaired}")

@@ -148,6 +148,31 @@ def test_status_and_verify_of_a_sound_index(run: Run, photos: Path, collection: 
     assert lines_of(run("verify", "--json"))[0]["ok"] is True
 
 
+def test_collections_filters_groups_and_counts(run: Run, photos: Path, collection: str) -> None:
+    folder, options = str(photos / "Müßiggang"), ("--collection", collection)
+    run("index", folder, *options, "--tags", '{"album": "one", "price": 5}')
+    run("collections", "create", f"{collection}.b", "--model-id", "ours@1", "--dimension", "3")
+    listed = {line["name"]: line for line in lines_of(run("collections", "--json"))}
+    assert listed[collection]["documents"] == 21
+    assert (listed[f"{collection}.b"]["model_id"], listed[f"{collection}.b"]["dimension"]) == ("ours@1", 3)
+    cheap = ("--filter", '{"price": {"$lt": 6}}')
+    assert run("count", *options, *cheap).stdout == "21\n"
+    assert run("count", *options, "--filter", '{"price": {"$lt": 5}}').stdout == "0\n"
+    query = ("search", str(photos / "Müßiggang" / "03.jpg"), *options, "--json")
+    (line,) = lines_of(run(*query, *cheap, "--group-by", "album", "--exact", "--explain", "--fields", "tags.price"))
+    (match,) = line["matches"]
+    assert (match["id"], match["group"], match["tags"]) == ("03.jpg", "one", {"price": 5})
+    assert [each["shard"] for each in line["explain"]["shards"]] == [0, 1]
+    (line,) = lines_of(run(*query, "--filter", '{"album": {"$ne": "one"}}'))
+    assert line["matches"] == []
+    run("reindex", *options)
+    assert "21 documents deleted" in run("delete", *options, *cheap, "--yes").stdout
+    assert run("count", *options).stdout == "0\n"
+    for name in (collection, f"{collection}.b"):
+        assert "dropped" in run("collections", "drop", name, "--yes").stdout
+    run("collections", "show", collection, status=1)
+
+
 def test_what_the_service_refuses_is_said(run: Run, photos: Path) -> None:
     file = str(photos / "LARGE.JPG")
     assert "invalid_parameter" in run("search", file, "--limit", "20000", status=2).stderr

@@ -199,7 +199,10 @@ class Transaction:
 
     def is_damaged(self, collection: KnownCollection, row: int) -> bool:
         """Whether the vector or the tags of the row are not what was stored."""
-        return row in self._damaged.get(collection.number, ()) or self.tags_and_content(row)[0] is None
+        if row in self._damaged.get(collection.number, ()) or self.tags_and_content(row)[0] is None:
+            return True
+        stored = self._connection.execute("SELECT checksum, embedding FROM vectors WHERE row = ?", (row,)).fetchone()
+        return stored is None or checksum_of(row, stored[1]) != stored[0]
 
     def insert(self, collection: KnownCollection, record: EncodedRecord, result: WriteResult, created_at: int) -> None:
         """Store a document in a row of its own, which no document had before."""

@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from executors.cli.exchange import end_line
 from executors.cli.files import scan_folders
 from executors.cli.indexing import FileResult, FileSender, IndexOptions, IndexOutcome
 from executors.cli.journal import Journal
 from executors.client import RetryPolicy, VisualSearchClient
+from tests.support.export_lines import doc, header
+from tests.support.library_service import LibraryService, library_service
 from tests.support.wire_service import WireService, wire_service
 
 MakeFiles = Callable[..., Path]
@@ -73,6 +76,22 @@ def send(service: WireService, tmp_path: Path) -> Send:
         return asyncio.run(main())
 
     return run
+
+
+@pytest.fixture
+def target() -> Iterator[LibraryService]:
+    """A service to import into."""
+    with library_service() as running:
+        yield running
+
+
+@pytest.fixture
+def backup(tmp_path: Path) -> Path:
+    """An export of 2,000 documents of one collection."""
+    path = tmp_path / "backup.ndjson"
+    lines = b"".join(doc(f"{n:04}", tags={"n": n}) for n in range(2000))
+    path.write_bytes(header("images") + lines + end_line(2000))
+    return path
 
 
 @pytest.fixture(autouse=True)

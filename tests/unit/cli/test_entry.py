@@ -16,7 +16,10 @@ from executors.cli.service import default_url, reachable_host
 from executors.errors import VisualSearchError
 
 ROOT = Path(__file__).parents[3]
-COMMANDS = ["serve", "index", "search", "get", "delete", "status", "verify", "models"]
+COMMANDS = [
+    "serve", "index", "search", "get", "delete", "count", "export", "import", "collections", "reindex", "status",
+    "verify", "models",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)], ids=str)
@@ -58,6 +61,24 @@ def test_tags_that_json_cannot_carry_are_refused_for_what_they_are(
     assert "NaN and infinite numbers are not JSON" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ('{"price": {"$less": 1}}', "filter.price.$less: an unknown operator"),
+        ('{"$or": [{"a": 1}, {"b": [1]}]}', "filter.$or[1].b: a list is no value to compare with"),
+        ("{price: 1}", "not JSON: Expecting property name"),
+        ('{"n": 9007199254740993}', "filter.n: is beyond ±2^53"),
+    ],
+)
+def test_a_bad_filter_is_told_for_what_is_wrong_and_where_before_anything_is_sent(
+    given: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["count", "--url", "127.0.0.1:9", "--filter", given]) == 2
+    err = capsys.readouterr().err
+    assert "invalid_filter: " in err
+    assert says in err
+
+
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"visual-search {__version__}\n"
@@ -86,6 +107,21 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
         ["index", "no-such-folder"],
         ["models"],
         ["get"],
+        ["count", "--filter", "{"],
+        ["count", "--filter", "[1]"],
+        ["search", "a.jpg", "--filter", '{"n": {"$less": 1}}'],
+        ["search", "a.jpg", "--filter", '{"n": NaN}'],
+        ["search", "a.jpg", "--ef", "0"],
+        ["search", "a.jpg", "--ef", "10001"],
+        ["search", "a.jpg", "--fields", "uri,,tags"],
+        ["delete"],
+        ["delete", "a", "--filter", '{"n": 1}'],
+        ["delete", "--filter", "{}", "--yes"],
+        ["collections", "create"],
+        ["collections", "create", "a", "--dimension", "0"],
+        ["collections", "remove", "a"],
+        ["import", "-", "--resume"],
+        ["export", "-", "--resume"],
     ],
     ids=str,
 )
@@ -111,6 +147,7 @@ def test_a_wrong_setting_ends_with_2(monkeypatch: pytest.MonkeyPatch, capsys: py
         ("deadline_exceeded", 3),
         ("forbidden_host", 3),
         ("invalid_parameter", 2),
+        ("invalid_filter", 2),
         ("not_found", 1),
         ("internal", 1),
         ("model_missing", 1),
@@ -140,9 +177,12 @@ def test_the_default_url_follows_the_settings(monkeypatch: pytest.MonkeyPatch) -
     assert default_url() == "http://127.0.0.1:18099"
 
 
-@pytest.mark.parametrize("command", ["--help", "status", "index", "search", "get", "delete", "verify", "models"])
+@pytest.mark.parametrize("command", ["--help", *(each for each in COMMANDS if each != "serve")])
 def test_no_command_but_serve_imports_jina(command: str, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"{}")
     arguments = {"--help": [], "status": [], "index": ["."], "search": ["x.jpg"], "verify": [], "models": ["list"]}
+    arguments |= {"count": ["--filter", '{"a": 1}'], "export": [str(tmp_path / "y")], "import": [str(tmp_path / "x")]}
+    arguments |= {"collections": [], "reindex": []}
     code = (
         "import sys; from executors.cli import main; "
         f"main([{command!r}, *{arguments.get(command, ['id'])!r}, *{_url(command)!r}]); "

@@ -108,3 +108,11 @@ def test_verify_ends_with_1_when_there_are_faults(service: WireService, capsys: 
     assert main(["verify", "--url", service.url, "--repair", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["double_ids"] == ["a.jpg"]
     assert service.requests[-1] == ("/verify", [], {"repair": True})
+
+
+def test_verify_shows_what_was_repaired(service: WireService, capsys: Output) -> None:
+    service.verify_answer |= {"repaired": 2, "repairs": ["shard 1: the graph of 'images' is being built anew"]}
+    assert main(["verify", "--repair", "--url", service.url]) == 0
+    shown = capsys.readouterr().out
+    assert "repaired: shard 1: the graph of 'images' is being built anew" in shown
+    assert "0 faults, 2 repaired" in shown

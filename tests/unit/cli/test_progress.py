@@ -41,6 +41,21 @@ def test_without_a_terminal_there_are_plain_lines() -> None:
     assert "\x1b" not in stream.getvalue()
 
 
+def test_where_nobody_knows_how_many_there_are_only_what_is_done_is_shown() -> None:
+    stream = io.StringIO()
+    view = LineView(Console(file=stream, width=200), interval_s=0)
+    view.start("importing", None)
+    view.advance(number=1200)
+    assert stream.getvalue().startswith("importing: 1,200, ")
+    bar = io.StringIO()
+    shown = BarView(Console(file=bar, width=200, force_terminal=True, color_system=None, legacy_windows=False))
+    shown.start("importing", None)
+    shown.advance(number=1200)
+    shown.stop()
+    assert "1,200 " in bar.getvalue()
+    assert "/None" not in bar.getvalue()
+
+
 @pytest.mark.parametrize("width", [200, 40, 12])
 def test_a_bar_fits_any_terminal(width: int) -> None:
     stream = io.StringIO()

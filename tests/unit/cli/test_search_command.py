@@ -8,6 +8,7 @@ import pytest
 
 from executors.cli import main
 from executors.demo.changes import with_orientation
+from tests.support.library_service import library_service
 from tests.support.pictures import encode, scene
 from tests.support.wire_service import THUMBNAIL, Fault, WireService
 
@@ -175,3 +176,50 @@ def test_an_error_of_the_request_gives_its_exit_status(
     indexed.standing_faults.append(fault)
     assert main(["search", str(make_files("one.jpg") / "one.jpg"), "--url", indexed.url]) == status
     assert main(["search", "--like", "a.jpg", "--url", indexed.url]) == status
+
+
+def test_every_option_of_a_search_is_sent_as_the_wire_has_it() -> None:
+    with library_service() as service:
+        service.put("c", "a", tags={"brand": "acme"})
+        typed = [
+            "--collection",
+            "c",
+            "--filter",
+            '{"n": {"$lt": 5}}',
+            "--group-by",
+            "brand",
+            "--fields",
+            "uri, tags.brand",
+        ]
+        assert main(["search", "--like", "a", *typed, "--exact", "--ef", "64", "--explain", "--url", service.url]) == 0
+        assert service.requests[0][2] == {
+            "like": "a", "limit": 10, "collection": "c", "filter": {"n": {"$lt": 5}}, "group_by": "brand",
+            "fields": ["uri", "tags.brand"], "exact": True, "ef": 64, "explain": True,
+        }  # fmt: skip
+        assert main(["search", "--like", "a", "--collection", "c", "--url", service.url]) == 0
+        assert service.requests[1][2] == {"like": "a", "limit": 10, "collection": "c"}
+
+
+def test_groups_and_plans_are_shown_where_they_were_asked_for(
+    make_files: MakeFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(make_files("q.jpg") / "q.jpg")
+    with library_service() as service:
+        service.put("images", "a", tags={"brand": "acme"})
+        service.put("images", "b", tags={"brand": 7})
+        search = ["search", file, "--url", service.url]
+        assert main([*search, "--group-by", "brand", "--explain"]) == 0
+        shown = capsys.readouterr().out
+        rows = [line.split() for line in shown.splitlines()]
+        assert [row[-8:-4] for row in rows if "label" in row] == [
+            ["a", "1.0000", '"acme"', "label"], ["b", "0.9000", "7", "label"]
+        ]  # fmt: skip
+        assert f'{file}: {{"shard": 0, "plan": "graph"}}' in shown
+        assert main([*search, "--group-by", "brand", "--explain", "--json", "--fields", "uri"]) == 0
+        line = json.loads(capsys.readouterr().out)
+        assert [set(match) for match in line["matches"]] == [{"id", "score", "uri", "group"}] * 2
+        assert line["explain"] == {"shards": [{"shard": 0, "plan": "graph"}]}
+        assert main([*search, "--json"]) == 0
+        line = json.loads(capsys.readouterr().out)
+        assert set(line["matches"][0]) == {"id", "score", "uri", "tags", "parent", "box"}
+        assert "explain" not in line

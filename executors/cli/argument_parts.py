@@ -1,0 +1,68 @@
+"""What the commands' parsers share: the service, the collection, `--json`, and the end of each help text."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Final
+
+from executors.cli.argument_types import positive_number, search_filter
+
+EXIT_STATUSES: Final = """\
+exit status:
+  0    everything went well
+  1    some documents failed or were not found, or a check found faults
+  2    the command was typed wrongly
+  3    the service is not there or refuses to work
+  130  interrupted (Ctrl-C); `index`, `export` and `import` say how to go on
+  141  whoever read the output stopped reading
+"""
+
+
+def command(commands: Any, name: str, summary: str, epilog: str = "") -> argparse.ArgumentParser:
+    """One more command, whose help ends with examples and exit statuses."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=epilog + EXIT_STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    return parser
+
+
+def add_service(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
+    """Which service, and how patiently; `again` for an action whose command takes the same options before it."""
+    parser.add_argument(
+        "--url",
+        metavar="URL",
+        default=argparse.SUPPRESS if again else None,
+        help="the service (default: from VS_HOST and VS_HTTP_PORT)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=positive_number,
+        default=argparse.SUPPRESS if again else 120.0,
+        metavar="SECONDS",
+        help="for one answer (default: 120)",
+    )
+
+
+def add_collection(parser: argparse.ArgumentParser) -> None:
+    """Which collection."""
+    parser.add_argument("--collection", metavar="NAME", help="the collection (default: images)")
+
+
+def add_filter(parser: argparse.ArgumentParser, what: str) -> None:
+    """Which documents."""
+    parser.add_argument("--filter", type=search_filter, metavar="JSON", help=what)
+
+
+def add_yes(parser: argparse.ArgumentParser) -> None:
+    """Do not ask."""
+    parser.add_argument("--yes", action="store_true", help="don't ask; needed where nobody can be asked")
+
+
+def add_json(parser: argparse.ArgumentParser, what: str, *, again: bool = False) -> None:
+    """For programs; `again` as in `add_service`."""
+    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS if again else False, help=what)

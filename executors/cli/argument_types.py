@@ -1,0 +1,100 @@
+"""What an option's text may be: checked while it is parsed, so that nothing is sent for what was typed wrongly."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any, Final
+
+# The graph is walked with at least one candidate; more than this is no longer a walk.
+_MAX_EFFORT: Final = 10_000
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """A JSON object."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError('must be a JSON object, such as \'{"album": "2024"}\'')
+    try:
+        # Python reads NaN, Infinity and 1e999, which no JSON can carry to the service.
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        raise argparse.ArgumentTypeError("NaN and infinite numbers are not JSON") from None
+    return value
+
+
+def address(text: str) -> str:
+    """`HOST:PORT`."""
+    host, _, port = text.rpartition(":")
+    if not host or "/" in host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT (with a port from 1 to 65535)")
+    return text
+
+
+def positive_integer(text: str) -> int:
+    """A whole number of at least 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return value
+
+
+def positive_number(text: str) -> float:
+    """A number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def cosine(text: str) -> float:
+    """A number from -1 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 2.0
+    if not -1 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from -1 to 1")
+    return value
+
+
+def search_filter(text: str) -> dict[str, Any]:
+    """A filter as JSON, checked as the service does it."""
+    from executors.errors import VisualSearchError
+    from executors.index.filters import parse_filter
+
+    try:
+        given = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"invalid_filter: not JSON: {error}") from None
+    try:
+        parse_filter(given)
+    except VisualSearchError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    filter_: dict[str, Any] = given
+    return filter_
+
+
+def effort(text: str) -> int:
+    """How many candidates a walk keeps."""
+    value = int(text) if text.isdecimal() else 0
+    if not 1 <= value <= _MAX_EFFORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_MAX_EFFORT}")
+    return value
+
+
+def names(text: str) -> list[str]:
+    """Names with commas between them."""
+    found = [each.strip() for each in text.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of names with commas between them")
+    return found

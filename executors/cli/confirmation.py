@@ -1,0 +1,21 @@
+"""Asks before something is removed that can't be had back."""
+
+from __future__ import annotations
+
+import sys
+
+from executors.cli.output import printable
+from executors.errors import VisualSearchError
+
+
+def confirmed(question: str) -> bool:
+    """Whether a person says yes. Not to be used inside a running loop: that would keep Ctrl-C from ending the question.
+
+    Raises:
+        VisualSearchError: `invalid_parameter` where nobody can be asked.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise VisualSearchError("invalid_parameter", f"{question} Say so with --yes")
+    sys.stderr.write(f"{printable(question)} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -1,0 +1,238 @@
+"""`visual-search import`: the lines of an export into an index, from a file that can be gone on with, or from a pipe."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from executors.cli.exchange import Header
+from executors.cli.exit_status import INTERRUPTED, OK, SOME_FAILED, status_of
+from executors.cli.files import unreadable
+from executors.cli.import_journal import ImportJournal, ImportKey
+from executors.cli.import_reading import read_chunks, read_first
+from executors.cli.import_state import ImportState, LineResult
+from executors.cli.importing import DocumentSender
+from executors.cli.index_command import ready_index_uuid
+from executors.cli.interruption import stop_on_signal
+from executors.cli.journal_file import open_journal
+from executors.cli.output import (
+    cell,
+    count_of,
+    make_table,
+    print_error,
+    print_json,
+    print_warning,
+    printable,
+    stderr_console,
+    stdout_console,
+)
+from executors.cli.presence import absent_ids
+from executors.cli.progress import ProgressView, make_view
+from executors.cli.service import client_for
+from executors.client import DEFAULT_COLLECTION, Document, VisualSearchClient
+from executors.errors import VisualSearchError
+
+_SHOWN_RESULTS = ("created", "replaced", "unchanged", "failed")
+_SHOWN_FAILURES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """How a run ended."""
+
+    sender: DocumentSender
+    begun_at_line: int
+    interrupted: bool
+    journal_error: str | None
+    seconds: float
+
+
+def import_(options: argparse.Namespace) -> int:
+    """Run the command.
+
+    Raises:
+        VisualSearchError: nothing could be begun.
+    """
+    is_stream = options.file == "-" or (Path(options.file).exists() and not Path(options.file).is_file())
+    if is_stream and options.resume:
+        raise VisualSearchError("invalid_parameter", "--resume needs a file to import, and not a stream")
+    try:
+        if options.file == "-":
+            run = asyncio.run(_import(options, None, 0))
+        else:
+            with Path(options.file).open("rb", buffering=0) as stream:
+                path = None if is_stream else Path(options.file)
+                run = asyncio.run(_import(options, path, stream.fileno()))
+    except asyncio.CancelledError:
+        return INTERRUPTED
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        failed = unreadable(error)
+        raise VisualSearchError(failed.code, f"{options.file}: {failed.message}") from None
+    return _conclude(options, run)
+
+
+async def _import(options: argparse.Namespace, path: Path | None, descriptor: int) -> _Run:
+    """Import from a descriptor; `path` names what it reads, if that can be gone on with."""
+    async with client_for(options) as client:
+        index_uuid = await ready_index_uuid(client)
+        journal = open_journal() if path is not None else None
+        with closing(journal) if journal is not None else nullcontext():
+            key = ImportKey.of(index_uuid, options.collection, path) if path is not None else None
+            keeper = ImportJournal(journal, key)
+            state = await _state_to_go_on_from(client, options, keeper)
+            return await _send(client, options, path, descriptor, keeper, state)
+
+
+async def _state_to_go_on_from(
+    client: VisualSearchClient, options: argparse.Namespace, keeper: ImportJournal
+) -> ImportState:
+    """What an earlier run left, if it is asked for and the index still has what that run brought."""
+    found = keeper.find()
+    if found is None or not found.place.line:
+        return ImportState()
+    if not options.resume:
+        print_warning(
+            f"an earlier import of this file ended after line {found.place.line:,}; --resume would go on from there"
+        )
+        return ImportState()
+    if found.last is not None and await absent_ids(client, [found.last[1]], found.last[0]):
+        print_warning("the index does not have any more what an earlier run brought: everything is sent again")
+        return ImportState()
+    return found
+
+
+async def _send(
+    client: VisualSearchClient,
+    options: argparse.Namespace,
+    path: Path | None,
+    descriptor: int,
+    keeper: ImportJournal,
+    state: ImportState,
+) -> _Run:
+    view, started, begun_at = make_view(stderr_console()), time.monotonic(), state.place
+    first = read_first(path) if path is not None else None
+    source = None
+    if begun_at.line and first is not None:
+        source = _source_of(first)
+    sender = DocumentSender(
+        client,
+        collection=options.collection,
+        source=source,
+        requests=options.requests,
+        state=state,
+        keeper=keeper,
+        on_result=_teller(options, view),
+    )
+    with stop_on_signal() as stop:
+        expected = sum(each.documents for each in first.collections) if isinstance(first, Header) else None
+        view.start("importing", max(0, expected - sum(state.tally.counts.values())) if expected is not None else None)
+        try:
+            if begun_at.line and isinstance(first, Header):
+                await sender.create_collections(first)
+            await sender.send(read_chunks(descriptor, begun_at), stop)
+        finally:
+            view.stop()
+            keeper.flush()
+        if sender.finished:
+            keeper.forget()
+        interrupted = stop.is_set() and sender.error is None
+    return _Run(sender, begun_at.line, interrupted, keeper.error, time.monotonic() - started)
+
+
+def _source_of(first: Header | Document) -> str | None:
+    """The collection that the first line comes from."""
+    if isinstance(first, Header):
+        return first.collections[0].name if first.collections else None
+    return first.collection or DEFAULT_COLLECTION
+
+
+def _teller(options: argparse.Namespace, view: ProgressView) -> Callable[[LineResult], None]:
+    def tell(result: LineResult) -> None:
+        if options.json:
+            print_json(
+                {
+                    "line": result.line,
+                    "id": result.id,
+                    "collection": result.collection,
+                    "result": result.result,
+                    "error": result.error.to_json() if result.error else None,
+                }
+            )
+        view.advance(failed=result.error is not None)
+
+    return tell
+
+
+def _conclude(options: argparse.Namespace, run: _Run) -> int:
+    """Say what became of everything, and how to go on."""
+    sender = run.sender
+    console = stderr_console() if options.json else stdout_console()
+    _print_failures(console, sender)
+    console.print(_summary(run), soft_wrap=True)
+    if run.journal_error:
+        print_warning(f"how far this import is can't be remembered for a later run: {run.journal_error}")
+    if sender.error is not None:
+        print_error(sender.error)
+    truncated = sender.finished and sender.state.place.open
+    if truncated:
+        print_error("the input ends before its last line: whatever wrote it was interrupted, and documents are missing")
+    if not sender.finished:
+        _say_how_to_go_on(console, options, run)
+    if run.interrupted:
+        return INTERRUPTED
+    if sender.error is not None:
+        return status_of(sender.error)
+    return SOME_FAILED if truncated or sender.tally.counts["failed"] else OK
+
+
+def _say_how_to_go_on(console: Console, options: argparse.Namespace, run: _Run) -> None:
+    line = run.sender.state.place.line
+    if options.file == "-" or not Path(options.file).is_file():
+        console.print("not everything was imported; importing it again changes nothing that was")
+    elif run.journal_error is None:
+        text = f"{printable(options.file)}: the same command with --resume goes on after line {line:,}"
+        console.print(text, soft_wrap=True)
+
+
+def _print_failures(console: Console, sender: DocumentSender) -> None:
+    """The first lines that were refused, and how often each code stands."""
+    failures = sorted(sender.tally.failures, key=lambda each: each.line)
+    if not failures:
+        return
+    table = make_table("line", "id", "code", "what is wrong", right=("line",), title="Failed")
+    for each in failures[:_SHOWN_FAILURES]:
+        error = each.error
+        table.add_row(f"{each.line}", cell(each.id), cell(error.code if error else ""), cell(error and error.message))
+    console.print(table)
+    number = sender.tally.counts["failed"]
+    if number > len(failures[:_SHOWN_FAILURES]):
+        counted = ", ".join(f"{count:,} {code}" for code, count in sender.tally.codes.most_common())
+        console.print(f"… {count_of(number, 'line')} in all ({counted}); --json lists them")
+
+
+def _summary(run: _Run) -> Text:
+    """`240 documents in 2.1 s (114.3/s): 238 created, 2 failed`"""
+    counts = run.sender.tally.counts
+    total = sum(counts.values())
+    text = Text(f"{count_of(total, 'document')} in {run.seconds:.1f} s")
+    if run.begun_at_line:
+        text.append(f" (from line {run.begun_at_line + 1:,} on; what came before is counted)")
+    elif total:
+        text.append(f" ({total / max(run.seconds, 1e-9):,.1f}/s)")
+    known = [name for name in _SHOWN_RESULTS if counts[name]]
+    others = sorted(set(counts) - set(_SHOWN_RESULTS))
+    text.append(": " if known or others else "")
+    for number, name in enumerate((*known, *others)):
+        text.append(", " if number else "")
+        text.append(f"{counts[name]:,} {printable(name)}", style="red" if name == "failed" else "")
+    return text

@@ -1,0 +1,143 @@
+"""How far imports of files are: what a later run of the same command goes on from. Survives any interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from executors.cli.import_reading import Place
+from executors.cli.import_state import ImportState, LineResult, Tally
+from executors.cli.journal import Journal
+from executors.errors import VisualSearchError
+
+# What a kill costs at most: lines of so long a time are sent twice.
+_INTERVAL_S: Final = 0.25
+# Of the lines that were refused before an interruption, so many are shown again after it.
+_KEPT_FAILURES: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ImportKey:
+    """One file, as it was, going into one index.
+
+    Attributes:
+        index_uuid: of the service's index.
+        collection: where every document goes; empty where they stay where they were.
+        path: absolute.
+        size: bytes.
+        mtime_ns: time of the last change, nanoseconds since 1970.
+    """
+
+    index_uuid: str
+    collection: str
+    path: str
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, index_uuid: str, collection: str | None, path: Path) -> ImportKey:
+        """The key of a file as it is now.
+
+        Raises:
+            OSError: the file is not there.
+        """
+        found = path.stat()
+        return cls(index_uuid, collection or "", os.path.realpath(path), found.st_size, found.st_mtime_ns)
+
+
+class ImportJournal:
+    """Keeps the state of one import in the journal of the user; without one, nothing is remembered.
+
+    `error` says why it could not, if it could not: the documents are safe in the index, a later run only sends more of
+    them once more.
+    """
+
+    def __init__(self, journal: Journal | None, key: ImportKey | None) -> None:
+        self._connection = journal.connection if journal is not None and key is not None else None
+        self._key = key
+        self._kept_s = 0.0
+        self._latest: ImportState | None = None
+        self.error: str | None = None
+
+    def find(self) -> ImportState | None:
+        """The state that an earlier run left of this very file."""
+        if self._connection is None or self._key is None:
+            return None
+        query = "SELECT size, mtime_ns, state FROM imports WHERE index_uuid = ? AND collection = ? AND path = ?"
+        try:
+            row = self._connection.execute(query, self._primary()).fetchone()
+            if row is None or row[:2] != (self._key.size, self._key.mtime_ns):
+                return None
+            return _state_from_json(json.loads(row[2]))
+        except (sqlite3.Error, ValueError, KeyError, TypeError) as error:
+            self.error = f"{type(error).__name__}: {error}"
+            return None
+
+    def keep(self, state: ImportState) -> None:
+        """Remember a state; on disk within a quarter of a second, or with `flush`."""
+        self._latest = state
+        if time.monotonic() - self._kept_s >= _INTERVAL_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Remember the latest state; on disk when it returns."""
+        if self._latest is None or self._key is None:
+            return
+        row = (*self._primary(), self._key.size, self._key.mtime_ns, json.dumps(_state_to_json(self._latest)))
+        self._execute("INSERT OR REPLACE INTO imports VALUES (?, ?, ?, ?, ?, ?)", row)
+        self._latest, self._kept_s = None, time.monotonic()
+
+    def forget(self) -> None:
+        """The import is complete: the next one of the same file begins at its first line."""
+        self._latest = None
+        if self._key is not None:
+            query = "DELETE FROM imports WHERE index_uuid = ? AND collection = ? AND path = ?"
+            self._execute(query, self._primary())
+
+    def _execute(self, query: str, row: tuple[Any, ...]) -> None:
+        if self._connection is None:
+            return
+        try:
+            with self._connection:
+                self._connection.execute(query, row)
+        except sqlite3.Error as error:
+            self.error = str(error)
+            self._connection = None
+
+    def _primary(self) -> tuple[str, str, bytes]:
+        assert self._key is not None
+        return self._key.index_uuid, self._key.collection, os.fsencode(self._key.path)
+
+
+def _state_to_json(state: ImportState) -> dict[str, Any]:
+    failures = [
+        {"line": each.line, "id": each.id, "collection": each.collection, "error": each.error and each.error.to_json()}
+        for each in state.tally.failures[:_KEPT_FAILURES]
+    ]
+    return {
+        "place": asdict(state.place),
+        "counts": dict(state.tally.counts),
+        "codes": dict(state.tally.codes),
+        "failures": failures,
+        "last": state.last,
+    }
+
+
+def _state_from_json(given: dict[str, Any]) -> ImportState:
+    failures = [
+        LineResult(each["line"], each["id"], each["collection"], "failed", _error_from_json(each["error"]))
+        for each in given["failures"]
+    ]
+    tally = Tally(Counter(given["counts"]), Counter(given["codes"]), failures)
+    last = tuple(given["last"]) if given["last"] else None
+    return ImportState(Place(**given["place"]), tally, last)
+
+
+def _error_from_json(given: dict[str, Any]) -> VisualSearchError:
+    return VisualSearchError(given["code"], given["message"], **given["details"])

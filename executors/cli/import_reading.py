@@ -1,0 +1,161 @@
+"""Reads an import in chunks: lines to documents, with a bounded memory, from a file or a pipe, from any offset on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from executors.cli.exchange import End, Header, parse_line
+from executors.client import Document
+from executors.errors import VisualSearchError
+
+CHUNK_DOCUMENTS: Final = 256
+CHUNK_BYTES: Final = 8_000_000
+# A vector of 65,536 numbers as text, a thumbnail and tags fill a tenth of it: what is longer is no line of documents.
+MAX_LINE_BYTES: Final = 16_000_000
+_BLOCK_BYTES: Final = 1 << 20
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place between two lines: what is before it has been read.
+
+    Attributes:
+        offset: in bytes.
+        line: how many lines are before it.
+        open: a header was read, and the end that belongs to it was not.
+    """
+
+    offset: int = 0
+    line: int = 0
+    open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LineDocument:
+    """A document and the number of its line, from 1."""
+
+    line: int
+    document: Document
+
+
+@dataclass(frozen=True, slots=True)
+class LineFault:
+    """A line that holds no document, and why."""
+
+    line: int
+    error: VisualSearchError
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Some lines: those to be sent in one request, those that are none, and the place after them.
+
+    A `header` stands alone.
+    """
+
+    documents: list[LineDocument] = field(default_factory=list)
+    faults: list[LineFault] = field(default_factory=list)
+    header: Header | None = None
+    end: Place = Place()
+
+    @property
+    def keys(self) -> set[tuple[str | None, str | None]]:
+        """Collection and id of every document."""
+        return {(each.document.collection, each.document.id) for each in self.documents}
+
+
+def read_lines(descriptor: int, place: Place) -> Iterator[tuple[int, bytes | None]]:
+    """The lines of a file from a place on, each with the offset after it; None for one that is too long.
+
+    `os.read` rather than a buffered stream: a thread that waits in it for a pipe does not keep the process from ending.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    if place.offset:
+        os.lseek(descriptor, place.offset, os.SEEK_SET)
+    offset, rest, too_long = place.offset, b"", False
+    while block := os.read(descriptor, _BLOCK_BYTES):
+        first, *others = block.split(b"\n")
+        if not others:
+            offset += len(first) * too_long
+            rest += b"" if too_long else first
+        else:
+            for line in (rest + first, *others[:-1]):
+                offset += len(line) + 1
+                yield offset, None if too_long else line
+                too_long = False
+            rest = others[-1]
+        if len(rest) > MAX_LINE_BYTES:
+            # Its bytes are counted as they pass; what it was is told once, at its end.
+            offset += len(rest)
+            rest, too_long = b"", True
+    if rest or too_long:
+        yield offset + len(rest), None if too_long else rest
+
+
+def read_chunks(descriptor: int, place: Place) -> Iterator[Chunk]:
+    """Cut lines into requests; no id stands twice in one.
+
+    Raises:
+        OSError: the file can't be read.
+        VisualSearchError: `malformed_body` for a header of another version.
+    """
+    chunk, size = Chunk(end=place), 0
+    keys: set[tuple[str | None, str | None]] = set()
+    is_open, number = place.open, place.line
+    for offset, line in read_lines(descriptor, place):
+        number += 1
+        parsed = _parse(line, number)
+        key = (parsed.collection, parsed.id) if isinstance(parsed, Document) else None
+        size += len(line or b"")
+        full = len(chunk.documents) >= CHUNK_DOCUMENTS or size > CHUNK_BYTES or len(chunk.faults) >= CHUNK_DOCUMENTS
+        if (full or key in keys or isinstance(parsed, Header)) and (chunk.documents or chunk.faults):
+            yield chunk
+            chunk, size, keys = Chunk(), len(line or b""), set()
+        match parsed:
+            case Header():
+                is_open = True
+                yield Chunk(header=parsed, end=Place(offset, number, is_open))
+            case End():
+                is_open = False
+            case Document():
+                chunk.documents.append(LineDocument(number, parsed))
+                keys.add((parsed.collection, parsed.id))
+            case VisualSearchError():
+                chunk.faults.append(LineFault(number, parsed))
+        chunk.end = Place(offset, number, is_open)
+    yield chunk
+
+
+def read_first(path: Path) -> Header | Document | None:
+    """What the first line of a file holds, if that can be read.
+
+    Raises:
+        OSError: the file can't be read.
+        VisualSearchError: `malformed_body` for a header of another version.
+    """
+    with path.open("rb", buffering=0) as stream:
+        _, line = next(read_lines(stream.fileno(), Place()), (0, b""))
+    first = _parse(line, 1)
+    return first if isinstance(first, Header | Document) else None
+
+
+def _parse(line: bytes | None, number: int) -> Header | Document | End | VisualSearchError | None:
+    """What a line holds; None for an empty one."""
+    if line is None:
+        return VisualSearchError("invalid_document", f"longer than {MAX_LINE_BYTES:,} bytes")
+    content = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
+    if not content.strip():
+        return None
+    try:
+        return parse_line(content)
+    except VisualSearchError as error:
+        if error.code == "malformed_body":
+            raise
+        return error
