@@ -57,6 +57,8 @@ class IndexShard(Executor):
             chosen = settings()
             self._store = make_store(chosen, chosen.workspace / f"shard-{self._number}")
             start_now(self._store.open())
+            for line in start_now(self._store.status()).details.get("start", ()):
+                self.logger.info(line)
 
     def close(self) -> None:
         """Called by Jina when the process ends."""

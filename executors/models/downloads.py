@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final, Literal
+from typing import IO, BinaryIO, Final, Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -112,11 +112,7 @@ def write_error(label: str, error: OSError) -> VisualSearchError:
 
 
 def _copy(url: str, part: Part, progress: ByteProgress) -> None:
-    try:
-        source = Path(url2pathname(urlsplit(url).path)).open("rb")  # noqa: SIM115 (the next lines are not to be guarded)
-    except OSError as error:
-        raise fetch_error(url, error.strerror or type(error).__name__) from None
-    with source:
+    with _open_source(url) as source:
         total = os.fstat(source.fileno()).st_size
         part.check_total("the file", total)
         part.check_space(total)
@@ -125,3 +121,10 @@ def _copy(url: str, part: Part, progress: ByteProgress) -> None:
             while chunk := source.read(_CHUNK_BYTES):
                 out.write(chunk)
                 progress(out.tell(), total)
+
+
+def _open_source(url: str) -> BinaryIO:
+    try:
+        return Path(url2pathname(urlsplit(url).path)).open("rb")
+    except OSError as error:
+        raise fetch_error(url, error.strerror or type(error).__name__) from None

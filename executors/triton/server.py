@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 import os
-import secrets
 import select
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -22,10 +16,9 @@ from executors.embed.devices import Device
 from executors.errors import VisualSearchError
 from executors.triton import guard
 from executors.triton.installation import Installation
-from executors.triton.launch import command_line, environment
+from executors.triton.life import GUARD_S, LOG_BYTES, Life, LifePlan
 from executors.triton.log_file import claim_log, tail_of
 from executors.triton.log_lines import describe_end, why_it_ended
-from executors.triton.plain_paths import server_paths
 from executors.triton.ports import ReservedPort
 from executors.triton.starting import StartWatch
 
@@ -35,26 +28,9 @@ _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0
 # A server that ran this long was sound: the next restart starts with the first pause again.
 _SOUND_S: Final = 60.0
-_LOG_BYTES: Final = 8_000_000
 # What Triton says when somebody listens on a port of ours in spite of the reservation.
 _PORT_TAKEN: Final = "already in use"
-# How long a guard may take to end what it guards, before it is killed itself (and the server with it).
-_GUARD_S: Final = 5.0
 _LOOK_AT_START_S: Final = 0.5
-
-
-@dataclass(slots=True)
-class _Running:
-    """One life of the server."""
-
-    guard: subprocess.Popen[bytes]
-    since: float
-    log_start: int
-    shm_prefix: str
-    pid: int = 0
-    start: StartWatch | None = None
-    given_up: bool = False
-    kill_guard_at: float = float("inf")
 
 
 class TritonServer:
@@ -81,18 +57,14 @@ class TritonServer:
         logs_dir: Path,
         name: str,
     ) -> None:
-        self._installation = installation
-        self._models_dir = models_dir
-        self._models = tuple(models)
-        self._device = device
-        self._threads = threads
+        self._plan = LifePlan(installation, models_dir, tuple(models), device, threads, name)
         self._logs_dir = logs_dir
         self._name = name
         self._lock = threading.Lock()
         self._log = Path()
         self._log_lock = -1
         self._ports: tuple[ReservedPort, ReservedPort] | None = None
-        self._running: _Running | None = None
+        self._running: Life | None = None
         self._watcher: threading.Thread | None = None
         self._wake_reader, self._wake_writer = -1, -1
         self._stopping = False
@@ -115,7 +87,7 @@ class TritonServer:
             self._log, self._log_lock = claim_log(self._logs_dir, self._name)
             self._wake_reader, self._wake_writer = os.pipe()
             self._ports = ReservedPort(), ReservedPort()
-            self._running = self._spawn("start")
+            self._running = self._begin("start")
         except OSError as error:
             self._free()
             message = f"the managed Triton can't be started: {error.strerror or error}"
@@ -157,7 +129,7 @@ class TritonServer:
             elif self._wake_writer >= 0:
                 os.write(self._wake_writer, b".")
         if self._watcher is not None and self._watcher is not threading.current_thread():
-            self._watcher.join(2 * _GUARD_S)
+            self._watcher.join(2 * GUARD_S)
 
     def status(self) -> dict[str, Any]:
         """What `/status` shows, as JSON values; `pid` is None while it is not running."""
@@ -167,69 +139,22 @@ class TritonServer:
                 "pid": running.pid or None if running else None,
                 "url": self.url,
                 "metrics_url": f"http://{self._ports[1].url}/metrics" if self._ports else "",
-                "device": str(self._device),
+                "device": str(self._plan.device),
                 "restarts": self._restarts,
                 "since": datetime.fromtimestamp(running.since, UTC).isoformat(timespec="seconds") if running else None,
                 "last_exit": self._last_exit or None,
                 "log": self._log.name,
             }
 
-    def _spawn(self, note: str) -> _Running:
+    def _begin(self, note: str) -> Life:
         assert self._ports is not None
-        unique = f"{os.getpid()}-{secrets.token_hex(4)}"
-        shm_prefix = f"{guard.PREFIX}{unique}-"
-        paths = server_paths(self._installation, self._models_dir, guard.paths_folder(shm_prefix))
-        command = command_line(
-            paths.installation,
-            models_dir=paths.models_dir,
-            models=self._models,
-            device=self._device,
-            grpc_port=self._ports[0].number,
-            metrics_port=self._ports[1].number,
-            server_id=f"{self._name}-{unique}",
-            shm_prefix=shm_prefix,
-        )
-        order = {
-            "command": command,
-            "environment": environment(
-                paths.installation,
-                device=self._device,
-                threads=self._threads,
-                home=paths.home,
-                library_folders=paths.library_folders,
-            ),
-            "links": {str(link): str(target) for link, target in paths.links.items()},
-            "files": {str(file): text for file, text in paths.files.items()},
-            "log": str(self._log),
-            "log_bytes": _LOG_BYTES,
-            "shm_prefix": shm_prefix,
-            "note": f"{note}: {', '.join(self._models)} on {self._device}, gRPC {self._ports[0].url}",
-        }
-        since = time.time()
-        log_start = self._log.stat().st_size if self._log.exists() else 0
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(guard.__file__), json.dumps(order)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            # An interpreter that is not where it was built for needs this to find its library.
-            env={"LD_LIBRARY_PATH": str(self._installation.library_folders[0])},
-            cwd="/",
-            start_new_session=True,
-        )
-        return _Running(process, since, log_start, shm_prefix)
+        grpc_port, metrics_port = self._ports
+        return self._plan.begin(grpc_port=grpc_port.number, metrics_port=metrics_port.number, log=self._log, note=note)
 
-    def _end(self, running: _Running) -> None:
+    def _end(self, running: Life) -> None:
         """Have the guard end everything."""
-        assert running.guard.stdin is not None
-        if running.guard.stdin.closed:  # told already
-            return
-        with contextlib.suppress(OSError):
-            # Closing alone is not enough: a process that was forked meanwhile may hold the pipe as well.
-            running.guard.stdin.write(b".")
-            running.guard.stdin.close()
-        running.kill_guard_at = min(running.kill_guard_at, time.monotonic() + _GUARD_S)
-        os.write(self._wake_writer, b".")
+        if running.end():
+            os.write(self._wake_writer, b".")
 
     def _supervise(self) -> None:
         pause = _FIRST_PAUSE_S
@@ -250,14 +175,14 @@ class TritonServer:
                 try:
                     if _PORT_TAKEN in self._last_exit:
                         self._ports = ReservedPort(), ReservedPort()
-                    self._running = self._spawn(f"restart {self._restarts} ({self._last_exit})")
+                    self._running = self._begin(f"restart {self._restarts} ({self._last_exit})")
                     self._failure, self._reason = None, ""
                 except OSError as error:  # no more processes, no memory: the next try may succeed
                     self._last_exit = f"it can't be started again: {error.strerror or error}"
                     self._failure = self._down(self._last_exit)
         self._free()
 
-    def _wait_for_end(self, running: _Running) -> None:
+    def _wait_for_end(self, running: Life) -> None:
         """Return when the guard has ended; its standard output says the server's process id, then ends with it."""
         assert running.guard.stdout is not None
         output, said = running.guard.stdout.fileno(), b""
@@ -286,19 +211,16 @@ class TritonServer:
             guard.kill_group(running.pid)
         guard.remove_regions(running.shm_prefix)
 
-    def _give_up(self, running: _Running) -> None:
+    def _give_up(self, running: Life) -> None:
         """End a server that would wait for a process of its own that is gone."""
         with self._lock:
             if not self._stopping and not self._reason:
                 running.given_up = True
                 self._end(running)
 
-    def _record_end(self, running: _Running) -> None:
+    def _record_end(self, running: Life) -> None:
         status = running.guard.returncode
-        for stream in (running.guard.stdin, running.guard.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
+        running.close()
         with self._lock:
             self._running = None
             if self._stopping:
@@ -310,7 +232,7 @@ class TritonServer:
                 what = describe_end(status, why, given_up=running.given_up)
             self._last_exit = what
             self._failure = self._down(what)
-        log = guard.BoundedLog(self._log, _LOG_BYTES)
+        log = guard.BoundedLog(self._log, LOG_BYTES)
         log.note(f"ended after {time.time() - running.since:.1f} s: {what}")
         log.close()
         if not self._stopping:

@@ -1,11 +1,11 @@
-"""The calls that a server has not ended yet, whether or not somebody still waits for them."""
+"""Calls that a server has not ended yet, whether or not somebody still waits for them: none is cancelled."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,42 @@ from executors.models.spec import Tower
 _OWN_DEADLINE_LATER_S: Final = 30.0
 
 _Call: TypeAlias = "asyncio.Task[NDArray[np.float32]]"
+T = TypeVar("T")
+
+# Questions of checks that nobody waits for any longer; the event loop itself holds tasks by weak references only.
+_left: Final[set[asyncio.Task[Any]]] = set()
+
+
+async def answer_within(seconds: float, send: Callable[[float], Coroutine[Any, Any, T]]) -> T:
+    """Send one question of a check and wait for its answer; when it is late, it is left to end by itself.
+
+    Args:
+        seconds: how long to wait.
+        send: makes the call, with the deadline in seconds that the server is told.
+
+    Raises:
+        CallError: as `ask`.
+    """
+    call = asyncio.create_task(send(seconds + _OWN_DEADLINE_LATER_S))
+    try:
+        await asyncio.wait({call}, timeout=seconds)
+    finally:
+        if not call.done():
+            _left.add(call)
+            call.add_done_callback(_forget)
+    if not call.done():
+        raise _late(seconds)
+    return call.result()
+
+
+def _forget(call: asyncio.Task[Any]) -> None:
+    _left.discard(call)
+    if not call.cancelled():
+        call.exception()  # somebody has to look at it
+
+
+def _late(seconds: float) -> CallError:
+    return CallError(FailureKind.DEADLINE, f"no answer within {seconds:.3g} s")
 
 
 @dataclass(slots=True, eq=False)
@@ -74,7 +110,7 @@ class CallsInFlight:
             if not call.done():
                 self._abandoned.add(call)
         if not call.done():
-            raise CallError(FailureKind.DEADLINE, f"no answer within {seconds:.3g} s")
+            raise _late(seconds)
         return call.result()
 
     def overtake(self, answered: Sent, by_s: float) -> None:

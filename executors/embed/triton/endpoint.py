@@ -18,6 +18,7 @@ from executors.embed.triton.faults import CallFaults
 from executors.embed.triton.handshake import Served
 from executors.embed.triton.slots import Slots
 from executors.embed.triton.stats import CallStats
+from executors.embed.triton.verdicts import Verdict, Verdicts
 from executors.errors import VisualSearchError
 from executors.models.reference import Reference
 from executors.models.spec import Tower
@@ -54,22 +55,11 @@ class EndpointOptions:
     breaker: BreakerLimits = field(default_factory=BreakerLimits)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Verdict:
-    """What is known of a server's model: `served` when it passed, `error` when not, neither while it is being verified."""
-
-    served: Served | None = None
-    error: VisualSearchError | None = None
-
-
-_UNKNOWN: Final = Verdict()
-
-
 class Endpoint:
     """One server. Belongs to the event loop on which it is made.
 
     A call is allowed when the circuit is closed and the model passed; the monitor sees to both, `attention` wakes it, and
-    `suspected` asks for more than a look: a call got no answer. `judged`: whether anything was ever found out about it.
+    `suspected` asks for more than a look: a call got no answer.
     `faults` and `sick` tell of a server that answers some calls and fails others; whoever has another one calls that.
     """
 
@@ -93,16 +83,19 @@ class Endpoint:
         self.faults = CallFaults(time.monotonic)
         self.attention = asyncio.Event()
         self.suspected = False
-        self.judged = False
         self._on_change = on_change
-        self._verdicts = {tower.name: _UNKNOWN for tower in towers}
-        self._doubts: dict[str, str] = {}
+        self._verdicts = Verdicts(towers, on_change)
         self._last_failure = ""
         self._calls = CallsInFlight(self.slots.give_back, self._failed_late)
 
     def verdict(self, tower: Tower) -> Verdict:
         """What is known of one model."""
-        return self._verdicts[tower.name]
+        return self._verdicts.of(tower)
+
+    @property
+    def judged(self) -> bool:
+        """Whether anything was ever found out about it."""
+        return self._verdicts.judged
 
     def served(self, tower: Tower) -> Served | None:
         """The model that may be called now; None when it may not."""
@@ -110,23 +103,21 @@ class Endpoint:
 
     def undecided(self, tower: Tower) -> bool:
         """Whether the model is being verified, so that waiting for it is worth while."""
-        return self.breaker.closed and self.verdict(tower) is _UNKNOWN
+        return self.breaker.closed and self._verdicts.unknown(tower)
 
     def passed(self, tower: Tower, served: Served) -> None:
         """The model passed. One that passes again keeps its verdict, so that calls in flight stay valid."""
-        if self.verdict(tower).served != served:
-            self._judge(tower, Verdict(served=served))
+        self._verdicts.passed(tower, served)
 
     def rejected(self, tower: Tower, error: VisualSearchError) -> None:
         """The model did not pass."""
-        self._judge(tower, Verdict(error=error))
+        self._verdicts.rejected(tower, error)
 
     def doubted(self, towers: list[Tower], why: str) -> None:
         """What runs there may be another model by now: it is called again only after it passed."""
         for tower in towers:
             if self.verdict(tower).served is not None:
-                self._doubts[tower.name] = why
-                self._judge(tower, _UNKNOWN)
+                self._verdicts.doubted(tower, why)
         self.attention.set()
 
     def lost_connection(self) -> None:
@@ -182,7 +173,7 @@ class Endpoint:
         self._answered(sent)
         self.stats.answered(len(inputs), loop.time() - started)
         if self.verdict(tower) is not verdict:
-            raise CallError(FailureKind.REFUSED, self._why_in_doubt(tower))
+            raise CallError(FailureKind.REFUSED, self._verdicts.why_in_doubt(tower))
         return vectors
 
     def note_fault(self, failure: CallError) -> None:
@@ -204,17 +195,18 @@ class Endpoint:
         if failure.kind is FailureKind.BROKEN and sent.client is self.client:
             self.stats.failed(failure.kind, failure.server_text)
             self.note_fault(failure)
+            self._doubt_after(failure, sent)
+
+    def _doubt_after(self, failure: CallError, sent: Sent) -> None:
+        # Broken, too: where the process was only slow, Triton's Python backend gives the answers that it still makes to the
+        # calls that come next, until it crashes over them (2.51; python_be.cc, ReceiveMessageFromStub).
+        self.doubted([sent.tower], f"another call to its model failed ({failure.message})")
 
     def _answered(self, sent: Sent) -> None:
         self.breaker.succeeded()
         if sent.client is self.client:
             self.faults.sound()
             self._calls.overtake(sent, _OVERTAKEN_PART * self.options.timeout_s)
-
-    def _why_in_doubt(self, tower: Tower) -> str:
-        if (error := self.verdict(tower).error) is not None:
-            return error.message
-        return f"{self._doubts.get(tower.name, 'its model was verified anew')} while it ran"
 
     def _learn(self, failure: CallError, sent: Sent, *, fair: bool) -> None:
         """A server that does not answer is left alone; one that answers with something else is verified anew."""
@@ -228,12 +220,12 @@ class Endpoint:
             self.suspected = True
             self.attention.set()
             self.unanswered(failure.message)
-        elif kind in (FailureKind.SERVER_ERROR, FailureKind.BROKEN):
+        elif kind is FailureKind.SERVER_ERROR:
             # Nothing speaks for another model: calls that run are valid.
             self.suspected = True
             self.attention.set()
-        elif kind in (FailureKind.REFUSED, FailureKind.WRONG_ANSWER):
-            self.doubted([sent.tower], f"another call to its model failed ({failure.message})")
+        elif kind in (FailureKind.REFUSED, FailureKind.WRONG_ANSWER, FailureKind.BROKEN):
+            self._doubt_after(failure, sent)
 
     def unanswered(self, why: str) -> None:
         """A call or a check got no answer."""
@@ -254,8 +246,7 @@ class Endpoint:
         self.breaker = CircuitBreaker(self.options.breaker, clock=time.monotonic)
         self.faults.clear()
         for tower in self.towers:
-            self._doubts[tower.name] = "its server was started anew"
-            self._judge(tower, _UNKNOWN)
+            self._verdicts.doubted(tower, "its server was started anew")
         self.attention.set()
         await old.close()
 
@@ -285,7 +276,7 @@ class Endpoint:
             }
         return {
             "url": self.url,
-            "server": next((v.served.server for v in self._verdicts.values() if v.served), None),
+            "server": self._verdicts.server,
             "breaker": str(self.breaker.state),
             "opened": self.breaker.opened,
             "sick": self.sick or None,
@@ -295,11 +286,6 @@ class Endpoint:
             **self.stats.to_json(),
             "models": models,
         }
-
-    def _judge(self, tower: Tower, verdict: Verdict) -> None:
-        self._verdicts[tower.name] = verdict
-        self.judged = self.judged or verdict is not _UNKNOWN
-        self.changed()
 
 
 def _turned_away() -> CallError:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from functools import partial
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import model_config_pb2
 
 from executors.embed.backend import DTYPES
+from executors.embed.triton.calls import answer_within
 from executors.embed.triton.client import CallError, FailureKind, ask, infer
 from executors.errors import VisualSearchError
 from executors.models.pbtxt import versioned
 from executors.models.reference import LEAST_COSINE, Reference, least_cosine
 from executors.models.repository import build_command
 from executors.models.spec import Tower
+
+T = TypeVar("T")
 
 _ANY_SIZE: Final = -1
 
@@ -59,7 +63,7 @@ async def verify(
             are not finite.
     """
     left = _countdown(seconds)
-    metadata = await ask(client.get_server_metadata, seconds=min(answer_s, left()))
+    metadata = await _ask(client.get_server_metadata, seconds=min(answer_s, left()))
     config = await _config(client, tower, min(answer_s, left()))
     check_config(config, tower)
     device: Literal["cpu", "gpu"] = "cpu" if _only_cpu(config) else "gpu"
@@ -150,6 +154,10 @@ def _only_cpu(config: Any) -> bool:
     return kinds == {model_config_pb2.ModelInstanceGroup.KIND_CPU}
 
 
+async def _ask(method: Callable[..., Awaitable[T]], *arguments: Any, seconds: float) -> T:
+    return await answer_within(seconds, lambda deadline: ask(method, *arguments, seconds=deadline))
+
+
 async def _config(client: Any, tower: Tower, seconds: float) -> Any:
     """The configuration of a model that is loaded."""
     version = str(tower.version)
@@ -157,10 +165,10 @@ async def _config(client: Any, tower: Tower, seconds: float) -> Any:
         "unavailable", f"the server has not loaded version {version} of the model {tower.name!r}", model=tower.name
     )
     left = _countdown(seconds)
-    if not await ask(client.is_model_ready, tower.name, version, seconds=left()):
+    if not await _ask(client.is_model_ready, tower.name, version, seconds=left()):
         raise missing
     try:
-        answer = await ask(client.get_model_config, tower.name, version, seconds=left())
+        answer = await _ask(client.get_model_config, tower.name, version, seconds=left())
     except CallError as failure:
         if failure.kind is FailureKind.REFUSED:  # unloaded between the two questions
             raise missing from None
@@ -169,7 +177,7 @@ async def _config(client: Any, tower: Tower, seconds: float) -> Any:
 
 
 async def _inferences(client: Any, tower: Tower, seconds: float) -> int:
-    answer = await ask(client.get_inference_statistics, tower.name, str(tower.version), seconds=seconds)
+    answer = await _ask(client.get_inference_statistics, tower.name, str(tower.version), seconds=seconds)
     return sum(each.inference_count for each in answer.model_stats)
 
 
@@ -198,7 +206,7 @@ async def _run_reference(
 
 async def _known(client: Any, tower: Tower, inputs: NDArray[Any], left: Callable[[], float]) -> NDArray[np.float32]:
     try:
-        return await infer(client, tower, inputs, left())
+        return await answer_within(left(), partial(infer, client, tower, inputs))
     except CallError as failure:
         if failure.kind is FailureKind.WRONG_ANSWER:
             raise VisualSearchError(

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from executors.errors import VisualSearchError
 from executors.index.embedded.counters import KnownCollection
+from executors.index.embedded.remembered import Tombstone
 from executors.index.embedded.rules import refused, require_identity, stale
-from executors.index.embedded.transaction import Tombstone, Transaction
+from executors.index.embedded.transaction import Transaction
 from executors.index.filters import Filter
 from executors.index.records import DocumentKey, WriteOutcome, WriteResult
 
@@ -23,7 +24,7 @@ def _delete(transaction: Transaction, key: DocumentKey) -> WriteOutcome:
     live = transaction.live(collection, key.id) if collection else None
     result: WriteResult = "not_found"
     if live is None:
-        tombstone = transaction.tombstone(key.collection, key.id)
+        tombstone = transaction.removals.tombstone(key.collection, key.id)
         if tombstone is not None and key.version <= tombstone.version:
             if tombstone[:2] == (key.version, "deleted"):
                 return WriteOutcome(tombstone.result, key.version)
@@ -34,7 +35,7 @@ def _delete(transaction: Transaction, key: DocumentKey) -> WriteOutcome:
             return stale(key.id, live.version)
         result = "deleted"
         transaction.remove(collection, live.row)
-    transaction.bury(key.collection, key.id, Tombstone(key.version, "deleted", result))
+    transaction.removals.bury(key.collection, key.id, Tombstone(key.version, "deleted", result))
     transaction.accept(key.version)
     descendants = _remove_descendants(transaction, collection, [key.id], key.version) if collection else []
     return WriteOutcome(result, key.version, descendants=tuple(descendants))
@@ -63,11 +64,11 @@ def delete_matching(transaction: Transaction, collection: str, where: Filter, ve
 def drop_collection(transaction: Transaction, name: str, version: str, documents: int) -> int | None:
     """See `Store.drop_collection`; `documents` is how many there are."""
     require_identity(transaction)
-    known, before = transaction.collection(name), transaction.dropped_at(name)
+    known, before = transaction.collection(name), transaction.removals.dropped_at(name)
     if version <= before:
         # Executed again, or too late: what was created since is none of its business.
         return 0 if version == before else None
-    transaction.note_drop(name, version)
+    transaction.removals.note_drop(name, version)
     transaction.accept(version)
     if known is None:
         return None
@@ -93,5 +94,5 @@ def _remove_descendants(
 
 def _remove(transaction: Transaction, collection: KnownCollection, document_id: str, row: int, version: str) -> None:
     transaction.remove(collection, row)
-    transaction.bury(collection.collection.name, document_id, Tombstone(version, "deleted", "deleted"))
+    transaction.removals.bury(collection.collection.name, document_id, Tombstone(version, "deleted", "deleted"))
     transaction.accept(version)

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from executors.errors import VisualSearchError
 from executors.index.embedded.encoding import EncodedRecord, document_digest
 from executors.index.embedded.reads import damaged_tags
-from executors.index.embedded.transaction import Tombstone, Transaction
+from executors.index.embedded.remembered import Tombstone
+from executors.index.embedded.transaction import Transaction
 from executors.index.records import (
     Collection,
     ShardIdentity,
@@ -101,16 +102,16 @@ def _put(transaction: Transaction, record: EncodedRecord) -> WriteOutcome:
     except VisualSearchError as error:
         return refused(error)
     version = record.version
-    if version <= transaction.dropped_at(record.collection):
-        return stale(record.id, transaction.dropped_at(record.collection))
+    if version <= transaction.removals.dropped_at(record.collection):
+        return stale(record.id, transaction.removals.dropped_at(record.collection))
     live = transaction.live(collection, record.id)
     result: WriteResult
     if live is None:
-        tombstone = transaction.tombstone(record.collection, record.id)
+        tombstone = transaction.removals.tombstone(record.collection, record.id)
         if tombstone is not None:
             if version <= tombstone.version:
                 return stale(record.id, tombstone.version)
-            transaction.forget(record.collection, record.id)
+            transaction.removals.forget(record.collection, record.id)
         result = "created"
         transaction.insert(collection, record, result, transaction.now_ms)
     elif version == live.version and live.operation == "put":
@@ -140,7 +141,7 @@ def _supersede(transaction: Transaction, write: Superseded) -> WriteOutcome:
     live = transaction.live(collection, write.id) if collection else None
     result: WriteResult = "not_found"
     if live is None:
-        tombstone = transaction.tombstone(write.collection, write.id)
+        tombstone = transaction.removals.tombstone(write.collection, write.id)
         if tombstone is not None and write.version <= tombstone.version:
             # There is no copy to remove, and what is remembered refuses this write already. A repetition is answered
             # like the first time.
@@ -153,7 +154,7 @@ def _supersede(transaction: Transaction, write: Superseded) -> WriteOutcome:
             return stale(write.id, live.version)
         result = "unchanged" if live.digest.hex() == write.digest else "replaced"
         transaction.remove(collection, live.row)
-    transaction.bury(write.collection, write.id, Tombstone(write.version, "superseded", result))
+    transaction.removals.bury(write.collection, write.id, Tombstone(write.version, "superseded", result))
     transaction.accept(write.version)
     return WriteOutcome(result, write.version, write.digest)
 
@@ -168,7 +169,7 @@ def _update(transaction: Transaction, update: TagUpdate) -> WriteOutcome:
     collection = transaction.collection(update.collection)
     live = transaction.live(collection, update.id) if collection else None
     if live is None:
-        tombstone = transaction.tombstone(update.collection, update.id)
+        tombstone = transaction.removals.tombstone(update.collection, update.id)
         if tombstone is not None and update.version <= tombstone.version:
             return stale(update.id, tombstone.version)
         return WriteOutcome("not_found", update.version)

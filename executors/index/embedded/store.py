@@ -19,7 +19,8 @@ from executors.index.embedded import reads, removal, rules, scrolling
 from executors.index.embedded.checkpoints import EVERY_CHANGES
 from executors.index.embedded.collection_memory import GraphOptions
 from executors.index.embedded.database import ReadConnections
-from executors.index.embedded.encoding import check_key, encode_record, encode_tags, is_text
+from executors.index.embedded.encoding import encode_record, is_text
+from executors.index.embedded.input_checks import checked, checked_update, encode_each
 from executors.index.embedded.memory import DEFAULT_OPTIONS, Memory
 from executors.index.embedded.running import Options, Running, close_shard, open_shard, submit
 from executors.index.embedded.schema import FORMAT_VERSION
@@ -140,18 +141,18 @@ class EmbeddedStore(Store):
 
     async def supersede(self, writes: Sequence[Superseded]) -> list[WriteOutcome]:
         """See `Store.supersede`."""
-        checked = await self._encode(writes, _checked)
-        return await self._write(partial(rules.supersede, writes=checked), len(checked))
+        sound = await self._encode(writes, checked)
+        return await self._write(partial(rules.supersede, writes=sound), len(sound))
 
     async def update(self, updates: Sequence[TagUpdate]) -> list[WriteOutcome]:
         """See `Store.update`; also `invalid_id`, `invalid_tags` in an outcome."""
-        checked = await self._encode(updates, _checked_update)
-        return await self._write(partial(rules.update, updates=checked), len(checked))
+        sound = await self._encode(updates, checked_update)
+        return await self._write(partial(rules.update, updates=sound), len(sound))
 
     async def delete(self, keys: Sequence[DocumentKey]) -> list[WriteOutcome]:
         """See `Store.delete`; also `invalid_id` in an outcome."""
-        checked = await self._encode(keys, _checked)
-        return await self._write(partial(removal.delete, keys=checked), len(checked))
+        sound = await self._encode(keys, checked)
+        return await self._write(partial(removal.delete, keys=sound), len(sound))
 
     async def delete_children(self, collection: str, parents: Sequence[str], version: str) -> list[str]:
         """See `Store.delete_children`."""
@@ -281,7 +282,7 @@ class EmbeddedStore(Store):
 
     async def _encode(self, items: Sequence[Item], encode: Callable[[Item], T]) -> list[T | VisualSearchError]:
         reads_pool = self._open_or_refuse().reads
-        return await asyncio.wrap_future(submit(reads_pool, _encode_each, list(items), encode))
+        return await asyncio.wrap_future(submit(reads_pool, encode_each, list(items), encode))
 
     async def _write(self, work: Callable[[Transaction], T], weight: int = 1) -> T:
         return await asyncio.wrap_future(self._open_or_refuse().writer.submit(work, weight))
@@ -301,29 +302,6 @@ def _verify(folder: Path, memory: Memory) -> Findings:
         return _until_seen(reading, partial(check_store, memory=memory))
     finally:
         reading.close()
-
-
-def _encode_each(items: Sequence[Item], encode: Callable[[Item], T]) -> list[T | VisualSearchError]:
-    encoded: list[T | VisualSearchError] = []
-    for item in items:
-        try:
-            encoded.append(encode(item))
-        except VisualSearchError as error:
-            encoded.append(error)
-    return encoded
-
-
-KeyLike = TypeVar("KeyLike", DocumentKey, Superseded, TagUpdate)
-
-
-def _checked(write: KeyLike) -> KeyLike:
-    check_key(write.collection, write.id, write.version)
-    return write
-
-
-def _checked_update(update: TagUpdate) -> TagUpdate:
-    encode_tags(update.tags)
-    return _checked(update)
 
 
 def _bytes_in(folder: Path) -> int:

@@ -9,12 +9,12 @@ from typing import Any, Final, Literal, NamedTuple
 
 from executors.index.embedded.counters import KnownCollection, identity_of, read_meta
 from executors.index.embedded.encoding import EncodedRecord, checksum_of, decode_tags, encode_tags, sound_tags
+from executors.index.embedded.remembered import Removals
 from executors.index.embedded.tag_index import TagWriter
 from executors.index.embedded.tag_query import matching_rows
 from executors.index.filters import Filter
 from executors.index.records import Collection, ShardIdentity, Tags, WriteResult
 
-_PRUNED_AT_ONCE: Final = 1_000
 _VACUUMED_AT_ONCE: Final = 512
 
 
@@ -27,14 +27,6 @@ class LiveDocument(NamedTuple):
     result: WriteResult
     digest: bytes
     created_at: int
-
-
-class Tombstone(NamedTuple):
-    """What is remembered of an id without a document."""
-
-    version: str
-    reason: Literal["deleted", "superseded"]
-    result: WriteResult
 
 
 @dataclass(slots=True)
@@ -78,12 +70,12 @@ class Transaction:
         self._known = known
         self._damaged = damaged
         self._tags = TagWriter(connection)
-        self._drops: dict[str, str] = {}
         self._epoch = epoch
         self._meta = read_meta(connection)
         self._changed: dict[str, Any] = {}
         self._touched = False
         self.now_ms = now_ms
+        self.removals = Removals(connection, now_ms)
         self.changes = Changes()
 
     @property
@@ -127,23 +119,6 @@ class Transaction:
         self.changes.collections.pop(collection.collection.name, None)
         self.changes.dropped.add(collection.number)
         self._touched = True
-
-    def note_drop(self, name: str, version: str) -> None:
-        """Refuse writes into a collection of that name that are not newer."""
-        self._connection.execute(
-            "INSERT INTO drops (name, version, recorded_at) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE"
-            " SET version = max(version, excluded.version), recorded_at = excluded.recorded_at",
-            (name, version, self.now_ms),
-        )
-        self._drops.pop(name, None)
-        self._touched = True
-
-    def dropped_at(self, name: str) -> str:
-        """The version of the last drop of a collection of that name; empty: none is remembered."""
-        if name not in self._drops:
-            row = self._connection.execute("SELECT version FROM drops WHERE name = ?", (name,)).fetchone()
-            self._drops[name] = row[0] if row else ""
-        return self._drops[name]
 
     def purge(self, number: int, most: int) -> int:
         """Remove documents of a dropped collection, then the collection itself; how many documents there were."""
@@ -263,35 +238,6 @@ class Transaction:
             self._connection.execute("DELETE FROM tag_values WHERE row = ?", (row,))
         else:
             self._tags.remove(collection, row, tags)
-
-    def tombstone(self, collection: str, document_id: str) -> Tombstone | None:
-        """What is remembered of an id that has no document."""
-        row = self._connection.execute(
-            "SELECT version, reason, result FROM tombstones WHERE collection = ? AND id = ?", (collection, document_id)
-        ).fetchone()
-        return None if row is None else Tombstone(*row)
-
-    def bury(self, collection: str, document_id: str, tombstone: Tombstone) -> None:
-        """Remember a delete or a supersede."""
-        self._connection.execute(
-            "INSERT OR REPLACE INTO tombstones (collection, id, version, reason, result, recorded_at)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (collection, document_id, *tombstone, self.now_ms),
-        )
-
-    def forget(self, collection: str, document_id: str) -> None:
-        """A newer write was accepted: the tombstone has done its work."""
-        self._connection.execute("DELETE FROM tombstones WHERE collection = ? AND id = ?", (collection, document_id))
-
-    def prune_tombstones(self, older_than_ms: int) -> bool:
-        """Forget what was recorded before that time, a bounded number at once; whether there may be more."""
-        cursor = self._connection.execute(
-            "DELETE FROM tombstones WHERE (collection, id) IN"
-            " (SELECT collection, id FROM tombstones WHERE recorded_at < ? LIMIT ?)",
-            (older_than_ms, _PRUNED_AT_ONCE),
-        )
-        self._connection.execute("DELETE FROM drops WHERE recorded_at < ?", (older_than_ms,))
-        return cursor.rowcount == _PRUNED_AT_ONCE
 
     def rebuild_tag_index(self) -> None:
         """Make the index of the tags anew from the documents."""

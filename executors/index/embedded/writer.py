@@ -157,7 +157,7 @@ class Writer:
         now = transaction.now_ms
         # The second comparison is for a wall clock that was set back.
         if now >= self._prune_from_ms or now < self._prune_from_ms - _PRUNE_EVERY_MS:
-            more = transaction.prune_tombstones(now - self._keep_tombstones_ms)
+            more = transaction.removals.prune(now - self._keep_tombstones_ms)
             self._prune_from_ms = now if more else now + _PRUNE_EVERY_MS
 
 

@@ -1,0 +1,77 @@
+"""What is remembered of what is gone, so that a late write neither revives nor doubles a document."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final, Literal, NamedTuple
+
+from executors.index.records import WriteResult
+
+_PRUNED_AT_ONCE: Final = 1_000
+
+
+class Tombstone(NamedTuple):
+    """What is remembered of an id without a document."""
+
+    version: str
+    reason: Literal["deleted", "superseded"]
+    result: WriteResult
+
+
+class Removals:
+    """The tombstones of documents and the drops of collections, inside one transaction.
+
+    Args:
+        connection: the writing connection.
+        now_ms: the wall clock at the beginning.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, now_ms: int) -> None:
+        self._connection = connection
+        self._now_ms = now_ms
+        self._drops: dict[str, str] = {}
+
+    def tombstone(self, collection: str, document_id: str) -> Tombstone | None:
+        """What is remembered of an id that has no document."""
+        row = self._connection.execute(
+            "SELECT version, reason, result FROM tombstones WHERE collection = ? AND id = ?", (collection, document_id)
+        ).fetchone()
+        return None if row is None else Tombstone(*row)
+
+    def bury(self, collection: str, document_id: str, tombstone: Tombstone) -> None:
+        """Remember a delete or a supersede."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO tombstones (collection, id, version, reason, result, recorded_at)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (collection, document_id, *tombstone, self._now_ms),
+        )
+
+    def forget(self, collection: str, document_id: str) -> None:
+        """A newer write was accepted: the tombstone has done its work."""
+        self._connection.execute("DELETE FROM tombstones WHERE collection = ? AND id = ?", (collection, document_id))
+
+    def prune(self, older_than_ms: int) -> bool:
+        """Forget what was recorded before that time, a bounded number at once; whether there may be more."""
+        cursor = self._connection.execute(
+            "DELETE FROM tombstones WHERE (collection, id) IN"
+            " (SELECT collection, id FROM tombstones WHERE recorded_at < ? LIMIT ?)",
+            (older_than_ms, _PRUNED_AT_ONCE),
+        )
+        self._connection.execute("DELETE FROM drops WHERE recorded_at < ?", (older_than_ms,))
+        return cursor.rowcount == _PRUNED_AT_ONCE
+
+    def note_drop(self, name: str, version: str) -> None:
+        """Refuse writes into a collection of that name that are not newer."""
+        self._connection.execute(
+            "INSERT INTO drops (name, version, recorded_at) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE"
+            " SET version = max(version, excluded.version), recorded_at = excluded.recorded_at",
+            (name, version, self._now_ms),
+        )
+        self._drops.pop(name, None)
+
+    def dropped_at(self, name: str) -> str:
+        """The version of the last drop of a collection of that name; empty: none is remembered."""
+        if name not in self._drops:
+            row = self._connection.execute("SELECT version FROM drops WHERE name = ?", (name,)).fetchone()
+            self._drops[name] = row[0] if row else ""
+        return self._drops[name]
