@@ -54,7 +54,7 @@ def make_server(triton_installation: Installation, local: Path, tmp_path: Path) 
 
     yield make
     for server in made:
-        server.kill()
+        server.close()
 
 
 @pytest.fixture

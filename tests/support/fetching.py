@@ -41,3 +41,8 @@ def refused(
     assert caught.value.code == code
     assert not target.exists()
     return caught.value
+
+
+def names(target: Path) -> list[str]:
+    """What lies in the folder of a file that is fetched."""
+    return sorted(path.name for path in target.parent.iterdir())

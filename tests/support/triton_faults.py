@@ -59,25 +59,28 @@ async def refused(backend: TritonBackend, count: int = 1) -> VisualSearchError:
 
 
 class Load:
-    """Callers that never pause: every answer is compared with the truth, every error and the slowest call kept."""
+    """Callers that never pause, each with inputs of its own, so that an answer to another one is told.
+
+    Every answer is compared with the truth, every error and the slowest call kept.
+    """
 
     def __init__(self, backend: TritonBackend, local: Path, callers: int = 6) -> None:
         self._backend = backend
-        self._inputs = pictures(3)
-        self._expected = truth(local, self._inputs)
+        self._local = local
         self.answers = 0
         self.wrong = 0
         self.errors: list[VisualSearchError] = []
         self.slowest_s = 0.0
-        self._tasks = [asyncio.create_task(self._call()) for _ in range(callers)]
+        self._tasks = [asyncio.create_task(self._call(pictures(3, seed))) for seed in range(callers)]
 
-    async def _call(self) -> None:
+    async def _call(self, inputs: NDArray[np.uint8]) -> None:
+        expected = truth(self._local, inputs)
         while True:
             started = time.monotonic()
             try:
-                vectors = await self._backend.embed(self._backend.towers.image, self._inputs)
+                vectors = await self._backend.embed(self._backend.towers.image, inputs)
                 self.answers += 1
-                self.wrong += not np.allclose(vectors, self._expected, rtol=1e-4)
+                self.wrong += not np.allclose(vectors, expected, rtol=1e-4)
             except VisualSearchError as error:
                 self.errors.append(error)
                 await asyncio.sleep(0.01)

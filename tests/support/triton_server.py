@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
@@ -23,6 +22,7 @@ from executors.embed.devices import CPU
 from executors.triton import guard
 from executors.triton.installation import Installation
 from executors.triton.launch import command_line, environment
+from executors.triton.ports import ReservedPort
 
 READY_WITHIN_S = 40
 
@@ -35,7 +35,8 @@ class RawTriton:
         self.models = list(models)
         self._installation = installation
         self._log = log
-        self._grpc_port, self._metrics_port = free_ports(2)
+        self._ports = ReservedPort(), ReservedPort()  # kept from others between two starts, too
+        self._grpc_port, self._metrics_port = (port.number for port in self._ports)
         self._prefix = f"vs-test-{os.getpid()}-{secrets.token_hex(4)}-"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -47,10 +48,6 @@ class RawTriton:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
-
-    @property
-    def ended(self) -> bool:
-        return self._process is not None and self._process.poll() is not None
 
     def start(self) -> None:
         """Start it, without waiting."""
@@ -101,17 +98,38 @@ class RawTriton:
             self._process.wait(10)
         guard.remove_regions(self._prefix)
 
+    def close(self) -> None:
+        """End it for good."""
+        self.kill()
+        for port in self._ports:
+            port.release()
+
     def kill_stubs(self) -> int:
         """Kill the processes that run its models, not the server; returns how many."""
         return kill_others_of_group(self.pid)
 
     def freeze(self) -> None:
-        """Stop everything of it; its connections stay open."""
-        os.killpg(self.pid, signal.SIGSTOP)
+        """Stop the server; its connections stay open. The processes that run its models go on.
+
+        Triton takes one of those for dead that shows no sign of life for a second by the clock, also a second in which all
+        of it was stopped; when it goes on, the server mixes up its answers, and crashes (2.51; as issue 8882 of
+        triton-inference-server/server). `freeze_stubs` makes that happen every time.
+        """
+        os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Go on."""
-        os.killpg(self.pid, signal.SIGCONT)
+        os.kill(self.pid, signal.SIGCONT)
+
+    def freeze_stubs(self) -> None:
+        """Stop the processes that run its models, not the server."""
+        for pid in stubs_of(self.pid):
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw_stubs(self) -> None:
+        """Let them go on."""
+        for pid in stubs_of(self.pid):
+            os.kill(pid, signal.SIGCONT)
 
     def load(self, name: str) -> None:
         """Load a model, anew if its files changed."""
@@ -163,17 +181,6 @@ def kill_others_of_group(leader: int) -> int:
                 os.kill(int(folder.name), signal.SIGKILL)
                 found += 1
     return found
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [int(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def write_slow_entry(repository: Path, name: str, model_id: str, flag: Path, seconds: float) -> None:

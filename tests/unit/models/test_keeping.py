@@ -12,36 +12,16 @@ from executors.errors import VisualSearchError
 from executors.models.build import build_model
 from executors.models.manifest import load_manifest
 from executors.models.repository import CONFIG_FILE, check_model
+from tests.support.built_models import DEFAULT, cut_model, visible
 from tests.support.models import TINY, tiny_config, tiny_model
 from tests.support.two_towers import TWO_TOWERS, place_files, two_tower_model
 
-NAME = "efficientnet-lite0"
-MODEL = load_manifest()[NAME]
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository that this very code built."""
-    folder = tmp_path_factory.mktemp("built")
-    build_model(NAME, folder)
-    return folder
+MODEL = load_manifest()[DEFAULT]
 
 
 @pytest.fixture
 def model_id(built: Path) -> str:
-    return check_model(built, NAME).model_id
-
-
-@pytest.fixture
-def repository(built: Path, tmp_path: Path) -> Path:
-    """A repository of one's own with the default model in it."""
-    shutil.copytree(built / NAME, tmp_path / "models" / NAME)
-    return tmp_path / "models"
-
-
-def cut_model(entry: Path) -> None:
-    with (entry / "1" / "model.onnx").open("r+b") as file:
-        file.truncate(1_000_000)
+    return check_model(built, DEFAULT).model_id
 
 
 def write_own(models_dir: Path, name: str = TINY) -> Path:
@@ -53,12 +33,8 @@ def write_own(models_dir: Path, name: str = TINY) -> Path:
     return entry
 
 
-def visible(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock"))
-
-
 def test_a_rebuild_keeps_what_was_added_to_the_entry(repository: Path, model_id: str) -> None:
-    entry = repository / NAME
+    entry = repository / DEFAULT
     file = entry / CONFIG_FILE
     file.write_text(file.read_text() + "instance_group { count: 2 kind: KIND_CPU }\n")
     (entry / "labels.txt").write_text("mine")
@@ -68,7 +44,7 @@ def test_a_rebuild_keeps_what_was_added_to_the_entry(repository: Path, model_id:
     (entry / "3" / "model.plan").write_text("of another backend")
     cut_model(entry)
     told: list[str] = []
-    assert build_model(NAME, repository, told.append).model_id == model_id
+    assert build_model(DEFAULT, repository, told.append).model_id == model_id
     assert "KIND_CPU" in file.read_text()
     assert (entry / "labels.txt").read_text() == "mine"
     assert (entry / "notes" / "why.md").read_text() == "because"
@@ -76,41 +52,41 @@ def test_a_rebuild_keeps_what_was_added_to_the_entry(repository: Path, model_id:
     assert any("kept from its config.pbtxt: instance_group" in line for line in told)
     assert not (entry / "config.pbtxt.old").exists()
     cut_model(entry)
-    build_model(NAME, repository)
+    build_model(DEFAULT, repository)
     assert file.read_text().count("instance_group {") == file.read_text().count("count: 2 kind: KIND_GPU") + 3
-    assert build_model(NAME, repository).result == "unchanged"
+    assert build_model(DEFAULT, repository).result == "unchanged"
 
 
 def test_a_rebuild_puts_aside_a_configuration_that_it_can_not_take_over(repository: Path) -> None:
-    entry = repository / NAME
+    entry = repository / DEFAULT
     file = entry / CONFIG_FILE
     mine = file.read_text().replace("max_batch_size: 64", "max_batch_size: 256")
     for number, aside in enumerate(("config.pbtxt.old", "config.pbtxt.old-2")):
         file.write_text(f"{mine}# {number}\n")
         cut_model(entry)
         told: list[str] = []
-        build_model(NAME, repository, told.append)
+        build_model(DEFAULT, repository, told.append)
         assert (entry / aside).read_text() == f"{mine}# {number}\n"
         assert any("other values of max_batch_size" in line and aside in line for line in told)
 
 
 def test_what_lies_beside_the_model_file_is_put_aside_and_not_lost(repository: Path, model_id: str) -> None:
-    entry = repository / NAME
+    entry = repository / DEFAULT
     (entry / "1" / "notes.txt").write_text("mine")
-    assert build_model(NAME, repository).model_id == model_id
+    assert build_model(DEFAULT, repository).model_id == model_id
     assert sorted(path.name for path in (entry / "1").iterdir()) == ["model.onnx"]
     assert (entry / "old-1" / "notes.txt").read_text() == "mine"
-    assert build_model(NAME, repository).result == "unchanged"
+    assert build_model(DEFAULT, repository).result == "unchanged"
 
 
 def own_entry(entry: Path) -> None:
     shutil.rmtree(entry)
-    write_own(entry.parent, name=NAME)
+    write_own(entry.parent, name=DEFAULT)
 
 
 def built_own_entry(entry: Path) -> None:
     own_entry(entry)
-    build_model(NAME, entry.parent, manifest={})
+    build_model(DEFAULT, entry.parent, manifest={})
 
 
 def copied_entry(entry: Path) -> None:
@@ -130,14 +106,14 @@ def plain_file(entry: Path) -> None:
     ids=["own", "own and built", "copied", "file", "no configuration"],
 )
 def test_an_entry_that_is_not_ours_is_never_built_over(repository: Path, make: Callable[[Path], object]) -> None:
-    entry = repository / NAME
+    entry = repository / DEFAULT
     make(entry)
     before = {path: path.read_bytes() for path in [entry, *entry.rglob("*")] if path.is_file()}
     with pytest.raises(VisualSearchError, match=r"not built from the manifest's model.*remove it, then run") as caught:
-        build_model(NAME, repository)
+        build_model(DEFAULT, repository)
     assert caught.value.code == "model_invalid"
     assert {path: path.read_bytes() for path in [entry, *entry.rglob("*")] if path.is_file()} == before
-    assert visible(repository) == [NAME]
+    assert visible(repository) == [DEFAULT]
 
 
 def test_an_own_entry_of_a_text_towers_name_is_never_built_over(tmp_path: Path) -> None:
@@ -150,14 +126,14 @@ def test_an_own_entry_of_a_text_towers_name_is_never_built_over(tmp_path: Path) 
 
 
 def test_an_empty_folder_is_nobodys(tmp_path: Path, model_id: str) -> None:
-    (tmp_path / NAME).mkdir()
-    assert build_model(NAME, tmp_path).model_id == model_id
+    (tmp_path / DEFAULT).mkdir()
+    assert build_model(DEFAULT, tmp_path).model_id == model_id
 
 
 def test_an_entry_of_the_first_release_is_ours(repository: Path, model_id: str) -> None:
-    copied_entry(repository / NAME)
-    file = repository / NAME / CONFIG_FILE
+    copied_entry(repository / DEFAULT)
+    file = repository / DEFAULT / CONFIG_FILE
     file.write_text(
         file.read_text().replace('"revision" value { string_value: "2"', '"revision" value { string_value: "1"')
     )
-    assert build_model(NAME, repository).model_id == model_id
+    assert build_model(DEFAULT, repository).model_id == model_id

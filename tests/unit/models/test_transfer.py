@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -14,18 +13,6 @@ from executors.models.downloads import download
 from executors.models.transfer import Patience
 from tests.support.fetching import CONTENT, QUICK, SHA256, fetch, refused
 from tests.support.file_server import FileServer, file_server
-
-
-@pytest.fixture
-def server() -> Iterator[FileServer]:
-    with file_server() as running:
-        running.files["/model.onnx"] = CONTENT
-        yield running
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    return tmp_path / "downloads" / "model.onnx"
 
 
 @pytest.mark.parametrize("status", [403, 404, 410])

@@ -1,10 +1,8 @@
-"""Where a call goes when a server fails, and how long that may take."""
+"""Where a call goes when a server fails."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import time
 from typing import Any
 
 import grpc
@@ -22,21 +20,6 @@ from tests.support.triton_stand_in import (
 from tests.unit.embed.triton.conftest import MakeBackend, all_verified
 
 Servers = list[StandInTriton]
-STUB_DEAD = "Stub process 'tiny_0' is not healthy."
-
-
-class Stuck:
-    """The model's work, of which one call of `every`, counting those with one row, never ends."""
-
-    def __init__(self, server: StandInTriton, every: int) -> None:
-        self._numbers = itertools.count()
-        self._infer, self._every = server._infer, every
-        server._infer = self.run  # type: ignore[method-assign]  # a fault that the stand-in has not
-
-    async def run(self, request: Any, context: Any) -> Any:
-        if request.inputs[0].shape[0] == 1 and next(self._numbers) % self._every == 0:
-            await asyncio.sleep(60)
-        return await self._infer(request, context)
 
 
 @pytest.mark.parametrize("preferred", [0, 1, 2, 4])
@@ -117,99 +100,6 @@ async def test_a_full_queue_is_no_fault_of_the_server(servers: Servers, make_bac
     assert caught.value.code == "overloaded"
 
 
-async def test_a_server_that_does_not_answer_costs_no_more_than_its_deadline(
-    servers: Servers, make_backend: MakeBackend
-) -> None:
-    backend = await make_backend(servers[:2], timeout_s=0.3)
-    await backend.embed(IMAGE, pictures(1))
-    servers[0].delay_s = 60
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    await backend.embed(IMAGE, pictures(2))
-    assert 0.25 < loop.time() - started < 2
-    assert backend.status()["endpoints"][0]["failures"] == {"deadline": 1}
-
-
-async def test_all_of_it_ends_with_the_total_deadline(servers: Servers, make_backend: MakeBackend) -> None:
-    backend = await make_backend(servers, timeout_s=0.4, total_timeout_s=0.6)
-    await backend.embed(IMAGE, pictures(1))
-    for server in servers:
-        server.delay_s = 60
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    outcomes = await asyncio.gather(*(backend.embed(IMAGE, pictures(40)) for _ in range(5)), return_exceptions=True)
-    assert loop.time() - started < 1.5
-    assert {outcome.code for outcome in outcomes if isinstance(outcome, VisualSearchError)} <= {
-        "deadline_exceeded",
-        "unavailable",
-    }
-    assert all(isinstance(outcome, VisualSearchError) for outcome in outcomes)
-
-
-async def test_those_who_wait_go_on_elsewhere_as_soon_as_the_circuit_opens(
-    servers: Servers, make_backend: MakeBackend
-) -> None:
-    backend = await make_backend(servers[:2], in_flight=3, timeout_s=0.5, total_timeout_s=10)
-    await backend.embed(IMAGE, pictures(1))
-    servers[0].delay_s = 60
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    await asyncio.gather(*(backend.embed(IMAGE, pictures(2)) for _ in range(60)))
-    assert loop.time() - started < 2.5, "three waited for the deadline, not sixty"
-
-
-async def test_those_who_wait_for_a_hung_server_go_on_elsewhere_however_long_its_calls_may_take(
-    servers: Servers, make_backend: MakeBackend
-) -> None:
-    backend = await make_backend(servers[:2], in_flight=1, timeout_s=30, total_timeout_s=30)
-    await all_verified(backend)
-    servers[0].hung = True
-    stuck = asyncio.create_task(backend.embed(IMAGE, pictures(1)))
-    await asyncio.sleep(0)
-    await asyncio.wait_for(backend.embed(IMAGE, pictures(1)), 5)
-    stuck.cancel()
-    servers[0].hung = False
-
-
-async def test_a_caller_that_gives_up_cancels_nothing_on_the_server_and_frees_its_slot(
-    servers: Servers, make_backend: MakeBackend
-) -> None:
-    backend = await make_backend(servers[:1], in_flight=2, timeout_s=5)
-    await all_verified(backend)
-    servers[0].delay_s = 0.4
-    calls = [asyncio.create_task(backend.embed(IMAGE, pictures(20))) for _ in range(5)]
-    await asyncio.sleep(0.1)
-    assert servers[0].in_flight == 2
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    for call in calls:
-        call.cancel()
-    outcomes = await asyncio.gather(*calls, return_exceptions=True)
-    assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
-    assert loop.time() - started < 0.2, "whoever gives up does not wait"
-    report = backend.status()["endpoints"][0]
-    assert (report["in_flight"], report["abandoned"], report["waiting"]) == (2, 2, 0)
-    servers[0].delay_s = 0
-    await backend.embed(IMAGE, pictures(5))
-    report = backend.status()["endpoints"][0]
-    assert (report["in_flight"], report["abandoned"], report["failures"]) == (0, 0, {})
-    assert servers[0].cancellations == 0
-
-
-async def test_a_call_that_took_too_long_is_not_cancelled_on_the_server(
-    servers: Servers, make_backend: MakeBackend
-) -> None:
-    backend = await make_backend(servers[:2], timeout_s=0.2)
-    await all_verified(backend)
-    servers[0].delay_s = 0.5
-    await asyncio.gather(*(backend.embed(IMAGE, pictures(1)) for _ in range(8)))
-    assert backend.status()["endpoints"][0]["abandoned"] >= 8
-    async with asyncio.timeout(3):
-        while servers[0].in_flight or backend.status()["endpoints"][0]["in_flight"]:
-            await asyncio.sleep(0.01)
-    assert servers[0].cancellations == 0
-
-
 async def test_the_first_part_that_fails_ends_the_others(servers: Servers, make_backend: MakeBackend) -> None:
     backend = await make_backend(servers[:1], in_flight=2)
     await backend.embed(IMAGE, pictures(1))
@@ -220,91 +110,6 @@ async def test_the_first_part_that_fails_ends_the_others(servers: Servers, make_
     assert len(servers[0].sizes) <= 4
     assert "/srv" not in str(caught.value.to_json()), "the server's own words stay with the operator"
     assert backend.status()["endpoints"][0]["in_flight"] == 0
-
-
-async def test_a_server_with_a_dead_process_is_left_alone_while_there_is_another(
-    servers: Servers, make_backend: MakeBackend
-) -> None:
-    backend = await make_backend(servers[:2])
-    await all_verified(backend)
-    sound_function = servers[0].models["tiny"].function
-    fails = iter([True])
-
-    def first_fails(inputs: Any) -> Any:
-        if len(inputs) == 2 and next(fails, False):
-            raise RuntimeError(STUB_DEAD)
-        return sound_function(inputs)
-
-    servers[0].models["tiny"].function = first_fails
-    for _ in range(20):
-        await backend.embed(IMAGE, pictures(2))
-    assert servers[0].sizes.count(2) == 1, "what it said is enough, although its checks pass"
-    first = backend.status()["endpoints"][0]
-    assert first["sick"] == "a process of it that runs the model is dead or hung"
-    assert (first["breaker"], first["failures"]) == ("closed", {"broken": 1})
-    await servers[1].stop()
-    async with asyncio.timeout(5):
-        while servers[0].sizes.count(2) == 1:
-            await backend.embed(IMAGE, pictures(2))
-    assert backend.status()["ready"], "better than none"
-
-
-async def test_a_sick_server_is_used_again_after_it_was_started_anew(
-    servers: Servers, make_backend: MakeBackend
-) -> None:
-    backend = await make_backend(servers[:2])
-    await all_verified(backend)
-    servers[0].fault = (grpc.StatusCode.INTERNAL, STUB_DEAD)
-    await backend.embed(IMAGE, pictures(2))
-    assert backend.status()["endpoints"][0]["sick"]
-    await servers[0].stop()
-    servers[0].fault = None
-    await servers[0].again()
-    async with asyncio.timeout(10):
-        while backend.status()["endpoints"][0]["sick"] or backend.status()["endpoints"][0]["models"]["tiny"]["error"]:
-            await asyncio.sleep(0.02)
-    await all_verified(backend)
-    servers[0].sizes.clear()
-    await backend.embed(IMAGE, pictures(2))
-    assert servers[0].sizes.count(2) == 1
-
-
-async def test_calls_that_others_overtake_tell_a_stuck_server(servers: Servers, make_backend: MakeBackend) -> None:
-    backend = await make_backend(servers[:2], timeout_s=0.4)
-    await all_verified(backend)
-    Stuck(servers[0], every=8)
-    end = time.monotonic() + 10
-
-    async def search() -> None:
-        while time.monotonic() < end and not backend.status()["endpoints"][0]["sick"]:
-            await backend.embed(IMAGE, pictures(1))
-            await asyncio.sleep(0.2)
-
-    await asyncio.gather(*(search() for _ in range(3)))
-    assert "while" in backend.status()["endpoints"][0]["sick"]
-    left = servers[0].sizes.count(1)
-    for _ in range(10):
-        await backend.embed(IMAGE, pictures(1))
-    assert servers[0].sizes.count(1) == left
-
-
-async def test_what_a_server_says_of_itself_counts_also_when_nobody_waits_for_it_any_longer(
-    servers: Servers, make_backend: MakeBackend
-) -> None:
-    backend = await make_backend(servers[:2], timeout_s=0.2)
-    await all_verified(backend)
-
-    def two_fail(inputs: Any) -> Any:
-        if len(inputs) == 2:
-            raise RuntimeError(STUB_DEAD)
-        return sound(inputs)
-
-    servers[0].delay_s, servers[0].models["tiny"].function = 0.4, two_fail
-    await backend.embed(IMAGE, pictures(2))
-    assert backend.status()["endpoints"][0]["failures"] == {"deadline": 1}
-    async with asyncio.timeout(3):
-        while not backend.status()["endpoints"][0]["sick"]:
-            await asyncio.sleep(0.02)
 
 
 async def test_an_error_of_the_server_costs_no_call_that_runs_beside_it(
