@@ -143,11 +143,14 @@ def test_other_weights_of_the_same_dimension_never_reach_the_index(
                 reasons = [each["error"]["code"] for each in error["details"].get("endpoints", []) if each["error"]]
                 return reasons == ["model_mismatch"]
 
+            def both_refused() -> bool:
+                reports = embed_reports(flow)
+                listed = [model["state"] for each in reports for model in each["endpoints"][0]["models"].values()]
+                return listed == ["refused", "refused"]
+
             eventually(refused)
-            listed = [
-                model["state"] for each in embed_reports(flow) for model in each["endpoints"][0]["models"].values()
-            ]
-            assert listed == ["refused", "refused"]
+            # The other replica looks for itself, in its own time.
+            eventually(both_refused)
         assert Api(flow.http_url, "images").ok("/get", [{"id": "a.jpg"}])[0]["error"] is None
     finally:
         stop_flow(flow)
