@@ -16,7 +16,7 @@ pytest.register_assert_rewrite(
             "contract_versions",
             "contract_writes",
             "embedding_contract",
-            "machine_values",
+            "machine_answers",
             "store_machine",
         )
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -149,7 +150,11 @@ class FilterContract:
         store = await crowd(harness)
         query = vector_of(10_000)
         everything = await found(store, query, limit=400, exact=True)
-        for given, matching in (({"odd": True}, lambda n: n % 2), ({"n": {"$gte": 350}}, lambda n: n >= 350)):
+        filters: list[tuple[dict[str, Any], Callable[[int], bool]]] = [
+            ({"odd": True}, lambda n: n % 2 == 1),
+            ({"n": {"$gte": 350}}, lambda n: n >= 350),
+        ]
+        for given, matching in filters:
             for exact in (True, False):
                 hits = await found(store, query, limit=20, where=where(given), exact=exact)
                 expected = [

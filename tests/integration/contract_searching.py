@@ -243,7 +243,7 @@ class SearchContract:
 
 def _after_the_turns() -> list[tuple[int, int | None]]:
     """The documents of the test above by number, with the seed of their vector (None: the first axis)."""
-    kept = []
+    kept: list[tuple[int, int | None]] = []
     for n in range(200):
         place = n % 40
         if n < 160 and place < 20:

@@ -1,16 +1,13 @@
-"""What the state machine of stores draws from: few ids and values, so that they meet; and how hits are compared."""
+"""What the state machine of stores draws from: few ids and values, so that they meet."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import pytest
 from hypothesis import strategies as st
 
-from executors.index.records import Collection, Hits
-from tests.support.dictionary_store import same_group
-from tests.support.records import IMAGES, MODEL
+from executors.index.records import Collection, Record
+from tests.support.records import IMAGES, MODEL, record, vector_of
 
 FACES = Collection("faces", "model-f@1", 3)
 # The last ones are refused while the first of their names are there.
@@ -69,42 +66,22 @@ FILTERS = st.recursive(
     max_leaves=4,
 )
 
-_TOLERANCE = 1e-5
+
+def vector_in(name: str, seed: int) -> dict[str, Any]:
+    """The vector of the seed in a collection, and the model that made it."""
+    collection = next(each for each in COLLECTIONS if each.name == name)
+    return {"model_id": collection.model_id, "embedding": vector_of(seed, collection.dimension)}
 
 
-def same_hits(hits: Hits, complete: Hits, ungrouped: Hits, limit: int) -> None:
-    """Whether the hits are the best of the complete ones; which of those that tie at the cut is open.
-
-    Args:
-        complete: every hit (with groups: of every group), from the dictionaries; `ungrouped`: the same without groups.
-    """
-    assert len(hits.ids) == len(set(hits.ids)) == min(limit, len(complete.ids))
-    assert hits.scores == pytest.approx(list(complete.scores[:limit]), abs=_TOLERANCE)
-    # By score, ties by id.
-    order = list(zip((-score for score in hits.scores), hits.ids, strict=True))
-    assert order == sorted(order)
-    rows = {name: row for row, name in enumerate(ungrouped.ids)}
-    for n, name in enumerate(hits.ids):
-        row = rows[name]
-        assert hits.scores[n] == pytest.approx(ungrouped.scores[row], abs=_TOLERANCE)
-        for column in ("versions", "uris", "parents", "boxes"):
-            assert getattr(hits, column)[n] == getattr(ungrouped, column)[row]
-        assert repr(sorted(hits.tags[n].items())) == repr(sorted(ungrouped.tags[row].items()))
-        if ungrouped.embeddings is not None:
-            assert hits.embeddings is not None
-            np.testing.assert_array_equal(hits.embeddings[n], ungrouped.embeddings[row])
-    assert (hits.embeddings is None) == (ungrouped.embeddings is None)
-    _same_groups(hits, complete)
-
-
-def _same_groups(hits: Hits, complete: Hits) -> None:
-    assert (hits.groups is None) == (complete.groups is None)
-    if hits.groups is None or complete.groups is None:
-        return
-    best: dict[Any, float] = {
-        same_group(group): score for group, score in zip(complete.groups, complete.scores, strict=True)
-    }
-    groups = [same_group(group) for group in hits.groups]
-    assert len(set(groups)) == len(groups) == len(hits.ids)
-    for group, score in zip(groups, hits.scores, strict=True):
-        assert score == pytest.approx(best[group], abs=_TOLERANCE)
+def many_records(name: str, number: int, turn: int, numbers: range, different: int) -> list[Record]:
+    """Documents of one version, with so many different vectors."""
+    return [
+        record(
+            f"many {n}",
+            number,
+            collection=name,
+            tags={"many": turn, "x": n % 3},
+            **vector_in(name, 100 * turn + n % different + 50),
+        )
+        for n in numbers
+    ]

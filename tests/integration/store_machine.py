@@ -21,19 +21,28 @@ from executors.index.records import (
     Collection,
     DocumentKey,
     SearchRequest,
-    StoredDocument,
     Superseded,
     TagUpdate,
     WriteOutcome,
 )
 from executors.index.store import Store
-from tests.integration.machine_values import COLLECTIONS, FILTERS, GROUPS, IDS, NAMES, PARENTS, TAGS, same_hits
+from tests.integration.machine_answers import same_documents, same_hits, shown, unordered
+from tests.integration.machine_values import (
+    COLLECTIONS,
+    FILTERS,
+    GROUPS,
+    IDS,
+    NAMES,
+    PARENTS,
+    TAGS,
+    many_records,
+    vector_in,
+)
 from tests.support.dictionary_store import DictionaryStore
 from tests.support.records import (
     IDENTITY,
     Harness,
     record,
-    vector_of,
     version,
     where,
 )
@@ -70,12 +79,12 @@ class StoreMachine(RuleBasedStateMachine):
         expected, refused = self.answer(self.twin, name, arguments if twins is None else twins, options)
         assert code == refused
         if name in ("put", "update", "delete", "supersede"):
-            assert [_shown(each) for each in answer or ()] == [_shown(each) for each in expected or ()]
+            assert [shown(each) for each in answer or ()] == [shown(each) for each in expected or ()]
             self.note_digests(answer or (), expected or ())
         elif name in ("get", "scroll"):
-            _expect_same_documents(answer, expected)
+            same_documents(answer, expected)
         else:
-            assert _unordered(answer) == _unordered(expected)
+            assert unordered(answer) == unordered(expected)
         return answer
 
     def answer(self, store: Store, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, str]:
@@ -143,26 +152,20 @@ class StoreMachine(RuleBasedStateMachine):
         parent: str | None,
         thumbnail: bytes | None,
     ) -> None:
-        fields = {"collection": name, "tags": tags, "parent": parent, "thumbnail": thumbnail, **_vector(name, seed)}
+        fields = {"collection": name, "tags": tags, "parent": parent, "thumbnail": thumbnail, **vector_in(name, seed)}
         self.write("put", [record(each, self.new_version(data), **fields) for each in ids])
 
-    @rule(data=st.data(), name=NAMES, turn=st.integers(0, 3), start=st.sampled_from([0, MANY // 2]))
-    def put_many(self, data: st.DataObject, name: str, turn: int, start: int) -> None:
-        """Enough for structures that small collections don't have; no two vectors alike."""
+    @rule(
+        data=st.data(),
+        name=NAMES,
+        turn=st.integers(0, 3),
+        start=st.sampled_from([0, MANY // 2]),
+        different=st.sampled_from([MANY, MANY, 3]),
+    )
+    def put_many(self, data: st.DataObject, name: str, turn: int, start: int, different: int) -> None:
+        """Enough for structures that small collections don't have; some of them are copies of each other."""
         number = self.new_version(data)
-        self.write(
-            "put",
-            [
-                record(
-                    f"many {n}",
-                    number,
-                    collection=name,
-                    tags={"many": turn, "x": n % 3},
-                    **_vector(name, 100 * turn + n + 50),
-                )
-                for n in range(start, MANY)
-            ],
-        )
+        self.write("put", many_records(name, number, turn, range(start, MANY), different))
 
     @rule(
         data=st.data(),
@@ -225,7 +228,7 @@ class StoreMachine(RuleBasedStateMachine):
         embedding=st.booleans(),
     )
     def search(self, name: str, seed: int, limit: int, given: dict[str, Any] | None, **changes: Any) -> None:
-        vector = _vector(name, seed)
+        vector = vector_in(name, seed)
         fields = {
             "collection": name,
             "queries": vector["embedding"][np.newaxis],
@@ -296,38 +299,6 @@ class StoreMachine(RuleBasedStateMachine):
             if outcome.result in ("created", "replaced", "unchanged", "updated") and len(twins.digest) == 64:
                 assert self.digests.setdefault(twins.digest, outcome.digest) == outcome.digest
         assert len(set(self.digests.values())) == len(self.digests)
-
-
-def _vector(name: str, seed: int) -> dict[str, Any]:
-    """The vector of the seed in a collection, and the model that made it."""
-    collection = next(each for each in COLLECTIONS if each.name == name)
-    return {"model_id": collection.model_id, "embedding": vector_of(seed, collection.dimension)}
-
-
-def _shown(outcome: WriteOutcome) -> tuple[Any, ...]:
-    if outcome.error is not None:
-        return (outcome.error.code,)
-    return outcome.result, outcome.version, sorted(outcome.descendants)
-
-
-def _unordered(answer: Any) -> Any:
-    return sorted(answer) if isinstance(answer, list) else answer
-
-
-def _expect_same_documents(found: list[StoredDocument | None], expected: list[StoredDocument | None]) -> None:
-    assert [None if each is None else _fields(each) for each in found] == [
-        None if each is None else _fields(each) for each in expected
-    ]
-
-
-def _fields(document: StoredDocument) -> tuple[Any, ...]:
-    vector = None if document.embedding is None else document.embedding.tolist()
-    # The text of the tags tells 1 from 1.0 and from true.
-    tags = repr(sorted(document.tags.items()))
-    return (
-        document.collection, document.id, document.version, document.model_id, tags, document.uri, document.parent,
-        document.box, document.text, vector, document.thumbnail,
-    )  # fmt: skip
 
 
 def machine_for(make_harness: Callable[[Path], Harness]) -> type[StoreMachine]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import unittest
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from executors.index.embedded.collection_memory import GraphOptions
 from tests.integration.store_machine import machine_for
 from tests.support.embedded import SMALL_GRAPH, Folder
 
@@ -14,31 +17,23 @@ from tests.support.embedded import SMALL_GRAPH, Folder
 SHORT = settings(
     max_examples=20, stateful_step_count=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
-LONG = settings(SHORT, max_examples=400, stateful_step_count=60)
-
-TestWithoutGraphs = machine_for(Folder).TestCase
-TestWithoutGraphs.settings = SHORT
-TestWithGraphs = machine_for(lambda folder: Folder(folder, graph=SMALL_GRAPH)).TestCase
-TestWithGraphs.settings = SHORT
+LONG = settings(SHORT, max_examples=300, stateful_step_count=60)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-class TestWithoutGraphsForLong(machine_for(Folder).TestCase):  # type: ignore[misc]  # made at run time
-    settings = LONG
+def case(graph: GraphOptions, profile: settings) -> Any:
+    """The machine as a test."""
+    made: type[unittest.TestCase] = machine_for(lambda folder: Folder(folder, graph=graph)).TestCase
+    made.settings = profile  # type: ignore[attr-defined]  # what hypothesis reads
+    return made
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-class TestWithGraphsForLong(  # type: ignore[misc]  # made at run time
-    machine_for(lambda folder: Folder(folder, graph=SMALL_GRAPH)).TestCase
-):
-    settings = LONG
+def long_case(graph: GraphOptions) -> Any:
+    """The long form."""
+    return pytest.mark.slow(pytest.mark.timeout(1200)(case(graph, LONG)))
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-class TestWithGraphsInMemoryForLong(  # type: ignore[misc]  # made at run time
-    machine_for(lambda folder: Folder(folder, graph=replace(SMALL_GRAPH, rerank="memory"))).TestCase
-):
-    settings = LONG
+TestWithoutGraphs = case(GraphOptions(), SHORT)
+TestWithGraphs = case(SMALL_GRAPH, SHORT)
+TestWithoutGraphsForLong = long_case(GraphOptions())
+TestWithGraphsForLong = long_case(SMALL_GRAPH)
+TestWithGraphsInMemoryForLong = long_case(replace(SMALL_GRAPH, rerank="memory"))

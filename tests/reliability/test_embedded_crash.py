@@ -1,4 +1,7 @@
-"""kill -9 under load, and torn logs: every acknowledged document is there, no deleted one is back, none is doubled."""
+"""kill -9 under load, and torn logs: every acknowledged document is there, no deleted one is back, none is doubled.
+
+Graphs are in use from a few documents on, and are saved and built anew all the time.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,19 @@ import pytest
 
 from executors.index.embedded.database import DATABASE_NAME
 from executors.index.embedded.store import EmbeddedStore
-from tests.support.crash import Ledger, content_of, put_of
+from tests.support.crash import GRAPH, content_of, put_of
+from tests.support.crash_ledger import Ledger
 from tests.support.records import IDENTITY, IMAGES, found, ids_of, key, results, version
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run_until_killed(folder: Path, seed: int, seconds: float, ledger: Ledger) -> None:
-    """Start the child, let it write for a while, kill it at once, and read all that it said before."""
+def run_until_killed(folder: Path, seed: int, seconds: float, ledger: Ledger, *, saving: bool) -> None:
+    """Start the child, let it write for a while, kill it at once, and read all that it said before.
+
+    Args:
+        saving: after that while, wait for a graph that is being saved.
+    """
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tests.support.crash", str(folder), str(seed)]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE)
@@ -43,6 +51,9 @@ def run_until_killed(folder: Path, seed: int, seconds: float, ledger: Ledger) ->
     try:
         assert ready.wait(30), "the child did not start"
         time.sleep(seconds)
+        end = time.monotonic() + 1.0
+        while saving and time.monotonic() < end and not list(folder.glob("*.tmp")):
+            pass
         assert process.poll() is None, "the child ended by itself"
     finally:
         process.send_signal(signal.SIGKILL)
@@ -56,7 +67,7 @@ def run_until_killed(folder: Path, seed: int, seconds: float, ledger: Ledger) ->
 
 
 async def check(folder: Path, ledger: Ledger, *, retries: bool) -> None:
-    store = EmbeddedStore(folder)
+    store = EmbeddedStore(folder, graph=GRAPH)
     await store.open()
     try:
         assert (await store.status()).details["stopped_uncleanly"] is True
@@ -67,33 +78,36 @@ async def check(folder: Path, ledger: Ledger, *, retries: bool) -> None:
         await store.close()
 
 
-def crash_cycles(folder: Path, cycles: int, seed: int) -> int:
+def crash_cycles(folder: Path, cycles: int, seed: int) -> Ledger:
+    """Start, kill and check, again and again; every second kill hits the saving of a graph."""
     chance = random.Random(seed)
     ledger = Ledger()
     for cycle in range(cycles):
-        before = ledger.acknowledged
-        run_until_killed(folder, chance.randrange(2**32), chance.uniform(0.0, 0.8), ledger)
-        asyncio.run(check(folder, ledger, retries=cycle % 2 == 1))
-        assert ledger.acknowledged >= before
-    return ledger.acknowledged
+        run_until_killed(folder, chance.randrange(2**32), chance.uniform(0.0, 0.6), ledger, saving=cycle % 2 == 1)
+        ledger.half_saved += len(list(folder.glob("*.tmp")))
+        ledger.saved += len(list(folder.glob("graph-*[0-9]")))
+        asyncio.run(check(folder, ledger, retries=cycle % 3 == 1))
+    return ledger
 
 
 def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path: Path) -> None:
-    assert crash_cycles(tmp_path / "shard", cycles=6, seed=11) > 300
+    ledger = crash_cycles(tmp_path / "shard", cycles=20, seed=11)
+    assert ledger.acknowledged > 1000
+    assert ledger.saved > 5
+    assert ledger.half_saved > 2
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_nothing_acknowledged_is_lost_by_kill_9_a_hundred_times(tmp_path: Path) -> None:
-    total = 0
-    for part in range(10):
-        total += crash_cycles(tmp_path / f"shard {part}", cycles=10, seed=100 + part)
-    assert total > 5_000
+    ledgers = [crash_cycles(tmp_path / f"shard {part}", cycles=10, seed=100 + part) for part in range(10)]
+    assert sum(ledger.acknowledged for ledger in ledgers) > 5_000
+    assert sum(ledger.half_saved for ledger in ledgers) > 10
 
 
 async def prefix_of_puts(folder: Path, writes: int) -> None:
     """One acknowledged write after the other: put n for odd n, delete of put n-1 for every fourth."""
-    store = EmbeddedStore(folder)
+    store = EmbeddedStore(folder, graph=GRAPH)
     await store.open()
     await store.adopt(IDENTITY)
     await store.ensure_collection(IMAGES)
@@ -120,7 +134,7 @@ def ids_after(writes: int) -> list[str]:
 
 async def length_of_the_prefix(folder: Path, writes: int) -> int:
     """How many of the writes are there; fails unless it is a prefix, with every document whole."""
-    store = EmbeddedStore(folder)
+    store = EmbeddedStore(folder, graph=GRAPH)
     await store.open()
     try:
         newest = (await store.status()).last_version

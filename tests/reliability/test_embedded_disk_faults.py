@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.embedded import FIRST_GRAPH, filled, opened, saved, settled
+from tests.support.records import found, record, results, vector_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,7 +43,11 @@ def run(command: list[str], prefix: list[str] | None = None) -> str:
 
 def small_disk(folder: Path, options: str) -> list[str]:
     """Run a command in a mount namespace of its own with a small file system on the folder; it goes with the command."""
-    script = f'mount -t tmpfs -o {options} none "$0" && exec "$@"'
+    return in_a_namespace(f'mount -t tmpfs -o {options} none "$0" && exec "$@"', folder)
+
+
+def in_a_namespace(script: str, folder: Path) -> list[str]:
+    """What stands before a command that is to run in a mount namespace of its own, after the script did its part."""
     prefix = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, str(folder)]
     try:
         able = subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0
@@ -54,8 +62,11 @@ def expect_refused_and_recovered(answer: dict[str, Any]) -> None:
     assert answer["code"] == "storage_unavailable"
     assert answer["codes"] == ["storage_unavailable"] * 4
     assert answer["acknowledged"] > 10
-    assert answer["while_full"] == {"found": True, "listed": True, "count": True, "first": {"n": 1}, "faults": []}
+    assert answer["while_full"] == {
+        "found": True, "near": True, "listed": True, "count": True, "first": {"n": 1}, "faults": [],
+    }  # fmt: skip
     assert answer["after"] == ["created"]
+    assert answer["saved"] is True
     assert answer["reopened"] is True
     assert answer["faults"] == []
 
@@ -75,3 +86,41 @@ def test_a_read_only_file_system(tmp_path: Path) -> None:
     out = run(["-c", OPEN, str(tmp_path / "shard")], small_disk(tmp_path, "ro"))
     assert out.startswith("storage_unavailable ")
     assert str(tmp_path) not in out
+
+
+def test_an_index_on_a_file_system_that_became_read_only(tmp_path: Path) -> None:
+    """It can't be opened without writing; the error says so, and what is in it stays as it was."""
+    shard = tmp_path / "shard"
+    asyncio.run(_fill(shard))
+    before = {path.name: path.read_bytes() for path in shard.iterdir()}
+    script = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+    out = run(["-c", OPEN, str(shard)], in_a_namespace(script, shard))
+    assert out.startswith("storage_unavailable ")
+    assert str(tmp_path) not in out
+    assert {path.name: path.read_bytes() for path in shard.iterdir()} == before
+
+
+async def test_a_graph_that_can_not_be_saved_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Something stands where its file is written: writes and searches go on, and the next start builds it anew."""
+    shard = tmp_path / "shard"
+    store = await opened(shard)
+    (shard / f"{FIRST_GRAPH}.tmp").mkdir()
+    for n in range(0, 90, 30):
+        records = [record(f"{n + each:03d}", seed=n + each) for each in range(30)]
+        assert results(await store.put(records)) == ["created"] * 30
+        await settled(store)
+        hits = await found(store, vector_of(n + 5), limit=3)
+        assert (hits.ids[0], hits.plan["plan"]) == (f"{n + 5:03d}", "graph")
+    assert list((await store.verify()).faults) == []
+    assert not (shard / FIRST_GRAPH).exists()
+    assert any("could not be saved" in each.getMessage() for each in caplog.records)
+    await store.close()
+    (shard / f"{FIRST_GRAPH}.tmp").rmdir()
+    store = await opened(shard)
+    await saved(store, shard)
+    assert (await found(store, vector_of(65), limit=1)).ids == ["065"]
+    await store.close()
+
+
+async def _fill(shard: Path) -> None:
+    await (await filled(shard)).close()

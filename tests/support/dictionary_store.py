@@ -158,7 +158,8 @@ class DictionaryStore(Store):
 def cosines(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float64]:
     """The cosine of each of the N x D vectors with the query, in float64; the same vector gives the same number."""
     rows, one = vectors.astype(np.float64), query.astype(np.float64)
-    return (rows * one).sum(axis=1) / np.sqrt((rows * rows).sum(axis=1) * (one * one).sum())
+    scores: NDArray[np.float64] = (rows * one).sum(axis=1) / np.sqrt((rows * rows).sum(axis=1) * (one * one).sum())
+    return scores
 
 
 def group_of(record: Record, group_by: str) -> tuple[bool, Any]:

@@ -1,4 +1,4 @@
-"""A store on a disk that runs full, as a program: what it answered and what it holds, as JSON.
+"""A store on a disk that runs full while graphs are built and saved, as a program: what it answered and holds, as JSON.
 
 Arguments: the folder, and how the room ends: `limit` (the largest size of a file, by setrlimit) or `ballast` (a file in the
 folder above takes the room; the folder is on a small file system of its own).
@@ -8,19 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import resource
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from executors.errors import VisualSearchError
+from executors.index.embedded import maintenance
+from executors.index.embedded.graph.graph_file import GraphFileInvalid, read_stamp
 from executors.index.embedded.store import EmbeddedStore
 from executors.index.store import Store
+from tests.support.embedded import FIRST_GRAPH, SMALL_GRAPH, settled
 from tests.support.records import IDENTITY, IMAGES, found, ids_of, key, record, results, tag_update, vector_of
 
 BALLAST_BYTES = 1_500_000
 THUMBNAIL = b"t" * 8_000
+
+
+class SaveFailures(logging.Handler):
+    """Counts the graphs that could not be saved."""
+
+    count = 0
+
+    def emit(self, line: logging.LogRecord) -> None:
+        self.count += "could not be saved" in line.getMessage()
 
 
 def full_by_limit(_: Path) -> Callable[[], None]:
@@ -53,8 +67,25 @@ async def refusals(store: Store) -> list[str]:
     return codes
 
 
+async def graph_saved(folder: Path, documents: int) -> bool:
+    """Whether the graph's file gets to cover (nearly) so many documents."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        try:
+            if read_stamp(folder, FIRST_GRAPH).count > documents - SMALL_GRAPH.save_every:
+                return True
+        except GraphFileInvalid:
+            pass
+        await asyncio.sleep(0.05)
+    return False
+
+
 async def main(folder: Path, how: str) -> dict[str, Any]:
-    store = EmbeddedStore(folder, checkpoint_every=50)
+    failures = SaveFailures()
+    logging.getLogger(maintenance.__name__).addHandler(failures)
+    # A minute is too long for a test.
+    maintenance._SAVE_RETRY_S = 0.2  # type: ignore[misc]
+    store = EmbeddedStore(folder, checkpoint_every=50, graph=SMALL_GRAPH)
     await store.open()
     await store.adopt(IDENTITY)
     await store.ensure_collection(IMAGES)
@@ -71,10 +102,13 @@ async def main(folder: Path, how: str) -> dict[str, Any]:
             break
         acknowledged += names
     codes = await refusals(store)
+    await settled(store)
     hits = await found(store, vector_of(1), limit=10_000)
+    near = await found(store, vector_of(1), limit=2)
     report = await store.verify()
     while_full = {
         "found": sorted(hits.ids) == sorted(acknowledged),
+        "near": near.plan["plan"] == "graph" and sorted([*near.ids, "first"])[-1] == "first",
         "listed": await ids_of(store) == sorted(acknowledged),
         "count": await store.count(IMAGES.name) == len(acknowledged),
         "first": (await store.get(IMAGES.name, ["first"]))[0].tags,  # type: ignore[union-attr]  # it is there
@@ -82,6 +116,7 @@ async def main(folder: Path, how: str) -> dict[str, Any]:
     }
     give_room()
     after = results(await store.put([record("after", seed=2, thumbnail=THUMBNAIL)]))
+    saved = await graph_saved(folder, len(acknowledged))
     await store.close()
     await store.open()
     reopened = await ids_of(store)
@@ -93,6 +128,8 @@ async def main(folder: Path, how: str) -> dict[str, Any]:
         "codes": codes,
         "while_full": while_full,
         "after": after,
+        "save_failures": failures.count,
+        "saved": saved,
         "reopened": reopened == sorted([*acknowledged, "after"]),
         "faults": faults,
     }

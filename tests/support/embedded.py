@@ -69,11 +69,17 @@ async def opened(folder: Path, graph: GraphOptions = SMALL_GRAPH) -> EmbeddedSto
     return store
 
 
-async def saved(store: Store, folder: Path, name: str = FIRST_GRAPH, collection: str = IMAGES.name) -> None:
-    """Wait until the graph is built and its file covers it but for the few rows that are not worth it."""
+async def saved(
+    store: Store, folder: Path, name: str = FIRST_GRAPH, collection: str = IMAGES.name, copies: int = 0
+) -> None:
+    """Wait until the graph is built and its file covers it but for the few rows that are not worth it.
+
+    Args:
+        copies: how many documents have a vector that others have; the file holds it once.
+    """
     await settled(store)
     (line,) = [each for each in await graphs_of(store) if each["collection"] == collection]
-    slots = line["in_graph"] + line["removed_in_graph"]
+    slots = line["in_graph"] + line["removed_in_graph"] - copies
     end = time.monotonic() + 20
     while _count(folder, name) <= slots - SMALL_GRAPH.save_every:
         assert time.monotonic() < end, "the graph is not saved"

@@ -59,7 +59,8 @@ def vector_of(seed: int, dimension: int = DIMENSION) -> NDArray[np.float32]:
 
 def axis(number: int) -> NDArray[np.float32]:
     """One of the eight axes."""
-    return np.eye(DIMENSION, dtype=np.float32)[number]
+    row: NDArray[np.float32] = np.eye(DIMENSION, dtype=np.float32)[number]
+    return row
 
 
 def record(document_id: str, number: int = 1, seed: int = 0, **changes: Any) -> Record:
