@@ -52,7 +52,9 @@ ERRORS: Final[dict[str, ErrorKind]] = {
     "empty_request": ErrorKind(400, "the request holds no document"),
     "duplicate_id": ErrorKind(400, "the same id stands twice in one request"),
     "invalid_parameter": ErrorKind(400, "a parameter is unknown, of the wrong type, or out of range"),
-    "invalid_filter": ErrorKind(400, "`filter` is not one that can be evaluated; the message says what is wrong and where"),
+    "invalid_filter": ErrorKind(
+        400, "`filter` is not one that can be evaluated; the message says what is wrong and where"
+    ),
     "forbidden_host": ErrorKind(403, "the Host header names neither this machine nor one of VS_ALLOWED_HOSTS"),
     "forbidden_origin": ErrorKind(403, "a page of another origin; VS_ALLOWED_ORIGINS lists those that may"),
     "unknown_endpoint": ErrorKind(404, "no such endpoint"),

@@ -77,13 +77,16 @@ class Settings(BaseSettings):
     )
     store: Literal["embedded"] = Field("embedded", description="what holds the index: `embedded` (SQLite)")
     graph_from: int = Field(
-        10_000, ge=100, description="documents of a collection, in one shard, from which on a graph is built and searched"
+        10_000,
+        ge=100,
+        description="documents of a collection, in one shard, from which on a graph is built and searched",
     )
     graph_precision: Literal["half", "single"] = Field(
         "half", description="numbers of the vectors in the graph: `half` (2 bytes each) or `single` (4)"
     )
     rerank: Literal["disk", "memory"] = Field(
-        "disk", description="where the vectors that decide are read: `disk`, or `memory` (4 more bytes a number with `half`)"
+        "disk",
+        description="where the vectors that decide are read: `disk`, or `memory` (4 more bytes a number with `half`)",
     )
     embed_batch: int = Field(4, ge=1, le=256, description="pictures that one run of the model takes on a CPU")
     threads: int = Field(0, ge=0, le=1024, description="threads of a stage; 0: what the cores allow")

@@ -12,6 +12,7 @@ import orjson
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
 from executors.gateway.membership import Membership, ShardReport, form_index, unite_collections
+from executors.gateway.settlement import settle
 from executors.gateway.stages import Stages
 from executors.index.answers import collection_of
 from executors.index.merge import unpack
@@ -21,15 +22,20 @@ INDEX = "^index$"
 
 
 class IndexClient:
-    """Speaks to all shards at once. Reads may be partial if the caller says so; writes never are."""
+    """Speaks to all shards at once. Reads may be partial if the caller says so; writes never are.
 
-    def __init__(self, stages: Stages) -> None:
+    Args:
+        settle_ms: longer than any write takes, in milliseconds: what is younger may have been cut short by a crash.
+    """
+
+    def __init__(self, stages: Stages, settle_ms: int) -> None:
         self._stages = stages
+        self._settle_ms = settle_ms
         self._lock = asyncio.Lock()
         self.membership: Membership | None = None
 
     async def join(self) -> Membership:
-        """Ask every shard who it is, decide which index they form, and tell them.
+        """Ask every shard who it is, decide which index they form, tell them, and end what a crash has cut short.
 
         Raises:
             VisualSearchError: `not_ready`, `shard_identity`, `model_mismatch`, `unavailable`.
@@ -38,6 +44,7 @@ class IndexClient:
         membership = form_index(reports)
         await self._adopt(membership, membership.collections.values())
         self.membership = membership
+        await settle(self, membership, self._settle_ms)
         return membership
 
     async def shard_reports(self, *, whole: bool = False) -> list[dict[str, Any]]:
@@ -162,7 +169,9 @@ class IndexClient:
                 continue
             document.shards_total = max(document.shards_total or 0, expected)
             answered = document.shards_answered or 0
-            if answered < document.shards_total and not allow_partial and document.error is None:
+            # What none of those that answered has may be in the one that did not.
+            unknown = document.error is None or document.error.code in ("not_found", "collection_not_found")
+            if answered < document.shards_total and not allow_partial and unknown:
                 document.error = _missing(answered, document.shards_total)
 
     def joined(self) -> Membership:

@@ -41,6 +41,8 @@ from executors.index.versions import HybridClock
 
 # With one of these in every document, the request failed as a whole.
 _SERVICE_STATUS = 500
+# A write is over within its deadline; a clock may be a little off.
+_SETTLED_AFTER = 2.0
 
 
 Operation = Callable[[list[ImageDoc], Any], Awaitable[Answer]]
@@ -52,7 +54,7 @@ class SearchService:
     def __init__(self, stages: Stages, gate: Gate, clock: HybridClock, max_documents: int, timeout_s: float) -> None:
         self.stages = stages
         self.gate = gate
-        self.index_client = IndexClient(stages)
+        self.index_client = IndexClient(stages, settle_ms=int(_SETTLED_AFTER * timeout_s * 1000))
         self.model: dict[str, Any] = {}
         self._clock = clock
         self._max_documents = max_documents

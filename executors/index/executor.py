@@ -35,6 +35,7 @@ MERGES: Final[dict[str, MergeOne]] = {
     "/delete_children": merge.merge_removed,
     "/drop": merge.merge_drop,
     "/reindex": merge.gather,
+    "/recent": merge.gather,
     "/verify": merge.gather,
     "/adopt": merge.gather,
 }
@@ -156,6 +157,11 @@ class IndexShard(Executor):
         """Begin to build anew what searches walk through."""
         return await self._report("/reindex", docs, reports.reindex)
 
+    @requests(on="/recent")
+    async def recent(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+        """The last writes that this shard stored."""
+        return await self._report("/recent", docs, partial(reports.recent, self._number))
+
     @requests(on="/verify")
     async def verify(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
         """Read everything back and check it."""
@@ -269,7 +275,7 @@ class ShardMerge(Executor):
         """How many documents went with the collection."""
         return self._merge(docs, docs_matrix, merge.merge_drop)
 
-    @requests(on=["/verify", "/adopt", "/reindex"])
+    @requests(on=["/verify", "/adopt", "/reindex", "/recent"])
     async def report(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
         """What every shard says, side by side."""
         return self._merge(docs, docs_matrix, merge.gather)

@@ -176,6 +176,22 @@ class Hits:
     plan: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
+# Where the pages of recent writes begin.
+NEWEST: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class RecentWrites:
+    """A page of the last writes, and where the next one begins; None: there is none.
+
+    `digests` are the `WriteOutcome.digest` of each.
+    """
+
+    keys: Sequence[DocumentKey]
+    digests: Sequence[str]
+    next: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
     """What `/status` shows of one shard."""

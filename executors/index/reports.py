@@ -8,7 +8,7 @@ from executors.errors import VisualSearchError
 from executors.index.filters import Filter, parse_filter
 from executors.index.merge import Columns
 from executors.index.pages import PackedPage, pack_page
-from executors.index.records import Collection, ShardIdentity, Superseded, WriteOutcome
+from executors.index.records import NEWEST, Collection, ShardIdentity, Superseded, WriteOutcome
 from executors.index.store import Store
 
 
@@ -91,6 +91,21 @@ async def reindex(store: Store, columns: Columns) -> Columns:
     """Begin to build anew what searches walk through."""
     await store.reindex(columns["collection"])
     return {}
+
+
+async def recent(number: int, store: Store, columns: Columns) -> Columns:
+    """The last writes of documents that are still there, newest first, a page at a time."""
+    before = columns["before"].get(str(number), NEWEST)
+    if before is None:
+        return {"collections": [], "ids": [], "versions": [], "digests": [], "next": None}
+    page = await store.recent(columns["since"], before, int(columns["limit"]))
+    return {
+        "collections": [key.collection for key in page.keys],
+        "ids": [key.id for key in page.keys],
+        "versions": [key.version for key in page.keys],
+        "digests": list(page.digests),
+        "next": page.next,
+    }
 
 
 async def verify(store: Store, columns: Columns) -> Columns:

@@ -20,9 +20,11 @@ from collections.abc import Sequence
 
 from executors.index.filters import Filter
 from executors.index.records import (
+    NEWEST,
     Collection,
     DocumentKey,
     Hits,
+    RecentWrites,
     Record,
     SearchRequest,
     ShardIdentity,
@@ -156,6 +158,13 @@ class Store(ABC):
     @abstractmethod
     async def count(self, collection: str, where: Filter | None = None) -> int:
         """How many documents (that match) the collection holds here; 0 for an unknown one."""
+
+    @abstractmethod
+    async def recent(self, since: str, before: int = NEWEST, limit: int = 1000) -> RecentWrites:
+        """The live documents that were put under the version `since` or a newer one, the last put first, page by page.
+
+        It may hold others that were written since; it lacks none that was.
+        """
 
     @abstractmethod
     async def reindex(self, collection: str | None = None) -> None:

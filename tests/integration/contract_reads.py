@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.index.records import Collection, DocumentKey, SearchRequest
+from executors.index.records import NEWEST, Collection, DocumentKey, SearchRequest
 from tests.support.records import (
     DIMENSION,
     IMAGES,
@@ -153,6 +153,29 @@ class ReadContract:
         assert [each.embedding for each in page] == [None, None]
         assert await store.scroll(IMAGES.name, after="\U0010ffff") == []
         assert await store.scroll("nowhere") == []
+
+    @pytest.mark.parametrize("limit", [1, 3, 100])
+    async def test_recent_writes_are_listed_page_by_page_and_none_is_left_out(
+        self, harness: Harness, limit: int
+    ) -> None:
+        """Whatever the order of the versions in which they came."""
+        store = await prepared(harness)
+        numbers = [9, 1, 2, 8, 3, 4, 10, 5, 6]
+        outcomes = [(await store.put([record(f"{n}", n, seed=n)]))[0] for n in numbers]
+        await store.put([record("7", 7, seed=7), record("gone", 11)])
+        await store.delete([key("gone", 12)])
+        digests = {each.version: each.digest for each in outcomes}
+        seen: list[tuple[DocumentKey, str]] = []
+        before: int | None = NEWEST
+        while before is not None:
+            page = await store.recent(version(6), before, limit)
+            assert len(page.keys) == len(page.digests) <= limit
+            seen += zip(page.keys, page.digests, strict=True)
+            before = page.next
+        assert len({each.id for each, _ in seen}) == len(seen)
+        assert {each.id for each, _ in seen} >= {"6", "7", "8", "9", "10"}
+        assert all(each.collection == IMAGES.name and each.id != "gone" for each, _ in seen)
+        assert all(digests.get(each.version, digest) == digest for each, digest in seen)
 
     async def test_an_unknown_collection_has_no_documents(self, harness: Harness) -> None:
         store = await prepared(harness)

@@ -9,9 +9,14 @@ from typing import ClassVar
 
 import pytest
 
+from executors.index.embedded import ranking
 from executors.index.embedded.collection_memory import GraphOptions
+from executors.index.embedded.graph import filtered
+from tests.integration.contract_filters import FilterContract
+from tests.integration.contract_searching import SearchContract
 from tests.integration.store_contract import StoreContract
 from tests.support.embedded import SMALL_GRAPH, Folder
+from tests.support.records import found, prepared, record, vector_of, where
 
 
 class _Embedded(StoreContract):
@@ -40,6 +45,26 @@ class TestEmbeddedStoreWithGraphsInMemory(_Embedded):
     """A graph of half precision; what decides is kept in memory."""
 
     options = replace(SMALL_GRAPH, rerank="memory")
+
+
+class TestEmbeddedStoreFilteringInTheGraph(FilterContract, SearchContract):
+    """The walk through the graph among the matching documents, which collections of this size would do without."""
+
+    @pytest.fixture
+    async def harness(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Folder]:
+        for module in (ranking, filtered):
+            monkeypatch.setattr(module, "use_exact", lambda *_: False)
+        harness = Folder(tmp_path / "shard", graph=SMALL_GRAPH)
+        yield harness
+        await harness.close()
+
+    async def test_the_plan_is_the_one_that_is_meant(self, harness: Folder) -> None:
+        store = await prepared(harness)
+        await store.put([record(f"{n:03d}", seed=n, tags={"n": n}) for n in range(60)])
+        await harness.settle(store)
+        hits = await found(store, vector_of(5), limit=3, where=where({"n": {"$lt": 30}}))
+        assert hits.ids[0] == "005"
+        assert hits.plan["plan"] == "graph among the matching"
 
 
 @pytest.mark.slow

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from executors.errors import VisualSearchError
 from executors.index.filters import Filter, matches
 from executors.index.records import (
+    NEWEST,
     Collection,
     DocumentKey,
     Hits,
+    RecentWrites,
     Record,
     SearchRequest,
     ShardIdentity,
@@ -120,6 +122,15 @@ class DictionaryStore(Store):
     async def count(self, collection: str, where: Filter | None = None) -> int:
         await self._opened()
         return len(list(self._matching(collection, where)))
+
+    async def recent(self, since: str, before: int = NEWEST, limit: int = 1000) -> RecentWrites:
+        puts = list(enumerate((await self._opened()).documents.values()))
+        wanted = [(n, live.record) for n, live in reversed(puts) if n < before and live.record.version >= since]
+        page = wanted[: max(0, limit)]
+        keys = [DocumentKey(each.collection, each.id, each.version) for _, each in page]
+        return RecentWrites(
+            keys, [digest_of(each) for _, each in page], page[-1][0] if len(page) < len(wanted) and page else None
+        )
 
     async def reindex(self, collection: str | None = None) -> None:
         await self._opened()

@@ -115,7 +115,10 @@ class CollectionMemory:
             return CollectionView(flat, None)
         extent = graph.extent_before(next_row)
         alive = graph.alive(sequence)
-        return None if alive is None else CollectionView(flat, GraphView(graph, extent, alive))
+        # Removed rows that a compaction took out of `flat` never come into the graph, which then answers for them, too.
+        if alive is None or self.flat.floor > sequence:
+            return None
+        return CollectionView(flat, GraphView(graph, extent, alive))
 
     def reserve(self, rows: int) -> None:
         """Make room for as many more rows, so that adding them can't fail for want of memory.

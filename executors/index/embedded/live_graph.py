@@ -135,10 +135,14 @@ class LiveGraph:
         copies = [(int(row), slot) for row, slot in zip(rows, of, strict=True) if slot is not None]
         if copies:
             self._make_room_for_copies(extent.copies + len(copies))
+        alive = []
         for each in self._alive:
             gone = died <= each.sequence
             _clear(each.slots, extent.slots + np.flatnonzero(gone[is_new]))
             _clear(each.copies, extent.copies + np.flatnonzero(gone[~is_new]))
+            alive.append(Alive(each.sequence, each.slots, each.copies, each.dead + int(np.count_nonzero(gone))))
+        # Before the extent: whoever sees the rows has to know that some are dead.
+        self._alive = tuple(alive)
         for row, slot in copies:
             self.copies.add(row, slot)
         added = int(np.count_nonzero(is_new))
@@ -146,9 +150,6 @@ class LiveGraph:
             self.graph.add(vectors[is_new])
             self._rows[extent.slots : extent.slots + added] = rows[is_new]
             self._extent = Extent(extent.slots + added, extent.copies + len(copies), int(rows[-1]))
-        newest = self._alive[-1]
-        dead = newest.dead + int(np.count_nonzero(died <= newest.sequence))
-        self._alive = (*self._alive[:-1], Alive(newest.sequence, newest.slots, newest.copies, dead))
 
     def build(self, rows: Rows, vectors: NDArray[np.float32], threads: int) -> None:
         """Add rows to a graph that nobody searches yet and that has room for them."""

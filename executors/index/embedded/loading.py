@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,7 @@ from executors.index.embedded.collection_memory import CollectionMemory, GraphOp
 from executors.index.embedded.copies import find_copy
 from executors.index.embedded.counters import KnownCollection, read_collections, read_meta
 from executors.index.embedded.encoding import decode_embedding
-from executors.index.embedded.graph.graph_file import GraphFileInvalid, LoadedGraph, load
+from executors.index.embedded.graph.graph_file import GraphFileInvalid, LoadedGraph, load, remove
 from executors.index.embedded.live_graph import LiveGraph, room_for
 from executors.index.embedded.memory import DEFAULT_OPTIONS, LoadedVector, Memory, add_vectors
 from executors.index.embedded.reads import vectors_after, vectors_at
@@ -100,6 +101,9 @@ def _load_graph(
         damaged = _add_copies(connection, graph, number, live)
     except (GraphFileInvalid, OSError) as error:
         notes.append(f"collection {known.collection.name!r}: the graph is built anew: {error}")
+        # What does not fit now must not seem to fit later.
+        with suppress(OSError):
+            remove(folder, graph_name(number))
         return None, {}
     graph.keep_only(live)
     return graph, damaged

@@ -17,7 +17,7 @@ from executors.errors import VisualSearchError
 from executors.index.embedded.collection_memory import CollectionMemory
 from executors.index.embedded.counters import dropped_collections, free_pages, read_meta
 from executors.index.embedded.database import ReadConnections
-from executors.index.embedded.graph.graph_file import Stamp, save
+from executors.index.embedded.graph.graph_file import Stamp, remove, save
 from executors.index.embedded.graph.hnsw import use_one_thread
 from executors.index.embedded.live_graph import ROWS_UNDER_LOCK, LiveGraph, room_for
 from executors.index.embedded.loading import epoch_of, graph_name
@@ -133,16 +133,20 @@ class Maintenance:
     def _keep_graphs(self) -> bool:
         busy = False
         for number, held in list(self._memory.held.items()):
-            if held.graph is None and held.documents >= held.options.graph_from:
-                held.start_graph(self._memory.applied)
-            busy = self._move(held) or busy
+            try:
+                if held.graph is None and held.documents >= held.options.graph_from:
+                    held.start_graph(self._memory.applied)
+                busy = self._move(held) or busy
+            except Exception:
+                # Mostly want of memory. What is not in the graph is compared one by one; the other collections go on.
+                _log.exception("the graph of collection %d could not be kept up to date; trying again", number)
             self._plan_rebuild(number, held)
         return busy
 
     def _move(self, held: CollectionMemory) -> bool:
         """Add some of what is new to the graph; whether there may be more."""
         graph = held.graph
-        if graph is None:
+        if graph is None or not graph.graph.complete:
             return False
         moved = 0
         while moved < _MOVED_A_TURN and not self._closing:
@@ -161,7 +165,7 @@ class Maintenance:
         if graph is None or number in self._rebuilds:
             self._wanted -= {number} if graph is None else set()
             return
-        if number in self._wanted or graph.dead > max(1, _REBUILD_FROM_DEAD * graph.count):
+        if not graph.graph.complete or number in self._wanted or graph.dead > max(1, _REBUILD_FROM_DEAD * graph.count):
             self._rebuilds[number] = Rebuild(self._memory, number, held, self._reading)
             self._wanted.discard(number)
 
@@ -245,7 +249,8 @@ class Maintenance:
             return False
         if purged < _PURGED_A_TURN:
             self._to_purge = self._to_purge[1:]
-            self._folder.joinpath(graph_name(number)).unlink(missing_ok=True)
+            with suppress(OSError):
+                remove(self._folder, graph_name(number))
             self._saved.pop(number, None)
         return True
 

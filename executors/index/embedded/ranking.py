@@ -65,17 +65,34 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What is searched: a collection as of one transaction, and the rows that a filter leaves (ascending; None: all)."""
+    """What is searched.
+
+    Attributes:
+        view: a collection as of one transaction.
+        rows: the rows that a filter leaves, ascending; None: all.
+        size: how many documents there are to choose from.
+    """
 
     connection: sqlite3.Connection
     memory: CollectionMemory
     view: CollectionView
     rows: Rows | None
+    size: int
 
-    @property
-    def size(self) -> int:
-        """How many documents there are to choose from."""
-        return self.memory.documents if self.rows is None else len(self.rows)
+
+def scope_of(
+    connection: sqlite3.Connection, memory: CollectionMemory, view: CollectionView, rows: Rows | None
+) -> Scope:
+    """What is searched, with its size as of the view."""
+    if rows is not None:
+        return Scope(connection, memory, view, rows, len(rows))
+    size = sum(
+        each.count - (0 if each.gone is None else int(np.count_nonzero(each.gone)))
+        for each in selected_views(view.flat, view.covered, None)
+    )
+    if view.graph is not None:
+        size += view.graph.extent.slots + view.graph.extent.copies - view.graph.alive.dead
+    return Scope(connection, memory, view, rows, size)
 
 
 def make_plan(scope: Scope, limit: int, *, exact: bool, ef: int | None) -> Plan:

@@ -17,7 +17,7 @@ from executors.index.embedded.reads import (
     thumbnail_of,
 )
 from executors.index.filters import Filter
-from executors.index.records import StoredDocument
+from executors.index.records import DocumentKey, RecentWrites, StoredDocument
 
 _ROW: Final = 7
 _READ_AT_ONCE: Final = 1_000
@@ -54,6 +54,21 @@ def documents_after(
 def count_matching(connection: sqlite3.Connection, memory: Memory, collection: KnownCollection, where: Filter) -> int:
     """How many documents match."""
     return len(_matching(connection, memory, collection, where))
+
+
+def recent_writes(connection: sqlite3.Connection, since: str, before: int, limit: int) -> RecentWrites:
+    """The last documents that were put, by row: a put that stores anything gets a new row."""
+    rows = connection.execute(
+        "SELECT d.row, c.name, d.id, d.version, d.digest FROM documents d"
+        " JOIN collections c ON c.number = d.collection AND c.dropped_version IS NULL"
+        " WHERE d.row < ? ORDER BY d.row DESC LIMIT ?",
+        (before, limit),
+    ).fetchall()
+    recent = [
+        (DocumentKey(name, key, version), digest.hex()) for _, name, key, version, digest in rows if version >= since
+    ]
+    is_last = len(rows) < limit or not recent
+    return RecentWrites([key for key, _ in recent], [digest for _, digest in recent], None if is_last else rows[-1][0])
 
 
 def _matching(connection: sqlite3.Connection, memory: Memory, collection: KnownCollection, where: Filter) -> Any:

@@ -16,7 +16,7 @@ from executors.index.embedded.counters import KnownCollection
 from executors.index.embedded.grouping import best_of_groups
 from executors.index.embedded.live_graph import Rows
 from executors.index.embedded.memory import Memory
-from executors.index.embedded.ranking import DamagedRowsError, Plan, Scope, make_plan, rank
+from executors.index.embedded.ranking import DamagedRowsError, Plan, Scope, make_plan, rank, scope_of
 from executors.index.embedded.reads import HitFields, damaged, hit_fields, ids_of, moment_of, vectors_of
 from executors.index.embedded.rules import check_binding, collection_not_found
 from executors.index.embedded.scoring import Best, check_queries
@@ -51,7 +51,7 @@ def search_once(connection: sqlite3.Connection, memory: Memory, request: SearchR
     if request.where is not None:
         rows = memory.filters.rows(connection, sequence, known.number, request.where)
     filter_ms = (time.perf_counter() - started) * 1000
-    scope = Scope(connection, held, view, rows)
+    scope = scope_of(connection, held, view, rows)
     try:
         return [_search_one(scope, query, request, filter_ms) for query in queries]
     except DamagedRowsError as found:

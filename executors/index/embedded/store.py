@@ -30,9 +30,11 @@ from executors.index.embedded.verify import Findings, check_store
 from executors.index.filters import Filter
 from executors.index.records import (
     MAX_DIMENSION,
+    NEWEST,
     Collection,
     DocumentKey,
     Hits,
+    RecentWrites,
     Record,
     SearchRequest,
     ShardIdentity,
@@ -218,6 +220,12 @@ class EmbeddedStore(Store):
             return running.memory.documents(known)
         count = partial(scrolling.count_matching, memory=running.memory, collection=known, where=where)
         return await asyncio.wrap_future(submit(running.reads, running.reading.run, count))
+
+    async def recent(self, since: str, before: int = NEWEST, limit: int = 1000) -> RecentWrites:
+        """See `Store.recent`."""
+        running = self._open_or_refuse()
+        read = partial(scrolling.recent_writes, since=since, before=before, limit=limit)
+        return await asyncio.wrap_future(submit(running.reads, running.reading.run, read))
 
     async def reindex(self, collection: str | None = None) -> None:
         """See `Store.reindex`."""

@@ -108,6 +108,11 @@ class VectorCache:
         self.live = 0
 
     @property
+    def floor(self) -> int:
+        """From which sequence number on nothing is missing."""
+        return self._layout.floor
+
+    @property
     def rows_held(self) -> int:
         """How many rows take memory, removed ones included."""
         return sum(block.count for block in self._layout.blocks)

@@ -14,6 +14,8 @@ from executors.index.embedded.vectors import exact_squares
 
 _HALF_ROUNDOFF: Final = 2.0**-11
 _HALF_SMALLEST_ERROR: Final = 2.0**-25
+# As in embed/vectors.py: rounding moves the length by at most 2^-24.
+_UNIT_TOLERANCE: Final = 1e-7
 
 
 def score_error(dimension: int, precision: Precision) -> float:
@@ -42,4 +44,7 @@ def unit_vectors(vectors: NDArray[np.float32], dimension: int) -> NDArray[np.flo
     squares = exact_squares(vectors)
     if not np.all(np.isfinite(squares) & (squares > 0.0)):
         raise ValueError("a vector must be finite and not zero")
-    return (vectors / np.sqrt(squares)[:, np.newaxis]).astype(np.float32)
+    lengths = np.sqrt(squares)
+    # The rounding of a unit vector to float32 is left as it is: it comes back to the bit. `float32_error` has room for it.
+    lengths[np.abs(lengths - 1.0) <= _UNIT_TOLERANCE] = 1.0
+    return (vectors / lengths[:, np.newaxis]).astype(np.float32)
