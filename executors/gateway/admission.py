@@ -113,6 +113,22 @@ def admit_documents(
     return made
 
 
+_NOT_UPDATED = ("blob", "tensor", "embedding", "thumbnail", "uri", "parent", "text", "box")
+
+
+def refuse_more_than_tags(documents: Sequence[ImageDoc]) -> None:
+    """Put an error into documents that bring what an update would leave as it is: nobody should think that it was stored."""
+    for document in documents:
+        more = [name for name in _NOT_UPDATED if getattr(document, name) is not None]
+        if more and document.error is None:
+            error = VisualSearchError(
+                "invalid_document",
+                f"/update changes tags only, not `{more[0]}`: /index replaces a document",
+                fields=more,
+            )
+            document.error = Failure(**error.to_json(), stage=STAGE)
+
+
 def check_id(value: Any) -> None:
     """Check an id.
 
@@ -139,6 +155,8 @@ def check_collection(name: str | None) -> None:
     """
     if name is None:
         return
+    if not name.strip("."):
+        raise VisualSearchError("invalid_document", "`collection` must be more than dots: paths would lose it")
     allowed = name.replace("_", "").replace(".", "").replace("-", "")
     if not 1 <= len(name) <= 128 or not name.isascii() or (allowed and not allowed.isalnum()):
         raise VisualSearchError(

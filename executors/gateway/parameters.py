@@ -65,7 +65,10 @@ FilterText = Annotated[
 FieldName = Annotated[str, StringConstraints(max_length=512), AfterValidator(_field_name)]
 WholeNumber = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_number)]
-CollectionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
+# Not dots alone: paths would lose them.
+CollectionName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{0,127}[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}$", max_length=128)
+]
 DocumentId = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 
 

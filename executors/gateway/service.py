@@ -13,7 +13,7 @@ import numpy as np
 from executors.documents import Failure, ImageDoc
 from executors.errors import ERRORS, VisualSearchError
 from executors.gateway.administration import Administration
-from executors.gateway.admission import Gate, admit_documents, check_id, check_request
+from executors.gateway.admission import Gate, admit_documents, check_id, check_request, refuse_more_than_tags
 from executors.gateway.chunks import Answer, ChunkSender, by_collection, counted, in_order
 from executors.gateway.deleting import Deleter, count_deleted
 from executors.gateway.id_locks import IdLocks
@@ -172,6 +172,7 @@ class SearchService:
     async def update(self, documents: list[ImageDoc], parameters: Any) -> Answer:
         """Change the tags of documents."""
         given = parse_parameters(UpdateParameters, parameters)
+        refuse_more_than_tags(documents)
 
         async def update(chunk: list[ImageDoc], _: str) -> StageAnswer:
             return await self.stages.post("/update", chunk, {"mode": given.mode}, INDEX)

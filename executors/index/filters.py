@@ -33,13 +33,11 @@ _MOST_SHOWN: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One value at a path, or the trace of an empty array or object (`empty`)."""
+    """One value at a path, or the trace of an empty array or object (`empty`). `in_array`: an array leads there."""
 
     value: Scalar = None
     empty: bool = False
-
-
-_EMPTY: Final = Leaf(empty=True)
+    in_array: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,19 +132,19 @@ def kind_of(value: Scalar) -> str:
     return "string" if isinstance(value, str) else "number"
 
 
-def _collect(path: str, value: Any, values: Values) -> None:
+def _collect(path: str, value: Any, values: Values, *, in_array: bool = False) -> None:
     if isinstance(value, Mapping):
         # An object is there, too: `$exists` asks for it.
-        values.setdefault(path, []).append(_EMPTY)
+        values.setdefault(path, []).append(Leaf(empty=True, in_array=in_array))
         for key, each in value.items():
-            _collect(f"{path}.{key}", each, values)
+            _collect(f"{path}.{key}", each, values, in_array=in_array)
     elif isinstance(value, list | tuple):
         if not value:
-            values.setdefault(path, []).append(_EMPTY)
+            values.setdefault(path, []).append(Leaf(empty=True, in_array=True))
         for each in value:
-            _collect(path, each, values)
+            _collect(path, each, values, in_array=True)
     else:
-        values.setdefault(path, []).append(Leaf(value))
+        values.setdefault(path, []).append(Leaf(value, in_array=in_array))
 
 
 def _holds(where: Filter, values: Values) -> bool:

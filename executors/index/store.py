@@ -163,7 +163,8 @@ class Store(ABC):
     async def recent(self, since: str, before: int = NEWEST, limit: int = 1000) -> RecentWrites:
         """The live documents that were put under the version `since` or a newer one, the last put first, page by page.
 
-        It may hold others that were written since; it lacks none that was.
+        It may hold others that were written since. Puts come in about the order of their versions: a whole page of older
+        ones is taken for the end.
         """
 
     @abstractmethod

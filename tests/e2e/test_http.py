@@ -162,6 +162,17 @@ def test_update_get_and_delete(api: Api) -> None:
     assert api.ok("/update", {"id": "a", "tags": {}})[0]["result"] == "not_found"
 
 
+def test_an_update_of_more_than_tags_is_refused(api: Api) -> None:
+    """Nobody should think that a new picture or label was stored."""
+    api.index_vectors({"a": unit_vectors(1)[0], "b": unit_vectors(1)[0]})
+    for more in ({"uri": "new"}, {"embedding": [1.0] * 1280}, {"parent": "b"}, {"blob": "AAAA"}):
+        given = [{"id": "a", "tags": {"n": 1}} | more, {"id": "b", "tags": {"n": 1}}]
+        refused, updated = api.post("/update", given).json()["data"]
+        assert (refused["error"]["code"], refused["error"]["details"]["fields"]) == ("invalid_document", list(more))
+        assert updated["result"] in ("updated", "unchanged")
+    assert api.ok("/get", {"id": "a"})[0].get("tags", {}) == {}
+
+
 def test_embed_gives_vectors_without_storing(api: Api, pictures: list[bytes]) -> None:
     answers = api.ok("/embed", [{"id": "e", "blob": as_base64(pictures[0])}, {"blob": as_base64(pictures[1])}])
     vectors = np.asarray([each["embedding"] for each in answers])

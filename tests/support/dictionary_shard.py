@@ -95,6 +95,8 @@ class Shard:
             result = "unchanged" if digest_of(record) == digest_of(live.record) else "replaced"
         assert self.identity is not None
         self.identity = replace(self.identity, populated=True)
+        # The last put is the last of the dictionary.
+        self.documents.pop(key, None)
         return self._store(key, Live(record, "put", result))
 
     def update(self, update: TagUpdate) -> WriteOutcome:

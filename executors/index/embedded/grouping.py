@@ -1,15 +1,16 @@
-"""One hit a group, the best: the search is widened until there are enough groups, or nothing is left."""
+"""One hit a group, the best: the search goes on among the other documents until there are enough groups, or nothing is left."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from executors.index.embedded.group_rows import BY_PARENT
 from executors.index.embedded.reads import HitFields
+from executors.index.embedded.rowsets import Rows
 from executors.index.embedded.scoring import Best
 from executors.index.tag_values import value_at, value_key
 
-BY_PARENT: Final = "parent"
 _FIRST: Final = 4
 _WIDER: Final = 4
 
@@ -18,43 +19,50 @@ def best_of_groups(
     path: str,
     limit: int,
     available: int,
-    rank: Callable[[int], Best],
+    rank: Callable[[Rows | None, int], Best],
     fields_of: Callable[[Sequence[int]], dict[int, HitFields]],
+    left: Callable[[Rows | None, Sequence[int], Sequence[Any]], Rows],
 ) -> tuple[Best, list[Any]]:
     """The best hit of each of the `limit` best groups, and the groups' values.
 
     Args:
         path: a tag's path, or `parent`.
         available: how many documents there are to choose from.
-        rank: the so many best documents, best first.
+        rank: the so many best documents of some rows (None: all), best first.
         fields_of: what documents show, by row.
+        left: see `GroupRows.left`.
     """
+    groups: dict[str, tuple[float, str, int, Any]] = {}
+    rows: Rows | None = None
     wanted = min(available, limit * _FIRST)
     while True:
-        best = rank(wanted)
-        kept, values = _first_of_groups(path, limit, best, fields_of(best.rows))
+        best = rank(rows, wanted)
+        fresh = _add_groups(groups, path, best, fields_of(best.rows))
         # Fewer than asked for: whatever is left is below the threshold.
-        if len(kept) == limit or len(best.rows) < wanted or wanted >= available:
-            return Best(
-                [best.rows[n] for n in kept], [best.ids[n] for n in kept], [best.scores[n] for n in kept]
-            ), values
-        wanted = min(available, wanted * _WIDER)
+        if len(groups) >= limit or len(best.rows) < wanted or wanted >= available:
+            break
+        rows = left(rows, best.rows, fresh)
+        available = len(rows)
+        if not available:
+            break
+        wanted = min(available, wanted if fresh else wanted * _WIDER)
+    order = sorted(groups.values(), key=lambda each: each[:2])[:limit]
+    found = Best([row for *_, row, _ in order], [name for _, name, *_ in order], [0.0 - score for score, *_ in order])
+    return found, [value for *_, value in order]
 
 
-def _first_of_groups(path: str, limit: int, best: Best, fields: dict[int, HitFields]) -> tuple[list[int], list[Any]]:
-    seen: set[str] = set()
-    kept: list[int] = []
-    values: list[Any] = []
-    for n, (row, document_id) in enumerate(zip(best.rows, best.ids, strict=True)):
+def _add_groups(
+    groups: dict[str, tuple[float, str, int, Any]], path: str, best: Best, fields: dict[int, HitFields]
+) -> list[Any]:
+    """Enter the best of each new group (negated score, id, row, value), and tell the new groups' values."""
+    fresh = []
+    for row, document_id, score in zip(best.rows, best.ids, best.scores, strict=True):
         found, value = _group_of(path, document_id, fields[row])
         key = value_key(value)
-        if found and key not in seen:
-            seen.add(key)
-            kept.append(n)
-            values.append(value)
-            if len(kept) == limit:
-                break
-    return kept, values
+        if found and key not in groups:
+            groups[key] = (-score, document_id, row, value)
+            fresh.append(value)
+    return fresh
 
 
 def _group_of(path: str, document_id: str, fields: HitFields) -> tuple[bool, Any]:

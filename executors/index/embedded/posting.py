@@ -79,7 +79,7 @@ def unindexed(connection: sqlite3.Connection, collection: int) -> Rows:
 
 
 def several_values(connection: sqlite3.Connection, collection: int, path: str) -> list[Posting]:
-    """Where the documents are that have more than one value at the path."""
+    """Where the documents are that may have more than one value at the path."""
     number = path_number(connection, collection, path)
     return [] if number is None else [_of_kind(number, SEVERAL)]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,6 +27,8 @@ from executors.index.embedded.selection import selected_views
 from executors.index.embedded.targets import Targets, targets_of
 from executors.index.embedded.vectors import exact_dots, exact_squares
 
+# Pages are cut from the same walk as far as possible, so that one seldom repeats or leaves out what another shows.
+_FIRST_PAGES: Final = 32
 # Beyond the limit: what rounding in the graph may have put behind.
 _SPARE_CANDIDATES: Final = 16
 
@@ -61,6 +64,16 @@ class Plan:
             if getattr(self, name) is not None:
                 shown[name] = getattr(self, name)
         return shown | {"candidates": self.candidates, "took_ms": self.took_ms}
+
+
+def in_all(plans: Sequence[Plan]) -> Plan:
+    """The first of a search's plans, with what all of them took."""
+    first, *others = plans
+    for other in others:
+        first.candidates += other.candidates
+        for part, took in other.took_ms.items():
+            first.took_ms[part] = round(first.took_ms.get(part, 0.0) + took, 3)
+    return first
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +173,18 @@ def _walk(targets: Targets, unit: NDArray[np.float32], limit: int, plan: Plan) -
     live, slots = targets.view.graph, targets.view.extent.slots
     chosen = slots if targets.bits is None else int(np.bitwise_count(targets.bits).sum())
     found = search_selected(
-        live.graph, live.lock, unit, limit + _SPARE_CANDIDATES, targets.bits, chosen, plan.ef
+        live.graph, live.lock, unit, _walked(limit) + _SPARE_CANDIDATES, targets.bits, chosen, plan.ef
     )  # fmt: skip
     plan.ef = found.ef
     if found.plan == "scan":
         plan.name = f"exact after: {plan.name}"
     # Slots that were added since are in `flat`, too.
     return found.slots[found.slots < slots]
+
+
+def _walked(limit: int) -> int:
+    """For how many hits a walk is made: the next power of two."""
+    return limit if limit <= _FIRST_PAGES else 1 << (limit - 1).bit_length()
 
 
 def _every_candidate(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
 from executors.index.embedded.counters import KnownCollection
+from executors.index.embedded.group_rows import GroupRows
 from executors.index.embedded.grouping import best_of_groups
 from executors.index.embedded.live_graph import Rows
 from executors.index.embedded.memory import Memory
-from executors.index.embedded.ranking import DamagedRowsError, Plan, Scope, make_plan, rank, scope_of
+from executors.index.embedded.ranking import DamagedRowsError, Plan, Scope, in_all, make_plan, rank, scope_of
 from executors.index.embedded.reads import HitFields, damaged, hit_fields, ids_of, moment_of, vectors_of
 from executors.index.embedded.rules import check_binding, collection_not_found
 from executors.index.embedded.scoring import Best, check_queries
@@ -52,32 +54,44 @@ def search_once(connection: sqlite3.Connection, memory: Memory, request: SearchR
         rows = memory.filters.rows(connection, sequence, known.number, request.where)
     filter_ms = (time.perf_counter() - started) * 1000
     scope = scope_of(connection, held, view, rows)
+    group_rows = None
+    if request.group_by is not None:
+        group_rows = GroupRows(connection, memory.filters, sequence, known.number, request.group_by)
     try:
-        return [_search_one(scope, query, request, filter_ms) for query in queries]
+        return [_search_one(scope, query, request, filter_ms, group_rows) for query in queries]
     except DamagedRowsError as found:
         memory.damaged[known.number].update(ids_of(connection, found.rows))
         _refuse_damaged(memory, known)
         raise
 
 
-def _search_one(scope: Scope, query: NDArray[np.float32], request: SearchRequest, filter_ms: float) -> Hits:
+def _search_one(
+    scope: Scope, query: NDArray[np.float32], request: SearchRequest, filter_ms: float, group_rows: GroupRows | None
+) -> Hits:
     plans: list[Plan] = []
 
-    def best(limit: int) -> Best:
-        plans.append(make_plan(scope, limit, exact=request.exact, ef=request.ef))
-        return rank(scope, query, limit, request.threshold, plans[-1]) if limit > 0 else Best([], [], [])
+    def best(rows: Rows | None, limit: int) -> Best:
+        among = scope if rows is None else replace(scope, rows=rows, size=len(rows))
+        plans.append(make_plan(among, limit, exact=request.exact, ef=request.ef))
+        return rank(among, query, limit, request.threshold, plans[-1]) if limit > 0 else Best([], [], [])
+
+    def left(rows: Rows | None, seen: Sequence[int], found: Sequence[Any]) -> Rows:
+        started = time.perf_counter()
+        assert group_rows is not None
+        others = group_rows.left(scope.rows if rows is None else rows, seen, found)
+        plans[-1].add_time("groups", started)
+        return others
 
     groups: list[Any] | None = None
-    if request.group_by is None:
-        found = best(request.limit)
+    if group_rows is None:
+        found = best(None, request.limit)
     else:
-        found, groups = best_of_groups(
-            request.group_by, request.limit, scope.size, best, partial(hit_fields, scope.connection)
-        )
+        fields_of = partial(hit_fields, scope.connection)
+        found, groups = best_of_groups(group_rows.path, request.limit, scope.size, best, fields_of, left)
     started = time.perf_counter()
     fields = hit_fields(scope.connection, found.rows)
     embeddings = _embeddings(scope, found.rows, len(query)) if request.embedding else None
-    plan = plans[-1]
+    plan = in_all(plans)
     plan.add_time("fields", started)
     if request.where is not None:
         plan.took_ms["filter"] = round(filter_ms, 3)

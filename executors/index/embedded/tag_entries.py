@@ -32,7 +32,7 @@ EMPTY: Final = 4
 # A text that is too long, as its head, and as its digest.
 CUT_STRING: Final = 5
 DIGEST: Final = 7
-# No value, but a note that the document has more than one value at the path.
+# No value, but a note that the document may have more than one value at the path: it has, or an array leads there.
 SEVERAL: Final = 6
 
 KINDS: Final[Mapping[str, int]] = {"null": NULL, "boolean": BOOLEAN, "number": NUMBER, "string": STRING}
@@ -48,14 +48,12 @@ def entries_of(tags: Mapping[str, Any]) -> set[Entry] | None:
     for path, leaves in flatten(tags).items():
         if len(path) > _MOST_PATH_BYTES or len(path.encode()) > _MOST_PATH_BYTES:
             return None
-        several = 0
         for leaf in leaves:
-            several += not leaf.empty
             for kind, value in keys_of(leaf):
                 if isinstance(value, int) and not -_LARGEST_INTEGER <= value <= _LARGEST_INTEGER:
                     return None
                 entries.add((path, kind, value))
-        if several > 1:
+        if len(leaves) > 1 or leaves[0].in_array:
             entries.add((path, SEVERAL, 0))
         if len(entries) > _MOST_ENTRIES:
             return None

@@ -54,12 +54,14 @@ def test_one_bad_document_costs_no_other() -> None:
         document("good"),
         document("b", tags={"n": 2**60}),
         document("c", collection="a b"),
+        document("d", collection=".."),
     ]
     admit_documents(documents, collection=None, make_ids=True)
     assert [each.error.code if each.error else None for each in documents] == [
         "invalid_id",
         None,
         "invalid_tags",
+        "invalid_document",
         "invalid_document",
     ]
 

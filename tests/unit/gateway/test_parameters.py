@@ -20,6 +20,11 @@ def test_defaults() -> None:
     assert (given.limit, given.offset, given.threshold, given.allow_partial, given.like) == (10, 0, None, False, None)
 
 
+@pytest.mark.parametrize("name", ["a", ".a", "a..", "a" * 128, "-", "A_b.c-1"])
+def test_names_of_collections(name: str) -> None:
+    assert parse_parameters(SearchParameters, {"collection": name}).collection == name
+
+
 def test_whole_numbers_may_come_as_floats_as_grpc_sends_them() -> None:
     given = parse_parameters(SearchParameters, {"limit": 5.0, "offset": 2.0, "threshold": 1})
     assert (given.limit, given.offset, given.threshold) == (5, 2, 1.0)
@@ -45,6 +50,8 @@ def test_whole_numbers_may_come_as_floats_as_grpc_sends_them() -> None:
         {"threshold": float("nan")},
         {"collection": ""},
         {"collection": "a/b"},
+        {"collection": ".."},
+        {"collection": "a" * 129},
         {"allow_partial": 1},
         {"like": ""},
         {"group_by": ""},

@@ -7,6 +7,7 @@ the query everything is about as far, and a walk, however long, meets some of it
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -19,6 +20,9 @@ from executors.index.embedded.graph.tuning import default_ef, filtered_ef, scan_
 
 _NEAR_FOR_EACH: Final = 2
 _ENOUGH_TO_JUDGE: Final = 4
+# A walk is not yet right near its rim. One this many times as long as the last match lies deep finds those before it
+# (measured where the matches lie far out: recall 0.955 -> 0.996).
+_BEYOND_THE_LAST: Final = 2.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,14 @@ def search_selected(
     kept = _are_selected(slots, selected)
     near = int(np.count_nonzero(kept))
     if near >= k:
-        return Candidates(slots[kept][:k], scores[kept][:k], "walk", effort)
+        enough = math.ceil(_BEYOND_THE_LAST * (int(np.flatnonzero(kept)[k - 1]) + 1))
+        if enough > effort:
+            effort = enough
+            with lock.reading():
+                slots, scores = graph.search(query, effort, effort, None)
+            kept = _are_selected(slots, selected)
+        if int(np.count_nonzero(kept)) >= k:
+            return Candidates(slots[kept][:k], scores[kept][:k], "walk", effort)
     if near >= _ENOUGH_TO_JUDGE:
         # Few were looked at, so that chance may show more than there are.
         share = min(near / len(slots), matching / count)

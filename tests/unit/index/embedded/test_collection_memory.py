@@ -163,7 +163,9 @@ def test_searches_see_whole_moments_while_rows_come_go_and_move(options: GraphOp
                 found, live = rows_found(view), written.live[sequence]
                 looks.append(sequence)
                 if found != live:
-                    wrong.append((sequence, set(found) - set(live), set(live) - set(found), len(found) - len(set(found))))
+                    wrong.append(
+                        (sequence, set(found) - set(live), set(live) - set(found), len(found) - len(set(found)))
+                    )
         except Exception as error:
             wrong.append(error)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from executors.index.embedded.grouping import best_of_groups
 from executors.index.embedded.reads import HitFields
+from executors.index.embedded.rowsets import Rows
 from executors.index.embedded.scoring import Best
+from executors.index.tag_values import value_at, value_key
 
 
 class Ranking:
@@ -23,17 +26,31 @@ class Ranking:
         ]
         self.asked: list[int] = []
 
-    def rank(self, limit: int) -> Best:
+    def rank(self, among: Rows | None, limit: int) -> Best:
         self.asked.append(limit)
-        rows = list(range(min(limit, len(self._fields))))
+        rows = (list(range(len(self._fields))) if among is None else among.tolist())[:limit]
         return Best(rows, [f"id {row}" for row in rows], [1.0 - row / 1000 for row in rows])
 
     def fields_of(self, rows: Sequence[int]) -> dict[int, HitFields]:
         return {row: self._fields[row] for row in rows}
 
+    def left(self, rows: Rows | None, seen: Sequence[int], groups: Sequence[Any]) -> Rows:
+        """Those of arrays are not told apart, as in the index."""
+        known = {value_key(each) for each in groups if not isinstance(each, list | dict)}
+        asked = range(len(self._fields)) if rows is None else rows.tolist()
+        return np.array(
+            [
+                row
+                for row in asked
+                if row not in seen and value_key(value_at(self._fields[row].tags, self.path)[1]) not in known
+            ],
+            dtype=np.int64,
+        )
+
     def groups(self, path: str, limit: int, available: int | None = None) -> tuple[list[int], list[Any]]:
+        self.path = path
         count = len(self._fields) if available is None else available
-        best, values = best_of_groups(path, limit, count, self.rank, self.fields_of)
+        best, values = best_of_groups(path, limit, count, self.rank, self.fields_of, self.left)
         assert best.ids == [f"id {row}" for row in best.rows]
         assert best.scores == [1.0 - row / 1000 for row in best.rows]
         return best.rows, values
@@ -45,10 +62,16 @@ def test_the_best_of_each_group_comes_best_first() -> None:
     assert ranking.groups("brand", 2) == ([0, 2], ["a", "b"])
 
 
-def test_the_search_is_widened_until_there_are_enough_groups() -> None:
+def test_the_search_goes_on_until_there_are_enough_groups_among_what_is_in_none_that_was_found() -> None:
     ranking = Ranking([{"brand": 0}] * 500 + [{"brand": 1}] * 500 + [{"brand": 2}] * 10)
     assert ranking.groups("brand", 3) == ([0, 500, 1000], [0, 1, 2])
-    assert ranking.asked == sorted(set(ranking.asked)), "each time wider"
+    assert ranking.asked == [12, 12, 10]
+
+
+def test_where_groups_are_not_told_apart_the_search_is_widened() -> None:
+    ranking = Ranking([{"brand": [0]}] * 500 + [{"brand": [1]}] * 500 + [{"brand": [2]}] * 10)
+    assert ranking.groups("brand", 3) == ([0, 500, 1000], [[0], [1], [2]])
+    assert ranking.asked == sorted(ranking.asked), "each time wider"
     assert len(ranking.asked) < 8
 
 

@@ -32,7 +32,9 @@ def numbers(*rows: int) -> NDArray[np.int64]:
     return np.asarray(rows, dtype=np.int64)
 
 
-def append(graph: LiveGraph, rows: list[int], seeds: list[int] | None = None, died: dict[int, int] | None = None) -> None:
+def append(
+    graph: LiveGraph, rows: list[int], seeds: list[int] | None = None, died: dict[int, int] | None = None
+) -> None:
     since = numbers(*[(died or {}).get(row, NEVER) for row in rows])
     graph.append(numbers(*rows), vectors_like(rows if seeds is None else seeds), since)
 

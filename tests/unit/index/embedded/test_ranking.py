@@ -62,7 +62,7 @@ def truth(
 
 
 @any_kind
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(
     covered=st.lists(st.integers(0, 3), max_size=40),
     fresh=st.lists(st.integers(0, 3), max_size=20),
@@ -104,7 +104,7 @@ def test_exact_is_exact_wherever_documents_stand(
         assert found.scores == pytest.approx([score for _, score in expected], abs=1e-12)
         return
     # Vectors of single precision have been normalised: their scores may differ in the eighth decimal.
-    scores = {name: score for name, score in truth(live, query, len(seeds), None)}
+    scores = dict(truth(live, query, len(seeds), None))
     expected = truth(live, query, limit, None if threshold is None else threshold - 1e-6)
     assert len(found.ids) == len(set(found.ids))
     assert found.scores == pytest.approx([scores[name] for name in found.ids], abs=1e-6)
@@ -148,8 +148,8 @@ def test_of_many_copies_the_first_by_id_come_wherever_they_stand(exact: bool) ->
 @any_kind
 def test_a_search_of_an_earlier_moment_gets_what_was_there(options: GraphOptions) -> None:
     """Whatever happened since: documents replaced and removed, moved into the graph, the graph built anew."""
-    seeds = {f"{n:02d}": n if n % 3 else 5 for n in range(60)}
-    query = vectors_like([5])[0]
+    seeds = {f"{n:02d}": n if n % 3 else 3005 for n in range(60)}
+    query = vectors_like([3005])[0]
     with opened(options) as shard:
         put(shard, dict(list(seeds.items())[:40]))
         shard.cover()
@@ -160,7 +160,7 @@ def test_a_search_of_an_earlier_moment_gets_what_was_there(options: GraphOptions
             put(shard, {f"{n:02d}": n + 500 for n in range(1, 60, 4)}, 3)
             shard.cover()
             shard.rebuild()
-            put(shard, {f"later {n}": 5 for n in range(20)}, 4)
+            put(shard, {f"later {n}": 3005 for n in range(20)}, 4)
             shard.cover()
 
         def search(scope: Scope) -> tuple[Best, ...]:
@@ -175,7 +175,7 @@ def test_a_search_of_an_earlier_moment_gets_what_was_there(options: GraphOptions
         assert before.scores == pytest.approx(after.scores, abs=1e-6)
         assert before.ids[:20] == [f"{n:02d}" for n in range(0, 60, 3)]
         now, _ = shard.in_scope(lambda scope: best(scope, query, 20))
-        assert "later 7" in now.ids
+        assert now.ids[10:] == sorted(f"later {n}" for n in range(20))[:10]
         assert "00" not in now.ids
 
 

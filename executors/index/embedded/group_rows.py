@@ -1,0 +1,78 @@
+"""Which rows may be in a group that was not found yet, by the tag index: so that nobody reads documents to find out."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from executors.index.embedded.filter_cache import FilterCache
+from executors.index.embedded.posting import several_values, unindexed
+from executors.index.embedded.rowsets import Rows, as_rowset, difference, intersection, union
+from executors.index.filters import And, Exists, Filter, In
+
+BY_PARENT: Final = "parent"
+_VARIABLES_AT_ONCE: Final = 500
+_OF_PARENTS: Final = (
+    "SELECT row FROM documents WHERE collection = ? AND parent IN ({marks})"
+    " UNION ALL SELECT row FROM documents WHERE collection = ? AND id IN ({marks}) AND parent IS NULL"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRows:
+    """The groups of one path in one collection, as of one transaction.
+
+    Attributes:
+        connection: inside the transaction.
+        sequence: the last transaction that it sees.
+        collection: the collection's number.
+        path: a tag's path, or `parent`.
+    """
+
+    connection: sqlite3.Connection
+    filters: FilterCache
+    sequence: int
+    collection: int
+    path: str
+
+    def left(self, rows: Rows | None, seen: Sequence[int], groups: Sequence[Any]) -> Rows:
+        """The rows that may be in another group.
+
+        Args:
+            rows: where to look, ascending; None: everywhere.
+            seen: rows that were looked at.
+            groups: the values of the groups that were found there.
+        """
+        some = self._in_a_group() if rows is None else intersection(rows, self._in_a_group())
+        some = difference(some, as_rowset(np.array(seen, dtype=np.int64)))
+        return difference(some, self._of_groups(groups))
+
+    def _in_a_group(self) -> Rows:
+        return self._matching(And(()) if self.path == BY_PARENT else Exists(self.path))
+
+    def _of_groups(self, groups: Sequence[Any]) -> Rows:
+        """Rows that are in one of these groups for certain, and most of them."""
+        if self.path == BY_PARENT:
+            return self._of_parents(groups)
+        # A filter asks what an array holds; a group is the array as it is.
+        values = [each for each in groups if not isinstance(each, list | dict)]
+        rows = union([self._matching(In(self.path, (value,))) for value in values])
+        several = several_values(self.connection, self.collection, self.path)
+        unsure = [each.rows(self.connection) for each in several] + [unindexed(self.connection, self.collection)]
+        return difference(rows, union(unsure))
+
+    def _of_parents(self, parents: Sequence[str]) -> Rows:
+        found: list[int] = []
+        for start in range(0, len(parents), _VARIABLES_AT_ONCE):
+            some = parents[start : start + _VARIABLES_AT_ONCE]
+            asked = _OF_PARENTS.format(marks=", ".join("?" * len(some)))
+            values = (self.collection, *some, self.collection, *some)
+            found.extend(row for (row,) in self.connection.execute(asked, values))
+        return as_rowset(np.array(found, dtype=np.int64))
+
+    def _matching(self, where: Filter) -> Rows:
+        return self.filters.rows(self.connection, self.sequence, self.collection, where)
