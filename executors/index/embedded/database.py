@@ -8,7 +8,6 @@ in use by other means: closing any descriptor of them drops SQLite's own locks (
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,36 +112,34 @@ def database_errors() -> Iterator[None]:
 
 
 class ReadConnections:
-    """One reading connection for each thread that asks, all closed together."""
+    """As many reading connections as are used at once; the one used last is the next one, since it has the most in its cache."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._local = threading.local()
-        self._all: list[sqlite3.Connection] = []
+        self._idle: list[sqlite3.Connection] = []
 
     def run(self, read: Callable[[sqlite3.Connection], T]) -> T:
         """Call `read` inside a transaction: everything it reads is of one moment."""
         with database_errors():
-            connection = self._mine()
-            connection.execute("BEGIN")
+            connection = self._take()
             try:
+                connection.execute("BEGIN")
                 return read(connection)
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+                self._idle.append(connection)
 
     def close(self) -> None:
-        """Close what every thread opened; they must be done."""
-        for connection in self._all:
-            connection.close()
-        self._all.clear()
+        """Close all of them; nobody may read any more."""
+        while self._idle:
+            self._idle.pop().close()
 
-    def _mine(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = connect_reader(self._folder)
-            self._all.append(connection)
-        return connection
+    def _take(self) -> sqlite3.Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return connect_reader(self._folder)
 
 
 def _set_up_writer(connection: sqlite3.Connection) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -129,7 +129,7 @@ def decode_tags(encoded: str) -> Tags:
 def sound_tags(encoded: str, content: bytes, digest: bytes) -> Tags | None:
     """Tags as they were given; None if they are not what the document's digest was made of (see `document_digest`)."""
     try:
-        tags = decode_tags(encoded)
+        tags: Tags = orjson.loads(encoded)
         return tags if document_digest(content, tags) == digest else None
     except (ValueError, TypeError):
         return None
@@ -164,6 +164,11 @@ def encode_embedding(embedding: NDArray[np.float32]) -> bytes:
     return vector.tobytes()
 
 
+def decode_embeddings(encoded: Sequence[bytes], dimension: int) -> NDArray[np.float32]:
+    """N x D float32 from vectors of D numbers each; read-only."""
+    return np.frombuffer(b"".join(encoded), dtype=_STORED_FLOAT).reshape(len(encoded), dimension)
+
+
 def decode_embedding(encoded: bytes) -> NDArray[np.float32]:
     """D float32; read-only."""
     return np.frombuffer(encoded, dtype=_STORED_FLOAT)
@@ -184,7 +189,10 @@ def content_digest(
 
 def document_digest(content: bytes, tags: Tags) -> bytes:
     """BLAKE2b-128 of the whole content; the order of keys does not matter."""
-    return _digest((content, orjson.dumps(tags, option=orjson.OPT_SORT_KEYS)))
+    # Searches check one for each hit, so it is written out: `_digest((content, encoded))`.
+    encoded = orjson.dumps(tags, option=orjson.OPT_SORT_KEYS)
+    parts = len(content).to_bytes(8, "little") + content + len(encoded).to_bytes(8, "little") + encoded
+    return hashlib.blake2b(parts, digest_size=_DIGEST_BYTES).digest()
 
 
 def _digest(fields: Iterable[bytes | None]) -> bytes:

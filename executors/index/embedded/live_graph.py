@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from executors.index.embedded.copies import Copies, CopyCounter, find_copy
 from executors.index.embedded.graph.hnsw import ADDED_AT_ONCE, HnswGraph
 from executors.index.embedded.graph.rwlock import RwLock
+from executors.index.embedded.selections import Selections
 
 ROWS_UNDER_LOCK: Final = ADDED_AT_ONCE
 _BITS_KEPT: Final = 16
@@ -65,6 +66,7 @@ class LiveGraph:
         self.graph = graph
         self.lock = RwLock()
         self.copies = Copies()
+        self.selections = Selections()
         self._rows = np.zeros(graph.capacity, dtype=np.int64)
         self._rows[: len(rows)] = rows
         self._extent = Extent(len(rows), 0, int(rows[-1]) if len(rows) else 0)

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from executors.index.embedded.collection_memory import CollectionMemory, CollectionView, GraphView
 from executors.index.embedded.graph.filtered import search_selected
-from executors.index.embedded.graph.hnsw import score_error
+from executors.index.embedded.graph.hnsw import HnswGraph, score_error
 from executors.index.embedded.graph.tuning import use_exact
 from executors.index.embedded.live_graph import Rows
-from executors.index.embedded.reads import ids_of, vectors_of
+from executors.index.embedded.reads import HitReader, vectors_of
 from executors.index.embedded.scoring import Best, best_rows
 from executors.index.embedded.selection import selected_views
 from executors.index.embedded.targets import Targets, targets_of
@@ -84,9 +84,11 @@ class Scope:
         view: a collection as of one transaction.
         rows: the rows that a filter leaves, ascending; None: all.
         size: how many documents there are to choose from.
+        hits: reads what they show.
     """
 
     connection: sqlite3.Connection
+    hits: HitReader
     memory: CollectionMemory
     view: CollectionView
     rows: Rows | None
@@ -97,15 +99,16 @@ def scope_of(
     connection: sqlite3.Connection, memory: CollectionMemory, view: CollectionView, rows: Rows | None
 ) -> Scope:
     """What is searched, with its size as of the view."""
+    hits = HitReader(connection)
     if rows is not None:
-        return Scope(connection, memory, view, rows, len(rows))
+        return Scope(connection, hits, memory, view, rows, len(rows))
     size = sum(
         each.count - (0 if each.gone is None else int(np.count_nonzero(each.gone)))
         for each in selected_views(view.flat, view.covered, None)
     )
     if view.graph is not None:
         size += view.graph.extent.slots + view.graph.extent.copies - view.graph.alive.dead
-    return Scope(connection, memory, view, rows, size)
+    return Scope(connection, hits, memory, view, rows, size)
 
 
 def make_plan(scope: Scope, limit: int, *, exact: bool, ef: int | None) -> Plan:
@@ -139,6 +142,8 @@ def rank(scope: Scope, query: NDArray[np.float32], limit: int, threshold: float 
 def _rank_flat(scope: Scope, query: NDArray[np.float32], limit: int, threshold: float | None, plan: Plan) -> Best:
     started = time.perf_counter()
     views = selected_views(scope.view.flat, scope.view.covered, scope.rows)
+    if not views:
+        return Best([], [], [])
     (best,) = best_rows(views, query[np.newaxis], limit, threshold)
     plan.add_time("flat", started)
     return best
@@ -152,34 +157,42 @@ def _rank_graph(scope: Scope, query: NDArray[np.float32], limit: int, threshold:
     started = time.perf_counter()
     assert scope.view.graph is not None
     targets = targets_of(scope.view.graph, scope.rows)
-    unit = (query / np.sqrt(exact_squares(query[np.newaxis])[0])).astype(np.float32)
     rows: Rows | None = None
     if plan.walks:
-        rows = targets.rows_of(_walk(targets, unit, limit, plan))
+        rows = targets.rows_of(_walk(targets, query, limit, plan))
         if len(rows) < min(limit, targets.size):
             # Parts of the graph that the walk did not reach.
             plan.name, rows = f"exact after: {plan.name}", None
     if rows is None:
-        rows = targets.rows_of(_every_candidate(targets, unit, limit, threshold))
+        rows = targets.rows_of(_every_candidate(targets, query, limit, threshold))
     plan.add_time("graph", started)
     started = time.perf_counter()
     plan.candidates += len(rows)
-    best = _decide(scope, scope.view.graph, query, np.sort(rows), limit, threshold)
+    best = _decide(scope, scope.view.graph, query, rows, limit, threshold)
     plan.add_time("rerank", started)
     return best
 
 
-def _walk(targets: Targets, unit: NDArray[np.float32], limit: int, plan: Plan) -> NDArray[np.int64]:
+def _walk(targets: Targets, query: NDArray[np.float32], limit: int, plan: Plan) -> NDArray[np.int64]:
+    """The slots that a walk finds, without those that can't be among the best `limit`."""
     live, slots = targets.view.graph, targets.view.extent.slots
-    chosen = slots if targets.bits is None else int(np.bitwise_count(targets.bits).sum())
     found = search_selected(
-        live.graph, live.lock, unit, _walked(limit) + _SPARE_CANDIDATES, targets.bits, chosen, plan.ef
+        live.graph, live.lock, query, _walked(limit) + _SPARE_CANDIDATES, targets.bits, targets.slots, plan.ef
     )  # fmt: skip
     plan.ef = found.ef
     if found.plan == "scan":
         plan.name = f"exact after: {plan.name}"
     # Slots that were added since are in `flat`, too.
-    return found.slots[found.slots < slots]
+    there = found.slots < slots
+    found_slots, scores = found.slots[there], found.scores[there]
+    if len(scores) <= limit:
+        return found_slots
+    return found_slots[scores >= _floor(live.graph, scores, limit)]
+
+
+def _floor(graph: HnswGraph, scores: NDArray[np.float32], limit: int) -> float:
+    """No slot with a lower score is among the true best: twice the error of storing below the last of them (best first)."""
+    return float(scores[limit - 1]) - 2.0 * score_error(graph.dimension, graph.precision)
 
 
 def _walked(limit: int) -> int:
@@ -188,20 +201,19 @@ def _walked(limit: int) -> int:
 
 
 def _every_candidate(
-    targets: Targets, unit: NDArray[np.float32], limit: int, threshold: float | None
+    targets: Targets, query: NDArray[np.float32], limit: int, threshold: float | None
 ) -> NDArray[np.int64]:
-    """All slots that may be among the true best: none of them scores lower, stored as it is, than twice the error of storing."""
+    """All slots that may be among the true best."""
     graph, slots = targets.view.graph.graph, targets.view.extent.slots
-    error = score_error(len(unit), graph.precision)
-    found, scores = graph.scan(unit, limit + _SPARE_CANDIDATES, targets.bits, slots)
+    found, scores = graph.scan(query, limit + _SPARE_CANDIDATES, targets.bits, slots)
     floor = -2.0
     if len(scores) >= limit:
-        floor = float(scores[limit - 1]) - 2.0 * error
+        floor = _floor(graph, scores, limit)
     if threshold is not None:
-        floor = max(floor, threshold - error)
+        floor = max(floor, threshold - score_error(graph.dimension, graph.precision))
     if len(scores) == limit + _SPARE_CANDIDATES and scores[-1] >= floor:
         below = float(np.nextafter(np.float32(floor), np.float32(-3)))
-        found, scores = graph.scan_above(unit, below, targets.bits, slots)
+        found, scores = graph.scan_above(query, below, targets.bits, slots)
     return found[scores >= floor]
 
 
@@ -213,10 +225,9 @@ def _decide(
         return Best([], [], [])
     vectors = scope.memory.vectors_in_memory(rows, graph)
     if vectors is None:
-        found, damaged = vectors_of(scope.connection, rows.tolist(), len(query))
+        vectors, damaged = vectors_of(scope.connection, rows.tolist(), len(query))
         if damaged:
             raise DamagedRowsError(damaged)
-        vectors = np.stack([found[row] for row in rows.tolist()])
     square = exact_squares(query[np.newaxis])[0]
     scores = np.clip(exact_dots(vectors, query) / np.sqrt(exact_squares(vectors) * square), -1.0, 1.0)
     if threshold is not None:
@@ -225,7 +236,7 @@ def _decide(
     if limit < len(scores):
         kept = scores >= np.partition(scores, -limit)[-limit]
         rows, scores = rows[kept], scores[kept]
-    names = ids_of(scope.connection, rows.tolist())
+    names = scope.hits.ids(rows.tolist(), limit)
     order = sorted((-score, names[row], row) for score, row in zip(scores.tolist(), rows.tolist(), strict=True))[:limit]
     # Adding zero turns the -0.0 of a negated zero back.
     return Best([row for _, _, row in order], [name for _, name, _ in order], [0.0 - score for score, _, _ in order])

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
 from executors.index.embedded.counters import KnownCollection
-from executors.index.embedded.encoding import checksum_of, decode_box, decode_embedding, is_text, sound_tags
+from executors.index.embedded.encoding import (
+    checksum_of,
+    decode_box,
+    decode_embedding,
+    decode_embeddings,
+    is_text,
+    sound_tags,
+)
 from executors.index.records import Box, StoredDocument, Tags
 
 DOCUMENT_COLUMNS: Final = "id, version, tags, uri, parent, box, text, row, content_digest, digest"
@@ -22,6 +29,7 @@ _NO_ROW: Final = 2**63 - 1
 class HitFields(NamedTuple):
     """What a hit shows of its document."""
 
+    id: str
     version: str
     uri: str | None
     tags: Tags
@@ -36,8 +44,10 @@ def sequence_of(connection: sqlite3.Connection) -> int:
 
 def moment_of(connection: sqlite3.Connection) -> tuple[int, int]:
     """The number of the last transaction that this one sees, and the first row number that is not given out in it."""
-    meta = dict(connection.execute("SELECT key, value FROM meta WHERE key IN ('sequence', 'next_row')").fetchall())
-    return int(meta["sequence"]), int(meta["next_row"])
+    sequence, next_row = connection.execute(
+        "SELECT value, (SELECT value FROM meta WHERE key = 'next_row') FROM meta WHERE key = 'sequence'"
+    ).fetchone()
+    return int(sequence), int(next_row)
 
 
 def documents_by_id(
@@ -83,8 +93,31 @@ def hit_fields(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int,
             f" FROM documents WHERE row IN ({marks})",
             some,
         ):
-            fields[row] = HitFields(version, uri, _sound(document_id, tags, content, digest), parent, decode_box(box))
+            sound = _sound(document_id, tags, content, digest)
+            fields[row] = HitFields(document_id, version, uri, sound, parent, decode_box(box))
     return fields
+
+
+class HitReader:
+    """What hits show, read once for each row, inside the transaction that the connection is in."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._read: dict[int, HitFields] = {}
+
+    def fields(self, rows: Sequence[int]) -> dict[int, HitFields]:
+        """See `hit_fields`."""
+        missing = [row for row in rows if row not in self._read]
+        if missing:
+            self._read |= hit_fields(self._connection, missing)
+        return self._read
+
+    def ids(self, rows: Sequence[int], shown: int) -> dict[int, str]:
+        """The ids of rows of which so many may be shown: where that is about all, everything is read at once."""
+        if len(rows) > 2 * shown:
+            return ids_of(self._connection, rows)
+        fields = self.fields(rows)
+        return {row: fields[row].id for row in rows}
 
 
 def vectors_after(
@@ -121,18 +154,26 @@ def vectors_at(connection: sqlite3.Connection, rows: Sequence[int]) -> Iterator[
 
 def vectors_of(
     connection: sqlite3.Connection, rows: Sequence[int], dimension: int
-) -> tuple[dict[int, NDArray[np.float32]], list[int]]:
-    """The vectors of rows (D float32 by row), and the rows whose vector is damaged or gone."""
-    found: dict[int, NDArray[np.float32]] = {}
+) -> tuple[NDArray[np.float32], list[int]]:
+    """The vectors of rows (ascending) as N x D float32, and instead the rows whose vector is damaged or gone if there are any."""
+    sound: list[bytes] = []
+    damaged: list[int] = []
     for start in range(0, len(rows), _VARIABLES_AT_ONCE):
         some = rows[start : start + _VARIABLES_AT_ONCE]
         marks = ", ".join("?" * len(some))
-        for row, checksum, embedding in connection.execute(
-            f"SELECT row, checksum, embedding FROM vectors WHERE row IN ({marks})", some
-        ):
+        found = connection.execute(
+            f"SELECT row, checksum, embedding FROM vectors WHERE row IN ({marks}) ORDER BY row", some
+        ).fetchall()
+        if len(found) < len(some):
+            damaged.extend(set(some).difference(row for row, *_ in found))
+        for row, checksum, embedding in found:
             if checksum_of(row, embedding) == checksum and len(embedding) == 4 * dimension:
-                found[row] = decode_embedding(embedding)
-    return found, [row for row in rows if row not in found]
+                sound.append(embedding)
+            else:
+                damaged.append(row)
+    if damaged:
+        return np.empty((0, dimension), dtype=np.float32), sorted(damaged)
+    return decode_embeddings(sound, dimension), []
 
 
 def ids_of(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, str]:

@@ -6,7 +6,6 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from executors.index.embedded.grouping import best_of_groups
 from executors.index.embedded.live_graph import Rows
 from executors.index.embedded.memory import Memory
 from executors.index.embedded.ranking import DamagedRowsError, Plan, Scope, in_all, make_plan, rank, scope_of
-from executors.index.embedded.reads import HitFields, damaged, hit_fields, ids_of, moment_of, vectors_of
+from executors.index.embedded.reads import HitFields, damaged, ids_of, moment_of, vectors_of
 from executors.index.embedded.rules import check_binding, collection_not_found
 from executors.index.embedded.scoring import Best, check_queries
 from executors.index.records import Hits, SearchRequest
@@ -86,10 +85,9 @@ def _search_one(
     if group_rows is None:
         found = best(None, request.limit)
     else:
-        fields_of = partial(hit_fields, scope.connection)
-        found, groups = best_of_groups(group_rows.path, request.limit, scope.size, best, fields_of, left)
+        found, groups = best_of_groups(group_rows.path, request.limit, scope.size, best, scope.hits.fields, left)
     started = time.perf_counter()
-    fields = hit_fields(scope.connection, found.rows)
+    fields = scope.hits.fields(found.rows)
     embeddings = _embeddings(scope, found.rows, len(query)) if request.embedding else None
     plan = in_all(plans)
     plan.add_time("fields", started)
@@ -99,10 +97,11 @@ def _search_one(
 
 
 def _embeddings(scope: Scope, rows: Sequence[int], dimension: int) -> list[NDArray[np.float32]]:
-    found, bad = vectors_of(scope.connection, rows, dimension)
+    order = sorted(rows)
+    vectors, bad = vectors_of(scope.connection, order, dimension)
     if bad:
         raise DamagedRowsError(bad)
-    return [found[row] for row in rows]
+    return [vectors[order.index(row)] for row in rows]
 
 
 def _refuse_damaged(memory: Memory, known: KnownCollection) -> None:

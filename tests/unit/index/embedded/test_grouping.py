@@ -21,8 +21,8 @@ class Ranking:
 
     def __init__(self, tags: Sequence[dict[str, Any]], parents: Sequence[str | None] | None = None) -> None:
         self._fields = [
-            HitFields("1", None, each, parent, None)
-            for each, parent in zip(tags, parents or [None] * len(tags), strict=True)
+            HitFields(f"id {n}", "1", None, each, parent, None)
+            for n, (each, parent) in enumerate(zip(tags, parents or [None] * len(tags), strict=True))
         ]
         self.asked: list[int] = []
 

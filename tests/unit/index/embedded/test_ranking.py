@@ -217,7 +217,7 @@ def test_what_was_done_can_be_shown() -> None:
     assert found.ids[0] == "03"
     assert (shown["plan"], shown["documents"]) == ("graph", 30)
     assert 5 <= shown["candidates"] <= 30
-    assert shown["took_ms"].keys() == {"flat", "graph", "rerank"}
+    assert shown["took_ms"].keys() == {"graph", "rerank"}
     assert shown["ef"] >= 64
 
 
