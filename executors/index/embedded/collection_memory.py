@@ -6,13 +6,13 @@ view of `flat` first and of the graph afterwards: what leaves `flat` in between 
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from executors.index.embedded.fair_lock import FairLock
 from executors.index.embedded.graph.hnsw import HnswGraph
 from executors.index.embedded.live_graph import Alive, Extent, LiveGraph, room_for, set_places
 from executors.index.embedded.vectors import VectorCache, View
@@ -97,7 +97,7 @@ class CollectionMemory:
         # The last transaction that removed anything.
         self.last_removed = 0
         # Held for moments by the two threads that change anything, never by a search.
-        self.changing = threading.Lock()
+        self.changing = FairLock()
         # While a graph is built anew: what was removed since its building began.
         self.removed_meanwhile: list[int] | None = None
 

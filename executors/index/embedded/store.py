@@ -22,6 +22,7 @@ from executors.index.embedded.database import ReadConnections
 from executors.index.embedded.encoding import encode_record, is_text
 from executors.index.embedded.input_checks import checked, checked_update, encode_each
 from executors.index.embedded.memory import DEFAULT_OPTIONS, Memory
+from executors.index.embedded.pacing import wait_for_graphs
 from executors.index.embedded.running import Options, Running, close_shard, open_shard, submit
 from executors.index.embedded.schema import FORMAT_VERSION
 from executors.index.embedded.search import search_once
@@ -52,10 +53,6 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 
 _DAY_S: Final = 86_400.0
-# About 30 ms of comparing on one core. Beyond it a write waits a little, never long.
-_MOST_UNCOVERED_BYTES: Final = 256_000_000
-_DELAY_S: Final = 0.01
-_MOST_DELAYS: Final = 25
 
 
 class EmbeddedStore(Store):
@@ -138,7 +135,7 @@ class EmbeddedStore(Store):
     async def put(self, records: Sequence[Record]) -> list[WriteOutcome]:
         """See `Store.put`; also `invalid_id`, `invalid_embedding`, `invalid_tags`, `invalid_document` in an outcome."""
         encoded = await self._encode(records, encode_record)
-        await self._wait_for_graphs()
+        await wait_for_graphs(self._open_or_refuse().memory, len(encoded))
         return await self._write(partial(rules.put, records=encoded), len(encoded))
 
     async def supersede(self, writes: Sequence[Superseded]) -> list[WriteOutcome]:
@@ -279,14 +276,6 @@ class EmbeddedStore(Store):
         if self._running.memory.broken:
             raise VisualSearchError("store_invalid", "memory and disk of this shard differ: restart it")
         return self._running
-
-    async def _wait_for_graphs(self) -> None:
-        """Slow down who writes much faster than graphs grow: what they don't have yet is compared one by one."""
-        memory = self._open_or_refuse().memory
-        for _ in range(_MOST_DELAYS):
-            if all(4 * each.dimension * each.uncovered <= _MOST_UNCOVERED_BYTES for each in list(memory.held.values())):
-                return
-            await asyncio.sleep(_DELAY_S)
 
     async def _encode(self, items: Sequence[Item], encode: Callable[[Item], T]) -> list[T | VisualSearchError]:
         reads_pool = self._open_or_refuse().reads

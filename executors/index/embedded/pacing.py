@@ -1,0 +1,47 @@
+"""Writes wait for graphs that have fallen behind: what a graph does not have yet is compared one by one, by every search."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+from executors.index.embedded.collection_memory import CollectionMemory
+from executors.index.embedded.memory import Memory
+
+# About 8 ms of comparing on one core.
+_MOST_UNCOVERED_BYTES: Final = 64_000_000
+# Whoever writes a few documents is held up twice as late, so that bulk loads hardly slow them down.
+_FEW: Final = 8
+_POLL_S: Final = 0.01
+# A graph that stands still this long is being saved or copied, or can't be kept up to date: no reason to refuse writes.
+_LONGEST_STANDSTILL_S: Final = 1.0
+_LONGEST_S: Final = 5.0
+
+
+async def wait_for_graphs(memory: Memory, documents: int) -> None:
+    """Wait until the graphs are near enough, as long as they come nearer, and never long.
+
+    Args:
+        documents: how many are about to be written.
+    """
+    end = time.monotonic() + _LONGEST_S
+    most = _MOST_UNCOVERED_BYTES if documents > _FEW else 2 * _MOST_UNCOVERED_BYTES
+    for held in list(memory.held.values()):
+        await _wait_for(held, most, end)
+
+
+async def _wait_for(held: CollectionMemory, most: int, end: float) -> None:
+    covered = _covered(held)
+    moved_at = time.monotonic()
+    while held.graph is not None and 4 * held.dimension * held.uncovered > most:
+        now = time.monotonic()
+        if _covered(held) != covered:
+            covered, moved_at = _covered(held), now
+        if now >= end or now - moved_at >= _LONGEST_STANDSTILL_S:
+            return
+        await asyncio.sleep(_POLL_S)
+
+
+def _covered(held: CollectionMemory) -> int:
+    return held.graph.extent.covered if held.graph is not None else 0

@@ -1,0 +1,153 @@
+"""What the background does for a shard: nothing of a dropped collection stays, space comes back, and a failure is no end."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from executors.index.embedded import maintenance
+from executors.index.embedded.collection_memory import CollectionMemory, GraphOptions
+from executors.index.embedded.database import database_path
+from executors.index.embedded.maintenance import Maintenance
+from executors.index.embedded.store import EmbeddedStore
+from tests.support.embedded import FIRST_GRAPH, SMALL_GRAPH, graphs_of, settled
+from tests.support.records import IDENTITY, IMAGES, found, key, record, version
+
+PATIENCE_S = 30.0
+TABLES = ("documents", "vectors", "thumbnails", "tag_values", "tag_keys", "collections")
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[EmbeddedStore]:
+    async with opened(tmp_path, SMALL_GRAPH) as store:
+        yield store
+
+
+class opened:  # noqa: N801  # reads as what it does: `async with opened(folder, options)`
+    """A store with a collection in it."""
+
+    def __init__(self, folder: Path, graph: GraphOptions) -> None:
+        self._store = EmbeddedStore(folder, graph=graph)
+
+    async def __aenter__(self) -> EmbeddedStore:
+        await self._store.open()
+        await self._store.adopt(IDENTITY)
+        await self._store.ensure_collection(IMAGES)
+        return self._store
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._store.close()
+
+
+def counts(folder: Path) -> dict[str, int]:
+    """How many rows each table has."""
+    with closing(sqlite3.connect(f"{database_path(folder).as_uri()}?mode=ro", uri=True)) as connection:
+        return {name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in TABLES}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.02)
+
+
+async def test_a_dropped_collection_leaves_nothing_behind(store: EmbeddedStore, tmp_path: Path) -> None:
+    records = [record(f"{n}", 1, seed=n, tags={"n": n}, thumbnail=b"\xff\xd8" * 50) for n in range(1_300)]
+    await store.put(records)
+    await settled(store)
+    await until(lambda: (tmp_path / FIRST_GRAPH).exists())
+    assert counts(tmp_path)["tag_values"] >= 1_300
+    assert await store.drop_collection(IMAGES.name, version(2)) == 1_300
+    await until(lambda: not any(counts(tmp_path).values()))
+    await until(lambda: not (tmp_path / FIRST_GRAPH).exists())
+
+
+async def test_the_space_of_deleted_documents_comes_back(store: EmbeddedStore, tmp_path: Path) -> None:
+    for start in range(0, 4_000, 500):
+        await store.put([record(f"{n}", 1, seed=n, thumbnail=bytes(4_000)) for n in range(start, start + 500)])
+    await settled(store)
+    await store.close()
+    before = database_path(tmp_path).stat().st_size
+    async with opened(tmp_path, SMALL_GRAPH) as again:
+        for start in range(0, 3_900, 500):
+            await again.delete([key(f"{n}", 2) for n in range(start, min(start + 500, 3_900))])
+        await until(lambda: free_pages(tmp_path) < 1_500)
+    # The file itself shrinks when the log is moved into it, at the latest when it is closed.
+    assert database_path(tmp_path).stat().st_size < before / 2
+    async with opened(tmp_path, SMALL_GRAPH) as again:
+        assert await again.count(IMAGES.name) == 100
+        assert list((await again.verify()).faults) == []
+
+
+def free_pages(folder: Path) -> int:
+    with closing(sqlite3.connect(f"{database_path(folder).as_uri()}?mode=ro", uri=True)) as connection:
+        return int(connection.execute("PRAGMA freelist_count").fetchone()[0])
+
+
+async def test_memory_that_is_wanting_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches and writes go on, and the graph follows as soon as there is memory."""
+    real, fails = CollectionMemory.move_some, True
+
+    def move_some(held: CollectionMemory, most: int) -> int:
+        if fails:
+            raise MemoryError
+        return real(held, most)
+
+    monkeypatch.setattr(CollectionMemory, "move_some", move_some)
+    monkeypatch.setattr(maintenance, "_IDLE_S", 0.01)
+    async with opened(tmp_path, SMALL_GRAPH) as store:
+        await store.put([record(f"{n}", 1, seed=n) for n in range(40)])
+        await asyncio.sleep(0.2)
+        assert (await graphs_of(store))[0]["uncovered"] == 40
+        assert (await found(store, record("7", 1, seed=7).embedding)).ids[0] == "7"
+        await store.put([record("later", 1, seed=99)])
+        fails = False
+        await settled(store)
+        assert (await graphs_of(store))[0]["in_graph"] == 41
+
+
+async def test_a_graph_that_the_disk_did_not_take_is_saved_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, refusals = maintenance.save, 0
+
+    def save(*arguments: object) -> int:
+        nonlocal refusals
+        if refusals < 2:
+            refusals += 1
+            raise OSError(28, "No space left on device")
+        return real(*arguments)  # type: ignore[arg-type]  # as they came
+
+    monkeypatch.setattr(maintenance, "save", save)
+    monkeypatch.setattr(maintenance, "_SAVE_RETRY_S", 0.1)
+    async with opened(tmp_path, SMALL_GRAPH) as store:
+        await store.put([record(f"{n}", 1, seed=n) for n in range(100)])
+        await until(lambda: (tmp_path / FIRST_GRAPH).exists())
+        assert refusals == 2
+        assert (await store.verify()).documents == 100
+
+
+async def test_a_step_that_fails_is_tried_again_and_keeps_no_other_from_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "_IDLE_S", 0.01)
+    tried = 0
+
+    def rebuild(_: Maintenance) -> bool:
+        nonlocal tried
+        tried += 1
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(Maintenance, "_rebuild", rebuild)
+    async with opened(tmp_path, SMALL_GRAPH) as store:
+        await store.put([record(f"{n}", 1, seed=n) for n in range(100)])
+        await settled(store)
+        await until(lambda: (tmp_path / FIRST_GRAPH).exists())
+        await until(lambda: tried > 3)
