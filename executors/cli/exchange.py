@@ -24,6 +24,7 @@ import orjson
 
 from executors.client import Document, FoundDocument
 from executors.errors import VisualSearchError
+from executors.json_reading import read_json
 
 FORMAT: Final = "visual-search-export/1"
 _FORMAT_NAME: Final = FORMAT.partition("/")[0]
@@ -103,7 +104,7 @@ def parse_line(line: bytes) -> Line:
             `invalid_tags`; for a header that this version can't read, `malformed_body`.
     """
     try:
-        values = orjson.loads(line)
+        values = read_json(line)
     except orjson.JSONDecodeError as error:
         raise VisualSearchError("invalid_document", f"not JSON: {error}") from None
     if not isinstance(values, dict):

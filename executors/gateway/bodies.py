@@ -17,6 +17,7 @@ from starlette.types import Message
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
 from executors.gateway.admission import MAX_THUMBNAIL_BYTES
+from executors.json_reading import read_json
 from executors.preprocess.sources import decode_base64
 
 STAGE: Final = "gateway"
@@ -73,7 +74,7 @@ def parse_json(body: bytes, max_image_bytes: int) -> tuple[list[ImageDoc], dict[
         VisualSearchError: `malformed_body`.
     """
     try:
-        content = orjson.loads(body) if body.strip() else {}
+        content = read_json(body) if body.strip() else {}
     except orjson.JSONDecodeError as error:
         raise VisualSearchError("malformed_body", f"the body is not JSON: {error}") from None
     if not isinstance(content, dict):
@@ -230,7 +231,7 @@ def _json_part(part: Any, name: str, default: Any) -> Any:
     if not isinstance(part, str):
         raise VisualSearchError("malformed_body", f"the part `{name}` must be text, not a file")
     try:
-        return orjson.loads(part)
+        return read_json(part)
     except orjson.JSONDecodeError as error:
         raise VisualSearchError("malformed_body", f"the part `{name}` is not JSON: {error}") from None
 

@@ -173,6 +173,14 @@ def test_an_update_of_more_than_tags_is_refused(api: Api) -> None:
     assert api.ok("/get", {"id": "a"})[0].get("tags", {}) == {}
 
 
+def test_an_integer_that_no_double_holds_is_refused_and_never_rounded(api: Api) -> None:
+    for number in (2**53 + 1, 2**64, 10**30):
+        given = {"id": "n", "embedding": unit_vectors(1)[0].tolist(), "tags": {"n": number}}
+        assert api.post("/index", given).json()["data"][0]["error"]["code"] == "invalid_tags"
+        answer = api.post("/count", None, filter={"n": number})
+        assert answer.json()["error"]["code"] == "invalid_filter"
+
+
 def test_embed_gives_vectors_without_storing(api: Api, pictures: list[bytes]) -> None:
     answers = api.ok("/embed", [{"id": "e", "blob": as_base64(pictures[0])}, {"blob": as_base64(pictures[1])}])
     vectors = np.asarray([each["embedding"] for each in answers])

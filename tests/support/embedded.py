@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from executors.errors import VisualSearchError
 from executors.index.embedded.collection_memory import GraphOptions
 from executors.index.embedded.database import database_path
 from executors.index.embedded.graph.graph_file import GraphFileInvalid, read_stamp
@@ -20,6 +24,13 @@ SMALL_GRAPH = GraphOptions(graph_from=4, save_every=16)
 # The file of the first collection's graph.
 FIRST_GRAPH = "graph-1"
 _LONGEST_WAIT_S = 60.0
+
+
+async def code_of(awaitable: Awaitable[object]) -> str:
+    """The code of the error that this ends with."""
+    with pytest.raises(VisualSearchError) as refused:
+        await awaitable
+    return refused.value.code
 
 
 class Folder:

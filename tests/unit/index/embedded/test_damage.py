@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,28 +15,8 @@ from executors.errors import VisualSearchError
 from executors.index.embedded.database import PAGE_SIZE, database_path
 from executors.index.embedded.store import EmbeddedStore
 from executors.index.records import Collection
-from tests.support.records import IDENTITY, IMAGES, MODEL, found, ids_of, key, record, results, vector_of
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "shard"
-
-
-@pytest.fixture
-async def store(folder: Path) -> AsyncIterator[EmbeddedStore]:
-    store = EmbeddedStore(folder)
-    await store.open()
-    await store.adopt(IDENTITY)
-    await store.ensure_collection(IMAGES)
-    yield store
-    await store.close()
-
-
-async def code_of(awaitable: object) -> str:
-    with pytest.raises(VisualSearchError) as refused:
-        await awaitable  # type: ignore[misc]  # whatever a store returns
-    return refused.value.code
+from tests.support.embedded import code_of
+from tests.support.records import MODEL, found, ids_of, key, record, results, vector_of
 
 
 def flip(folder: Path, content: bytes) -> None:

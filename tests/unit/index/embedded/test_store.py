@@ -8,7 +8,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from executors.index.embedded.search import search_once
 from executors.index.embedded.store import EmbeddedStore
 from executors.index.records import SearchRequest
 from tests.data import make_index_fixture as fixtures
+from tests.support.embedded import code_of
 from tests.support.records import (
     IDENTITY,
     IMAGES,
@@ -34,27 +34,6 @@ from tests.support.records import (
     vector_of,
     version,
 )
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "shard"
-
-
-@pytest.fixture
-async def store(folder: Path) -> AsyncIterator[EmbeddedStore]:
-    store = EmbeddedStore(folder)
-    await store.open()
-    await store.adopt(IDENTITY)
-    await store.ensure_collection(IMAGES)
-    yield store
-    await store.close()
-
-
-async def code_of(awaitable: object) -> str:
-    with pytest.raises(VisualSearchError) as refused:
-        await awaitable  # type: ignore[misc]  # whatever a store returns
-    return refused.value.code
 
 
 def names_in(folder: Path) -> list[str]:

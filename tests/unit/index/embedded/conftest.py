@@ -1,0 +1,26 @@
+"""An open store in a folder of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from executors.index.embedded.store import EmbeddedStore
+from tests.support.records import IDENTITY, IMAGES
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "shard"
+
+
+@pytest.fixture
+async def store(folder: Path) -> AsyncIterator[EmbeddedStore]:
+    store = EmbeddedStore(folder)
+    await store.open()
+    await store.adopt(IDENTITY)
+    await store.ensure_collection(IMAGES)
+    yield store
+    await store.close()
