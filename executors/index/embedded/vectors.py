@@ -221,14 +221,20 @@ class VectorCache:
             KeyError: one of them is not held.
         """
         found = np.empty((len(rows), self.dimension), dtype=np.float32)
-        done = 0
-        for block in self._layout.blocks:
-            slots = np.searchsorted(block.rows[: block.count], rows)
-            inside = np.flatnonzero(slots < block.count)
-            inside = inside[block.rows[slots[inside]] == rows[inside]]
-            found[inside] = block.vectors[slots[inside]]
-            done += inside.size
-        if done < len(rows):
+        blocks = [block for block in self._layout.blocks if block.count]
+        # Of many blocks only those are looked at that may hold one of the rows.
+        ends = [*np.searchsorted(rows, [block.rows[0] for block in blocks[1:]]).tolist(), len(rows)] if blocks else []
+        start = 0
+        for block, end in zip(blocks, ends, strict=True):
+            if start < end:
+                numbers = block.rows[: block.count]
+                wanted = rows[start:end]
+                slots = np.minimum(np.searchsorted(numbers, wanted), len(numbers) - 1)
+                if not np.array_equal(numbers[slots], wanted):
+                    raise KeyError("a row that memory does not hold")
+                found[start:end] = block.vectors[slots]
+                start = end
+        if start < len(rows):
             raise KeyError("a row that memory does not hold")
         return found
 
@@ -239,7 +245,9 @@ class VectorCache:
             return None
         views = []
         for block in layout.blocks:
-            count = int(np.searchsorted(block.born[: block.count], sequence, side="right"))
+            count = block.count
+            if count and block.born[count - 1] > sequence:
+                count = int(np.searchsorted(block.born[:count], sequence, side="right"))
             if count:
                 gone = block.died[:count] <= sequence if block.dead else None
                 views.append(View(block, count, gone if gone is not None and gone.any() else None))

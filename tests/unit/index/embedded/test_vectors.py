@@ -227,3 +227,17 @@ def test_a_row_has_the_same_exact_score_alone_and_among_others(dimension: int, s
         assert exact_dots(query[np.newaxis], vectors[slot])[0] == together[slot]
         assert exact_squares(vectors)[slot] == exact_dots(vectors[slot : slot + 1], vectors[slot])[0]
     np.testing.assert_allclose(together, vectors.astype(np.float64) @ query.astype(np.float64), rtol=1e-9, atol=1e-9)
+
+
+@given(st.sets(st.integers(1, 60)), st.sets(st.integers(0, 62)), st.integers(1, 5))
+def test_vectors_are_fetched_from_whatever_block_holds_them(held: set[int], wanted: set[int], first: int) -> None:
+    """And none is taken for another: a row that is not held is told."""
+    cache = VectorCache(D, first_block_rows=first)
+    for sequence, row in enumerate(sorted(held)):
+        add(cache, sequence, [row])
+    rows = np.asarray(sorted(wanted), dtype=np.int64)
+    if wanted <= held:
+        np.testing.assert_array_equal(cache.fetch(rows), vectors_of(rows.tolist()).reshape(-1, D))
+    else:
+        with pytest.raises(KeyError):
+            cache.fetch(rows)
