@@ -42,9 +42,12 @@ class IndexClient:
         """
         reports = [ShardReport.from_columns(each) for each in await self.shard_reports()]
         membership = form_index(reports)
-        await self._adopt(membership, membership.collections.values())
+        await self._adopt(membership, [])
         self.membership = membership
         await settle(self, membership, self._settle_ms)
+        # Only now it is certain which collections there are.
+        membership = await self._refresh()
+        await self._adopt(membership, membership.collections.values())
         return membership
 
     async def shard_reports(self, *, whole: bool = False) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """What a crash may have cut short: writes that one shard stored and whose older copies elsewhere were not removed yet.
 
 Such a write was never acknowledged, but it is there, and so is the older copy. Before anything is served, the last writes of
-every shard are superseded everywhere else once more. Where that had been done, it changes nothing.
+every shard are superseded everywhere else once more. In the same way, a drop that not every shard was told of is told to
+all. Where that had been done, it changes nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Shards(Protocol):
 
 
 async def settle(shards: Shards, membership: Membership, window_ms: int) -> None:
-    """Supersede the writes of the last moments, as old as `window_ms` before the newest, with the shard that has them.
+    """Complete the drops, and supersede the writes, of the last moments: as old as `window_ms` before the newest.
 
     Raises:
         VisualSearchError: a shard does not answer.
@@ -37,6 +38,9 @@ async def settle(shards: Shards, membership: Membership, window_ms: int) -> None
     while True:
         columns = {"since": since, "before": before, "limit": _WRITES_A_ROUND}
         reports = unpack(await shards.ask("/recent", columns))["shards"]
+        drops = {(version, name) for report in reports for name, version in report["drops"]}
+        for version, name in sorted(drops):
+            await shards.ask("/drop", {"collection": name, "version": version})
         for report in reports:
             if report["ids"]:
                 writes = {name: report[name] for name in ("collections", "ids", "versions", "digests")}

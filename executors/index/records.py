@@ -184,12 +184,13 @@ NEWEST: Final = 2**63 - 1
 class RecentWrites:
     """A page of the last writes, and where the next one begins; None: there is none.
 
-    `digests` are the `WriteOutcome.digest` of each.
+    `digests` are the `WriteOutcome.digest` of each; `drops` names and versions of collections that were dropped.
     """
 
     keys: Sequence[DocumentKey]
     digests: Sequence[str]
     next: int | None
+    drops: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)

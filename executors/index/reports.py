@@ -97,7 +97,7 @@ async def recent(number: int, store: Store, columns: Columns) -> Columns:
     """The last writes of documents that are still there, newest first, a page at a time."""
     before = columns["before"].get(str(number), NEWEST)
     if before is None:
-        return {"collections": [], "ids": [], "versions": [], "digests": [], "next": None}
+        return {"collections": [], "ids": [], "versions": [], "digests": [], "next": None, "drops": []}
     page = await store.recent(columns["since"], before, int(columns["limit"]))
     return {
         "collections": [key.collection for key in page.keys],
@@ -105,6 +105,7 @@ async def recent(number: int, store: Store, columns: Columns) -> Columns:
         "versions": [key.version for key in page.keys],
         "digests": list(page.digests),
         "next": page.next,
+        "drops": [list(each) for each in page.drops],
     }
 
 

@@ -80,7 +80,8 @@ class Store(ABC):
     async def drop_collection(self, name: str, version: str) -> int | None:
         """Forget a collection with all its documents; how many there were, None if there was none of that name.
 
-        Writes into it that are not newer than `version` are refused from now on, also after it was created again.
+        Writes into it that are not newer than `version` are refused from now on, also after it was created again. A drop
+        that comes so late that there are newer documents takes the older ones, and leaves the collection.
         """
 
     @abstractmethod
@@ -162,6 +163,8 @@ class Store(ABC):
     @abstractmethod
     async def recent(self, since: str, before: int = NEWEST, limit: int = 1000) -> RecentWrites:
         """The live documents that were put under the version `since` or a newer one, the last put first, page by page.
+
+        The first page also lists the drops of collections since then.
 
         It may hold others that were written since. Puts come in about the order of their versions: a whole page of older
         ones is taken for the end.

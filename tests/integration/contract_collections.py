@@ -121,6 +121,31 @@ class CollectionContract:
         assert await ids_of(store) == ["b"]
         assert await store.drop_collection("images", version(7)) == 1
 
+    async def test_a_drop_that_comes_after_newer_writes_takes_the_older_documents_alone(self, harness: Harness) -> None:
+        """A shard may be told of a drop long after it happened elsewhere."""
+        store = await prepared(harness)
+        await store.put([record("a", 1), record("b", 2), record("c", 6), record("a's child", 3, parent="c")])
+        assert await store.drop_collection("images", version(5)) == 3
+        assert await ids_of(store) == ["c"]
+        assert results(await store.put([record("a", 4), record("b", 7)])) == ["stale_version", "created"]
+        assert not await store.drop_collection("images", version(5)), "executed again"
+        assert await ids_of(store) == ["b", "c"]
+        assert await store.drop_collection("images", version(8)) == 2
+        assert (await store.status()).collections == []
+
+    async def test_drops_are_among_the_recent_writes(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        await store.ensure_collection(FACES)
+        await store.put([record(f"{n}", 7) for n in range(3)])
+        for name, number in [("faces", 4), ("never there", 5), ("old", 2), ("images", 6)]:
+            await store.drop_collection(name, version(number))
+        page = await store.recent(version(4))
+        assert list(page.drops) == [("faces", version(4)), ("never there", version(5)), ("images", version(6))]
+        assert len(page.keys) == 3, "newer than the drop"
+        await store.put([record(f"{n}", 8) for n in range(3)])
+        second = await store.recent(version(4), (await store.recent(version(4), limit=2)).next or 0, 2)
+        assert not second.drops, "on the first page only"
+
     async def test_a_removed_document_is_refused_after_the_drop_too(self, harness: Harness) -> None:
         """A delete that is newer than the drop, executed before it, is not forgotten with the collection."""
         store = await prepared(harness)

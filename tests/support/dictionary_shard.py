@@ -63,12 +63,18 @@ class Shard:
             return 0 if version == before else None
         self.drops[name] = version
         self._accept(version)
-        if self.collections.pop(name, None) is None:
+        if name not in self.collections:
             return None
-        dropped = [key for key in self.documents if key[0] == name]
-        for key in dropped:
+        mine = [key for key in self.documents if key[0] == name]
+        if any(self.documents[key].record.version > version for key in mine):
+            older = [key[1] for key in mine if self.documents[key].record.version < version]
+            for each in older:
+                self._remove((name, each), Gone(version, "deleted", "deleted"))
+            return len(older)
+        del self.collections[name]
+        for key in mine:
             del self.documents[key]
-        return len(dropped)
+        return len(mine)
 
     def put(self, record: Record) -> WriteOutcome:
         collection = self.collections.get(record.collection)

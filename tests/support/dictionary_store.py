@@ -124,13 +124,14 @@ class DictionaryStore(Store):
         return len(list(self._matching(collection, where)))
 
     async def recent(self, since: str, before: int = NEWEST, limit: int = 1000) -> RecentWrites:
-        puts = list(enumerate((await self._opened()).documents.values()))
+        shard = await self._opened()
+        puts = list(enumerate(shard.documents.values()))
+        drops = sorted((each for each in shard.drops.items() if each[1] >= since), key=lambda each: each[1])
         wanted = [(n, live.record) for n, live in reversed(puts) if n < before and live.record.version >= since]
         page = wanted[: max(0, limit)]
         keys = [DocumentKey(each.collection, each.id, each.version) for _, each in page]
-        return RecentWrites(
-            keys, [digest_of(each) for _, each in page], page[-1][0] if len(page) < len(wanted) and page else None
-        )
+        last = page[-1][0] if len(page) < len(wanted) and page else None
+        return RecentWrites(keys, [digest_of(each) for _, each in page], last, drops if before == NEWEST else [])
 
     async def reindex(self, collection: str | None = None) -> None:
         await self._opened()

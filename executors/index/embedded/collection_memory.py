@@ -36,7 +36,7 @@ class GraphOptions:
     precision: Literal["half", "single"] = "half"
     rerank: Literal["disk", "memory"] = "disk"
     m: int = 16
-    ef_construction: int = 128
+    ef_construction: int = 200
     save_every: int = 0
     threads: int = 1
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from executors.errors import VisualSearchError
 from executors.index.embedded.counters import KnownCollection
 from executors.index.embedded.remembered import Tombstone
 from executors.index.embedded.rules import refused, require_identity, stale
 from executors.index.embedded.transaction import Transaction
-from executors.index.filters import Filter
+from executors.index.filters import And, Filter
 from executors.index.records import DocumentKey, WriteOutcome, WriteResult
+
+_EVERYTHING: Final = And(())
 
 
 def delete(transaction: Transaction, keys: Sequence[DocumentKey | VisualSearchError]) -> list[WriteOutcome]:
@@ -69,9 +72,15 @@ def drop_collection(transaction: Transaction, name: str, version: str, documents
         # Executed again, or too late: what was created since is none of its business.
         return 0 if version == before else None
     transaction.removals.note_drop(name, version)
+    late = version < transaction.last_version
     transaction.accept(version)
     if known is None:
         return None
+    if late and transaction.has_newer(known, version):
+        older = transaction.matching(known, _EVERYTHING, version, documents)
+        for document_id, row in older:
+            _remove(transaction, known, document_id, row, version)
+        return len(older)
     transaction.drop_collection(known, version)
     return documents
 

@@ -17,7 +17,7 @@ from executors.index.embedded.reads import (
     thumbnail_of,
 )
 from executors.index.filters import Filter
-from executors.index.records import DocumentKey, RecentWrites, StoredDocument
+from executors.index.records import NEWEST, DocumentKey, RecentWrites, StoredDocument
 
 _ROW: Final = 7
 _READ_AT_ONCE: Final = 1_000
@@ -57,7 +57,7 @@ def count_matching(connection: sqlite3.Connection, memory: Memory, collection: K
 
 
 def recent_writes(connection: sqlite3.Connection, since: str, before: int, limit: int) -> RecentWrites:
-    """The last documents that were put, by row: a put that stores anything gets a new row."""
+    """The last documents that were put, by row: a put that stores anything gets a new row. First, the last drops."""
     rows = connection.execute(
         "SELECT d.row, c.name, d.id, d.version, d.digest FROM documents d"
         " JOIN collections c ON c.number = d.collection AND c.dropped_version IS NULL"
@@ -68,7 +68,13 @@ def recent_writes(connection: sqlite3.Connection, since: str, before: int, limit
         (DocumentKey(name, key, version), digest.hex()) for _, name, key, version, digest in rows if version >= since
     ]
     is_last = len(rows) < limit or not recent
-    return RecentWrites([key for key, _ in recent], [digest for _, digest in recent], None if is_last else rows[-1][0])
+    drops: list[tuple[str, str]] = []
+    if before == NEWEST:
+        drops = connection.execute(
+            "SELECT name, version FROM drops WHERE version >= ? ORDER BY version", (since,)
+        ).fetchall()
+    keys, digests = [key for key, _ in recent], [digest for _, digest in recent]
+    return RecentWrites(keys, digests, None if is_last else rows[-1][0], drops)
 
 
 def _matching(connection: sqlite3.Connection, memory: Memory, collection: KnownCollection, where: Filter) -> Any:

@@ -158,6 +158,16 @@ class Transaction:
                     break
         return found
 
+    def has_newer(self, collection: KnownCollection, version: str) -> bool:
+        """Whether any document was written after that version."""
+        newer = "SELECT 1 FROM documents WHERE collection = ? AND version > ? LIMIT 1"
+        return self._connection.execute(newer, (collection.number, version)).fetchone() is not None
+
+    @property
+    def last_version(self) -> str:
+        """The newest version that was accepted."""
+        return str(self._value("last_version"))
+
     def accept(self, version: str) -> None:
         """Note that a write of this version was accepted."""
         self._touched = True

@@ -20,6 +20,10 @@ from executors.index.embedded.graph.tuning import default_ef, filtered_ef, scan_
 
 _NEAR_FOR_EACH: Final = 2
 _ENOUGH_TO_JUDGE: Final = 4
+# Of so many nearest, at least, and so many that at least five would be expected to match, less than a fifth of that do.
+_NEAREST: Final = 16
+_EXPECTED: Final = 5.0
+_HARDLY_ANY: Final = 0.2
 # A walk is not yet right near its rim. One this many times as long as the last match lies deep finds those before it
 # (measured where the matches lie far out: recall 0.955 -> 0.996).
 _BEYOND_THE_LAST: Final = 2.5
@@ -77,6 +81,8 @@ def search_selected(
         slots, scores = graph.search(query, effort, effort, None)
     kept = _are_selected(slots, selected)
     near = int(np.count_nonzero(kept))
+    if _is_avoided(kept, matching / count):
+        return Candidates(*graph.scan(query, k, selected), "scan", None)
     if near >= k:
         enough = math.ceil(_BEYOND_THE_LAST * (int(np.flatnonzero(kept)[k - 1]) + 1))
         if enough > effort:
@@ -96,6 +102,12 @@ def search_selected(
             if len(slots) >= min(k, matching):
                 return Candidates(slots, scores, "walk", longer)
     return Candidates(*graph.scan(query, k, selected), "scan", None)
+
+
+def _is_avoided(kept: NDArray[np.bool_], share: float) -> bool:
+    """Whether hardly any of the nearest may be found, although many others may: the filter leaves out what the query is like."""
+    nearest = max(_NEAREST, math.ceil(_EXPECTED / share))
+    return nearest <= len(kept) and bool(np.count_nonzero(kept[:nearest]) < _HARDLY_ANY * share * nearest)
 
 
 def _are_selected(slots: NDArray[np.int64], selected: NDArray[np.uint8]) -> NDArray[np.bool_]:

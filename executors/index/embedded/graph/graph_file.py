@@ -107,7 +107,7 @@ def load(
     dimension: int,
     precision: Precision,
     m: int = 16,
-    ef_construction: int = 128,
+    ef_construction: int = 200,
     capacity: int = 0,
 ) -> LoadedGraph:
     """Read a graph that has room for `capacity` vectors, or for those that it has, if they are more.

@@ -60,7 +60,7 @@ class HnswGraph:
         precision: Precision,
         capacity: int,
         m: int = 16,
-        ef_construction: int = 128,
+        ef_construction: int = 200,
         used: int = 0,
     ) -> None:
         if (
