@@ -47,8 +47,12 @@ test-slow: install  ## the long form of the crash, property and fidelity suites
 test-services: install  ## tests against real servers (Triton, set up from the package index)
 	@$(BIN)/python -m pytest -q -m "services and not slow"
 
-bench: install  ## the figures of the README (some minutes)
-	@for name in indexing search recall embedding shared_memory; do $(BIN)/python -m tests.benchmarks.bench_$$name || exit 1; done
+BENCHMARKS := indexing search recall embedding shared_memory ann footprint writes stalls stages
+
+bench: install  ## the figures of the README (about half an hour; other engines with the extra `bench`)
+	@for name in $(BENCHMARKS); do $(BIN)/python -m tests.benchmarks.bench_$$name || exit 1; done
+	@if $(BIN)/python -c 'import hnswlib, lancedb' 2> /dev/null; then $(BIN)/python -m tests.benchmarks.bench_engines; \
+	  else echo "other engines are left out: $(BIN)/python -m pip install --editable '.[bench]'"; fi
 
 lock:  ## make requirements.lock anew (needs uv)
 	@# huggingface-hub only serves downloads by tokenizers, which are not used.

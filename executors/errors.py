@@ -65,10 +65,15 @@ ERRORS: Final[dict[str, ErrorKind]] = {
     "overloaded": ErrorKind(429, "more requests in flight than VS_MAX_CONCURRENCY; try again after Retry-After"),
     # the service is at fault
     "internal": ErrorKind(500, "a defect of this software; the log has the details"),
-    "unavailable": ErrorKind(503, "a stage does not answer; `details.stage` names it"),
+    "unavailable": ErrorKind(
+        503, "a stage does not answer; `details.stage` names it; a write may still have been applied"
+    ),
     "not_ready": ErrorKind(503, "the flow has not heard from every stage since its start"),
     "draining": ErrorKind(503, "this gateway is stopping"),
-    "shard_missing": ErrorKind(503, "not every shard answered; `allow_partial` accepts what the others have"),
+    "shard_missing": ErrorKind(
+        503,
+        "not every shard answered; `allow_partial` accepts what the others have; a write may be applied in part: repeat it",
+    ),
     "shard_identity": ErrorKind(503, "a shard came up empty, foreign, or with another number of shards"),
     "storage_unavailable": ErrorKind(503, "the disk is full, read-only, or failing; nothing was acknowledged"),
     "deadline_exceeded": ErrorKind(504, "no answer within VS_TIMEOUT_MS; a write may still have been applied"),

@@ -183,9 +183,12 @@ def _conclude(options: argparse.Namespace, run: _Run) -> int:
         print_warning(f"how far this import is can't be remembered for a later run: {run.journal_error}")
     if sender.error is not None:
         print_error(sender.error)
-    truncated = sender.finished and sender.state.place.open
-    if truncated:
+    place = sender.state.place
+    truncated = sender.finished and bool(place.open or place.lacking)
+    if truncated and place.open:
         print_error("the input ends before its last line: whatever wrote it was interrupted, and documents are missing")
+    if truncated and place.lacking:
+        print_error(f"{place.lacking} documents are missing: the input's last line tells of more than come before it")
     if not sender.finished:
         _say_how_to_go_on(console, options, run)
     if run.interrupted:

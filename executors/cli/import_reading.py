@@ -28,11 +28,15 @@ class Place:
         offset: in bytes.
         line: how many lines are before it.
         open: a header was read, and the end that belongs to it was not.
+        documents: lines with one since the last header or end, those that can't be read among them.
+        lacking: how many documents an end has told of that did not come before it.
     """
 
     offset: int = 0
     line: int = 0
     open: bool = False
+    documents: int = 0
+    lacking: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,7 @@ def read_chunks(descriptor: int, place: Place) -> Iterator[Chunk]:
     """
     chunk, size = Chunk(end=place), 0
     keys: set[tuple[str | None, str | None]] = set()
-    is_open, number = place.open, place.line
+    is_open, number, documents, lacking = place.open, place.line, place.documents, place.lacking
     for offset, line in read_lines(descriptor, place):
         number += 1
         parsed = _parse(line, number)
@@ -120,16 +124,19 @@ def read_chunks(descriptor: int, place: Place) -> Iterator[Chunk]:
             chunk, size, keys = Chunk(), len(line or b""), set()
         match parsed:
             case Header():
-                is_open = True
-                yield Chunk(header=parsed, end=Place(offset, number, is_open))
+                is_open, documents = True, 0
+                yield Chunk(header=parsed, end=Place(offset, number, is_open, documents, lacking))
             case End():
-                is_open = False
+                lacking += max(0, parsed.documents - documents)
+                is_open, documents = False, 0
             case Document():
+                documents += 1
                 chunk.documents.append(LineDocument(number, parsed))
                 keys.add((parsed.collection, parsed.id))
             case VisualSearchError():
+                documents += 1
                 chunk.faults.append(LineFault(number, parsed))
-        chunk.end = Place(offset, number, is_open)
+        chunk.end = Place(offset, number, is_open, documents, lacking)
     yield chunk
 
 

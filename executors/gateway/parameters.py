@@ -219,5 +219,5 @@ def _describe(fault: Any, model: type[BaseModel]) -> str:
     if fault["type"] == "extra_forbidden":
         known = sorted(field.alias or key for key, field in model.model_fields.items())
         return f"{name}: unknown parameter (known: {', '.join(known)})"
-    message = str(fault["msg"]).removeprefix("Value error, ")
+    message = str(fault["msg"]).removeprefix("Value error, ").replace("a valid tuple", "a list")
     return f"{name}: {message}" if name else message

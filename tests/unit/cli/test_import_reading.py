@@ -90,6 +90,23 @@ def test_a_file_without_its_end_is_known_as_such(tmp_path: Path) -> None:
     assert chunks_of(tmp_path / "x", content + end_line(1) + content)[-1].end.open
 
 
+def test_documents_that_were_cut_out_are_missed(tmp_path: Path) -> None:
+    """Whatever else is in the file, and wherever its reading began."""
+    header, whole = header_line(Header([])), b"".join(doc(str(n)) for n in range(5))
+    for content, lacking in [
+        (header + whole + end_line(5), 0),
+        (header + doc("a") + doc("b") + end_line(5), 3),
+        (doc("a") + end_line(7), 6),
+        (header + doc("a") + b"{\n" + end_line(2), 0),
+        ((header + doc("a") + end_line(2)) * 2 + header + whole + end_line(5), 2),
+        (header + end_line(0), 0),
+    ]:
+        chunks = chunks_of(tmp_path / "x", content)
+        assert chunks[-1].end.lacking == lacking
+        for chunk in chunks:
+            assert chunks_of(tmp_path / "x", content, chunk.end)[-1].end.lacking == lacking
+
+
 def test_bad_lines_are_named_by_their_number_and_cost_no_other(tmp_path: Path) -> None:
     (chunk,) = chunks_of(tmp_path / "x", doc("a") + b"{\n\n" + doc("b") + b'{"id": "c"}')
     assert [(each.line, each.error.code) for each in chunk.faults] == [(2, "invalid_document"), (5, "no_content")]

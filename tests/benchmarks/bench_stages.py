@@ -1,0 +1,187 @@
+"""Ready vectors through the flow: what a search and a write take, stage by stage, beside the same calls on a store alone.
+
+`/search` and `/index` are asked over HTTP one at a time, with `explain`: shown are the time that the caller sees, the
+`took_ms` of the answer, and within it what the slowest shard says of its plan. The other side is the embedded store in this
+process with the documents of one shard: what is left to the flow is moving, dividing and merging.
+
+    python -m tests.benchmarks.bench_stages [--rows 100000] [--shards 2] [--markdown FILE]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import requests
+from docarray import DocList
+from jina import Client
+
+from executors.documents import ImageDoc
+from tests.benchmarks.common import Report, percentile, report_options
+from tests.benchmarks.embedded import MODEL, name_of, open_store, put_rows, record, search, settled, tags_of
+from tests.benchmarks.vectors import DIMENSION, Vectors, make_queries, write_vectors
+from tests.support.flow import RunningFlow, running_flow
+
+COLLECTION = "bench"
+Times = dict[str, list[float]]
+
+
+def fill(port: int, vectors: Vectors) -> float:
+    """Index ready vectors over gRPC, 256 a request; documents a second."""
+    documents = (
+        ImageDoc(id=name_of(row), embedding=np.array(vector), tags=tags_of(row), model_id=MODEL)
+        for row, vector in enumerate(vectors)
+    )
+    started = time.perf_counter()
+    answers = Client(port=port, protocol="grpc").post(
+        "/index", documents, return_type=DocList[ImageDoc], parameters={"collection": COLLECTION}, request_size=256
+    )
+    assert all(answer.error is None for answer in answers)
+    return len(vectors) / (time.perf_counter() - started)
+
+
+def wait_for_graphs(url: str) -> None:
+    """Until every shard has everything in its graph."""
+    while True:
+        text = requests.get(f"{url}/status", timeout=60).json()
+        graphs = list(find(text, "uncovered"))
+        if graphs and not any(each["uncovered"] or each["rebuilding"] for each in graphs):
+            return
+        time.sleep(0.5)
+
+
+def find(value: Any, key: str) -> Any:
+    """Every object within a JSON value that has that key."""
+    if isinstance(value, dict):
+        if key in value:
+            yield value
+        for each in value.values():
+            yield from find(each, key)
+    elif isinstance(value, list):
+        for each in value:
+            yield from find(each, key)
+
+
+def ask(session: requests.Session, url: str, body: dict[str, Any], times: Times) -> dict[str, Any]:
+    """One request: what the caller sees, and the stages."""
+    started = time.perf_counter()
+    answer = session.post(url, json=body, timeout=60)
+    times.setdefault("caller", []).append((time.perf_counter() - started) * 1000)
+    assert answer.status_code == 200, answer.text
+    parameters: dict[str, Any] = answer.json()["parameters"]
+    assert not parameters["failed"], answer.text
+    for stage, milliseconds in parameters["took_ms"].items():
+        times.setdefault(stage, []).append(milliseconds)
+    return parameters
+
+
+def searches(flow: RunningFlow, queries: Vectors, times: Times) -> None:
+    """Search with each vector; the plan of the slowest shard counts."""
+    session = requests.Session()
+    for number, query in enumerate([*queries[:20], *queries]):
+        if number == 20:
+            times.clear()
+        body = {
+            "data": [{"embedding": query.tolist(), "model_id": MODEL}],
+            "parameters": {"collection": COLLECTION, "limit": 20, "explain": True},
+        }
+        parameters = ask(session, f"{flow.http_url}/search", body, times)
+        parts = [plan["took_ms"] for plan in find(parameters["explain"], "plan")]
+        slowest = max(parts, key=lambda part: sum(part.values()))
+        for part, milliseconds in (slowest | {"all": sum(slowest.values())}).items():
+            times.setdefault(f"plan: {part}", []).append(milliseconds)
+
+
+def writes(flow: RunningFlow, vectors: Vectors, first: int, batch: int, count: int, times: Times) -> None:
+    """Write so many requests of new documents."""
+    session = requests.Session()
+    for number in range(count + 3):
+        if number == 3:
+            times.clear()
+        rows = range(first + number * batch, first + (number + 1) * batch)
+        data = [
+            {
+                "id": name_of(row),
+                "embedding": vectors[row % len(vectors)].tolist(),
+                "tags": tags_of(row),
+                "model_id": MODEL,
+            }
+            for row in rows
+        ]
+        ask(session, f"{flow.http_url}/index", {"data": data, "parameters": {"collection": COLLECTION}}, times)
+
+
+async def alone(folder: Path, vectors: Vectors, queries: Vectors, batches: list[int], count: int) -> dict[str, Times]:
+    """The same on a store of this process."""
+    store = await open_store(folder, DIMENSION)
+    await put_rows(store, vectors, range(len(vectors)))
+    await settled(store)
+    times: dict[str, Times] = {"search": {"store alone": []}}
+    for query in [*queries[:20], *queries]:
+        started = time.perf_counter()
+        await search(store, query, 20)
+        times["search"]["store alone"].append((time.perf_counter() - started) * 1000)
+    del times["search"]["store alone"][:20]
+    first = len(vectors)
+    for batch in batches:
+        took = times[f"index {batch}"] = {"store alone": []}
+        for _ in range(count):
+            records = [record(row, np.array(vectors[row % len(vectors)])) for row in range(first, first + batch)]
+            started = time.perf_counter()
+            outcomes = await store.put(records)
+            took["store alone"].append((time.perf_counter() - started) * 1000)
+            assert all(outcome.result == "created" for outcome in outcomes)
+            first += batch
+    await store.close()
+    return times
+
+
+def table(report: Report, title: str, times: Times) -> None:
+    """The stages of one kind of request, with their share of what the caller sees."""
+    whole = float(np.median(times["caller"]))
+    rows = [
+        [stage, percentile(took, 50), percentile(took, 99), f"{100 * float(np.median(took)) / whole:.0f} %"]
+        for stage, took in times.items()
+    ]
+    report.table(title, ["", "p50 ms", "p99 ms", "of the caller's"], rows)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = report_options(__doc__)
+    parser.add_argument("--shards", type=int, default=2)
+    parser.add_argument("--searches", type=int, default=300)
+    parser.add_argument("--writes", type=int, default=50, help="requests of each size")
+    options = parser.parse_args()
+    report = Report(f"python -m tests.benchmarks.bench_stages --rows {options.rows}", options.markdown)
+    batches = [1, 32]
+    with tempfile.TemporaryDirectory(prefix="bench-stages-") as name:
+        folder = Path(name)
+        vectors = write_vectors(folder / "vectors.npy", options.rows)
+        queries = make_queries(options.searches)
+        kinds = ["search", *(f"index {batch}" for batch in batches)]
+        times: dict[str, Times] = {kind: {} for kind in kinds}
+        with running_flow(folder / "flow", shards=options.shards) as flow:
+            rate = fill(flow.grpc_port, vectors)
+            wait_for_graphs(flow.http_url)
+            searches(flow, queries, times["search"])
+            first = options.rows
+            for batch in batches:
+                writes(flow, vectors, first, batch, options.writes, times[f"index {batch}"])
+                first += batch * (options.writes + 3)
+        of_store = asyncio.run(
+            alone(folder / "store", vectors[: options.rows // options.shards], queries, batches, options.writes)
+        )
+    for kind, stages in times.items():
+        stages.update(of_store[kind])
+        title = "One search" if kind == "search" else f"One /index of {kind.split()[1]} ready vectors"
+        table(report, f"{title} over HTTP beside {options.rows:,} x {DIMENSION} in {options.shards} shards", stages)
+    print(f"loaded over gRPC at {rate:,.0f} documents/s")
+
+
+if __name__ == "__main__":
+    main()

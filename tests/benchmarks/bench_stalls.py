@@ -1,0 +1,219 @@
+"""The longest search and the longest write while the store is busy: loading, deleting, building its graph anew, saving.
+
+One thread searches at a steady pace and one writes a document at a time (replacing one that is there), while another loads
+`--rows` documents by 256, deletes a third, and asks for a new graph. A search that comes too late because the one before
+took long counts from when it was due: a stall is felt by all who wait. The other side is faiss alone under a lock, as one
+would write it first: batches of 256 are added under it, searches take it, too.
+
+    python -m tests.benchmarks.bench_stalls [--rows 100000] [--pace 10] [--markdown FILE]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from executors.index.embedded.collection_memory import GraphOptions
+from executors.index.embedded.store import EmbeddedStore
+from tests.benchmarks.bare import empty_index
+from tests.benchmarks.common import Report, percentile, report_options
+from tests.benchmarks.embedded import delete_rows, every, graph_of, open_store, put_rows, record, search, settled
+from tests.benchmarks.vectors import DIMENSION, Vectors, make_queries, write_vectors
+
+WRITES_A_SECOND = 10
+ON_TOP = 500
+
+
+@dataclass(slots=True)
+class Steady:
+    """Calls at a steady pace on a thread of their own: when each was due, and when it was answered.
+
+    Args:
+        call: what is called with the number of the call.
+        every_s: how long after one call was due the next one is.
+    """
+
+    call: Callable[[int], Awaitable[object]]
+    every_s: float
+    due: list[float] = field(default_factory=list)
+    answered: list[float] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; what failed is raised by what is missing."""
+        self._stop.set()
+        assert self._thread is not None
+        self._thread.join()
+
+    async def _run(self) -> None:
+        began, number = time.perf_counter(), 0
+        while not self._stop.is_set():
+            due = began + number * self.every_s
+            if (wait := due - time.perf_counter()) > 0:
+                await asyncio.sleep(wait)
+                # Timers are late by themselves.
+                due = time.perf_counter()
+            else:
+                # After a long stall: what was due meanwhile is not made up for, or the pace would become a burst.
+                number += int(-wait / self.every_s)
+            await self.call(number)
+            self.due.append(due)
+            self.answered.append(time.perf_counter())
+            number += 1
+
+    def between(self, spans: list[tuple[float, float]]) -> list[float]:
+        """Milliseconds of the calls that overlap with one of these spans of time."""
+        return [
+            (answered - due) * 1000
+            for due, answered in zip(self.due, self.answered, strict=False)
+            if any(due < end and answered > start for start, end in spans)
+        ]
+
+
+class Saves(logging.Handler):
+    """When the store saved a graph, by what it logs at the end: `... %.2f s`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spans: list[tuple[float, float]] = []
+
+    def emit(self, line: logging.LogRecord) -> None:
+        """Remember a save."""
+        if "saved" in str(line.msg) and isinstance(line.args, tuple):
+            now = time.perf_counter()
+            with suppress(TypeError, ValueError, IndexError):
+                self.spans.append((now - float(str(line.args[3])), now))
+
+
+async def work(store: EmbeddedStore, vectors: Vectors, count: int) -> dict[str, list[tuple[float, float]]]:
+    """Load, delete, have the graph built anew: when each began and ended."""
+    spans: dict[str, list[tuple[float, float]]] = {}
+
+    async def phase(name: str, doing: Awaitable[None]) -> None:
+        started = time.perf_counter()
+        await doing
+        spans[name] = [(started, time.perf_counter())]
+
+    async def rest() -> None:
+        await asyncio.sleep(5.0)
+
+    await phase(f"load of {count:,} by 256", put_rows(store, vectors, range(ON_TOP, ON_TOP + count)))
+    await phase("the graph takes the rest", settled(store))
+    await phase("quiet", rest())
+    third = list(every(3, count))
+    await phase("a third is deleted by 256", delete_rows(store, [row + ON_TOP for row in third]))
+    await phase("the graph is built anew without them", settled(store))
+    await store.reindex()
+    await phase("reindex", settled(store))
+    return spans
+
+
+async def the_store(options: Any, folder: Path, vectors: Vectors, queries: Vectors, report: Report) -> None:
+    """The store's table."""
+    saves = Saves()
+    logger = logging.getLogger("executors.index.embedded.maintenance")
+    logger.addHandler(saves)
+    logger.setLevel(logging.INFO)
+    store = await open_store(folder / "store", DIMENSION)
+    await put_rows(store, vectors, range(ON_TOP))
+    versions = iter(range(10, 1 << 40))
+
+    async def find(number: int) -> None:
+        hits = await search(store, queries[number % len(queries)])
+        assert hits.ids
+
+    async def write(number: int) -> None:
+        row = number % ON_TOP
+        vector = np.array(vectors[(row + number) % len(vectors)])
+        (outcome,) = await store.put([record(row, vector, next(versions))])
+        assert outcome.error is None
+
+    searches, writes = Steady(find, options.pace / 1000), Steady(write, 1 / WRITES_A_SECOND)
+    searches.start()
+    writes.start()
+    spans = await work(store, vectors, options.rows)
+    graph = await graph_of(store)
+    searches.stop()
+    writes.stop()
+    await store.close()
+    spans["while a graph was saved"] = saves.spans
+    spans["all of it"] = [(0.0, float("inf"))]
+    rows = []
+    for name, pieces in spans.items():
+        found, written = searches.between(pieces), writes.between(pieces)
+        seconds = sum(min(end, searches.answered[-1]) - max(start, searches.due[0]) for start, end in pieces)
+        rows.append(
+            [name, f"{seconds:.1f}", f"{len(found):,}", percentile(found, 50), percentile(found, 99, 1),
+             percentile(found, 100, 0), percentile(written, 50, 1), percentile(written, 99, 0), percentile(written, 100, 0)]
+        )  # fmt: skip
+    columns = ["the store", "s", "searches", "p50 ms", "p99 ms", "longest", "write p50 ms", "p99", "longest"]
+    title = f"A search every {options.pace:g} ms and {WRITES_A_SECOND} writes a second beside {options.rows:,} x {DIMENSION}"
+    report.table(title, columns, rows)
+    late = sum(duration > 100 for duration in searches.between(spans["all of it"]))
+    print(f"{late} searches took longer than 100 ms; the graph in the end: {graph}")
+
+
+def naive(options: Any, vectors: Vectors, queries: Vectors, report: Report) -> None:
+    """faiss under a lock, loaded by 256."""
+    index, lock = empty_index(DIMENSION, GraphOptions()), threading.Lock()
+    index.add(np.array(vectors[:ON_TOP]))
+
+    async def find(number: int) -> None:
+        with lock:
+            index.search(queries[number % len(queries)][np.newaxis], 20)
+
+    searches = Steady(find, options.pace / 1000)
+    searches.start()
+    started = time.perf_counter()
+    longest = 0.0
+    for start in range(ON_TOP, ON_TOP + options.rows, 256):
+        some = np.array(vectors[start : start + 256])
+        began = time.perf_counter()
+        with lock:
+            index.add(some)
+        longest = max(longest, (time.perf_counter() - began) * 1000)
+    spans = [(started, time.perf_counter())]
+    searches.stop()
+    found = searches.between(spans)
+    row = [f"load of {options.rows:,} by 256", f"{spans[0][1] - started:.1f}", f"{len(found):,}", percentile(found, 50),
+           percentile(found, 99, 1), percentile(found, 100, 0), f"{longest:.0f}"]  # fmt: skip
+    columns = ["faiss under a lock", "s", "searches", "p50 ms", "p99 ms", "longest", "longest write"]
+    report.table("The same load into faiss alone, in memory only", columns, [row])
+
+
+def main() -> None:
+    """Measure and print."""
+    import faiss
+
+    parser = report_options(__doc__)
+    parser.add_argument("--pace", type=float, default=10.0, help="milliseconds from search to search (10)")
+    parser.add_argument("--without-faiss", action="store_true", help="the store alone")
+    options = parser.parse_args()
+    report = Report(f"python -m tests.benchmarks.bench_stalls --rows {options.rows}", options.markdown)
+    with tempfile.TemporaryDirectory(prefix="bench-stalls-") as name:
+        folder = Path(name)
+        vectors, queries = write_vectors(folder / "vectors.npy", ON_TOP + options.rows), make_queries(1_000)
+        asyncio.run(the_store(options, folder, vectors, queries, report))
+        if not options.without_faiss:
+            faiss.omp_set_num_threads(1)
+            naive(options, vectors, queries, report)
+
+
+if __name__ == "__main__":
+    main()
