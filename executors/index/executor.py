@@ -90,20 +90,24 @@ class IndexShard(Executor):
     @requests(on="/get")
     async def get(self, docs: DocList[ImageDoc], parameters: Parameters, **_: Any) -> DocList[ImageDoc]:
         """Read documents by id; one collection a request."""
-        wanted = parameters.get("with") or []
-        collection = answers.collection_of(docs[0])
+        answered = await self._read(docs, parameters.get("with") or [])
+        return self._merged_if_alone(DocList[ImageDoc](answered), merge.merge_get)
+
+    async def _read(self, docs: Documents, wanted: Sequence[str]) -> list[ImageDoc]:
         try:
             found = await self._store.get(
-                collection,
+                answers.collection_of(docs[0]),
                 [str(document.id) for document in docs],
                 embedding="embedding" in wanted,
                 thumbnail="thumbnail" in wanted,
             )
         except Exception as error:
-            return self._merged_if_alone(self._all_failed(docs, error), merge.merge_get)
+            if len(docs) > 1 and isinstance(error, VisualSearchError) and error.code == "store_invalid":
+                # One of them is damaged: that costs no other.
+                return [each for document in docs for each in await self._read(DocList[ImageDoc]([document]), wanted)]
+            return list(self._all_failed(docs, error))
         pairs = zip(docs, found, strict=True)
-        answered = [answers.stored_answer(document, stored, self._store.identity) for document, stored in pairs]
-        return self._merged_if_alone(DocList[ImageDoc](answered), merge.merge_get)
+        return [answers.stored_answer(document, stored, self._store.identity) for document, stored in pairs]
 
     @requests(on="/search")
     async def search(self, docs: DocList[ImageDoc], parameters: Parameters, **_: Any) -> DocList[ImageDoc]:
