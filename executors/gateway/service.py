@@ -18,6 +18,7 @@ from executors.gateway.chunks import Answer, ChunkSender, by_collection, counted
 from executors.gateway.deleting import Deleter, count_deleted
 from executors.gateway.id_locks import IdLocks
 from executors.gateway.index_client import INDEX, IndexClient, mismatch
+from executors.gateway.lost_shards import LostShards
 from executors.gateway.parameters import (
     CountParameters,
     DeleteParameters,
@@ -60,6 +61,7 @@ class SearchService:
         self._max_documents = max_documents
         self._timeout_s = timeout_s
         self._chunks = ChunkSender(stages.logger)
+        self._lost_shards = LostShards(self.index_client)
         self._locks = IdLocks()
         self._writer = IndexWriter(stages, self.index_client, clock, self._locks)
         self._deleter = Deleter(stages, self.index_client, clock)
@@ -87,8 +89,14 @@ class SearchService:
         if operation is None:
             raise VisualSearchError("unknown_endpoint", f"no endpoint {endpoint!r}", endpoints=sorted(self.operations))
         started = time.perf_counter()
-        answer = await operation(documents, parameters)
+        await self._lost_shards.check(endpoint)
+        try:
+            answer = await operation(documents, parameters)
+        except VisualSearchError as error:
+            self._lost_shards.note(error.code)
+            raise
         answer.took_ms["total"] = round((time.perf_counter() - started) * 1000, 2)
+        self._lost_shards.note_all(answer.documents)
         _raise_if_service_failed(answer.documents)
         return answer
 
