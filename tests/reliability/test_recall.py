@@ -78,7 +78,7 @@ async def check_recall(store: EmbeddedStore, data: Clusters) -> None:
     for share in SHARES:
         figures[f"independent {share}"], plans = await recall(store, some, {"share": {"$lt": share}})
         if share == SHARES[0]:
-            assert plans == {"graph among the matching"}
+            assert "graph among the matching" in plans
         figures[f"whole clusters {share}"], _ = await recall(
             store, some, {"cluster": {"$in": clusters_of(data, share)}}
         )

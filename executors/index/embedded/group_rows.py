@@ -12,6 +12,7 @@ import numpy as np
 from executors.index.embedded.filter_cache import FilterCache
 from executors.index.embedded.posting import several_values, unindexed
 from executors.index.embedded.rowsets import Rows, as_rowset, difference, intersection, union
+from executors.index.embedded.tag_entries import LARGEST_INTEGER
 from executors.index.filters import And, Exists, Filter, In
 
 BY_PARENT: Final = "parent"
@@ -58,8 +59,7 @@ class GroupRows:
         """Rows that are in one of these groups for certain, and most of them."""
         if self.path == BY_PARENT:
             return self._of_parents(groups)
-        # A filter asks what an array holds; a group is the array as it is.
-        values = [each for each in groups if not isinstance(each, list | dict)]
+        values = [each for each in groups if _is_indexed(each)]
         rows = union([self._matching(In(self.path, (value,))) for value in values])
         several = several_values(self.connection, self.collection, self.path)
         unsure = [each.rows(self.connection) for each in several] + [unindexed(self.connection, self.collection)]
@@ -76,3 +76,10 @@ class GroupRows:
 
     def _matching(self, where: Filter) -> Rows:
         return self.filters.rows(self.connection, self.sequence, self.collection, where)
+
+
+def _is_indexed(group: Any) -> bool:
+    """Whether a filter finds the documents of a group: it asks what an array holds, but a group is the array as it is."""
+    if isinstance(group, int):
+        return -LARGEST_INTEGER <= group <= LARGEST_INTEGER
+    return not isinstance(group, list | dict)

@@ -19,7 +19,7 @@ LEAST_CUT_BYTES: Final = _MOST_TEXT_BYTES - 3
 _DIGEST_BYTES: Final = 16
 _MOST_PATH_BYTES: Final = 512
 _MOST_ENTRIES: Final = 1_000
-_LARGEST_INTEGER: Final = 2**63 - 1
+LARGEST_INTEGER: Final = 2**63 - 1
 
 
 # The kind of an entry, as it stands in the file: the type of its value, and a few more.
@@ -50,7 +50,7 @@ def entries_of(tags: Mapping[str, Any]) -> set[Entry] | None:
             return None
         for leaf in leaves:
             for kind, value in keys_of(leaf):
-                if isinstance(value, int) and not -_LARGEST_INTEGER <= value <= _LARGEST_INTEGER:
+                if isinstance(value, int) and not -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
                     return None
                 entries.add((path, kind, value))
         if len(leaves) > 1 or leaves[0].in_array:
