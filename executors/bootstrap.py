@@ -64,6 +64,7 @@ def set_flow_variables() -> None:
         VS_PORTS=f"[{chosen.grpc_port}, {chosen.http_port}]",
         VS_REPLICAS=str(chosen.replicas),
         VS_SHARDS=str(chosen.shards),
+        VS_INDEX_REPLICAS=str(chosen.index_replicas),
         VS_STAGE_TIMEOUT_MS=str(chosen.stage_timeout_ms),
         JINA_OPTOUT_TELEMETRY="1",
     )

@@ -75,7 +75,12 @@ ERRORS: Final[dict[str, ErrorKind]] = {
         "not every shard answered; `allow_partial` accepts what the others have; a write may be applied in part: repeat it",
     ),
     "shard_identity": ErrorKind(503, "a shard came up empty, foreign, or with another number of shards"),
-    "storage_unavailable": ErrorKind(503, "the disk is full, read-only, or failing; nothing was acknowledged"),
+    "storage_unavailable": ErrorKind(
+        503, "the disk is full, read-only, or failing, or OpenSearch does not answer; nothing was acknowledged"
+    ),
+    "storage_denied": ErrorKind(
+        503, "OpenSearch refuses this client: wrong user, key or certificate, or a right is missing"
+    ),
     "deadline_exceeded": ErrorKind(504, "no answer within VS_TIMEOUT_MS; a write may still have been applied"),
     # a command or a start fails
     "invalid_setting": ErrorKind(500, "an environment variable has a value that it can't have"),

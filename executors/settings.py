@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from executors.errors import VisualSearchError
+from executors.opensearch_settings import NO_URLS, OpenSearchSettings
 
 
 def data_folder() -> Path:
@@ -28,7 +29,7 @@ _NO_SERVERS: Final = "VS_TRITON_URLS: the backend `triton` needs at least one ho
 _ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):\d{1,5}")
 
 
-class Settings(BaseSettings):
+class Settings(OpenSearchSettings):
     """All settings; each is the environment variable `VS_` + its name in capitals."""
 
     model_config = SettingsConfigDict(env_prefix="VS_", frozen=True, extra="ignore")
@@ -75,7 +76,6 @@ class Settings(BaseSettings):
     triton_packages: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="packages of the managed Triton; `auto`: `cuda` for a replica that was given a GPU"
     )
-    store: Literal["embedded"] = Field("embedded", description="what holds the index: `embedded` (SQLite)")
     graph_from: int = Field(
         10_000,
         ge=100,
@@ -186,6 +186,23 @@ def with_flow_backend(chosen: Settings, backend: str | None) -> Settings:
     if backend == "triton" and not chosen.triton_urls:
         raise VisualSearchError("invalid_setting", _NO_SERVERS, variables=["VS_TRITON_URLS"])
     return chosen.model_copy(update={"embed_backend": backend})
+
+
+def with_flow_store(chosen: Settings, store: str | None) -> Settings:
+    """The settings where a flow file names a store (`uses_with: {store: …}`): the environment, if it does, wins.
+
+    Raises:
+        VisualSearchError: `invalid_setting` when there is no such store.
+    """
+    if store is None or "store" in chosen.model_fields_set:
+        return chosen
+    known = get_args(Settings.model_fields["store"].annotation)
+    if store not in known:
+        message = f"the flow file's store {store!r} is none of {', '.join(known)}"
+        raise VisualSearchError("invalid_setting", message, variables=["store"])
+    if store == "opensearch" and not chosen.opensearch_urls:
+        raise VisualSearchError("invalid_setting", NO_URLS, variables=["VS_OPENSEARCH_URLS"])
+    return chosen.model_copy(update={"store": store})
 
 
 def visible_devices() -> str:

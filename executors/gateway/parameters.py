@@ -99,6 +99,11 @@ class CreateParameters(CollectionParameters):
     )
 
 
+_REFRESH: Final[Any] = Field(
+    True, strict=True, description="let searches see the write at once (`false`: OpenSearch shows it within a second)"
+)
+
+
 class NoParameters(BaseModel):
     """`/collections/list`"""
 
@@ -107,6 +112,8 @@ class NoParameters(BaseModel):
 
 class IndexParameters(Parameters):
     """`/index`"""
+
+    refresh: bool = _REFRESH
 
 
 class DeleteParameters(Parameters):
@@ -156,6 +163,7 @@ class UpdateParameters(Parameters):
     """`/update`"""
 
     mode: Literal["merge", "replace"] = Field("merge", description="keep the tags that are not named, or not")
+    refresh: bool = _REFRESH
 
 
 class GetParameters(Parameters):

@@ -16,7 +16,7 @@ from executors.index.searching import columns_of, search_documents
 from executors.index.store import Store
 from executors.index.stores import make_store
 from executors.lifecycle import as_error, run_now, start_now, starting
-from executors.settings import settings
+from executors.settings import settings, with_flow_store
 
 Documents: TypeAlias = DocList[ImageDoc]
 Parameters: TypeAlias = dict[str, Any]
@@ -48,15 +48,18 @@ def _merge_of_search(parameters: Parameters) -> MergeOne:
 class IndexShard(Executor):
     """One shard of the index: takes documents with vectors, answers with results, hits and reports."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, store: str | None = None, **kwargs: Any) -> None:
+        """Args:
+        store: what holds the index, for a flow file (`uses_with`); VS_STORE, where it is set, wins.
+        """
         super().__init__(**kwargs)
         arguments = self.runtime_args
         # Jina counts a single shard as -1 or 0, depending on the version of the path that starts it.
         self._number = max(0, int(getattr(arguments, "shard_id", 0) or 0))
         self._shards = max(1, int(getattr(arguments, "shards", 1) or 1))
         with starting("index", self.logger):
-            chosen = settings()
-            self._store = make_store(chosen, chosen.workspace / f"shard-{self._number}")
+            chosen = with_flow_store(settings(), store)
+            self._store = make_store(chosen, chosen.workspace / f"shard-{self._number}", self._shards)
             start_now(self._store.open())
             for line in start_now(self._store.status()).details.get("start", ()):
                 self.logger.info(line)
@@ -66,18 +69,21 @@ class IndexShard(Executor):
         run_now(self._store.close())
 
     @requests(on="/index")
-    async def index(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+    async def index(self, docs: DocList[ImageDoc], parameters: Parameters, **_: Any) -> DocList[ImageDoc]:
         """Store durably, then answer; documents that an earlier stage refused pass through."""
         sound = [document for document in docs if document.error is None]
-        outcomes = await self._write(len(sound), lambda: self._store.put([answers.record_of(each) for each in sound]))
+        refresh = bool(parameters.get("refresh", True))
+        outcomes = await self._write(
+            len(sound), lambda: self._store.put([answers.record_of(each) for each in sound], refresh=refresh)
+        )
         return self._write_answers(docs, sound, outcomes)
 
     @requests(on="/update")
     async def update(self, docs: DocList[ImageDoc], parameters: Parameters, **_: Any) -> DocList[ImageDoc]:
         """Change tags where this shard holds the id."""
-        mode = parameters.get("mode", "merge")
+        mode, refresh = parameters.get("mode", "merge"), bool(parameters.get("refresh", True))
         outcomes = await self._write(
-            len(docs), lambda: self._store.update([answers.update_of(each, mode) for each in docs])
+            len(docs), lambda: self._store.update([answers.update_of(each, mode) for each in docs], refresh=refresh)
         )
         return self._merged_if_alone(self._write_answers(docs, docs, outcomes), merge.merge_write)
 

@@ -37,6 +37,8 @@ def hits_to_columns(hits: Hits, fields: Sequence[str] | None = None, *, explain:
         columns["groups"] = list(hits.groups)
     if hits.embeddings is not None:
         columns["embeddings"] = [encode_vector(each) for each in hits.embeddings]
+    if hits.partial is not None:
+        columns["partial"] = list(hits.partial)
     if explain:
         columns["plan"] = hits.plan
     return columns

@@ -86,6 +86,10 @@ def merge_shards(
         fault = failed or account.fault
         document = refused(answers[0], fault) if fault and strict else merge_one(answers, columns)
         document.shards_total, document.shards_answered = account.total, account.answered
+        for each in columns:
+            if "partial" in each:
+                # Parts of a shard that are missing count like shards that are.
+                document.shards_answered, document.shards_total = each["partial"]
         merged.append(document)
     return merged
 

@@ -161,7 +161,8 @@ class Hits:
     """The hits of one query as columns of equal length, best first, ties by id (by code points).
 
     `groups` (JSON values; a tag's value, or the parent's id) and `embeddings` (D float32 each) only where they were asked
-    for. `plan` says how the answer was found (`explain`), JSON values; it is no part of the answer.
+    for. `plan` says how the answer was found (`explain`), JSON values; it is no part of the answer. `partial`: how many parts of
+    this shard answered, and of how many, where some did not.
     """
 
     ids: Sequence[str]
@@ -174,6 +175,7 @@ class Hits:
     groups: Sequence[Any] | None = None
     embeddings: Sequence[NDArray[np.float32]] | None = None
     plan: dict[str, Any] = field(default_factory=dict, compare=False)
+    partial: tuple[int, int] | None = None
 
 
 # Where the pages of recent writes begin.

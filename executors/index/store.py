@@ -1,6 +1,6 @@
 """The contract of a store: what one shard of the index promises, whatever holds it.
 
-Two implementations are planned behind it (embedded, OpenSearch) and one set of tests holds both to it
+Two implementations stand behind it (embedded, OpenSearch), and one set of tests holds both to it
 (tests/integration/store_contract.py). Rules that every implementation keeps:
 
 - Durable before it returns: what `put`, `update`, `delete` and `supersede` answered survives kill -9 and power loss.
@@ -85,10 +85,11 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def put(self, records: Sequence[Record]) -> list[WriteOutcome]:
+    async def put(self, records: Sequence[Record], *, refresh: bool = True) -> list[WriteOutcome]:
         """Insert or replace by id: `created`, `replaced`, or `unchanged` when the stored content was the same.
 
-        The collection must exist (`collection_not_found`).
+        The collection must exist (`collection_not_found`). Without `refresh`, a store may show the documents to searches
+        a moment later: for bulk loads.
         """
 
     @abstractmethod
@@ -100,8 +101,11 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def update(self, updates: Sequence[TagUpdate]) -> list[WriteOutcome]:
-        """Change tags in place: `updated`, `unchanged`, or `not_found`. An older version than the stored one is stale."""
+    async def update(self, updates: Sequence[TagUpdate], *, refresh: bool = True) -> list[WriteOutcome]:
+        """Change tags in place: `updated`, `unchanged`, or `not_found`. An older version than the stored one is stale.
+
+        For `refresh` see `put`.
+        """
 
     @abstractmethod
     async def delete(self, keys: Sequence[DocumentKey]) -> list[WriteOutcome]:

@@ -242,9 +242,11 @@ class ReadContract:
                 answers.append(await found(store, vector_of(0), limit=20))
 
         async def replace_all() -> None:
-            for number in range(2, 60):
-                await store.put([record(name, number, seed=0) for name in names])
-            done.set()
+            try:
+                for number in range(2, 60):
+                    await store.put([record(name, number, seed=0) for name in names])
+            finally:
+                done.set()
 
         await asyncio.gather(ask(), ask(), replace_all())
         assert answers

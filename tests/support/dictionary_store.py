@@ -66,7 +66,7 @@ class DictionaryStore(Store):
     async def drop_collection(self, name: str, version: str) -> int | None:
         return (await self._opened(writing=True)).drop(name, version)
 
-    async def put(self, records: Sequence[Record]) -> list[WriteOutcome]:
+    async def put(self, records: Sequence[Record], *, refresh: bool = True) -> list[WriteOutcome]:
         shard = await self._opened(writing=True)
         return [shard.put(record) for record in records]
 
@@ -74,7 +74,7 @@ class DictionaryStore(Store):
         shard = await self._opened(writing=True)
         return [shard.supersede(write) for write in writes]
 
-    async def update(self, updates: Sequence[TagUpdate]) -> list[WriteOutcome]:
+    async def update(self, updates: Sequence[TagUpdate], *, refresh: bool = True) -> list[WriteOutcome]:
         shard = await self._opened(writing=True)
         return [shard.update(update) for update in updates]
 

@@ -18,6 +18,7 @@ from urllib.error import HTTPError, URLError
 ROOT = Path(__file__).resolve().parents[2]
 FLOW = ROOT / "flows" / "image-search.yml"
 TRITON_FLOW = ROOT / "flows" / "image-search-triton.yml"
+OPENSEARCH_FLOW = ROOT / "flows" / "image-search-opensearch.yml"
 START_TIMEOUT_S = 90
 STOP_TIMEOUT_S = 20
 

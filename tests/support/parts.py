@@ -16,7 +16,6 @@ from executors.index.embedded.checkpoints import Checkpointer
 from executors.index.embedded.collection_memory import CollectionMemory, CollectionView, GraphOptions
 from executors.index.embedded.counters import KnownCollection
 from executors.index.embedded.database import ReadConnections, connect_writer
-from executors.index.embedded.encoding import encode_record
 from executors.index.embedded.graph.hnsw import HnswGraph
 from executors.index.embedded.live_graph import ROWS_UNDER_LOCK, LiveGraph, set_places
 from executors.index.embedded.loading import load_memory
@@ -28,6 +27,7 @@ from executors.index.embedded.selection import selected_views
 from executors.index.embedded.targets import targets_of
 from executors.index.embedded.transaction import Transaction
 from executors.index.embedded.writer import Writer
+from executors.index.encoding import encode_record
 from executors.index.records import Record
 from tests.support.records import DIMENSION, IDENTITY, IMAGES, key, results, vector_of
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic_core import PydanticUndefined
 
 from executors.errors import ERRORS
+from executors.opensearch_settings import OpenSearchSettings
 from executors.settings import Settings
 
 README = Path(__file__).parents[2] / "README.md"
@@ -13,7 +14,10 @@ README = Path(__file__).parents[2] / "README.md"
 
 def settings_table() -> str:
     rows = ["| Variable | Default | What |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
+    # Those of the other store come last.
+    for name, field in sorted(
+        Settings.model_fields.items(), key=lambda item: item[0] in OpenSearchSettings.model_fields
+    ):
         default = field.default
         if default is PydanticUndefined:
             folder = Settings.model_fields[name].get_default(call_default_factory=True)

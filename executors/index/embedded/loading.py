@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from executors.index.embedded.collection_memory import CollectionMemory, GraphOptions
 from executors.index.embedded.copies import find_copy
 from executors.index.embedded.counters import KnownCollection, read_collections, read_meta
-from executors.index.embedded.encoding import decode_embedding
 from executors.index.embedded.graph.graph_file import GraphFileInvalid, LoadedGraph, load, remove
 from executors.index.embedded.live_graph import LiveGraph, room_for
 from executors.index.embedded.memory import DEFAULT_OPTIONS, LoadedVector, Memory, add_vectors
 from executors.index.embedded.reads import vectors_after, vectors_at
 from executors.index.embedded.tag_query import all_rows
+from executors.index.encoding import decode_embedding
 
 _LOADED_AT_ONCE: Final = 1024
 _ANOTHER_PAST: Final = "it belongs to another past of the shard (one of the two files was put back)"

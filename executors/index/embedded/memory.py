@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from executors.errors import VisualSearchError
 from executors.index.embedded.collection_memory import CollectionMemory, GraphOptions
 from executors.index.embedded.counters import KnownCollection, identity_of
-from executors.index.embedded.encoding import decode_embedding
 from executors.index.embedded.filter_cache import FilterCache
 from executors.index.embedded.transaction import Changes
+from executors.index.encoding import decode_embedding
 
 ADDED_AT_ONCE: Final = 1024
 DEFAULT_OPTIONS: Final = GraphOptions()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
 from executors.index.embedded.counters import KnownCollection
-from executors.index.embedded.encoding import (
+from executors.index.encoding import (
     checksum_of,
     decode_box,
     decode_embedding,

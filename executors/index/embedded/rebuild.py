@@ -13,10 +13,10 @@ import numpy as np
 
 from executors.index.embedded.collection_memory import CollectionMemory
 from executors.index.embedded.database import ReadConnections
-from executors.index.embedded.encoding import decode_embedding
 from executors.index.embedded.live_graph import LiveGraph, room_for
 from executors.index.embedded.memory import Memory
 from executors.index.embedded.reads import sequence_of, vectors_after
+from executors.index.encoding import decode_embedding
 
 _ROWS_A_STEP: Final = 512
 

@@ -8,9 +8,9 @@ from typing import Final
 from executors.errors import VisualSearchError
 from executors.index.embedded.counters import KnownCollection
 from executors.index.embedded.remembered import Tombstone
-from executors.index.embedded.rules import refused, require_identity, stale
 from executors.index.embedded.transaction import Transaction
 from executors.index.filters import And, Filter
+from executors.index.outcomes import refused, require_identity, stale
 from executors.index.records import DocumentKey, WriteOutcome, WriteResult
 
 _EVERYTHING: Final = And(())
@@ -18,7 +18,7 @@ _EVERYTHING: Final = And(())
 
 def delete(transaction: Transaction, keys: Sequence[DocumentKey | VisualSearchError]) -> list[WriteOutcome]:
     """See `Store.delete`."""
-    require_identity(transaction)
+    require_identity(transaction.identity)
     return [refused(each) if isinstance(each, VisualSearchError) else _delete(transaction, each) for each in keys]
 
 
@@ -46,14 +46,14 @@ def _delete(transaction: Transaction, key: DocumentKey) -> WriteOutcome:
 
 def delete_children(transaction: Transaction, collection: str, parents: Sequence[str], version: str) -> list[str]:
     """See `Store.delete_children`."""
-    require_identity(transaction)
+    require_identity(transaction.identity)
     known = transaction.collection(collection)
     return [] if known is None else _remove_descendants(transaction, known, parents, version)
 
 
 def delete_matching(transaction: Transaction, collection: str, where: Filter, version: str, most: int) -> list[str]:
     """See `Store.delete_matching`."""
-    require_identity(transaction)
+    require_identity(transaction.identity)
     known = transaction.collection(collection)
     if known is None:
         return []
@@ -66,7 +66,7 @@ def delete_matching(transaction: Transaction, collection: str, where: Filter, ve
 
 def drop_collection(transaction: Transaction, name: str, version: str, documents: int) -> int | None:
     """See `Store.drop_collection`; `documents` is how many there are."""
-    require_identity(transaction)
+    require_identity(transaction.identity)
     known, before = transaction.collection(name), transaction.removals.dropped_at(name)
     if version <= before:
         # Executed again, or too late: what was created since is none of its business.

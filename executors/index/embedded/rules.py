@@ -9,15 +9,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.encoding import EncodedRecord, document_digest
 from executors.index.embedded.reads import damaged_tags
 from executors.index.embedded.remembered import Tombstone
 from executors.index.embedded.transaction import Transaction
+from executors.index.encoding import EncodedRecord, document_digest
+from executors.index.outcomes import (
+    adopted,
+    check_binding,
+    collection_not_found,
+    merge_tags,
+    refused,
+    require_identity,
+    stale,
+)
 from executors.index.records import (
     Collection,
     ShardIdentity,
     Superseded,
-    Tags,
     TagUpdate,
     WriteOutcome,
     WriteResult,
@@ -26,24 +34,7 @@ from executors.index.records import (
 
 def adopt(transaction: Transaction, identity: ShardIdentity) -> None:
     """See `Store.adopt`."""
-    mine = transaction.identity
-    if mine is not None and (mine.index_uuid, mine.shard) != (identity.index_uuid, identity.shard):
-        raise VisualSearchError(
-            "shard_identity",
-            f"this is shard {mine.shard} of the index {mine.index_uuid}, not shard {identity.shard} of"
-            f" {identity.index_uuid}",
-            expected=[mine.index_uuid, mine.shard],
-            got=[identity.index_uuid, identity.shard],
-        )
-    if mine is not None and identity.shards < mine.shards:
-        raise VisualSearchError(
-            "shard_identity",
-            f"the index had {mine.shards} shards, {identity.shards} would leave documents out",
-            expected=mine.shards,
-            got=identity.shards,
-        )
-    populated = identity.populated or (mine is not None and mine.populated)
-    transaction.set_identity(ShardIdentity(identity.index_uuid, identity.shard, identity.shards, populated))
+    transaction.set_identity(adopted(transaction.identity, identity))
 
 
 def ensure_collection(transaction: Transaction, collection: Collection) -> None:
@@ -55,38 +46,9 @@ def ensure_collection(transaction: Transaction, collection: Collection) -> None:
         check_binding(known.collection, collection.model_id, collection.dimension)
 
 
-def check_binding(collection: Collection, model_id: str, dimension: int) -> None:
-    """Refuse vectors that can't be compared with those of the collection.
-
-    Raises:
-        VisualSearchError: `model_mismatch`, `dimension_mismatch`.
-    """
-    if model_id != collection.model_id:
-        raise VisualSearchError(
-            "model_mismatch",
-            f"the collection {collection.name!r} is bound to the model {collection.model_id}, not {model_id}",
-            collection=collection.name,
-            expected=collection.model_id,
-            got=model_id,
-        )
-    if dimension != collection.dimension:
-        raise VisualSearchError(
-            "dimension_mismatch",
-            f"the collection {collection.name!r} holds vectors of {collection.dimension} numbers, not {dimension}",
-            collection=collection.name,
-            expected=collection.dimension,
-            got=dimension,
-        )
-
-
-def collection_not_found(name: str) -> VisualSearchError:
-    """The error for a collection that this shard lacks."""
-    return VisualSearchError("collection_not_found", f"there is no collection {name!r}", collection=name)
-
-
 def put(transaction: Transaction, records: Sequence[EncodedRecord | VisualSearchError]) -> list[WriteOutcome]:
     """See `Store.put`; what could not be encoded comes as its error."""
-    identity = require_identity(transaction)
+    identity = require_identity(transaction.identity)
     outcomes = [refused(each) if isinstance(each, VisualSearchError) else _put(transaction, each) for each in records]
     if not identity.populated and any(outcome.error is None for outcome in outcomes):
         transaction.set_identity(ShardIdentity(identity.index_uuid, identity.shard, identity.shards, True))
@@ -132,7 +94,7 @@ def _put(transaction: Transaction, record: EncodedRecord) -> WriteOutcome:
 
 def supersede(transaction: Transaction, writes: Sequence[Superseded | VisualSearchError]) -> list[WriteOutcome]:
     """See `Store.supersede`."""
-    require_identity(transaction)
+    require_identity(transaction.identity)
     return [refused(each) if isinstance(each, VisualSearchError) else _supersede(transaction, each) for each in writes]
 
 
@@ -161,7 +123,7 @@ def _supersede(transaction: Transaction, write: Superseded) -> WriteOutcome:
 
 def update(transaction: Transaction, updates: Sequence[TagUpdate | VisualSearchError]) -> list[WriteOutcome]:
     """See `Store.update`."""
-    require_identity(transaction)
+    require_identity(transaction.identity)
     return [refused(each) if isinstance(each, VisualSearchError) else _update(transaction, each) for each in updates]
 
 
@@ -189,33 +151,3 @@ def _update(transaction: Transaction, update: TagUpdate) -> WriteOutcome:
     transaction.set_version(live.row, update.version, "update", result)
     transaction.accept(update.version)
     return WriteOutcome(result, update.version, digest.hex())
-
-
-def merge_tags(stored: Tags, changes: Tags) -> Tags:
-    """The stored tags with the named keys changed; null removes a key."""
-    return {key: value for key, value in (stored | changes).items() if not (key in changes and value is None)}
-
-
-def require_identity(transaction: Transaction) -> ShardIdentity:
-    """Who this shard is.
-
-    Raises:
-        VisualSearchError: `shard_identity` if it is nobody yet.
-    """
-    identity = transaction.identity
-    if identity is None:
-        raise VisualSearchError("shard_identity", "this shard does not belong to an index yet")
-    return identity
-
-
-def refused(error: VisualSearchError) -> WriteOutcome:
-    """The outcome of a write that was not made."""
-    return WriteOutcome(error=error)
-
-
-def stale(document_id: str, stored: str) -> WriteOutcome:
-    """The outcome of a write that came too late."""
-    error = VisualSearchError(
-        "stale_version", "a newer write or a delete of this id was accepted before", id=document_id, stored=stored
-    )
-    return WriteOutcome(error=error)

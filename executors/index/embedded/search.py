@@ -19,8 +19,8 @@ from executors.index.embedded.live_graph import Rows
 from executors.index.embedded.memory import Memory
 from executors.index.embedded.ranking import DamagedRowsError, Plan, Scope, in_all, make_plan, rank, scope_of
 from executors.index.embedded.reads import HitFields, damaged, ids_of, moment_of, vectors_of
-from executors.index.embedded.rules import check_binding, collection_not_found
 from executors.index.embedded.scoring import Best, check_queries
+from executors.index.outcomes import check_binding, collection_not_found
 from executors.index.records import Hits, SearchRequest
 
 

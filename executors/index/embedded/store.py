@@ -19,8 +19,6 @@ from executors.index.embedded import reads, removal, rules, scrolling
 from executors.index.embedded.checkpoints import EVERY_CHANGES
 from executors.index.embedded.collection_memory import GraphOptions
 from executors.index.embedded.database import ReadConnections
-from executors.index.embedded.encoding import encode_record, is_text
-from executors.index.embedded.input_checks import checked, checked_update, encode_each
 from executors.index.embedded.memory import DEFAULT_OPTIONS, Memory
 from executors.index.embedded.pacing import wait_for_graphs
 from executors.index.embedded.running import Options, Running, close_shard, open_shard, submit
@@ -28,9 +26,11 @@ from executors.index.embedded.schema import FORMAT_VERSION
 from executors.index.embedded.search import search_once
 from executors.index.embedded.transaction import Transaction
 from executors.index.embedded.verify import Findings, check_store
+from executors.index.encoding import encode_record
 from executors.index.filters import Filter
+from executors.index.input_checks import checked, checked_update, encode_each
+from executors.index.outcomes import check_binding, check_new_collection
 from executors.index.records import (
-    MAX_DIMENSION,
     NEWEST,
     Collection,
     DocumentKey,
@@ -110,12 +110,9 @@ class EmbeddedStore(Store):
         """See `Store.ensure_collection`."""
         known = self._open_or_refuse().memory.collections.get(collection.name)
         if known is not None:
-            rules.check_binding(known.collection, collection.model_id, collection.dimension)
+            check_binding(known.collection, collection.model_id, collection.dimension)
             return
-        if not is_text(collection.name) or not is_text(collection.model_id):
-            raise VisualSearchError("invalid_document", "the name of a collection and its model must be text")
-        if not 1 <= collection.dimension <= MAX_DIMENSION:
-            raise VisualSearchError("invalid_embedding", f"a vector has 1 to {MAX_DIMENSION} numbers")
+        check_new_collection(collection)
         await self._write(partial(rules.ensure_collection, collection=collection))
 
     async def drop_collection(self, name: str, version: str) -> int | None:
@@ -132,7 +129,7 @@ class EmbeddedStore(Store):
             running.maintenance.purge(number)
         return documents
 
-    async def put(self, records: Sequence[Record]) -> list[WriteOutcome]:
+    async def put(self, records: Sequence[Record], *, refresh: bool = True) -> list[WriteOutcome]:
         """See `Store.put`; also `invalid_id`, `invalid_embedding`, `invalid_tags`, `invalid_document` in an outcome."""
         encoded = await self._encode(records, encode_record)
         await wait_for_graphs(self._open_or_refuse().memory, len(encoded))
@@ -143,7 +140,7 @@ class EmbeddedStore(Store):
         sound = await self._encode(writes, checked)
         return await self._write(partial(rules.supersede, writes=sound), len(sound))
 
-    async def update(self, updates: Sequence[TagUpdate]) -> list[WriteOutcome]:
+    async def update(self, updates: Sequence[TagUpdate], *, refresh: bool = True) -> list[WriteOutcome]:
         """See `Store.update`; also `invalid_id`, `invalid_tags` in an outcome."""
         sound = await self._encode(updates, checked_update)
         return await self._write(partial(rules.update, updates=sound), len(sound))

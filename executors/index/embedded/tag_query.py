@@ -14,7 +14,6 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from executors.index.embedded.encoding import decode_tags
 from executors.index.embedded.posting import (
     Posting,
     count_postings,
@@ -24,6 +23,7 @@ from executors.index.embedded.posting import (
     unindexed,
 )
 from executors.index.embedded.rowsets import Rows, as_rowset, difference, intersection, union
+from executors.index.encoding import decode_tags
 from executors.index.filters import And, Condition, Filter, Not, Or, Range, kind_of, matches
 
 # Beyond this many entries a part of a filter counts as large, whatever its size.

@@ -9,11 +9,11 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from executors.index.embedded.database import as_visual_search_error, structural_faults
-from executors.index.embedded.encoding import checksum_of, content_digest, sound_tags
 from executors.index.embedded.memory import Memory
 from executors.index.embedded.reads import moment_of
 from executors.index.embedded.tag_check import tag_faults
 from executors.index.embedded.verify_memory import RowsInMemory
+from executors.index.encoding import checksum_of, content_digest, sound_tags
 from executors.index.records import DocumentKey, VerifyReport
 
 _MOST_FAULTS: Final = 1_000

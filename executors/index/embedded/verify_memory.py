@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from executors.index.embedded.collection_memory import CollectionView, GraphView
-from executors.index.embedded.encoding import decode_embedding
 from executors.index.embedded.vectors import exact_squares
+from executors.index.encoding import decode_embedding
 
 _DECODED_AT_ONCE: Final = 1024
 # Half precision keeps 11 bits of each number, and nothing below about 6e-8.

@@ -14,13 +14,13 @@ from executors.errors import VisualSearchError
 from executors.index.embedded import removal, rules
 from executors.index.embedded.checkpoints import Checkpointer
 from executors.index.embedded.database import ReadConnections, connect_writer
-from executors.index.embedded.encoding import encode_record
 from executors.index.embedded.loading import load_memory
 from executors.index.embedded.memory import Memory
 from executors.index.embedded.reads import sequence_of
 from executors.index.embedded.schema import prepare
 from executors.index.embedded.transaction import Transaction
 from executors.index.embedded.writer import Writer
+from executors.index.encoding import encode_record
 from executors.index.records import Record, WriteOutcome
 from tests.support.records import IDENTITY, IMAGES, key, record, results
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.encoding import check_key, encode_tags
+from executors.index.encoding import check_key, encode_tags
 from executors.index.records import DocumentKey, Superseded, TagUpdate
 
 T = TypeVar("T")

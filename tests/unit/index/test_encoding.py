@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.encoding import (
+from executors.index.encoding import (
     check_id,
     check_key,
     checksum_of,

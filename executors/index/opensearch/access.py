@@ -1,0 +1,78 @@
+"""Work in a collection's index, whichever index that is by now."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from executors.errors import VisualSearchError
+from executors.index.opensearch.catalog import Catalog, Entry
+from executors.index.opensearch.connection import IndexGoneError
+from executors.index.opensearch.fields import Fields
+from executors.index.opensearch.rebuild import Rebuild
+from executors.index.opensearch.writing import Target, UnknownFieldError
+from executors.index.outcomes import refused
+from executors.index.records import WriteOutcome
+
+T = TypeVar("T")
+_PAUSE_S: Final = 0.05
+
+
+class Access:
+    """Finds the index of a collection.
+
+    Args:
+        timeout_s: how long a collection that changes hands is waited for.
+    """
+
+    def __init__(self, catalog: Catalog, fields: Fields, rebuild: Rebuild, timeout_s: float) -> None:
+        self._catalog = catalog
+        self._fields = fields
+        self._rebuild = rebuild
+        self._timeout_s = timeout_s
+
+    async def run(self, name: str, work: Callable[[Target, Entry], Awaitable[T]]) -> T | None:
+        """Do something in a collection's index; None if there is no such collection.
+
+        While the collection changes hands (a rebuild is being finished, a drop goes on), it is waited for.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        entry = await self._catalog.entry(name)
+        while entry.alias is not None:
+            failure: Exception | None = None
+            try:
+                return await work(Target(entry.alias, entry.building), entry)
+            except IndexGoneError:
+                pass
+            except UnknownFieldError:
+                await self._fields.reload(entry.alias)
+            except VisualSearchError as error:
+                if error.code != "storage_unavailable" or not (await self._catalog.entry(name, fresh=True)).beat:
+                    raise
+                failure = error
+            if time.monotonic() > deadline:
+                raise failure or VisualSearchError("storage_unavailable", f"the collection {name!r} keeps changing")
+            await asyncio.sleep(_PAUSE_S)
+            entry = await self._rebuild.recovered(await self._catalog.entry(name, fresh=True))
+        return None
+
+
+async def by_collection(
+    items: Sequence[T | VisualSearchError],
+    apply: Callable[[str, Sequence[T]], Awaitable[list[WriteOutcome]]],
+    name_of: Callable[[T], str],
+) -> list[WriteOutcome]:
+    """Apply writes collection by collection; outcomes in the order of the writes, what was refused before in its place."""
+    outcomes: dict[int, WriteOutcome] = {}
+    groups: dict[str, list[tuple[int, T]]] = {}
+    for n, item in enumerate(items):
+        if isinstance(item, VisualSearchError):
+            outcomes[n] = refused(item)
+        else:
+            groups.setdefault(name_of(item), []).append((n, item))
+    for name, group in groups.items():
+        done = await apply(name, [item for _, item in group])
+        outcomes.update((n, outcome) for (n, _), outcome in zip(group, done, strict=True))
+    return [outcomes[n] for n in range(len(items))]

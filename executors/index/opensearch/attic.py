@@ -1,0 +1,67 @@
+"""What is remembered of ids whose collection does not exist: removed before it came, or after which it was dropped."""
+
+from __future__ import annotations
+
+import hashlib
+
+from executors.errors import VisualSearchError
+from executors.index.opensearch.bulk import Action, BulkQueue, Item
+from executors.index.opensearch.layout import removed_alias
+from executors.index.opensearch.queries import GONE, newer_than
+from executors.index.opensearch.reading import Reader
+from executors.index.opensearch.writing import external_version
+
+_CONFLICT = 409
+
+
+def attic_key(collection: str, document_id: str) -> str:
+    """The `_id` of what is remembered of a document."""
+    return hashlib.blake2b(f"{collection}\x00{document_id}".encode(), digest_size=20).hexdigest()
+
+
+class Attic:
+    """Moves what is remembered between the attic and the indices of collections."""
+
+    def __init__(self, prefix: str, reader: Reader, bulk: BulkQueue) -> None:
+        self.alias = removed_alias(prefix)
+        self._reader = reader
+        self._bulk = bulk
+
+    async def bring_back(self, name: str, alias: str) -> None:
+        """Remember in a new index what was removed under the collection's name before."""
+        await self._reader.refresh(self.alias)
+        async for hits in self._reader.scan(self.alias, {"term": {"collection": name}}, None):
+            actions = [
+                Action(alias, hit["_source"]["id"], hit["_source"], version=external_version(hit["_source"]["version"]))
+                for hit in hits
+            ]
+            check_copied(await self._bulk.submit(actions, refresh=True))
+
+    async def keep(self, name: str, alias: str, version: str) -> None:
+        """Keep what an index remembers of writes that are newer than the drop of its collection."""
+        query = {"bool": {"filter": [GONE, newer_than(version)]}}
+        async for hits in self._reader.scan(alias, query, None):
+            actions = [
+                Action(
+                    self.alias,
+                    attic_key(name, hit["_source"]["id"]),
+                    {**hit["_source"], "collection": name},
+                    version=external_version(hit["_source"]["version"]),
+                )
+                for hit in hits
+            ]
+            check_copied(await self._bulk.submit(actions, refresh=True))
+
+
+def check_copied(items: list[Item]) -> None:
+    """Copies that must arrive: a conflict is a newer one that is there already, and nothing else may go wrong.
+
+    Raises:
+        VisualSearchError: `storage_unavailable`.
+    """
+    for item in items:
+        if "error" in item and item["status"] != _CONFLICT:
+            reason = item["error"].get("type")
+            raise VisualSearchError(
+                "storage_unavailable", "OpenSearch did not take a copy of a document", reason=reason
+            )

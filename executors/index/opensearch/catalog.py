@@ -1,0 +1,243 @@
+"""What the index knows of itself: who it is, which collections there are, and which were dropped; shared by all processes.
+
+One document each, in the index `…-meta`, changed only as long as nobody else has changed it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from executors.errors import VisualSearchError
+from executors.index.opensearch import layout
+from executors.index.opensearch.connection import Connection, IndexGoneError, RefusedError
+from executors.index.opensearch.layout import IndexOptions
+from executors.index.outcomes import adopted, check_binding
+from executors.index.records import Collection, ShardIdentity
+
+_IDENTITY: Final = "index"
+# How long a process takes for true what it knows of a collection. An alias never comes back, so an older opinion does no harm.
+_FRESH_S: Final = 1.0
+_MOST_COLLECTIONS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of a name.
+
+    Attributes:
+        collection, alias: None if there is none now.
+        building: the alias of the index that is being filled to take its place.
+        beat: when (ms since 1970) somebody last said that a rebuild or a drop goes on, which may keep writes waiting; 0: none.
+        dropped: the version of the last drop; empty: never.
+        place: of this document.
+    """
+
+    name: str
+    collection: Collection | None = None
+    alias: str | None = None
+    building: str | None = None
+    beat: int = 0
+    dropped: str = ""
+    place: tuple[int, int] | None = None
+
+
+class Catalog:
+    """Reads and changes the documents of the index about itself."""
+
+    def __init__(self, connection: Connection, options: IndexOptions) -> None:
+        self._connection = connection
+        self._options = options
+        self._meta = layout.meta_alias(options.prefix)
+        self._entries: dict[str, tuple[float, Entry]] = {}
+        self.identity: ShardIdentity | None = None
+
+    async def open(self) -> None:
+        """Make the indices that every index of ours has, unless they are there, and read who this is.
+
+        Raises:
+            VisualSearchError: `store_invalid` for indices of another format.
+        """
+        for alias in (self._meta, layout.removed_alias(self._options.prefix)):
+            try:
+                await self._check_format(alias)
+            except IndexGoneError:
+                await self.make_index(layout.index_name(alias, 1), alias, layout.small_index(self._options))
+        await self.read_identity()
+
+    async def make_index(self, name: str, alias: str, body: dict[str, Any]) -> None:
+        """Make an index with its alias; nothing happens if it exists."""
+        try:
+            await self._connection.call("PUT", f"/{name}", {**body, "aliases": {alias: {}}}, timeout_s=30)
+        except RefusedError as error:
+            if error.kind != "resource_already_exists_exception":
+                raise
+
+    async def adopt(self, identity: ShardIdentity) -> None:
+        """See `Store.adopt`."""
+        while True:
+            place = await self.read_identity()
+            merged = adopted(self.identity, identity)
+            if merged == self.identity:
+                return
+            source = {
+                "uuid": merged.index_uuid,
+                "shard": merged.shard,
+                "shards": merged.shards,
+                "populated": merged.populated,
+            }
+            if await self._write(_IDENTITY, source, place):
+                self.identity = merged
+                return
+
+    async def mark_populated(self) -> None:
+        """The first write was accepted."""
+        if self.identity is not None and not self.identity.populated:
+            await self.adopt(replace(self.identity, populated=True))
+
+    async def entry(self, name: str, *, fresh: bool = False) -> Entry:
+        """What is known of a name."""
+        known = self._entries.get(name)
+        if known is not None and not fresh and known[1].alias and time.monotonic() - known[0] < _FRESH_S:
+            return known[1]
+        source, place = await self._read(_key_of(name))
+        entry = Entry(name) if source is None else _entry(source, place)
+        self._entries[name] = time.monotonic(), entry
+        return entry
+
+    async def entries(self) -> list[Entry]:
+        """All names that are known, dropped ones too."""
+        body = {
+            "size": _MOST_COLLECTIONS,
+            "seq_no_primary_term": True,
+            "query": {"bool": {"must_not": [{"ids": {"values": [_IDENTITY]}}]}},
+        }
+        await self._connection.call("POST", f"/{self._meta}/_refresh")
+        answer = await self._connection.call("POST", f"/{self._meta}/_search", body)
+        found = [_entry(hit["_source"], (hit["_seq_no"], hit["_primary_term"])) for hit in answer["hits"]["hits"]]
+        return sorted(found, key=lambda each: each.name)
+
+    async def change(self, entry: Entry, **changes: Any) -> Entry | None:
+        """Change what is known of a name; None if it has changed since it was read."""
+        changed = replace(entry, **changes)
+        bound = changed.collection
+        source = {
+            "name": changed.name,
+            "model_id": bound.model_id if bound else None,
+            "dimension": bound.dimension if bound else None,
+            "alias": changed.alias,
+            "building": changed.building,
+            "beat": changed.beat,
+            "dropped": changed.dropped,
+        }
+        place = await self._write(_key_of(entry.name), source, entry.place)
+        self._entries.pop(entry.name, None)
+        return replace(changed, place=place) if place else None
+
+    async def create(self, collection: Collection, prepare: Callable[[str], Awaitable[None]]) -> Entry:
+        """The collection, made if it is not there.
+
+        Args:
+            prepare: what is to be done with the new index (its alias) before anybody sees it.
+
+        Raises:
+            VisualSearchError: `model_mismatch`, `dimension_mismatch`.
+        """
+        while True:
+            entry = await self.entry(collection.name, fresh=True)
+            if entry.collection is not None:
+                check_binding(entry.collection, collection.model_id, collection.dimension)
+                return entry
+            alias = layout.new_alias(self._options.prefix, collection.name, uuid.uuid4().hex[:8])
+            body = layout.collection_index(self._options, collection.name, collection.model_id, collection.dimension)
+            await self.make_index(layout.index_name(alias, 1), alias, body)
+            await prepare(alias)
+            made = await self.change(entry, collection=collection, alias=alias)
+            if made is not None:
+                return made
+            # Another process was faster.
+            await self.delete_indices(alias)
+
+    async def indices_of(self, alias: str) -> list[str]:
+        """The indices behind an alias."""
+        return list(await self._connection.call("GET", f"/_alias/{alias}"))
+
+    async def delete_indices(self, alias: str) -> None:
+        """Delete what is behind an alias."""
+        for name in await self.indices_of(alias):
+            await self._connection.call("DELETE", f"/{name}", timeout_s=30)
+
+    async def _check_format(self, alias: str) -> None:
+        for name, each in (await self._connection.call("GET", f"/{alias}/_mapping")).items():
+            check_format(name, each["mappings"])
+
+    async def read_identity(self) -> tuple[int, int] | None:
+        """Learn who this index is by now; where that is written."""
+        source, place = await self._read(_IDENTITY)
+        if source is not None:
+            self.identity = ShardIdentity(source["uuid"], source["shard"], source["shards"], source["populated"])
+        return place
+
+    async def _read(self, key: str) -> tuple[dict[str, Any] | None, tuple[int, int] | None]:
+        body = {"docs": [{"_index": self._meta, "_id": key}]}
+        (found,) = (await self._connection.call("POST", "/_mget", body))["docs"]
+        if "error" in found:
+            raise VisualSearchError(
+                "store_invalid", f"the index {self._meta!r} of OpenSearch is gone", index=self._meta
+            )
+        if not found["found"]:
+            return None, None
+        return found["_source"], (found["_seq_no"], found["_primary_term"])
+
+    async def _write(self, key: str, source: dict[str, Any], place: tuple[int, int] | None) -> tuple[int, int] | None:
+        """Write a document if it is as it was read; its place, or None."""
+        params = {"require_alias": "true"}
+        if place is None:
+            params["op_type"] = "create"
+        else:
+            params |= {"if_seq_no": str(place[0]), "if_primary_term": str(place[1])}
+        try:
+            answer = await self._connection.call("PUT", f"/{self._meta}/_doc/{key}", source, params=params)
+        except RefusedError as error:
+            if error.status == 409:
+                return None
+            raise
+        return answer["_seq_no"], answer["_primary_term"]
+
+
+def check_format(index: str, mapping: dict[str, Any]) -> None:
+    """Refuse an index that was not made by this version.
+
+    Raises:
+        VisualSearchError: `store_invalid`.
+    """
+    found = mapping.get("_meta", {}).get("format")
+    if found != layout.FORMAT:
+        raise VisualSearchError(
+            "store_invalid",
+            f"the index {index!r} of OpenSearch has the format {found!r}, not {layout.FORMAT}: it was made by another"
+            " version or another program; choose another VS_OPENSEARCH_PREFIX, or export with the version that made it",
+            index=index,
+            format=found,
+        )
+
+
+def _key_of(name: str) -> str:
+    return f"c-{hashlib.blake2b(name.encode(), digest_size=16).hexdigest()}"
+
+
+def _entry(source: dict[str, Any], place: tuple[int, int] | None) -> Entry:
+    bound = source["model_id"] is not None
+    return Entry(
+        source["name"],
+        Collection(source["name"], source["model_id"], source["dimension"]) if bound else None,
+        source["alias"],
+        source["building"],
+        source["beat"],
+        source["dropped"],
+        place,
+    )

@@ -1,0 +1,232 @@
+"""Requests to an OpenSearch cluster: retried within a deadline, answered or failed with a stable code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from opensearchpy import AsyncOpenSearch
+from opensearchpy.exceptions import ConnectionError as NoConnection
+from opensearchpy.exceptions import ConnectionTimeout, SSLError, TransportError
+from opensearchpy.serializer import JSONSerializer
+
+from executors.errors import VisualSearchError
+
+# The client library tells of every failed try, with a trace; what counts is told to the caller.
+logging.getLogger("opensearch").setLevel(logging.CRITICAL)
+
+# The server is overloaded, or a part of it is away for the moment.
+_TRY_AGAIN: Final = frozenset({429, 502, 503, 504})
+_FIRST_PAUSE_S: Final = 0.05
+_LONGEST_PAUSE_S: Final = 2.0
+_JSON: Final = {"content-type": "application/json"}
+_LINES: Final = {"content-type": "application/x-ndjson"}
+
+
+class IndexGoneError(Exception):
+    """The index or alias of a request does not exist (any more)."""
+
+
+class RefusedError(Exception):
+    """The server refuses the request as it is.
+
+    Attributes:
+        status: of HTTP.
+        kind: the server's name for the error, such as `mapper_parsing_exception`.
+        reason: its words.
+    """
+
+    def __init__(self, status: int, kind: str, reason: str) -> None:
+        super().__init__(f"{status} {kind}: {reason}")
+        self.status, self.kind, self.reason = status, kind, reason
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionOptions:
+    """How the cluster is reached; secrets stay out of every text that is made of this.
+
+    Attributes:
+        urls: `http(s)://host:port` of each node that may be asked.
+        user, password: of basic authentication.
+        api_key: sent as `Authorization: ApiKey …`.
+        ca: a file with the certificates of authorities; None: those of the system.
+        verify: whether the server's certificate has to be valid.
+        timeout_s: until when a request, with all its repetitions, has to be answered.
+    """
+
+    urls: tuple[str, ...]
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    api_key: str | None = field(default=None, repr=False)
+    ca: Path | None = None
+    verify: bool = True
+    timeout_s: float = 10.0
+
+
+class Connection:
+    """One client for a process; made anew when it is used on another event loop."""
+
+    def __init__(self, options: ConnectionOptions) -> None:
+        self._options = options
+        self._client: AsyncOpenSearch | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._rng = random.Random()
+
+    async def close(self) -> None:
+        """Let go of the connections. Safe to call twice."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        params: dict[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Any:
+        """One request with a JSON body; the answer as Python values.
+
+        Raises:
+            IndexGoneError: the index does not exist.
+            RefusedError: the server refuses it for another reason that a repetition does not change.
+            VisualSearchError: `storage_unavailable`, `storage_denied`.
+        """
+        data = None if body is None else orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+        return await self._send(method, path, data, params, _JSON, timeout_s)
+
+    async def send_lines(
+        self, path: str, lines: Sequence[bytes], *, params: dict[str, str] | None = None, timeout_s: float | None = None
+    ) -> Any:
+        """One request whose body is JSON by lines (`_bulk`, `_msearch`); see `call`."""
+        return await self._send("POST", path, b"\n".join(lines) + b"\n", params, _LINES, timeout_s)
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        data: bytes | None,
+        params: dict[str, str] | None,
+        headers: dict[str, str],
+        timeout_s: float | None,
+    ) -> Any:
+        deadline = time.monotonic() + (timeout_s or self._options.timeout_s)
+        attempt = 0
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                return await self._open_client().transport.perform_request(
+                    method,
+                    path,
+                    params={**(params or {}), "request_timeout": max(0.1, left)},
+                    body=data,
+                    headers=headers,
+                )
+            except (NoConnection, TransportError) as error:
+                if not _may_pass(error):
+                    raise _final(error) from None
+                # With jitter, so that those who were turned away together do not come back together.
+                pause = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**attempt) * self._rng.uniform(0.5, 1.0)
+                if time.monotonic() + pause >= deadline:
+                    raise _gave_up(error) from None
+                await asyncio.sleep(pause)
+                attempt += 1
+
+    def _open_client(self) -> AsyncOpenSearch:
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._loop is not loop:
+            self._client, self._loop = self._make_client(), loop
+        return self._client
+
+    def _make_client(self) -> AsyncOpenSearch:
+        chosen = self._options
+        secure: dict[str, Any] = {}
+        if any(url.startswith("https:") for url in chosen.urls):
+            secure = {"verify_certs": chosen.verify, "ssl_show_warn": False, "ssl_assert_hostname": chosen.verify}
+            if chosen.ca is not None:
+                secure["ca_certs"] = str(chosen.ca)
+        return AsyncOpenSearch(
+            list(chosen.urls),
+            http_auth=(chosen.user, chosen.password or "") if chosen.user else None,
+            headers={"authorization": f"ApiKey {chosen.api_key}"} if chosen.api_key else None,
+            serializer=_Json(),
+            # Repetitions are counted here, and nowhere else.
+            max_retries=0,
+            retry_on_timeout=False,
+            retry_on_status=(),
+            http_compress=False,
+            maxsize=32,
+            **secure,
+        )
+
+
+class _Json(JSONSerializer):
+    def loads(self, s: str) -> Any:
+        return orjson.loads(s)
+
+
+def _may_pass(error: Exception) -> bool:
+    if isinstance(error, SSLError):
+        return False
+    return isinstance(error, NoConnection) or getattr(error, "status_code", None) in _TRY_AGAIN
+
+
+def _final(error: TransportError | NoConnection) -> Exception:
+    """The error for what no repetition changes."""
+    if isinstance(error, SSLError):
+        return VisualSearchError(
+            "storage_denied",
+            "OpenSearch's certificate is not trusted: set VS_OPENSEARCH_CA, or VS_OPENSEARCH_VERIFY=off",
+            reason="certificate",
+        )
+    status, kind, reason = _said(error)
+    if kind == "index_not_found_exception" or (status == 404 and "alias" in reason):
+        return IndexGoneError(reason)
+    if status == 401 or (status == 403 and kind != "cluster_block_exception"):
+        return VisualSearchError(
+            "storage_denied",
+            f"OpenSearch refuses this client (HTTP {status}): check its user, key and rights",
+            status=status,
+        )
+    if kind == "cluster_block_exception":
+        return blocked(reason)
+    return RefusedError(status, kind, reason)
+
+
+def blocked(reason: str) -> VisualSearchError:
+    """The error for an index that takes no writes."""
+    return VisualSearchError(
+        "storage_unavailable",
+        "OpenSearch has made the index read-only (it does so when its disks are nearly full); nothing was acknowledged",
+        reason=reason,
+    )
+
+
+def _gave_up(error: TransportError | NoConnection) -> VisualSearchError:
+    if isinstance(error, ConnectionTimeout):
+        return VisualSearchError("storage_unavailable", "OpenSearch did not answer in time", reason="timeout")
+    if isinstance(error, NoConnection):
+        return VisualSearchError("storage_unavailable", "OpenSearch can't be reached", reason="connection")
+    status, kind, _ = _said(error)
+    return VisualSearchError(
+        "storage_unavailable", f"OpenSearch turned the request away (HTTP {status})", status=status, reason=kind
+    )
+
+
+def _said(error: TransportError | NoConnection) -> tuple[int, str, str]:
+    """Status, kind and reason as the server gave them."""
+    status = error.status_code if isinstance(error.status_code, int) else 0
+    info = error.info if isinstance(error.info, dict) else {}
+    told = info.get("error")
+    if isinstance(told, dict):
+        return status, str(told.get("type", "")), str(told.get("reason", ""))
+    return status, "", str(told or "")

@@ -1,0 +1,67 @@
+"""A collection is dropped: writes wait, what is newer decides, and what has to be remembered is carried over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from executors.errors import VisualSearchError
+from executors.index.opensearch.attic import Attic
+from executors.index.opensearch.catalog import Catalog
+from executors.index.opensearch.connection import IndexGoneError, RefusedError
+from executors.index.opensearch.queries import LIVE, newer_than
+from executors.index.opensearch.reading import Reader
+from executors.index.opensearch.rebuild import Rebuild
+from executors.index.opensearch.removal import Removal
+from executors.index.opensearch.writing import Target
+
+
+async def drop(
+    name: str,
+    version: str,
+    catalog: Catalog,
+    reader: Reader,
+    rebuild: Rebuild,
+    removal: Removal,
+    attic: Attic,
+    now_ms: Callable[[], int],
+) -> int | None:
+    """See `Store.drop_collection`."""
+    while True:
+        entry = await rebuild.recovered(await catalog.entry(name, fresh=True))
+        if version <= entry.dropped:
+            # Executed again, or too late: what was created since is none of its business.
+            return 0 if version == entry.dropped else None
+        if entry.alias is None:
+            if await catalog.change(entry, dropped=version) is not None:
+                return None
+            continue
+        # Whoever meets the block sees by this that it will pass.
+        begun = await catalog.change(entry, beat=now_ms())
+        if begun is None:
+            continue
+        try:
+            (index,) = await catalog.indices_of(entry.alias)
+            await rebuild.block(index, True)
+            await reader.refresh(entry.alias)
+            if await reader.count(entry.alias, {"bool": {"filter": [LIVE, newer_than(version)]}}):
+                kept = await catalog.change(begun, dropped=version, beat=0)
+                await rebuild.block(index, False)
+                if kept is not None:
+                    return await removal.delete_older(Target(entry.alias, entry.building), version)
+                continue
+            documents = await reader.count(entry.alias, LIVE)
+            await attic.keep(name, entry.alias, version)
+            gone = await catalog.change(begun, collection=None, alias=None, building=None, beat=0, dropped=version)
+        except BaseException:
+            with suppress(VisualSearchError, RefusedError, IndexGoneError):
+                await rebuild.give_up(await catalog.entry(name, fresh=True))
+            raise
+        if gone is None:
+            await rebuild.block(index, False)
+            continue
+        for alias in (entry.alias, entry.building):
+            if alias is not None:
+                with suppress(IndexGoneError):
+                    await catalog.delete_indices(alias)
+        return documents

@@ -1,0 +1,20 @@
+"""What was removed long ago is forgotten: no write is that late."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from executors.errors import VisualSearchError
+from executors.index.opensearch import layout
+from executors.index.opensearch.connection import Connection, IndexGoneError, RefusedError
+from executors.index.opensearch.queries import GONE
+
+
+async def prune(connection: Connection, prefix: str, before_ms: int) -> None:
+    """Forget what was removed before that time (milliseconds since 1970); what fails is done the next time."""
+    names = f"{layout.collection_pattern(prefix)},{layout.removed_alias(prefix)}"
+    body = {"query": {"bool": {"filter": [GONE, {"range": {"removed_at": {"lt": before_ms}}}]}}}
+    # What is written in the meantime stays.
+    params = {"conflicts": "proceed", "wait_for_completion": "false"}
+    with suppress(VisualSearchError, RefusedError, IndexGoneError):
+        await connection.call("POST", f"/{names}/_delete_by_query", body, params=params)

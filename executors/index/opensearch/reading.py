@@ -1,0 +1,138 @@
+"""Searches of OpenSearch that read documents rather than rank them: pages in id order, counts, the newest versions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from executors.errors import VisualSearchError
+from executors.index.opensearch.connection import Connection
+from executors.index.opensearch.queries import Query
+
+Hit = dict[str, Any]
+_PAGE: Final = 1_000
+_LARGEST_PAGE: Final = 10_000
+
+
+def check_whole(answer: Mapping[str, Any]) -> None:
+    """Refuse an answer that not all shards of OpenSearch took part in.
+
+    Raises:
+        VisualSearchError: `shard_missing`.
+    """
+    answered, total = shards_of(answer)
+    if answered < total:
+        raise VisualSearchError(
+            "shard_missing", f"{answered} of {total} shards of OpenSearch answered", answered=answered, total=total
+        )
+
+
+def shards_of(answer: Mapping[str, Any]) -> tuple[int, int]:
+    """How many shards of OpenSearch gave a whole answer, and how many there are."""
+    shards = answer["_shards"]
+    answered, total = int(shards["successful"]), int(shards["total"])
+    # Nobody tells which of them ran out of time.
+    return (min(answered, total - 1), total) if answer.get("timed_out") or shards.get("failed") else (answered, total)
+
+
+class Reader:
+    """Reads what is behind an alias."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def refresh(self, alias: str) -> None:
+        """Let searches see what was written without a refresh."""
+        answer = await self._connection.call("POST", f"/{alias}/_refresh")
+        if answer["_shards"]["failed"]:
+            check_whole(answer)
+
+    async def page(
+        self, alias: str, query: Query, fields: Sequence[str] | None, after: str = "", limit: int = _PAGE
+    ) -> list[Hit]:
+        """The next documents in the order of their ids, with their place; fewer than `limit` only at the end.
+
+        Raises:
+            IndexGoneError, VisualSearchError: see `Connection.call`; `shard_missing`.
+        """
+        hits: list[Hit] = []
+        while len(hits) < limit:
+            wanted = min(limit - len(hits), _LARGEST_PAGE)
+            body = {
+                "size": wanted,
+                "query": query,
+                "sort": [{"id": "asc"}],
+                "_source": True if fields is None else list(fields),
+                "seq_no_primary_term": True,
+                "track_total_hits": False,
+            }
+            last = hits[-1]["sort"] if hits else [after]
+            if last != [""]:
+                body["search_after"] = last
+            answer = await self._connection.call("POST", f"/{alias}/_search", body)
+            check_whole(answer)
+            found = answer["hits"]["hits"]
+            hits += found
+            if len(found) < wanted:
+                break
+        return hits
+
+    async def scan(
+        self, alias: str, query: Query, fields: Sequence[str] | None, size: int = _PAGE
+    ) -> AsyncIterator[list[Hit]]:
+        """All documents in the order of their ids, a page at a time."""
+        after = ""
+        while True:
+            hits = await self.page(alias, query, fields, after, size)
+            if hits:
+                yield hits
+                after = hits[-1]["sort"][0]
+            if len(hits) < size:
+                return
+
+    async def count(self, alias: str, query: Query) -> int:
+        """How many documents match."""
+        answer = await self._connection.call("POST", f"/{alias}/_count", {"query": query})
+        check_whole(answer)
+        return int(answer["count"])
+
+    async def counts(self, aliases: Sequence[str], query: Query) -> list[int]:
+        """How many documents match behind each alias; 0 where there is none."""
+        if not aliases:
+            return []
+        body = {"size": 0, "track_total_hits": True, "query": query}
+        answers = await self.search_each([(alias, body) for alias in aliases])
+        for answer in answers:
+            if "error" not in answer:
+                check_whole(answer)
+        return [0 if "error" in each else int(each["hits"]["total"]["value"]) for each in answers]
+
+    async def search_each(self, searches: Sequence[tuple[str, Query]]) -> list[dict[str, Any]]:
+        """Several searches in one request; the answer of each may be an `error`."""
+        lines = [
+            orjson.dumps(part, option=orjson.OPT_SERIALIZE_NUMPY)
+            for alias, body in searches
+            for part in ({"index": alias}, body)
+        ]
+        answer = await self._connection.send_lines("/_msearch", lines)
+        return list(answer["responses"])
+
+    async def newest(self, names: Sequence[str], query: Query, start: int, size: int) -> list[Hit]:
+        """Documents of several indices by version, the newest first."""
+        body = {
+            "from": start,
+            "size": size,
+            "query": query,
+            "sort": [_sorted_by("version", "desc"), _sorted_by("id", "asc")],
+            "_source": ["id", "version", "digest"],
+            "track_total_hits": False,
+        }
+        answer = await self._connection.call("POST", f"/{','.join(names)}/_search", body)
+        check_whole(answer)
+        return list(answer["hits"]["hits"])
+
+
+def _sorted_by(field: str, order: str) -> Query:
+    return {field: {"order": order, "unmapped_type": "keyword"}}

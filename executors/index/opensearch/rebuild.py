@@ -1,0 +1,193 @@
+"""A new index in place of a collection's old one, while searches and writes go on: another mapping, engine or precision.
+
+It is filled behind an alias of its own while every write goes to both; the newest version wins in whatever order they come.
+Then writes wait for a moment (a block on the old index), both are compared id by id, and the alias is switched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+
+import orjson
+
+from executors.errors import VisualSearchError
+from executors.index.opensearch import layout
+from executors.index.opensearch.attic import check_copied
+from executors.index.opensearch.bulk import Action, BulkQueue
+from executors.index.opensearch.catalog import Catalog, Entry
+from executors.index.opensearch.connection import Connection, IndexGoneError, RefusedError
+from executors.index.opensearch.fields import Fields
+from executors.index.opensearch.layout import IndexOptions
+from executors.index.opensearch.reading import Hit, Reader
+from executors.index.opensearch.sources import with_fields
+from executors.index.opensearch.writing import external_version
+from executors.index.records import Collection
+
+# Who does not say so for that long has been killed.
+ABANDONED_MS: Final = 60_000
+_BEAT_S: Final = 10.0
+# Longer than a process keeps what it knows of a collection: after that, every new write goes to both.
+_ALL_KNOW_S: Final = 1.5
+_PAGE: Final = 500
+_ALL: Final[dict[str, Any]] = {"match_all": {}}
+
+
+class Rebuild:
+    """Rebuilds collections, one at a time each, whichever process began."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        catalog: Catalog,
+        reader: Reader,
+        bulk: BulkQueue,
+        fields: Fields,
+        options: IndexOptions,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._connection, self._catalog, self._reader, self._bulk = connection, catalog, reader, bulk
+        self._fields, self._options, self._now_ms = fields, options, now_ms
+        # Why the last rebuild of a collection in this process was given up; the old index is in use, as before.
+        self.failures: dict[str, str] = {}
+
+    async def begin(self, name: str) -> Callable[[], Coroutine[Any, Any, None]] | None:
+        """Let everybody know that a collection is being rebuilt; what is left to do, None if there is nothing to do.
+
+        There is nothing to do where there is no such collection, or a rebuild is under way already.
+        """
+        entry = await self.recovered(await self._catalog.entry(name, fresh=True))
+        if entry.collection is None or entry.alias is None or entry.beat:
+            return None
+        begun = await self._catalog.change(entry, building=layout.next_alias(entry.alias), beat=self._now_ms())
+        return None if begun is None else partial(self._run, name, entry.alias, entry.collection)
+
+    async def _run(self, name: str, alias: str, bound: Collection) -> None:
+        building = layout.next_alias(alias)
+        beating = asyncio.get_running_loop().create_task(self._beat(name))
+        try:
+            (old,) = await self._catalog.indices_of(alias)
+            new = layout.index_name(alias, layout.generation_of(old, alias) + 1, uuid.uuid4().hex[:4])
+            body = layout.collection_index(self._options, bound.name, bound.model_id, bound.dimension)
+            await self._catalog.make_index(new, building, body)
+            await asyncio.sleep(_ALL_KNOW_S)
+            await self._copy(alias, building)
+            await self.block(old, True)
+            await self._compare(alias, building)
+            await self._switch(alias, old, building, new)
+            self.failures.pop(name, None)
+        except BaseException as error:
+            with suppress(VisualSearchError, RefusedError, IndexGoneError):
+                await self.give_up(await self._catalog.entry(name, fresh=True))
+            if isinstance(error, IndexGoneError):
+                # Dropped in the meantime.
+                return
+            if not isinstance(error, VisualSearchError | RefusedError):
+                raise
+            self.failures[name] = str(error)
+            return
+        finally:
+            beating.cancel()
+        await self._end(name)
+        await self._connection.call("DELETE", f"/{old}", timeout_s=30)
+
+    async def recovered(self, entry: Entry) -> Entry:
+        """The entry after what a killed process left has been cleaned up: writes that wait would wait for ever."""
+        if not entry.beat or entry.alias is None or self._now_ms() - entry.beat < ABANDONED_MS:
+            return entry
+        return await self.give_up(entry)
+
+    async def give_up(self, entry: Entry) -> Entry:
+        """Let writes go on into the index behind the alias, and remove a half-filled one."""
+        if entry.alias is not None:
+            if entry.building is not None:
+                with suppress(IndexGoneError):
+                    await self._catalog.delete_indices(entry.building)
+            for index in await self._catalog.indices_of(entry.alias):
+                await self.block(index, False)
+        await self._catalog.change(entry, building=None, beat=0)
+        return await self._catalog.entry(entry.name, fresh=True)
+
+    async def block(self, index: str, on: bool) -> None:
+        """Let writes into an index wait; those under way are waited for."""
+        if on:
+            await self._connection.call("PUT", f"/{index}/_block/write", timeout_s=30)
+        else:
+            await self._connection.call("PUT", f"/{index}/_settings", {"index.blocks.write": None})
+
+    async def _beat(self, name: str) -> None:
+        while True:
+            await asyncio.sleep(_BEAT_S)
+            with suppress(VisualSearchError, RefusedError):
+                entry = await self._catalog.entry(name, fresh=True)
+                if entry.building is not None:
+                    await self._catalog.change(entry, beat=self._now_ms())
+
+    async def _copy(self, alias: str, building: str) -> None:
+        await self._fields.add(building, {each: each[0] for each in await self._fields.known(alias)})
+        await self._reader.refresh(alias)
+        async for hits in self._reader.scan(alias, _ALL, None, _PAGE):
+            await self._bring(building, hits)
+
+    async def _bring(self, building: str, hits: list[Hit]) -> None:
+        known = await self._fields.known(building)
+        actions = [
+            Action(
+                building,
+                hit["_source"]["id"],
+                with_fields(hit["_source"], known),
+                version=external_version(hit["_source"]["version"]),
+            )
+            for hit in hits
+        ]
+        check_copied(await self._bulk.submit(actions, refresh=False))
+
+    async def _compare(self, alias: str, building: str) -> None:
+        """Bring what the new index lacks, and remove what the old one has forgotten; until both hold the same."""
+        for _ in range(3):
+            await self._reader.refresh(alias)
+            await self._reader.refresh(building)
+            lacking, extra = await self._differences(alias, building)
+            if not lacking and not extra:
+                return
+            for at in range(0, len(lacking), _PAGE):
+                query = {"terms": {"id": lacking[at : at + _PAGE]}}
+                await self._bring(building, await self._reader.page(alias, query, None, limit=_PAGE))
+            lines = [orjson.dumps({"delete": {"_index": building, "_id": each}}) for each in extra]
+            if lines:
+                await self._connection.send_lines("/_bulk", lines, params={"require_alias": "true"})
+        raise VisualSearchError("store_invalid", "the rebuilt index does not become the same as the old one")
+
+    async def _differences(self, alias: str, building: str) -> tuple[list[str], list[str]]:
+        """Ids whose newest version the new index lacks, and ids that only the new one has."""
+        old = await self._versions(alias)
+        new = await self._versions(building)
+        return [each for each, version in old.items() if new.get(each) != version], [
+            each for each in new if each not in old
+        ]
+
+    async def _versions(self, alias: str) -> dict[str, str]:
+        versions: dict[str, str] = {}
+        async for hits in self._reader.scan(alias, _ALL, ["id", "version"], 10_000):
+            versions.update((hit["_source"]["id"], hit["_source"]["version"]) for hit in hits)
+        return versions
+
+    async def _switch(self, alias: str, old: str, building: str, new: str) -> None:
+        actions = [
+            {"remove": {"index": old, "alias": alias}},
+            {"remove": {"index": new, "alias": building}},
+            {"add": {"index": new, "alias": alias}},
+        ]
+        await self._connection.call("POST", "/_aliases", {"actions": actions})
+        self._fields.forget(alias)
+        self._fields.forget(building)
+
+    async def _end(self, name: str) -> None:
+        while True:
+            entry = await self._catalog.entry(name, fresh=True)
+            if entry.building is None or await self._catalog.change(entry, building=None, beat=0) is not None:
+                return

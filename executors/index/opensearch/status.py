@@ -1,0 +1,60 @@
+"""What `/status` tells of the index on OpenSearch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from executors.index.opensearch import layout, queries
+from executors.index.opensearch.catalog import Catalog
+from executors.index.opensearch.connection import Connection
+from executors.index.opensearch.layout import IndexOptions
+from executors.index.opensearch.reading import Reader
+from executors.index.records import StoreStatus
+
+
+async def status_of(
+    connection: Connection,
+    catalog: Catalog,
+    reader: Reader,
+    options: IndexOptions,
+    failures: Mapping[str, str],
+    format_version: int,
+) -> StoreStatus:
+    """See `Store.status`; `details` tell of the cluster, and of rebuilds, whichever process runs them."""
+    entries = await catalog.entries()
+    live = [(each, each.collection, each.alias) for each in entries if each.collection and each.alias]
+    counts = await reader.counts([alias for _, _, alias in live], queries.LIVE)
+    copied = await reader.counts([each.building or "-" for each, _, _ in live], queries.LIVE)
+    # By their names: an index that is just being made has shards that do not answer yet.
+    names = [layout.removed_alias(options.prefix), *(alias for _, _, alias in live)]
+    newest = await reader.newest(names, {"match_all": {}}, 0, 1)
+    versions = [hit["_source"]["version"] for hit in newest] + [each.dropped for each in entries]
+    stats = await connection.call("GET", f"/{options.prefix}-*/_stats/store")
+    health = await connection.call("GET", "/_cluster/health")
+    details = {
+        "store": "opensearch",
+        "cluster": {
+            "name": health["cluster_name"],
+            "status": health["status"],
+            "nodes": health["number_of_data_nodes"],
+        },
+        "engine": options.engine,
+        "graphs": [
+            {
+                "collection": each.name,
+                "documents": count,
+                "in_graph": count,
+                "rebuilding": {"done": done, "total": count} if each.building else None,
+                "failed": failures.get(each.name),
+            }
+            for (each, _, _), count, done in zip(live, counts, copied, strict=True)
+        ],
+    }
+    return StoreStatus(
+        catalog.identity,
+        format_version,
+        max(versions, default=""),
+        [(collection, count) for (_, collection, _), count in zip(live, counts, strict=True)],
+        int(stats["_all"]["total"]["store"]["size_in_bytes"]),
+        details,
+    )

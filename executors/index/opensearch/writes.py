@@ -1,0 +1,98 @@
+"""Writes collection by collection: into its index, or, for one that does not exist, into what is remembered of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+from executors.errors import VisualSearchError
+from executors.index.encoding import EncodedRecord, decode_tags
+from executors.index.opensearch.access import Access
+from executors.index.opensearch.attic import Attic, attic_key
+from executors.index.opensearch.catalog import Entry
+from executors.index.opensearch.decisions import decide_delete, decide_put, decide_supersede, decide_update
+from executors.index.opensearch.fields import Fields
+from executors.index.opensearch.removal import Removal
+from executors.index.opensearch.writing import Change, Target, Writer
+from executors.index.outcomes import check_binding, collection_not_found, refused
+from executors.index.records import DocumentKey, Superseded, TagUpdate, WriteOutcome
+
+_REMEMBERED: Final = ("live", "version", "operation", "result")
+
+
+class Writes:
+    """What `Store.put`, `update`, `supersede` and `delete` do in one collection, named first."""
+
+    def __init__(
+        self,
+        access: Access,
+        writer: Writer,
+        fields: Fields,
+        removal: Removal,
+        attic: Attic,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._access, self._writer, self._fields = access, writer, fields
+        self._removal, self._attic, self._now_ms = removal, attic, now_ms
+
+    async def put(self, name: str, records: Sequence[EncodedRecord], *, refresh: bool) -> list[WriteOutcome]:
+        """Insert or replace."""
+
+        async def in_index(target: Target, entry: Entry) -> list[WriteOutcome]:
+            assert entry.collection is not None
+            outcomes: dict[int, WriteOutcome] = {}
+            for n, each in enumerate(records):
+                try:
+                    check_binding(entry.collection, each.model_id, len(each.embedding) // 4)
+                except VisualSearchError as error:
+                    outcomes[n] = refused(error)
+            sound = [n for n in range(len(records)) if n not in outcomes]
+            known = await self._fields.ensure(target.alias, [decode_tags(records[n].tags) for n in sound])
+            changes = [
+                Change(records[n].id, partial(decide_put, record=records[n], dropped=entry.dropped, known=known))
+                for n in sound
+            ]
+            written = await self._writer.apply(target, changes, refresh=refresh, expect_new=True)
+            outcomes.update(zip(sound, written, strict=True))
+            return [outcomes[n] for n in range(len(records))]
+
+        outcomes = await self._access.run(name, in_index)
+        return [refused(collection_not_found(name))] * len(records) if outcomes is None else outcomes
+
+    async def update(self, name: str, updates: Sequence[TagUpdate], *, refresh: bool) -> list[WriteOutcome]:
+        """Change tags."""
+
+        async def in_index(target: Target, _: Entry) -> list[WriteOutcome]:
+            known = await self._fields.ensure(target.alias, [each.tags for each in updates])
+            changes = [Change(each.id, partial(decide_update, update=each, known=known)) for each in updates]
+            return await self._writer.apply(target, changes, whole=True, refresh=refresh)
+
+        outcomes = await self._access.run(name, in_index)
+        if outcomes is not None:
+            return outcomes
+        keys = [attic_key(name, each.id) for each in updates]
+        states = await self._writer.states(self._attic.alias, keys, _REMEMBERED)
+        return [decide_update(state, each, frozenset()).outcome for state, each in zip(states, updates, strict=True)]
+
+    async def supersede(self, name: str, writes: Sequence[Superseded]) -> list[WriteOutcome]:
+        """Remove copies that are not newer than a write elsewhere."""
+        decide = partial(decide_supersede, now_ms=self._now_ms())
+
+        async def in_index(target: Target, _: Entry) -> list[WriteOutcome]:
+            return await self._writer.apply(target, [Change(each.id, partial(decide, write=each)) for each in writes])
+
+        outcomes = await self._access.run(name, in_index)
+        if outcomes is not None:
+            return outcomes
+        changes = [Change(attic_key(name, each.id), partial(decide, write=each, collection=name)) for each in writes]
+        return await self._writer.apply(Target(self._attic.alias), changes)
+
+    async def delete(self, name: str, keys: Sequence[DocumentKey]) -> list[WriteOutcome]:
+        """Remove documents and what came from them."""
+        outcomes = await self._access.run(name, lambda target, _: self._removal.delete(target, keys))
+        if outcomes is not None:
+            return outcomes
+        decide = partial(decide_delete, now_ms=self._now_ms(), collection=name)
+        changes = [Change(attic_key(name, each.id), partial(decide, key=each)) for each in keys]
+        return await self._writer.apply(Target(self._attic.alias), changes)

@@ -1,0 +1,203 @@
+"""Writes that hold whoever else writes: read what is held, decide, and put it there if nobody came in between.
+
+Every write names the sequence number of what it replaces (or that there must be nothing), so a repetition, a write that
+was late, and writers in other processes can neither revive nor overwrite anything that they have not seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from executors.errors import VisualSearchError
+from executors.index.opensearch.bulk import Action, BulkQueue, Item
+from executors.index.opensearch.connection import Connection, IndexGoneError, blocked
+from executors.index.opensearch.decisions import Decide, Decision
+from executors.index.opensearch.sources import STATE_FIELDS, State, state_of
+from executors.index.outcomes import refused
+from executors.index.records import WriteOutcome
+
+_AT_ONCE: Final = 500
+_ROUNDS: Final = 50
+_PAUSE_S: Final = 0.02
+
+
+class UnknownFieldError(Exception):
+    """The index lacks a typed field that this process takes for known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One write: the `_id`, and what it makes of what is held there."""
+
+    key: str
+    decide: Decide
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where writes go: an alias, and the alias of the index that is being filled to take its place, if there is one."""
+
+    alias: str
+    also: str | None = None
+
+
+class Writer:
+    """See `apply`."""
+
+    def __init__(self, connection: Connection, bulk: BulkQueue) -> None:
+        self._connection = connection
+        self._bulk = bulk
+
+    async def apply(
+        self,
+        target: Target,
+        changes: Sequence[Change],
+        *,
+        refresh: bool = True,
+        expect_new: bool = False,
+        whole: bool = False,
+    ) -> list[WriteOutcome]:
+        """Make the changes; outcomes in their order, errors of single ones in their place.
+
+        Args:
+            refresh: searches that start after this returned see them.
+            expect_new: most ids are new: write first, and read only where something is held.
+            whole: decisions need the whole document that is there.
+
+        Raises:
+            IndexGoneError: the target does not exist (any more).
+            UnknownFieldError: the mapping lacks a field; nothing is lost by doing everything again.
+            VisualSearchError: `storage_unavailable`, `storage_denied`.
+        """
+        outcomes: dict[int, WriteOutcome] = {}
+        for wave in _waves(changes):
+            chunks = [wave[at : at + _AT_ONCE] for at in range(0, len(wave), _AT_ONCE)]
+            options = {"refresh": refresh, "expect_new": expect_new, "whole": whole}
+            done = await asyncio.gather(*(self._apply(target, chunk, **options) for chunk in chunks))
+            for each in done:
+                outcomes.update(each)
+        return [outcomes[n] for n in range(len(changes))]
+
+    async def states(self, alias: str, keys: Sequence[str], fields: Sequence[str] | None) -> list[State | None]:
+        """What is held under each key; also what no search sees yet.
+
+        Args:
+            fields: of the source, or None for all.
+
+        Raises:
+            IndexGoneError: there is no such alias.
+        """
+        if not keys:
+            return []
+        docs = [{"_index": alias, "_id": key, "_source": True if fields is None else list(fields)} for key in keys]
+        answer = await self._connection.call("POST", "/_mget", {"docs": docs})
+        return [state_of(_checked(each)) for each in answer["docs"]]
+
+    async def _apply(
+        self, target: Target, chunk: Sequence[tuple[int, Change]], *, refresh: bool, expect_new: bool, whole: bool
+    ) -> dict[int, WriteOutcome]:
+        outcomes: dict[int, WriteOutcome] = {}
+        waiting = list(chunk)
+        unread = expect_new
+        for turn in range(_ROUNDS):
+            states: Sequence[State | None] = [None] * len(waiting)
+            if not unread:
+                fields = None if whole else STATE_FIELDS
+                states = await self.states(target.alias, [change.key for _, change in waiting], fields)
+            unread = False
+            decisions = [change.decide(state) for (_, change), state in zip(waiting, states, strict=True)]
+            rows = list(zip(waiting, states, decisions, strict=True))
+            outcomes |= {n: decision.outcome for (n, _), _, decision in rows if decision.source is None}
+            rows = [row for row in rows if row[2].source is not None]
+            items = await self._bulk.submit(
+                [_action(target.alias, change.key, state, decision) for (_, change), state, decision in rows],
+                refresh=refresh,
+            )
+            waiting = []
+            written = []
+            for ((n, change), _, decision), item in zip(rows, items, strict=True):
+                error = _error_of(item)
+                if error is None:
+                    outcomes[n] = decision.outcome
+                    written.append((change, decision))
+                elif item["status"] in (409, 429, 503):
+                    waiting.append((n, change))
+                else:
+                    outcomes[n] = refused(error)
+            if target.also is not None:
+                await self._copy(target.also, written, refresh)
+            if not waiting:
+                return outcomes
+            await asyncio.sleep(_PAUSE_S * min(turn, 10) * random.random())
+        busy = VisualSearchError(
+            "storage_unavailable", "others keep writing the same documents, or OpenSearch is overloaded"
+        )
+        return outcomes | {n: refused(busy) for n, _ in waiting}
+
+    async def _copy(self, alias: str, written: Iterable[tuple[Change, Decision]], refresh: bool) -> None:
+        """Write the same into the index that is being filled, where the newest version wins in whatever order they come."""
+        actions = [
+            Action(alias, change.key, decision.source, version=external_version(decision.source["version"]))
+            for change, decision in written
+            if decision.source is not None
+        ]
+        try:
+            for item in await self._bulk.submit(actions, refresh=refresh):
+                # A conflict: it holds a newer one. Everything else is found and mended before the switch.
+                _error_of(item)
+        except (IndexGoneError, UnknownFieldError):
+            return
+
+
+def external_version(version: str) -> int:
+    """A version as a number in the same order: 47 bits of milliseconds, 16 of the counter (see `versions.HybridClock`)."""
+    milliseconds, counter, _ = version.split("-", 2)
+    return (int(milliseconds, 16) << 16 | int(counter, 16)) & (2**63 - 1)
+
+
+def _waves(changes: Sequence[Change]) -> list[list[tuple[int, Change]]]:
+    """The changes in groups within which no key stands twice, each key's in their order."""
+    waves: list[list[tuple[int, Change]]] = []
+    times: dict[str, int] = {}
+    for n, change in enumerate(changes):
+        wave = times.get(change.key, 0)
+        times[change.key] = wave + 1
+        if wave == len(waves):
+            waves.append([])
+        waves[wave].append((n, change))
+    return waves
+
+
+def _action(alias: str, key: str, state: State | None, decision: Decision) -> Action:
+    assert decision.source is not None
+    return Action(alias, key, decision.source, None if state is None else state.place)
+
+
+def _checked(found: dict[str, Any]) -> dict[str, Any]:
+    error = found.get("error")
+    if error is None:
+        return found
+    if error.get("type") == "index_not_found_exception":
+        raise IndexGoneError(str(error.get("reason")))
+    raise VisualSearchError("storage_unavailable", "OpenSearch can't read a document", reason=error.get("type"))
+
+
+def _error_of(item: Item) -> VisualSearchError | None:
+    """What is wrong with one write; the index as a whole raises."""
+    error = item.get("error")
+    if error is None:
+        return None
+    kind, reason = error.get("type", ""), str(error.get("reason", ""))
+    if kind == "index_not_found_exception" or "require_alias" in reason:
+        raise IndexGoneError(reason)
+    if kind == "strict_dynamic_mapping_exception":
+        raise UnknownFieldError(reason)
+    if kind == "cluster_block_exception":
+        raise blocked(reason)
+    if item["status"] in (409, 429, 503):
+        return VisualSearchError("storage_unavailable", "OpenSearch is overloaded", status=item["status"])
+    return VisualSearchError("storage_unavailable", f"OpenSearch refuses the document: {kind}", reason=reason)

@@ -1,0 +1,102 @@
+"""What every store answers to writes that it refuses, and what an update makes of tags. Pure."""
+
+from __future__ import annotations
+
+from executors.errors import VisualSearchError
+from executors.index.encoding import is_text
+from executors.index.records import MAX_DIMENSION, Collection, ShardIdentity, Tags, WriteOutcome
+
+
+def adopted(mine: ShardIdentity | None, identity: ShardIdentity) -> ShardIdentity:
+    """Who a shard is after `Store.adopt`.
+
+    Raises:
+        VisualSearchError: `shard_identity`.
+    """
+    if mine is not None and (mine.index_uuid, mine.shard) != (identity.index_uuid, identity.shard):
+        raise VisualSearchError(
+            "shard_identity",
+            f"this is shard {mine.shard} of the index {mine.index_uuid}, not shard {identity.shard} of"
+            f" {identity.index_uuid}",
+            expected=[mine.index_uuid, mine.shard],
+            got=[identity.index_uuid, identity.shard],
+        )
+    if mine is not None and identity.shards < mine.shards:
+        raise VisualSearchError(
+            "shard_identity",
+            f"the index had {mine.shards} shards, {identity.shards} would leave documents out",
+            expected=mine.shards,
+            got=identity.shards,
+        )
+    populated = identity.populated or (mine is not None and mine.populated)
+    return ShardIdentity(identity.index_uuid, identity.shard, identity.shards, populated)
+
+
+def check_binding(collection: Collection, model_id: str, dimension: int) -> None:
+    """Refuse vectors that can't be compared with those of the collection.
+
+    Raises:
+        VisualSearchError: `model_mismatch`, `dimension_mismatch`.
+    """
+    if model_id != collection.model_id:
+        raise VisualSearchError(
+            "model_mismatch",
+            f"the collection {collection.name!r} is bound to the model {collection.model_id}, not {model_id}",
+            collection=collection.name,
+            expected=collection.model_id,
+            got=model_id,
+        )
+    if dimension != collection.dimension:
+        raise VisualSearchError(
+            "dimension_mismatch",
+            f"the collection {collection.name!r} holds vectors of {collection.dimension} numbers, not {dimension}",
+            collection=collection.name,
+            expected=collection.dimension,
+            got=dimension,
+        )
+
+
+def check_new_collection(collection: Collection) -> None:
+    """Refuse what no store can hold.
+
+    Raises:
+        VisualSearchError: `invalid_document`, `invalid_embedding`.
+    """
+    if not is_text(collection.name) or not is_text(collection.model_id):
+        raise VisualSearchError("invalid_document", "the name of a collection and its model must be text")
+    if not 1 <= collection.dimension <= MAX_DIMENSION:
+        raise VisualSearchError("invalid_embedding", f"a vector has 1 to {MAX_DIMENSION} numbers")
+
+
+def collection_not_found(name: str) -> VisualSearchError:
+    """The error for a collection that this shard lacks."""
+    return VisualSearchError("collection_not_found", f"there is no collection {name!r}", collection=name)
+
+
+def require_identity(identity: ShardIdentity | None) -> ShardIdentity:
+    """Who this shard is.
+
+    Raises:
+        VisualSearchError: `shard_identity` if it is nobody yet.
+    """
+    if identity is None:
+        raise VisualSearchError("shard_identity", "this shard does not belong to an index yet")
+    return identity
+
+
+def merge_tags(stored: Tags, changes: Tags) -> Tags:
+    """The stored tags with the named keys changed; null removes a key."""
+    return {key: value for key, value in (stored | changes).items() if not (key in changes and value is None)}
+
+
+def refused(error: VisualSearchError) -> WriteOutcome:
+    """The outcome of a write that was not made."""
+    return WriteOutcome(error=error)
+
+
+def stale(document_id: str, stored: str) -> WriteOutcome:
+    """The outcome of a write that came too late."""
+    error = VisualSearchError(
+        "stale_version", "a newer write or a delete of this id was accepted before", id=document_id, stored=stored
+    )
+    return WriteOutcome(error=error)
