@@ -106,7 +106,12 @@ class BulkQueue:
         return taken
 
     async def _send(self, jobs: Sequence[_Job]) -> None:
-        params = {"require_alias": "true", "refresh": "true" if jobs[0].refresh else "false"}
+        params = {
+            "require_alias": "true",
+            "refresh": "true" if jobs[0].refresh else "false",
+            # What waits for a missing shard fails by itself, and costs its neighbours nothing.
+            "timeout": f"{max(1, round(500 * self._connection.timeout_s))}ms",
+        }
         try:
             answer = await self._connection.send_lines(
                 "/_bulk", [line for job in jobs for line in job.lines], params=params

@@ -16,6 +16,7 @@ from executors.errors import VisualSearchError
 from executors.index.opensearch import layout
 from executors.index.opensearch.connection import Connection, IndexGoneError, RefusedError
 from executors.index.opensearch.layout import IndexOptions
+from executors.index.opensearch.reading import read_by_id
 from executors.index.outcomes import adopted, check_binding
 from executors.index.records import Collection, ShardIdentity
 
@@ -66,7 +67,7 @@ class Catalog:
             try:
                 await self._check_format(alias)
             except IndexGoneError:
-                await self.make_index(layout.index_name(alias, 1), alias, layout.small_index(self._options))
+                await self.make_index(layout.index_name(alias, 1), alias, layout.small_index())
         await self.read_identity()
 
     async def make_index(self, name: str, alias: str, body: dict[str, Any]) -> None:
@@ -183,12 +184,11 @@ class Catalog:
         return place
 
     async def _read(self, key: str) -> tuple[dict[str, Any] | None, tuple[int, int] | None]:
-        body = {"docs": [{"_index": self._meta, "_id": key}]}
-        (found,) = (await self._connection.call("POST", "/_mget", body))["docs"]
-        if "error" in found:
-            raise VisualSearchError(
-                "store_invalid", f"the index {self._meta!r} of OpenSearch is gone", index=self._meta
-            )
+        try:
+            (found,) = await read_by_id(self._connection, [{"_index": self._meta, "_id": key}])
+        except IndexGoneError:
+            message = f"the index {self._meta!r} of OpenSearch is gone"
+            raise VisualSearchError("store_invalid", message, index=self._meta) from None
         if not found["found"]:
             return None, None
         return found["_source"], (found["_seq_no"], found["_primary_term"])

@@ -6,12 +6,13 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
+from aiohttp import ClientSSLError
 from opensearchpy import AsyncOpenSearch
 from opensearchpy.exceptions import ConnectionError as NoConnection
 from opensearchpy.exceptions import ConnectionTimeout, SSLError, TransportError
@@ -24,6 +25,17 @@ logging.getLogger("opensearch").setLevel(logging.CRITICAL)
 
 # The server is overloaded, or a part of it is away for the moment.
 _TRY_AGAIN: Final = frozenset({429, 502, 503, 504})
+_PASSING: Final = frozenset(
+    {
+        "no_shard_available_action_exception",
+        "unavailable_shards_exception",
+        "node_not_connected_exception",
+        "node_disconnected_exception",
+        "illegal_index_shard_state_exception",
+        "opensearch_rejected_execution_exception",
+        "rejected_execution_exception",
+    }
+)
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 2.0
 _JSON: Final = {"content-type": "application/json"}
@@ -79,6 +91,11 @@ class Connection:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._rng = random.Random()
 
+    @property
+    def timeout_s(self) -> float:
+        """Until when a request has to be answered, repetitions included."""
+        return self._options.timeout_s
+
     async def close(self) -> None:
         """Let go of the connections. Safe to call twice."""
         client, self._client = self._client, None
@@ -110,6 +127,25 @@ class Connection:
         """One request whose body is JSON by lines (`_bulk`, `_msearch`); see `call`."""
         return await self._send("POST", path, b"\n".join(lines) + b"\n", params, _LINES, timeout_s)
 
+    async def call_whole(
+        self, send: Callable[[float], Awaitable[Any]], parts_of: Callable[[Any], Iterable[dict[str, Any]]]
+    ) -> Any:
+        """A request of several parts, sent again within the deadline while one of them is turned away for the moment.
+
+        Args:
+            send: given how many seconds are left.
+            parts_of: the parts of an answer, with `error` and perhaps `status` where one failed.
+        """
+        deadline = time.monotonic() + self.timeout_s
+        attempt = 0
+        while True:
+            answer = await send(max(0.1, deadline - time.monotonic()))
+            pause = self._pause_s(attempt)
+            if time.monotonic() + pause >= deadline or not any(is_turned_away(part) for part in parts_of(answer)):
+                return answer
+            await asyncio.sleep(pause)
+            attempt += 1
+
     async def _send(
         self,
         method: str,
@@ -134,12 +170,16 @@ class Connection:
             except (NoConnection, TransportError) as error:
                 if not _may_pass(error):
                     raise _final(error) from None
-                # With jitter, so that those who were turned away together do not come back together.
-                pause = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**attempt) * self._rng.uniform(0.5, 1.0)
+                pause = self._pause_s(attempt)
                 if time.monotonic() + pause >= deadline:
                     raise _gave_up(error) from None
                 await asyncio.sleep(pause)
                 attempt += 1
+
+    def _pause_s(self, attempt: int) -> float:
+        """With jitter, so that those who were turned away together do not come back together."""
+        pause: float = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**attempt) * self._rng.uniform(0.5, 1.0)
+        return pause
 
     def _open_client(self) -> AsyncOpenSearch:
         loop = asyncio.get_running_loop()
@@ -175,14 +215,27 @@ class _Json(JSONSerializer):
 
 
 def _may_pass(error: Exception) -> bool:
-    if isinstance(error, SSLError):
+    if _is_distrust(error):
         return False
     return isinstance(error, NoConnection) or getattr(error, "status_code", None) in _TRY_AGAIN
 
 
+def is_turned_away(part: Mapping[str, Any]) -> bool:
+    """Whether a part of a request failed for a reason that passes: overload, or a shard that is about to come back."""
+    error = part.get("error")
+    if error is None:
+        return False
+    return part.get("status") in _TRY_AGAIN or str(error.get("type")) in _PASSING
+
+
+def _is_distrust(error: Exception) -> bool:
+    """Whether the server's certificate is the matter; the asynchronous client hides that in what it was given."""
+    return isinstance(error, SSLError) or any(isinstance(each, ClientSSLError) for each in error.args)
+
+
 def _final(error: TransportError | NoConnection) -> Exception:
     """The error for what no repetition changes."""
-    if isinstance(error, SSLError):
+    if _is_distrust(error):
         return VisualSearchError(
             "storage_denied",
             "OpenSearch's certificate is not trusted: set VS_OPENSEARCH_CA, or VS_OPENSEARCH_VERIFY=off",

@@ -100,12 +100,10 @@ def next_alias(alias: str) -> str:
     return f"{alias}-next"
 
 
-def small_index(options: IndexOptions) -> dict[str, Any]:
-    """The body of an index for documents about the index itself."""
+def small_index() -> dict[str, Any]:
+    """The body of an index for documents about the index itself; every other one needs them, so they have a copy if they can."""
     return {
-        "settings": {
-            "index": {"number_of_shards": 1, "number_of_replicas": options.replicas, "gc_deletes": _GC_DELETES}
-        },
+        "settings": {"index": {"number_of_shards": 1, "auto_expand_replicas": "0-1", "gc_deletes": _GC_DELETES}},
         "mappings": {
             "_meta": {"format": FORMAT},
             "dynamic": False,

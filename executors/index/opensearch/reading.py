@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from executors.errors import VisualSearchError
-from executors.index.opensearch.connection import Connection
+from executors.index.opensearch.connection import Connection, IndexGoneError
 from executors.index.opensearch.queries import Query
 
 Hit = dict[str, Any]
@@ -37,6 +37,27 @@ def shards_of(answer: Mapping[str, Any]) -> tuple[int, int]:
     return (min(answered, total - 1), total) if answer.get("timed_out") or shards.get("failed") else (answered, total)
 
 
+async def read_by_id(connection: Connection, docs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What `_mget` finds for each of `docs`; also what no search sees yet.
+
+    Raises:
+        IndexGoneError: an index does not exist.
+        VisualSearchError: `storage_unavailable`.
+    """
+
+    async def send(left_s: float) -> Any:
+        return await connection.call("POST", "/_mget", {"docs": docs}, timeout_s=left_s)
+
+    found: list[dict[str, Any]] = (await connection.call_whole(send, lambda answer: answer["docs"]))["docs"]
+    for each in found:
+        error = each.get("error")
+        if error is not None and error.get("type") == "index_not_found_exception":
+            raise IndexGoneError(str(error.get("reason")))
+        if error is not None:
+            raise VisualSearchError("storage_unavailable", "OpenSearch can't read a document", reason=error.get("type"))
+    return found
+
+
 class Reader:
     """Reads what is behind an alias."""
 
@@ -44,10 +65,25 @@ class Reader:
         self._connection = connection
 
     async def refresh(self, alias: str) -> None:
-        """Let searches see what was written without a refresh."""
-        answer = await self._connection.call("POST", f"/{alias}/_refresh")
+        """Let searches see what was written without a refresh.
+
+        Raises:
+            VisualSearchError: `shard_missing`: OpenSearch waits for one to come back; `storage_unavailable`.
+        """
+        try:
+            answer = await self._connection.call("POST", f"/{alias}/_refresh", timeout_s=self._connection.timeout_s / 2)
+        except VisualSearchError as error:
+            if error.code == "storage_unavailable":
+                await self._check_shards(alias)
+            raise
         if answer["_shards"]["failed"]:
             check_whole(answer)
+
+    async def _check_shards(self, alias: str) -> None:
+        health = await self._connection.call("GET", f"/_cluster/health/{alias}", params={"level": "indices"})
+        total = sum(int(each["number_of_shards"]) for each in health["indices"].values())
+        active = int(health["active_primary_shards"])
+        check_whole({"_shards": {"successful": active, "total": total}})
 
     async def page(
         self, alias: str, query: Query, fields: Sequence[str] | None, after: str = "", limit: int = _PAGE
@@ -92,10 +128,11 @@ class Reader:
             if len(hits) < size:
                 return
 
-    async def count(self, alias: str, query: Query) -> int:
-        """How many documents match."""
+    async def count(self, alias: str, query: Query, *, whole: bool = True) -> int:
+        """How many documents match; without `whole`, of the shards that answer."""
         answer = await self._connection.call("POST", f"/{alias}/_count", {"query": query})
-        check_whole(answer)
+        if whole:
+            check_whole(answer)
         return int(answer["count"])
 
     async def counts(self, aliases: Sequence[str], query: Query) -> list[int]:
@@ -116,7 +153,11 @@ class Reader:
             for alias, body in searches
             for part in ({"index": alias}, body)
         ]
-        answer = await self._connection.send_lines("/_msearch", lines)
+
+        async def send(left_s: float) -> Any:
+            return await self._connection.send_lines("/_msearch", lines, timeout_s=left_s)
+
+        answer = await self._connection.call_whole(send, lambda given: given["responses"])
         return list(answer["responses"])
 
     async def newest(self, names: Sequence[str], query: Query, start: int, size: int) -> list[Hit]:

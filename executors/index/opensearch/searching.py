@@ -133,7 +133,7 @@ class Search:
         """Whether comparing with every document takes no longer than the graph; looked up again every few seconds."""
         counted = self._counts.get(alias)
         if counted is None or time.monotonic() - counted[0] > _COUNT_HOLDS_S:
-            counted = time.monotonic(), await self._reader.count(alias, LIVE)
+            counted = time.monotonic(), await self._reader.count(alias, LIVE, whole=False)
             self._counts[alias] = counted
         return counted[1] < self._graph_from
 

@@ -8,21 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from executors.errors import VisualSearchError
 from executors.index.opensearch.bulk import Action, BulkQueue, Item
-from executors.index.opensearch.connection import Connection, IndexGoneError, blocked
+from executors.index.opensearch.connection import Connection, IndexGoneError, blocked, is_turned_away
 from executors.index.opensearch.decisions import Decide, Decision
+from executors.index.opensearch.reading import read_by_id
 from executors.index.opensearch.sources import STATE_FIELDS, State, state_of
 from executors.index.outcomes import refused
 from executors.index.records import WriteOutcome
 
 _AT_ONCE: Final = 500
-_ROUNDS: Final = 50
 _PAUSE_S: Final = 0.02
+_CONFLICT: Final = 409
+
+
+_BUSY: Final = VisualSearchError(
+    "storage_unavailable",
+    "OpenSearch turns the write away (overload, or a shard is missing), or others keep writing the same documents",
+)
 
 
 class UnknownFieldError(Exception):
@@ -94,8 +102,7 @@ class Writer:
         if not keys:
             return []
         docs = [{"_index": alias, "_id": key, "_source": True if fields is None else list(fields)} for key in keys]
-        answer = await self._connection.call("POST", "/_mget", {"docs": docs})
-        return [state_of(_checked(each)) for each in answer["docs"]]
+        return [state_of(each) for each in await read_by_id(self._connection, docs)]
 
     async def _apply(
         self, target: Target, chunk: Sequence[tuple[int, Change]], *, refresh: bool, expect_new: bool, whole: bool
@@ -103,7 +110,9 @@ class Writer:
         outcomes: dict[int, WriteOutcome] = {}
         waiting = list(chunk)
         unread = expect_new
-        for turn in range(_ROUNDS):
+        deadline = time.monotonic() + self._connection.timeout_s
+        turn = 0
+        while True:
             states: Sequence[State | None] = [None] * len(waiting)
             if not unread:
                 fields = None if whole else STATE_FIELDS
@@ -124,7 +133,7 @@ class Writer:
                 if error is None:
                     outcomes[n] = decision.outcome
                     written.append((change, decision))
-                elif item["status"] in (409, 429, 503):
+                elif item["status"] == _CONFLICT or is_turned_away(item):
                     waiting.append((n, change))
                 else:
                     outcomes[n] = refused(error)
@@ -132,11 +141,10 @@ class Writer:
                 await self._copy(target.also, written, refresh)
             if not waiting:
                 return outcomes
-            await asyncio.sleep(_PAUSE_S * min(turn, 10) * random.random())
-        busy = VisualSearchError(
-            "storage_unavailable", "others keep writing the same documents, or OpenSearch is overloaded"
-        )
-        return outcomes | {n: refused(busy) for n, _ in waiting}
+            if time.monotonic() > deadline:
+                return outcomes | {n: refused(_BUSY) for n, _ in waiting}
+            await asyncio.sleep(_PAUSE_S * min(turn, 20) * random.random())
+            turn += 1
 
     async def _copy(self, alias: str, written: Iterable[tuple[Change, Decision]], refresh: bool) -> None:
         """Write the same into the index that is being filled, where the newest version wins in whatever order they come."""
@@ -177,15 +185,6 @@ def _action(alias: str, key: str, state: State | None, decision: Decision) -> Ac
     return Action(alias, key, decision.source, None if state is None else state.place)
 
 
-def _checked(found: dict[str, Any]) -> dict[str, Any]:
-    error = found.get("error")
-    if error is None:
-        return found
-    if error.get("type") == "index_not_found_exception":
-        raise IndexGoneError(str(error.get("reason")))
-    raise VisualSearchError("storage_unavailable", "OpenSearch can't read a document", reason=error.get("type"))
-
-
 def _error_of(item: Item) -> VisualSearchError | None:
     """What is wrong with one write; the index as a whole raises."""
     error = item.get("error")
@@ -198,6 +197,4 @@ def _error_of(item: Item) -> VisualSearchError | None:
         raise UnknownFieldError(reason)
     if kind == "cluster_block_exception":
         raise blocked(reason)
-    if item["status"] in (409, 429, 503):
-        return VisualSearchError("storage_unavailable", "OpenSearch is overloaded", status=item["status"])
     return VisualSearchError("storage_unavailable", f"OpenSearch refuses the document: {kind}", reason=reason)
