@@ -219,9 +219,4 @@ def _failed(error: dict[str, Any]) -> Exception:
     kind = error.get("type", "")
     if kind == "index_not_found_exception":
         return IndexGoneError(str(error.get("reason")))
-    causes = [str(cause.get("reason", {}).get("type", "")) for cause in error.get("failed_shards") or ()]
-    if "too_many_nested_clauses" in causes or "too_many_clauses" in causes:
-        return VisualSearchError(
-            "invalid_filter", "the filter has more conditions than OpenSearch evaluates (1,024 clauses)"
-        )
     return VisualSearchError("storage_unavailable", f"OpenSearch can't search: {kind}", reason=str(error.get("reason")))

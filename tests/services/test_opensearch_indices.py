@@ -1,0 +1,284 @@
+"""What only the store on OpenSearch has to promise: processes that share it, a mapping that nothing blows up, rebuilds."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from executors.index.filters import MAX_CONDITIONS
+from executors.index.opensearch.connection import Connection, ConnectionOptions
+from executors.index.opensearch.layout import IndexOptions
+from executors.index.opensearch.rebuild import ABANDONED_MS
+from executors.index.store import Store
+from executors.index.versions import wall_clock_ms
+from tests.support.embedded import code_of
+from tests.support.opensearch_index import Indices
+from tests.support.records import (
+    IDENTITY,
+    IMAGES,
+    found,
+    ids_of,
+    key,
+    prepared,
+    record,
+    results,
+    tag_update,
+    vector_of,
+    version,
+    where,
+)
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+async def indices(opensearch: ConnectionOptions) -> AsyncIterator[Indices]:
+    made = Indices(opensearch, IndexOptions(tag_fields=20))
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def ask(opensearch: ConnectionOptions) -> AsyncIterator[Connection]:
+    """The cluster, as an operator asks it."""
+    connection = Connection(opensearch)
+    yield connection
+    await connection.close()
+
+
+async def mapping_of(ask: Connection, indices: Indices) -> dict[str, Any]:
+    (found,) = (await ask.call("GET", f"/{indices.prefix}-c-images-*/_mapping")).values()
+    mapping: dict[str, Any] = found["mappings"]
+    return mapping
+
+
+# --- processes that share an index
+
+
+async def test_what_one_process_was_told_another_knows(indices: Indices) -> None:
+    first, second = await indices.open(), await indices.open()
+    await first.adopt(IDENTITY)
+    await first.ensure_collection(IMAGES)
+    assert results(await second.put([record("a")])) == ["created"]
+    assert (await found(first, vector_of(0))).ids == ["a"]
+    await second.drop_collection(IMAGES.name, version(5))
+    assert await code_of(found(first, vector_of(0))) == "collection_not_found"
+    assert results(await first.put([record("a", 6)])) == ["collection_not_found"]
+    await first.ensure_collection(IMAGES)
+    assert results(await second.put([record("a", 4), record("a", 6)])) == ["stale_version", "created"]
+
+
+async def test_processes_that_write_the_same_ids_lose_nothing_that_is_newer(indices: Indices) -> None:
+    first = await prepared(indices)
+    stores = [first, await indices.open(), await indices.open()]
+    numbers = random.Random(3).sample(range(1, 91), 90)
+    accepted: list[int] = []
+
+    async def work(store: Store, mine: list[int]) -> None:
+        for number in mine:
+            if number % 3:
+                (outcome,) = await store.put([record("a", number, seed=number)])
+            else:
+                (outcome,) = await store.update([tag_update("a", number, {f"u{number}": number})])
+            if outcome.error is None and outcome.result != "not_found":
+                accepted.append(number)
+            else:
+                assert outcome.error is None or outcome.error.code == "stale_version"
+
+    await asyncio.gather(*(work(store, numbers[n::3]) for n, store in enumerate(stores)))
+    (kept,) = await first.get(IMAGES.name, ["a"], embedding=True)
+    assert kept is not None
+    assert kept.version == version(max(accepted))
+    # The tags are those of the last put and of every accepted update after it: none has overwritten what it did not see.
+    puts = [number for number in accepted if number % 3]
+    assert kept.tags["n"] == max(puts)
+    later = [number for number in accepted if number % 3 == 0 and number > max(puts)]
+    assert {name for name in kept.tags if name != "n"} == {f"u{number}" for number in later}
+    assert list((await first.verify()).faults) == []
+
+
+async def test_small_writes_at_the_same_time_share_requests(indices: Indices, ask: Connection) -> None:
+    store = await prepared(indices)
+    await store.put([record("first")])
+
+    async def refreshes() -> int:
+        stats = await ask.call("GET", f"/{indices.prefix}-c-images-*/_stats/refresh")
+        return int(stats["_all"]["primaries"]["refresh"]["external_total"])
+
+    before = await refreshes()
+    await asyncio.gather(*(store.put([record(f"{n:02d}", seed=n)]) for n in range(60)))
+    assert await refreshes() - before <= 20
+    assert len(await ids_of(store)) == 61
+
+
+# --- tags and the mapping
+
+
+async def test_stray_documents_neither_break_nor_blow_up_the_mapping(indices: Indices, ask: Connection) -> None:
+    store = await prepared(indices)
+    tags: list[dict[str, Any]] = [
+        {"price": 5, "brand": "acme"},
+        {"price": "five", "brand": {"name": "acme"}},
+        {"price": [5, "five", True, None, {"deep": 1}], "brand": 5},
+        {f"key {n}": n for n in range(1_000)},
+        *({f"own {n}": n, "n": n} for n in range(60)),
+        {"a.b": 1, "a": {"b": {"c": 2}}},
+        {"k": {"id": 1}, "live": False, "version": "none", "t": "x", "v": [1, 2]},
+    ]
+    outcomes = await store.put([record(f"{n:02d}", seed=n, tags=each) for n, each in enumerate(tags)])
+    assert results(outcomes) == ["created"] * len(tags)
+    properties = (await mapping_of(ask, indices))["properties"]
+    assert sum(len(properties[kind].get("properties", {})) for kind in "knb") == 20
+    for given, expected in (
+        ({"price": 5}, ["00", "02"]),
+        ({"price": "five"}, ["01", "02"]),
+        ({"price": {"$gte": 5}}, ["00", "02"]),
+        ({"brand.name": "acme"}, ["01"]),
+        ({"brand": {"$gt": 4}}, ["02"]),
+        ({"key 999": {"$gt": 998}}, ["03"]),
+        ({"own 55": {"$lt": 56}}, ["59"]),
+        ({"n": {"$gte": 58}}, ["62", "63"]),
+        ({"a.b": 1}, ["64"]),
+        ({"a.b.c": {"$exists": True}}, ["64"]),
+        ({"live": False, "k.id": 1}, ["65"]),
+    ):
+        hits = await found(store, vector_of(0), limit=100, where=where(given))
+        assert sorted(hits.ids) == expected, given
+    assert list((await store.verify()).faults) == []
+
+
+async def test_the_longest_filters_are_evaluated(indices: Indices) -> None:
+    store = await prepared(indices)
+    await store.put([record("a", tags={"tag 990": 1_000, "other": "text 5"})])
+    longest: list[dict[str, Any]] = [
+        {"$or": [{f"tag {n}": {"$gt": n}} for n in range(MAX_CONDITIONS)]},
+        {"$and": [{f"tag {n}": {"$exists": n == 990}} for n in range(MAX_CONDITIONS)]},
+        {"other": {"$in": [f"text {n}" for n in range(MAX_CONDITIONS)]}},
+    ]
+    for given in longest:
+        assert (await found(store, vector_of(0), where=where(given))).ids == ["a"]
+        assert (await found(store, vector_of(0), where=where(given), exact=True)).ids == ["a"]
+        assert await store.count(IMAGES.name, where(given)) == 1
+
+
+# --- other versions, other programs
+
+
+async def test_an_index_of_another_version_is_refused_with_the_way_out(indices: Indices, ask: Connection) -> None:
+    store = await prepared(indices)
+    await store.close()
+    await ask.call("PUT", f"/{indices.prefix}-meta-000001/_mapping", {"_meta": {"format": 99}})
+    with pytest.raises(Exception, match=r"store_invalid.*VS_OPENSEARCH_PREFIX"):
+        await indices.open()
+
+
+async def test_leftovers_and_damaged_filter_fields_are_found_and_mended(indices: Indices, ask: Connection) -> None:
+    store = await prepared(indices)
+    await store.put([record("a", tags={"x": 1}), record("b", seed=1, tags={"x": 2})])
+    await ask.call("PUT", f"/{indices.prefix}-c-stray-000001", {})
+    update = {"script": {"lang": "painless", "source": "ctx._source.n.x = [7]"}, "query": {"term": {"id": "a"}}}
+    await ask.call("POST", f"/{indices.prefix}-c-images-*/_update_by_query", update, params={"refresh": "true"})
+    assert (await found(store, vector_of(0), where=where({"x": 7}))).ids == ["a"]
+    faults = list((await store.verify()).faults)
+    assert len(faults) == 2
+    assert "filter fields" in faults[0]
+    assert "stray" in faults[1]
+    report = await store.verify(repair=True)
+    assert (list(report.faults), len(report.repaired)) == ([], 2)
+    assert (await found(store, vector_of(0), where=where({"x": 1}))).ids == ["a"]
+    assert list((await store.verify()).faults) == []
+
+
+async def test_damaged_tags_are_named_and_never_served(indices: Indices, ask: Connection) -> None:
+    store = await prepared(indices)
+    await store.put([record("a", tags={"x": 1}), record("b", seed=1)])
+    change = {
+        "script": {"lang": "painless", "source": "ctx._source.tags = '{\"x\":2}'"},
+        "query": {"term": {"id": "a"}},
+    }
+    await ask.call("POST", f"/{indices.prefix}-c-images-*/_update_by_query", change, params={"refresh": "true"})
+    assert await code_of(store.get(IMAGES.name, ["a"])) == "store_invalid"
+    assert await code_of(found(store, vector_of(0))) == "store_invalid"
+    assert "'a'" in (await store.verify()).faults[0]
+    await store.put([record("a", 2, tags={"x": 1})])
+    assert (await found(store, vector_of(0))).tags[0] == {"x": 1}
+
+
+# --- rebuilds
+
+
+async def test_a_rebuild_takes_the_settings_of_now_and_loses_no_write(indices: Indices, ask: Connection) -> None:
+    before = await prepared(indices)
+    await before.put([record(f"{n:03d}", 1, seed=n, tags={"n": n}) for n in range(300)])
+    await before.delete([key("000", 2)])
+    await before.close()
+    indices.index = replace(indices.index, precision="byte", m=24, tag_fields=30)
+    store, other = await indices.open(), await indices.open()
+    await store.reindex(IMAGES.name)
+    done = asyncio.Event()
+    written: dict[str, int] = {}
+    removed: set[str] = set()
+
+    async def write(lane: int, to: Store) -> None:
+        number = 10
+        while not done.is_set():
+            number += 1
+            name = f"{(number * 7 + lane) % 300:03d}"
+            if number % 5 == 0:
+                assert (await to.delete([key(name, 10 * number + lane)]))[0].error is None
+                written.pop(name, None)
+                removed.add(name)
+            else:
+                put = record(name, 10 * number + lane, seed=number, tags={"n": number})
+                assert results(await to.put([put]))[0] in ("created", "replaced")
+                written[name] = number
+                removed.discard(name)
+                assert name in (await found(to, vector_of(number), limit=20, exact=True)).ids
+
+    # Lanes of ids that never meet: the number's parity is the lane's.
+    async def wait() -> None:
+        await indices.settle(store)
+        done.set()
+
+    await asyncio.gather(write(0, store), wait())
+    assert await ids_of(other) == sorted({f"{n:03d}" for n in range(1, 300)} - removed | set(written))
+    method = (await mapping_of(ask, indices))["properties"]["v"]["method"]["parameters"]
+    assert (method["m"], method["encoder"]["name"]) == (24, "sq")
+    for name, number in list(written.items())[:20]:
+        (kept,) = await other.get(IMAGES.name, [name])
+        assert kept is not None
+        assert kept.tags == {"n": number}
+    assert results(await other.put([record("000", 2)])) == ["stale_version"], "what was removed is still remembered"
+    assert list((await store.verify()).faults) == []
+
+
+async def test_a_rebuild_that_was_killed_keeps_no_write_waiting(opensearch: ConnectionOptions, ask: Connection) -> None:
+    clock = [wall_clock_ms()]
+    indices = Indices(opensearch, now_ms=lambda: clock[0])
+    try:
+        store = await prepared(indices)
+        await store.put([record("a")])
+        # As a process leaves it that was killed at the worst moment: half a new index, and a block on the old one.
+        catalog = store._catalog  # type: ignore[attr-defined]
+        entry = await catalog.entry(IMAGES.name, fresh=True)
+        await catalog.change(entry, building=f"{entry.alias}-next", beat=clock[0])
+        await catalog.make_index(f"{entry.alias}-000002-dead", f"{entry.alias}-next", {})
+        (index,) = await catalog.indices_of(entry.alias)
+        await ask.call("PUT", f"/{index}/_block/write")
+        waiting = asyncio.create_task(store.put([record("b", seed=1)]))
+        await asyncio.sleep(0.5)
+        assert not waiting.done(), "it may be about to end"
+        clock[0] += ABANDONED_MS + 1
+        assert results(await waiting) == ["created"]
+        assert await ids_of(store) == ["a", "b"]
+        assert list((await store.verify()).faults) == []
+        await store.reindex(IMAGES.name)
+        await indices.settle(store)
+        assert await ids_of(store) == ["a", "b"]
+    finally:
+        await indices.close()
