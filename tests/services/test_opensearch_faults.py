@@ -218,7 +218,7 @@ async def test_a_lost_node_makes_answers_partial_and_says_so(opensearch_parts: t
     second = OpenSearchNode(home, java, home.parent / "second", "second", heap)
     seeds = {"seeds": [first.transport], "managers": ["first"]}
     indices = Indices(
-        ConnectionOptions((first.url, second.url), timeout_s=10), IndexOptions(shards=2), graph_from=10_000
+        ConnectionOptions((first.url, second.url), timeout_s=4), IndexOptions(shards=2), graph_from=10_000
     )
     try:
         first.start(**seeds, wait=False)

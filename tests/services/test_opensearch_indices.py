@@ -164,6 +164,9 @@ async def test_the_longest_filters_are_evaluated(indices: Indices) -> None:
         assert (await found(store, vector_of(0), where=where(given))).ids == ["a"]
         assert (await found(store, vector_of(0), where=where(given), exact=True)).ids == ["a"]
         assert await store.count(IMAGES.name, where(given)) == 1
+    longer = where({"$or": [{f"tag {n}": {"$not": {"$lt": n}}} for n in range(MAX_CONDITIONS)]})
+    for work in (found(store, vector_of(0), where=longer), store.count(IMAGES.name, longer)):
+        assert await code_of(work) == "invalid_filter"
 
 
 # --- other versions, other programs

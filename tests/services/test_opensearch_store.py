@@ -29,6 +29,7 @@ class TestOpenSearchStore(_OnOpenSearch):
         await harness.close()
 
 
+@pytest.mark.slow
 class TestOpenSearchStoreWithGraphs(_OnOpenSearch):
     """Through the graph, in two shards, with so few typed fields that most tags have none."""
 

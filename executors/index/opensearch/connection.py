@@ -25,6 +25,7 @@ logging.getLogger("opensearch").setLevel(logging.CRITICAL)
 
 # The server is overloaded, or a part of it is away for the moment.
 _TRY_AGAIN: Final = frozenset({429, 502, 503, 504})
+TOO_MANY_CLAUSES: Final = frozenset({"too_many_clauses", "too_many_nested_clauses"})
 _PASSING: Final = frozenset(
     {
         "no_shard_available_action_exception",
@@ -51,7 +52,7 @@ class RefusedError(Exception):
 
     Attributes:
         status: of HTTP.
-        kind: the server's name for the error, such as `mapper_parsing_exception`.
+        kind: the server's name for the error, such as `mapper_parsing_exception`; that of its cause, if it tells one.
         reason: its words.
     """
 
@@ -220,6 +221,19 @@ def _may_pass(error: Exception) -> bool:
     return isinstance(error, NoConnection) or getattr(error, "status_code", None) in _TRY_AGAIN
 
 
+def cause_of(error: Mapping[str, Any]) -> str:
+    """The kind of an error as the server tells it, or that of what caused it."""
+    causes = error.get("root_cause") or [error]
+    return str(causes[0].get("type") or error.get("type") or "")
+
+
+def too_many_clauses() -> VisualSearchError:
+    """The error for a filter that is longer than OpenSearch evaluates."""
+    return VisualSearchError(
+        "invalid_filter", "the filter has more conditions than OpenSearch evaluates (1,024 clauses)"
+    )
+
+
 def is_turned_away(part: Mapping[str, Any]) -> bool:
     """Whether a part of a request failed for a reason that passes: overload, or a shard that is about to come back."""
     error = part.get("error")
@@ -252,6 +266,8 @@ def _final(error: TransportError | NoConnection) -> Exception:
         )
     if kind == "cluster_block_exception":
         return blocked(reason)
+    if kind in TOO_MANY_CLAUSES:
+        return too_many_clauses()
     return RefusedError(status, kind, reason)
 
 
@@ -281,5 +297,5 @@ def _said(error: TransportError | NoConnection) -> tuple[int, str, str]:
     info = error.info if isinstance(error.info, dict) else {}
     told = info.get("error")
     if isinstance(told, dict):
-        return status, str(told.get("type", "")), str(told.get("reason", ""))
+        return status, cause_of(told), str(told.get("reason", ""))
     return status, "", str(told or "")

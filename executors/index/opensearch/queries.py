@@ -37,11 +37,11 @@ def filter_query(where: Filter) -> Query:
     """The query of a filter. Fields that do not exist match nothing, so nobody has to know which there are."""
     match where:
         case And(parts):
-            return {"bool": {"filter": [filter_query(part) for part in parts]}} if parts else {"match_all": {}}
+            return _all_of(parts)
         case Or(parts):
             return _any_of([filter_query(part) for part in parts])
-        case Not(part):
-            return {"bool": {"must_not": [filter_query(part)]}}
+        case Not():
+            return _all_of([where])
         case Exists(path):
             return {"term": {"t": exists_term(path)}}
         case In(path, values):
@@ -114,6 +114,17 @@ def _range(where: Range) -> Query:
     if name:
         alternatives.append({"range": {name: values}})
     return _any_of(alternatives)
+
+
+def _all_of(parts: Sequence[Filter]) -> Query:
+    # Side by side rather than nested: OpenSearch counts clauses, to 1,024 of them.
+    clauses: dict[str, list[Query]] = {}
+    for part in parts:
+        if isinstance(part, Not):
+            clauses.setdefault("must_not", []).append(filter_query(part.part))
+        else:
+            clauses.setdefault("filter", []).append(filter_query(part))
+    return {"bool": clauses} if clauses else {"match_all": {}}
 
 
 def _any_of(alternatives: Sequence[Query]) -> Query:

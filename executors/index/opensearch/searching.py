@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
-from executors.index.opensearch.connection import IndexGoneError
+from executors.index.opensearch.connection import TOO_MANY_CLAUSES, IndexGoneError, cause_of, too_many_clauses
 from executors.index.opensearch.layout import VECTOR, IndexOptions
 from executors.index.opensearch.queries import BY_PARENT, LIVE, Query, in_groups, in_some_group, live_query
 from executors.index.opensearch.reading import Hit, Reader, shards_of
@@ -216,7 +216,9 @@ def _group_of(path: str, hit: Hit) -> tuple[bool, Any]:
 
 
 def _failed(error: dict[str, Any]) -> Exception:
-    kind = error.get("type", "")
+    kind = cause_of(error)
+    if kind in TOO_MANY_CLAUSES:
+        return too_many_clauses()
     if kind == "index_not_found_exception":
         return IndexGoneError(str(error.get("reason")))
     return VisualSearchError("storage_unavailable", f"OpenSearch can't search: {kind}", reason=str(error.get("reason")))
