@@ -9,6 +9,7 @@ from executors.index.opensearch.catalog import Catalog
 from executors.index.opensearch.connection import Connection
 from executors.index.opensearch.layout import IndexOptions
 from executors.index.opensearch.reading import Reader
+from executors.index.opensearch.rebuild import ABANDONED_MS
 from executors.index.records import StoreStatus
 
 
@@ -19,6 +20,7 @@ async def status_of(
     options: IndexOptions,
     failures: Mapping[str, str],
     format_version: int,
+    now_ms: int,
 ) -> StoreStatus:
     """See `Store.status`; `details` tell of the cluster, and of rebuilds, whichever process runs them."""
     entries = await catalog.entries()
@@ -44,7 +46,9 @@ async def status_of(
                 "collection": each.name,
                 "documents": count,
                 "in_graph": count,
-                "rebuilding": {"done": done, "total": count} if each.building else None,
+                "rebuilding": {"done": done, "total": count}
+                if each.building and now_ms < each.beat + ABANDONED_MS
+                else None,
                 "failed": failures.get(each.name),
             }
             for (each, _, _), count, done in zip(live, counts, copied, strict=True)

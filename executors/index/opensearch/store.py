@@ -277,7 +277,7 @@ class OpenSearchStore(Store):
         await self._check_open()
         await self._catalog.read_identity()
         return await status_of(
-            self._connection, self._catalog, self._reader, self._index, self._rebuild.failures, FORMAT
+            self._connection, self._catalog, self._reader, self._index, self._rebuild.failures, FORMAT, self._now_ms()
         )
 
     async def verify(self, *, repair: bool = False) -> VerifyReport:
