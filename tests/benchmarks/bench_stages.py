@@ -2,9 +2,10 @@
 
 `/search` and `/index` are asked over HTTP one at a time, with `explain`: shown are the time that the caller sees, the
 `took_ms` of the answer, and within it what the slowest shard says of its plan. The other side is the embedded store in this
-process with the documents of one shard: what is left to the flow is moving, dividing and merging.
+process with the documents of one shard: what is left to the flow is moving, dividing and merging. With `--opensearch` both
+sides have theirs in OpenSearch (see bench_opensearch), where the flow has one shard.
 
-    python -m tests.benchmarks.bench_stages [--rows 100000] [--shards 2] [--markdown FILE]
+    python -m tests.benchmarks.bench_stages [--rows 100000] [--shards 2 | --opensearch] [--markdown FILE]
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +26,22 @@ from docarray import DocList
 from jina import Client
 
 from executors.documents import ImageDoc
+from executors.index.embedded.store import EmbeddedStore
+from executors.index.opensearch.connection import ConnectionOptions
+from executors.index.opensearch.layout import IndexOptions
+from executors.index.opensearch.store import OpenSearchStore
+from executors.index.records import Collection, ShardIdentity
+from executors.index.store import Store
+from tests.benchmarks.bench_opensearch import cluster
 from tests.benchmarks.common import Report, percentile, report_options
+from tests.benchmarks.embedded import COLLECTION as ALONE
 from tests.benchmarks.embedded import MODEL, name_of, open_store, put_rows, record, search, settled, tags_of
 from tests.benchmarks.vectors import DIMENSION, Vectors, make_queries, write_vectors
-from tests.support.flow import RunningFlow, running_flow
+from tests.support.flow import FLOW, OPENSEARCH_FLOW, RunningFlow, running_flow
+from tests.support.opensearch_index import delete_now
 
 COLLECTION = "bench"
+PREFIX = f"bench-{uuid.uuid4().hex[:8]}"
 Times = dict[str, list[float]]
 
 
@@ -115,11 +130,28 @@ def writes(flow: RunningFlow, vectors: Vectors, first: int, batch: int, count: i
         ask(session, f"{flow.http_url}/index", {"data": data, "parameters": {"collection": COLLECTION}}, times)
 
 
-async def alone(folder: Path, vectors: Vectors, queries: Vectors, batches: list[int], count: int) -> dict[str, Times]:
+async def embedded(folder: Path) -> Store:
+    """The other side: an embedded store."""
+    return await open_store(folder, DIMENSION)
+
+
+async def on_opensearch(options: ConnectionOptions) -> Store:
+    """The other side: a store on OpenSearch, under a prefix of its own."""
+    store = OpenSearchStore(options, IndexOptions(prefix=f"{PREFIX}-alone", replicas=0))
+    await store.open()
+    await store.adopt(ShardIdentity("0f" * 16, 0, 1))
+    await store.ensure_collection(Collection(ALONE, MODEL, DIMENSION))
+    return store
+
+
+async def alone(
+    open_it: Callable[[], Awaitable[Store]], vectors: Vectors, queries: Vectors, batches: list[int], count: int
+) -> dict[str, Times]:
     """The same on a store of this process."""
-    store = await open_store(folder, DIMENSION)
+    store = await open_it()
     await put_rows(store, vectors, range(len(vectors)))
-    await settled(store)
+    if isinstance(store, EmbeddedStore):
+        await settled(store)
     times: dict[str, Times] = {"search": {"store alone": []}}
     for query in [*queries[:20], *queries]:
         started = time.perf_counter()
@@ -150,36 +182,54 @@ def table(report: Report, title: str, times: Times) -> None:
     report.table(title, ["", "p50 ms", "p99 ms", "of the caller's"], rows)
 
 
+def variables_for(connection: ConnectionOptions) -> dict[str, str]:
+    """What tells the flow where OpenSearch is."""
+    return {
+        "VS_OPENSEARCH_URLS": ",".join(connection.urls),
+        "VS_OPENSEARCH_PREFIX": f"{PREFIX}-flow",
+        "VS_OPENSEARCH_REPLICAS": "0",
+    }
+
+
 def main() -> None:
     """Measure and print."""
     parser = report_options(__doc__)
     parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--searches", type=int, default=300)
     parser.add_argument("--writes", type=int, default=50, help="requests of each size")
+    parser.add_argument("--opensearch", action="store_true", help="the index on OpenSearch")
     options = parser.parse_args()
-    report = Report(f"python -m tests.benchmarks.bench_stages --rows {options.rows}", options.markdown)
+    kind_of_store = " --opensearch" if options.opensearch else ""
+    report = Report(f"python -m tests.benchmarks.bench_stages --rows {options.rows}{kind_of_store}", options.markdown)
     batches = [1, 32]
-    with tempfile.TemporaryDirectory(prefix="bench-stages-") as name:
+    shards = 1 if options.opensearch else options.shards
+    with tempfile.TemporaryDirectory(prefix="bench-stages-") as name, ExitStack() as stack:
         folder = Path(name)
+        open_it: Callable[[], Awaitable[Store]] = partial(embedded, folder / "store")
+        flow_file, environment = FLOW, {}
+        if options.opensearch:
+            connection, _ = stack.enter_context(cluster(folder))
+            stack.callback(delete_now, connection, PREFIX)
+            open_it = partial(on_opensearch, connection)
+            flow_file, environment = OPENSEARCH_FLOW, variables_for(connection)
         vectors = write_vectors(folder / "vectors.npy", options.rows)
         queries = make_queries(options.searches)
         kinds = ["search", *(f"index {batch}" for batch in batches)]
         times: dict[str, Times] = {kind: {} for kind in kinds}
-        with running_flow(folder / "flow", shards=options.shards) as flow:
+        with running_flow(folder / "flow", shards, flow_file, **environment) as flow:
             rate = fill(flow.grpc_port, vectors)
-            wait_for_graphs(flow.http_url)
+            if not options.opensearch:
+                wait_for_graphs(flow.http_url)
             searches(flow, queries, times["search"])
             first = options.rows
             for batch in batches:
                 writes(flow, vectors, first, batch, options.writes, times[f"index {batch}"])
                 first += batch * (options.writes + 3)
-        of_store = asyncio.run(
-            alone(folder / "store", vectors[: options.rows // options.shards], queries, batches, options.writes)
-        )
+        of_store = asyncio.run(alone(open_it, vectors[: options.rows // shards], queries, batches, options.writes))
     for kind, stages in times.items():
         stages.update(of_store[kind])
         title = "One search" if kind == "search" else f"One /index of {kind.split()[1]} ready vectors"
-        table(report, f"{title} over HTTP beside {options.rows:,} x {DIMENSION} in {options.shards} shards", stages)
+        table(report, f"{title} over HTTP beside {options.rows:,} x {DIMENSION} in {shards} shards", stages)
     print(f"loaded over gRPC at {rate:,.0f} documents/s")
 
 

@@ -43,6 +43,7 @@ def clustered(
     ) as flow:
         yield flow
     delete_now(opensearch, prefix)
+    assert "Traceback" not in flow.log
 
 
 def post(flow: RunningFlow, path: str, **body: Any) -> dict[str, Any]:

@@ -100,7 +100,8 @@ class Connection:
     async def close(self) -> None:
         """Let go of the connections. Safe to call twice."""
         client, self._client = self._client, None
-        if client is not None:
+        # One of a loop that has stopped can't be closed any more, and needs not be: the process ends.
+        if client is not None and self._loop is asyncio.get_running_loop():
             await client.close()
 
     async def call(

@@ -92,8 +92,10 @@ class Rebuild:
             return
         finally:
             beating.cancel()
-        await self._end(name)
-        await self._connection.call("DELETE", f"/{old}", timeout_s=30)
+        # From here on `verify` finds what could not be done any more.
+        with suppress(VisualSearchError, RefusedError, IndexGoneError):
+            await self._end(name)
+            await self._connection.call("DELETE", f"/{old}", timeout_s=30)
 
     async def recovered(self, entry: Entry) -> Entry:
         """The entry after what a killed process left has been cleaned up: writes that wait would wait for ever."""

@@ -122,9 +122,11 @@ class OpenSearchStore(Store):
     async def close(self) -> None:
         """See `Store.close`."""
         self._open = False
-        for task in list(self._tasks):
+        mine = [task for task in self._tasks if task.get_loop() is asyncio.get_running_loop()]
+        # Those of a loop that has stopped for good end with it; what they leave is cleaned up as after a kill.
+        for task in mine:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*mine, return_exceptions=True)
         await self._connection.close()
 
     @property
