@@ -61,7 +61,7 @@ class IndexShard(Executor):
             chosen = with_flow_store(settings(), store)
             self._store = make_store(chosen, chosen.workspace / f"shard-{self._number}", self._shards)
             start_now(self._store.open())
-            for line in start_now(self._store.status()).details.get("start", ()):
+            for line in self._store.start_notes:
                 self.logger.info(line)
 
     def close(self) -> None:

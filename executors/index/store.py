@@ -53,6 +53,11 @@ class Store(ABC):
         """Finish what is running and let go of the files. Safe to call twice."""
 
     @property
+    def start_notes(self) -> Sequence[str]:
+        """What `open` found and did that an operator should read in the log, a line each."""
+        return ()
+
+    @property
     @abstractmethod
     def identity(self) -> ShardIdentity | None:
         """Who this shard is, or None for one that never belonged to an index."""

@@ -44,6 +44,7 @@ def clustered(
         yield flow
     delete_now(opensearch, prefix)
     assert "Traceback" not in flow.log
+    assert "Unclosed" not in flow.log
 
 
 def post(flow: RunningFlow, path: str, **body: Any) -> dict[str, Any]:
@@ -213,6 +214,7 @@ def test_shards_of_the_flow_are_refused(opensearch: ConnectionOptions, tmp_path:
         assert flow.process.wait(90) == 1
         assert "OpenSearch shards by itself" in flow.log
         assert "Traceback" not in flow.log
+        assert "Unclosed" not in flow.log
     finally:
         stop_flow(flow)
 
@@ -225,5 +227,6 @@ def test_a_flow_without_its_cluster_says_so_and_ends(tmp_path: Path) -> None:
         assert flow.process.wait(90) == 1
         assert "storage_unavailable: OpenSearch can't be reached" in flow.log
         assert "Traceback" not in flow.log
+        assert "Unclosed" not in flow.log
     finally:
         stop_flow(flow)

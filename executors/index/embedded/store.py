@@ -98,6 +98,11 @@ class EmbeddedStore(Store):
             await asyncio.to_thread(close_shard, running)
 
     @property
+    def start_notes(self) -> Sequence[str]:
+        """See `Store.start_notes`."""
+        return () if self._running is None else list(self._running.details["start"])
+
+    @property
     def identity(self) -> ShardIdentity | None:
         """See `Store.identity`; None as long as the store is not open."""
         return None if self._running is None else self._running.memory.identity
