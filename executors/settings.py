@@ -177,15 +177,10 @@ def with_flow_backend(chosen: Settings, backend: str | None) -> Settings:
     Raises:
         VisualSearchError: `invalid_setting` when there is no such backend.
     """
-    if backend is None or "embed_backend" in chosen.model_fields_set:
-        return chosen
-    known = get_args(Settings.model_fields["embed_backend"].annotation)
-    if backend not in known:
-        message = f"the flow file's backend {backend!r} is none of {', '.join(known)}"
-        raise VisualSearchError("invalid_setting", message, variables=["backend"])
-    if backend == "triton" and not chosen.triton_urls:
+    chosen = _with_flow_choice(chosen, "embed_backend", "backend", backend)
+    if chosen.embed_backend == "triton" and not chosen.triton_urls:
         raise VisualSearchError("invalid_setting", _NO_SERVERS, variables=["VS_TRITON_URLS"])
-    return chosen.model_copy(update={"embed_backend": backend})
+    return chosen
 
 
 def with_flow_store(chosen: Settings, store: str | None) -> Settings:
@@ -194,15 +189,21 @@ def with_flow_store(chosen: Settings, store: str | None) -> Settings:
     Raises:
         VisualSearchError: `invalid_setting` when there is no such store.
     """
-    if store is None or "store" in chosen.model_fields_set:
-        return chosen
-    known = get_args(Settings.model_fields["store"].annotation)
-    if store not in known:
-        message = f"the flow file's store {store!r} is none of {', '.join(known)}"
-        raise VisualSearchError("invalid_setting", message, variables=["store"])
-    if store == "opensearch" and not chosen.opensearch_urls:
+    chosen = _with_flow_choice(chosen, "store", "store", store)
+    if chosen.store == "opensearch" and not chosen.opensearch_urls:
         raise VisualSearchError("invalid_setting", NO_URLS, variables=["VS_OPENSEARCH_URLS"])
-    return chosen.model_copy(update={"store": store})
+    return chosen
+
+
+def _with_flow_choice(chosen: Settings, field: str, name: str, value: str | None) -> Settings:
+    """The settings with what a flow file calls `name`, unless the environment sets the field itself."""
+    if value is None or field in chosen.model_fields_set:
+        return chosen
+    known = get_args(Settings.model_fields[field].annotation)
+    if value not in known:
+        message = f"the flow file's {name} {value!r} is none of {', '.join(known)}"
+        raise VisualSearchError("invalid_setting", message, variables=[name])
+    return chosen.model_copy(update={field: value})
 
 
 def visible_devices() -> str:

@@ -93,7 +93,7 @@ def look_for(name: str, folder: Path, vectors_file: Path, rows: list[int], answe
         for row in some:
             try:
                 lost += row not in engine.search(np.array(vectors[row]))
-            except Exception:
+            except Exception:  # whatever an engine raises: what can't be found is lost
                 lost += 1
         answers.put((len(rows) - len(there), lost, ""))
         engine.close()
