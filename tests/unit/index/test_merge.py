@@ -142,3 +142,12 @@ def test_a_report_on_shards_is_given_even_when_they_do_not_fit_together() -> Non
     shards = [answer(identity(0, uuid="u"), {"n": 1}), answer(identity(1, uuid="v"), {"n": 2})]
     merged = merge.merge_shards([[each] for each in shards], merge.gather, strict=False)[0]
     assert [each["n"] for each in merge.unpack(merged)["shards"]] == [1, 2]
+
+
+def test_parts_of_a_shard_that_are_missing_count_like_shards_that_are() -> None:
+    """A store that spreads a shard over a cluster says which part of it answered."""
+    rows = Hits(["a"], [0.9], ["1"], [None], [{}], [None], [None], partial=(1, 3))
+    merged = search(answer(identity(0, 1), hits_to_columns(rows)))
+    assert (merged.shards_answered, merged.shards_total) == (1, 3)
+    whole = search(answer(identity(0, 1), hits(("a", 0.9))))
+    assert (whole.shards_answered, whole.shards_total) == (1, 1)

@@ -24,6 +24,14 @@ def test_external_versions_are_in_the_order_of_versions(steps: list[int]) -> Non
     assert numbers[-1] < 2**63
 
 
+@given(
+    st.tuples(st.integers(0, 2**46), st.integers(0, 0xFFFF)), st.tuples(st.integers(0, 2**46), st.integers(0, 0xFFFF))
+)
+def test_so_are_those_of_the_largest_counters(one: tuple[int, int], other: tuple[int, int]) -> None:
+    first, second = (f"{milliseconds:012x}-{counter:04x}-node" for milliseconds, counter in (one, other))
+    assert (external_version(first) < external_version(second)) == (first < second)
+
+
 @given(st.lists(st.sampled_from("abc"), max_size=20))
 def test_waves_hold_every_change_once_in_the_order_of_its_key(keys: list[str]) -> None:
     changes = [Change(each, lambda _: Decision(WriteOutcome())) for each in keys]
