@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from executors.errors import VisualSearchError
 from executors.index.filters import MAX_CONDITIONS
 from executors.index.opensearch.connection import Connection, ConnectionOptions
 from executors.index.opensearch.layout import IndexOptions
@@ -283,5 +284,17 @@ async def test_a_rebuild_that_was_killed_keeps_no_write_waiting(opensearch: Conn
         await store.reindex(IMAGES.name)
         await indices.settle(store)
         assert await ids_of(store) == ["a", "b"]
+    finally:
+        await indices.close()
+
+
+async def test_a_setting_that_the_server_can_not_fulfil_is_told_in_its_words(opensearch: ConnectionOptions) -> None:
+    indices = Indices(opensearch, IndexOptions(shards=5_000))
+    try:
+        store = await indices.open()
+        await store.adopt(IDENTITY)
+        with pytest.raises(VisualSearchError, match="storage_denied: OpenSearch refuses .*shards"):
+            await store.ensure_collection(IMAGES)
+        assert (await store.status()).collections == []
     finally:
         await indices.close()

@@ -203,7 +203,7 @@ class Catalog:
         try:
             answer = await self._connection.call("PUT", f"/{self._meta}/_doc/{key}", source, params=params)
         except RefusedError as error:
-            if error.status == 409:
+            if error.answered == 409:
                 return None
             raise
         return answer["_seq_no"], answer["_primary_term"]

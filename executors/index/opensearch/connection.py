@@ -47,18 +47,17 @@ class IndexGoneError(Exception):
     """The index or alias of a request does not exist (any more)."""
 
 
-class RefusedError(Exception):
-    """The server refuses the request as it is.
+class RefusedError(VisualSearchError):
+    """The server refuses the request as it is: `storage_denied`, with its own words.
 
     Attributes:
-        status: of HTTP.
-        kind: the server's name for the error, such as `mapper_parsing_exception`; that of its cause, if it tells one.
-        reason: its words.
+        answered: its status of HTTP.
+        kind: its name for the error, such as `mapper_parsing_exception`; that of its cause, if it tells one.
     """
 
-    def __init__(self, status: int, kind: str, reason: str) -> None:
-        super().__init__(f"{status} {kind}: {reason}")
-        self.status, self.kind, self.reason = status, kind, reason
+    def __init__(self, answered: int, kind: str, reason: str) -> None:
+        super().__init__("storage_denied", f"OpenSearch refuses the request ({kind}): {reason}", reason=kind)
+        self.answered, self.kind = answered, kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from executors.errors import VisualSearchError
 from executors.index.opensearch.attic import Attic
 from executors.index.opensearch.catalog import Catalog
-from executors.index.opensearch.connection import IndexGoneError, RefusedError
+from executors.index.opensearch.connection import IndexGoneError
 from executors.index.opensearch.queries import LIVE, newer_than
 from executors.index.opensearch.reading import Reader
 from executors.index.opensearch.rebuild import Rebuild
@@ -54,7 +54,7 @@ async def drop(
             await attic.keep(name, entry.alias, version)
             gone = await catalog.change(begun, collection=None, alias=None, building=None, beat=0, dropped=version)
         except BaseException:
-            with suppress(VisualSearchError, RefusedError, IndexGoneError):
+            with suppress(VisualSearchError, IndexGoneError):
                 await rebuild.give_up(await catalog.entry(name, fresh=True))
             raise
         if gone is None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from executors.errors import VisualSearchError
 from executors.index.opensearch import layout
-from executors.index.opensearch.connection import Connection, IndexGoneError, RefusedError
+from executors.index.opensearch.connection import Connection, IndexGoneError
 from executors.index.opensearch.queries import GONE
 
 
@@ -16,5 +16,5 @@ async def prune(connection: Connection, prefix: str, before_ms: int) -> None:
     body = {"query": {"bool": {"filter": [GONE, {"range": {"removed_at": {"lt": before_ms}}}]}}}
     # What is written in the meantime stays.
     params = {"conflicts": "proceed", "wait_for_completion": "false"}
-    with suppress(VisualSearchError, RefusedError, IndexGoneError):
+    with suppress(VisualSearchError, IndexGoneError):
         await connection.call("POST", f"/{names}/_delete_by_query", body, params=params)

@@ -20,7 +20,7 @@ from executors.index.opensearch import layout
 from executors.index.opensearch.attic import check_copied
 from executors.index.opensearch.bulk import Action, BulkQueue
 from executors.index.opensearch.catalog import Catalog, Entry
-from executors.index.opensearch.connection import Connection, IndexGoneError, RefusedError
+from executors.index.opensearch.connection import Connection, IndexGoneError
 from executors.index.opensearch.fields import Fields
 from executors.index.opensearch.layout import IndexOptions
 from executors.index.opensearch.reading import Hit, Reader
@@ -81,19 +81,19 @@ class Rebuild:
             await self._switch(alias, old, building, new)
             self.failures.pop(name, None)
         except BaseException as error:
-            with suppress(VisualSearchError, RefusedError, IndexGoneError):
+            with suppress(VisualSearchError, IndexGoneError):
                 await self.give_up(await self._catalog.entry(name, fresh=True))
             if isinstance(error, IndexGoneError):
                 # Dropped in the meantime.
                 return
-            if not isinstance(error, VisualSearchError | RefusedError):
+            if not isinstance(error, VisualSearchError):
                 raise
             self.failures[name] = str(error)
             return
         finally:
             beating.cancel()
         # From here on `verify` finds what could not be done any more.
-        with suppress(VisualSearchError, RefusedError, IndexGoneError):
+        with suppress(VisualSearchError, IndexGoneError):
             await self._end(name)
             await self._connection.call("DELETE", f"/{old}", timeout_s=30)
 
@@ -124,7 +124,7 @@ class Rebuild:
     async def _beat(self, name: str) -> None:
         while True:
             await asyncio.sleep(_BEAT_S)
-            with suppress(VisualSearchError, RefusedError):
+            with suppress(VisualSearchError):
                 entry = await self._catalog.entry(name, fresh=True)
                 if entry.building is not None:
                     await self._catalog.change(entry, beat=self._now_ms())
