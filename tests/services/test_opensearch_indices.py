@@ -293,7 +293,7 @@ async def test_a_setting_that_the_server_can_not_fulfil_is_told_in_its_words(ope
     try:
         store = await indices.open()
         await store.adopt(IDENTITY)
-        with pytest.raises(VisualSearchError, match="storage_denied: OpenSearch refuses .*shards"):
+        with pytest.raises(VisualSearchError, match=r"storage_denied: OpenSearch refuses .*shards"):
             await store.ensure_collection(IMAGES)
         assert (await store.status()).collections == []
     finally:
