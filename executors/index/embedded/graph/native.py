@@ -8,8 +8,11 @@ from __future__ import annotations
 import ctypes
 import mmap
 import sys
+import threading
+import time
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import ceil, sqrt
 from typing import Any, Final, Literal, cast
@@ -23,6 +26,8 @@ FAISS_VERSION: Final[str] = faiss.__version__
 
 _SPARE_LINK_LISTS: Final = 16
 _SIGMAS: Final = 8.0
+_FREED_AT_ONCE: Final = 1 << 24
+_FREED_PAUSE_S: Final = 0.001
 
 _MADVISE: Final[Any] = getattr(ctypes.CDLL(None), "madvise", None) if sys.platform.startswith("linux") else None
 if _MADVISE is not None:
@@ -78,6 +83,8 @@ class NativeIndex:
         _reserve(hnsw.offsets, capacity + 1, 8, used)
         _reserve(hnsw.neighbors, links, 4, 2 * m * used)
         hnsw.offsets.resize(1)
+        # Whoever lets go of an index last may be a search, or hold the lock that searches wait for.
+        weakref.finalize(self, _free_aside, self.index, self.storage).atexit = False
 
     @property
     def entry_point(self) -> int:
@@ -178,11 +185,34 @@ def _reserve(vector: Any, elements: int, element_size: int, used: int) -> None:
 
 
 def _forget(address: int, size: int) -> None:
-    """Return the pages that `resize` filled with zeros; they come back as zeros one by one when they are used."""
+    """Return the pages there: they come back as zeros one by one when they are used again.
+
+    In pieces: until one is done, the kernel lets no other thread of the process map memory, which numpy does for any large array.
+    """
     if _MADVISE is None:
         return
     start = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
     end = (address + size) // mmap.PAGESIZE * mmap.PAGESIZE
-    if start < end:
+    for piece in range(start, end, _FREED_AT_ONCE):
+        if piece > start:
+            time.sleep(_FREED_PAUSE_S)
         # Refused, it costs only memory.
-        _MADVISE(start, end - start, mmap.MADV_DONTNEED)
+        _MADVISE(piece, min(_FREED_AT_ONCE, end - piece), mmap.MADV_DONTNEED)
+
+
+def _free_aside(index: Any, storage: Any) -> None:
+    """Let go of the memory of an index that nobody has any more, on a thread of its own if it is much.
+
+    The kernel takes about 100 ms for a gigabyte, and lets no other thread map memory meanwhile.
+    """
+    if int(storage.codes.size()) < _FREED_AT_ONCE:
+        return
+    with suppress(RuntimeError):
+        # Raised where no thread can be had: then it is freed here and now.
+        threading.Thread(target=_free, args=(index, storage), name="index-free", daemon=True).start()
+
+
+def _free(index: Any, storage: Any) -> None:
+    hnsw = index.hnsw
+    for vector, element_size in ((storage.codes, 1), (hnsw.levels, 4), (hnsw.offsets, 8), (hnsw.neighbors, 4)):
+        _forget(int(vector.data()), int(vector.size()) * element_size)

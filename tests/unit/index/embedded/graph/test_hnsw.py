@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
+import sys
 import threading
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -401,3 +404,43 @@ def test_vectors_are_read_rightly_beside_an_add(precision: Precision) -> None:
     assert not failures
     assert min(rounds) > 0
     assert graph.count == 3000
+
+
+def resident_bytes() -> int:
+    """How much memory this process has in its pages."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+@pytest.mark.parametrize("has_threads", [True, False])
+def test_the_memory_of_a_large_graph_comes_back_on_a_thread_of_its_own(
+    has_threads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count, code_size = 40_000, 2 * 512
+    graph = HnswGraph(512, precision="half", capacity=count, used=count)
+    graph.expand(count, 0).codes[:] = 1
+    held = resident_bytes()
+    started: list[str] = []
+    start = threading.Thread.start
+
+    def start_or_not(thread: threading.Thread) -> None:
+        started.append(thread.name)
+        if not has_threads:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_or_not)
+    del graph
+    assert started == ["index-free"]
+    for thread in threading.enumerate():
+        if thread.name in started:
+            thread.join()
+    assert held - resident_bytes() > 0.8 * count * code_size
+
+
+def test_a_small_graph_is_freed_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = filled(some(100))
+    started: list[threading.Thread] = []
+    monkeypatch.setattr(threading.Thread, "start", started.append)
+    del graph
+    assert not started
