@@ -16,6 +16,7 @@ from executors.gateway.routes import make_app
 from executors.gateway.service import SearchService
 from executors.gateway.stages import Stages
 from executors.index.versions import HybridClock
+from executors.lifecycle import leave_start_uncollected
 from executors.settings import settings
 
 
@@ -74,6 +75,7 @@ class VisualSearchGateway(CompositeGateway):
             self.streamer._validate_flow_docarray_compatibility()
             await self._health.start()
         await super().setup_server()
+        leave_start_uncollected()
 
     async def shutdown(self) -> None:
         """Refuse new work, then stop both servers."""

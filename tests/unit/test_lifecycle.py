@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -48,3 +50,18 @@ def test_what_it_raises_is_raised() -> None:
     for run in (start_now, run_now):
         with pytest.raises(VisualSearchError, match="no model"):
             run(fails())
+
+
+def test_what_a_start_leaves_behind_is_not_looked_at_again_by_every_collection() -> None:
+    script = """
+import gc, logging
+from executors.lifecycle import starting
+for _ in range(2):
+    with starting("index", logging.getLogger()):
+        kept = [[] for _ in range(1000)]
+    frozen = gc.get_freeze_count()
+    print(frozen >= 1000, gc.is_tracked(kept), any(each is kept for each in gc.get_objects()))
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    # The second one in the same process leaves things as they are.
+    assert said == ["True", "True", "False", "True", "True", "True"]
