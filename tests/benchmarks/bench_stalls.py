@@ -3,7 +3,8 @@
 One thread searches at a steady pace and one writes a document at a time (replacing one that is there), while another loads
 `--rows` documents by 256, deletes a third, and asks for a new graph. A search that comes too late because the one before
 took long counts from when it was due: a stall is felt by all who wait. The other side is faiss alone under a lock, as one
-would write it first: batches of 256 are added under it, searches take it, too.
+would write it first: batches of 256 are added under it, searches take it, too. And the disk alone, which nobody is faster than:
+as many pages as a search reads of documents that are not in memory, beside as many flushes a second.
 
     python -m tests.benchmarks.bench_stalls [--rows 100000] [--pace 10] [--markdown FILE]
 """
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import random
 import tempfile
 import threading
 import time
@@ -25,6 +28,7 @@ import numpy as np
 
 from executors.index.embedded.collection_memory import GraphOptions
 from executors.index.embedded.store import EmbeddedStore
+from executors.lifecycle import leave_start_uncollected
 from tests.benchmarks.bare import empty_index
 from tests.benchmarks.common import Report, percentile, report_options
 from tests.benchmarks.embedded import delete_rows, every, graph_of, open_store, put_rows, record, search, settled
@@ -32,6 +36,11 @@ from tests.benchmarks.vectors import DIMENSION, Vectors, make_queries, write_vec
 
 WRITES_A_SECOND = 10
 ON_TOP = 500
+PAGE = 4096
+# Of 20 documents, and of 21 vectors that are compared exactly.
+PAGES_A_SEARCH = 41
+FLUSHED_BYTES = 1 << 16
+DISK_SECONDS = 120
 
 
 @dataclass(slots=True)
@@ -131,6 +140,8 @@ async def the_store(options: Any, folder: Path, vectors: Vectors, queries: Vecto
     logger.addHandler(saves)
     logger.setLevel(logging.INFO)
     store = await open_store(folder / "store", DIMENSION)
+    # As the executor does.
+    leave_start_uncollected()
     await put_rows(store, vectors, range(ON_TOP))
     versions = iter(range(10, 1 << 40))
 
@@ -197,6 +208,44 @@ def naive(options: Any, vectors: Vectors, queries: Vectors, report: Report) -> N
     report.table("The same load into faiss alone, in memory only", columns, [row])
 
 
+def disk_alone(options: Any, folder: Path, report: Report) -> None:
+    """The same paces without any store: pages out of a file that is not in memory, and flushes of another."""
+    read = os.open(folder / "documents", os.O_RDWR | os.O_CREAT)
+    written = os.open(folder / "flushed", os.O_WRONLY | os.O_CREAT)
+    block = os.urandom(FLUSHED_BYTES)
+    # A document's vector takes a page.
+    pages = options.rows
+    for start in range(0, pages * PAGE, FLUSHED_BYTES):
+        os.pwrite(read, block, start)
+    os.fsync(read)
+
+    async def find(number: int) -> None:
+        if number % 100 == 0:
+            os.posix_fadvise(read, 0, 0, os.POSIX_FADV_DONTNEED)
+        for _ in range(PAGES_A_SEARCH):
+            os.pread(read, PAGE, random.randrange(pages) * PAGE)
+
+    async def write(number: int) -> None:
+        os.pwrite(written, block, number % 256 * FLUSHED_BYTES)
+        os.fsync(written)
+
+    searches, writes = Steady(find, options.pace / 1000), Steady(write, 1 / WRITES_A_SECOND)
+    searches.start()
+    writes.start()
+    time.sleep(DISK_SECONDS)
+    searches.stop()
+    writes.stop()
+    os.close(read)
+    os.close(written)
+    found, flushed = (each.between([(0.0, float("inf"))]) for each in (searches, writes))
+    row = [f"{PAGES_A_SEARCH} pages are read; 64 KiB are flushed", f"{DISK_SECONDS}", f"{len(found):,}", percentile(found, 50),
+           percentile(found, 99, 1), percentile(found, 100, 0), percentile(flushed, 50, 1), percentile(flushed, 99, 0),
+           percentile(flushed, 100, 0)]  # fmt: skip
+    columns = ["the disk alone", "s", "searches", "p50 ms", "p99 ms", "longest", "write p50 ms", "p99", "longest"]
+    report.table("The same paces on the disk alone", columns, [row])
+    print(f"{sum(duration > 100 for duration in found)} of these took longer than 100 ms")
+
+
 def main() -> None:
     """Measure and print."""
     import faiss
@@ -210,6 +259,7 @@ def main() -> None:
         folder = Path(name)
         vectors, queries = write_vectors(folder / "vectors.npy", ON_TOP + options.rows), make_queries(1_000)
         asyncio.run(the_store(options, folder, vectors, queries, report))
+        disk_alone(options, folder, report)
         if not options.without_faiss:
             faiss.omp_set_num_threads(1)
             naive(options, vectors, queries, report)
