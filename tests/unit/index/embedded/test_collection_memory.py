@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -123,15 +122,6 @@ def test_every_view_shows_its_moment_for_ever(options: GraphOptions, steps: list
         taken.extend((written.view(sequence), sequence) for sequence in range(written.applied))
     for view, sequence in taken:
         assert view is None or rows_found(view) == written.live[sequence]
-
-
-@pytest.fixture
-def hasty_threads() -> Iterator[None]:
-    """Threads that take turns far more often than they usually do."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
 
 
 @any_kind

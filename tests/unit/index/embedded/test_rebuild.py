@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,15 +142,6 @@ def test_what_is_abandoned_leaves_everything_as_it_was(shard: Shard) -> None:
     assert (shard.held.graph, shard.held.removed_meanwhile) == (old, None)
     shard.delete(2, "0001")
     assert rows_found(shard.view()) == shard.rows()
-
-
-@pytest.fixture
-def hasty_threads() -> Iterator[None]:
-    """Threads that take turns far more often than they usually do."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-4)
-    yield
-    sys.setswitchinterval(before)
 
 
 @pytest.mark.usefixtures("hasty_threads")

@@ -180,6 +180,7 @@ def test_every_view_shows_its_moment_for_ever(steps: list[tuple[str, int | float
         assert shown(views) == expected(rows)
 
 
+@pytest.mark.usefixtures("hasty_threads")
 def test_readers_beside_a_writer_see_whole_transactions() -> None:
     """Each transaction adds a pair and removes the pair before it: whatever is looked at, it is exactly one pair."""
     cache = VectorCache(D, first_block_rows=8)
