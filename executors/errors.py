@@ -79,7 +79,7 @@ ERRORS: Final[dict[str, ErrorKind]] = {
         503, "the disk is full, read-only, or failing, or OpenSearch does not answer; nothing was acknowledged"
     ),
     "storage_denied": ErrorKind(
-        503, "OpenSearch refuses: wrong user, key or certificate, a right is missing, or a setting that it can't fulfil"
+        503, "OpenSearch refuses: wrong user, key or certificate, a right is missing, or a limit or setting of its own"
     ),
     "deadline_exceeded": ErrorKind(504, "no answer within VS_TIMEOUT_MS; a write may still have been applied"),
     # a command or a start fails

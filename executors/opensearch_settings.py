@@ -33,7 +33,7 @@ class OpenSearchSettings(BaseSettings):
     )
     opensearch_verify: Literal["on", "off"] = Field("on", description="check OpenSearch's certificate")
     opensearch_timeout_ms: int = Field(
-        15_000, ge=100, description="until when OpenSearch has to answer, repetitions included"
+        15_000, ge=100, description="until when OpenSearch has to answer each question, repetitions included"
     )
     opensearch_prefix: str = Field("visual-search", description="what the names of all indices begin with")
     opensearch_shards: int = Field(1, ge=1, le=1024, description="shards of a new collection's index in OpenSearch")

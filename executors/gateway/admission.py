@@ -13,11 +13,11 @@ from docarray.typing import ID
 
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
+from executors.index.records import MAX_TAGS_BYTES
 from executors.texts import check_query_text
 
 MAX_ID_BYTES = 512
 MAX_MODEL_ID = 256
-MAX_TAGS_BYTES = 64_000
 MAX_SAFE_INTEGER = 2**53
 MAX_THUMBNAIL_BYTES = 65_536
 JPEG_START = b"\xff\xd8\xff"

@@ -72,7 +72,7 @@ class Health:
     async def _probe_index(self) -> dict[str, Any]:
         async def probe() -> dict[str, Any]:
             reports = await self._service.index_client.shard_reports()
-            expected = max((int(report["configured_shards"]) for report in reports), default=0)
+            expected = max((int(report["configured_shards"]) for report in reports), default=1)
             answered = sorted(int(report["number"]) for report in reports)
             missing = sorted(set(range(expected)) - set(answered))
             state = {"shards": {"total": expected, "answered": len(answered), "missing": missing}}

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from executors.errors import VisualSearchError
-from executors.index.encoding import is_text
-from executors.index.records import MAX_DIMENSION, Collection, ShardIdentity, Tags, WriteOutcome
+from executors.index.encoding import encode_tags, is_text
+from executors.index.records import (
+    MAX_DIMENSION,
+    MAX_TAGS_BYTES,
+    Collection,
+    ShardIdentity,
+    Tags,
+    TagUpdate,
+    WriteOutcome,
+)
 
 
 def adopted(mine: ShardIdentity | None, identity: ShardIdentity) -> ShardIdentity:
@@ -56,16 +64,21 @@ def check_binding(collection: Collection, model_id: str, dimension: int) -> None
         )
 
 
-def check_new_collection(collection: Collection) -> None:
+def check_new_collection(collection: Collection, most: int = MAX_DIMENSION) -> None:
     """Refuse what no store can hold.
+
+    Args:
+        most: numbers of a vector that this store can hold.
 
     Raises:
         VisualSearchError: `invalid_document`, `invalid_embedding`.
     """
     if not is_text(collection.name) or not is_text(collection.model_id):
         raise VisualSearchError("invalid_document", "the name of a collection and its model must be text")
-    if not 1 <= collection.dimension <= MAX_DIMENSION:
-        raise VisualSearchError("invalid_embedding", f"a vector has 1 to {MAX_DIMENSION} numbers")
+    if not 1 <= collection.dimension <= most:
+        raise VisualSearchError(
+            "invalid_embedding", f"a vector has 1 to {most} numbers, not {collection.dimension}", limit=most
+        )
 
 
 def collection_not_found(name: str) -> VisualSearchError:
@@ -84,9 +97,21 @@ def require_identity(identity: ShardIdentity | None) -> ShardIdentity:
     return identity
 
 
-def merge_tags(stored: Tags, changes: Tags) -> Tags:
-    """The stored tags with the named keys changed; null removes a key."""
-    return {key: value for key, value in (stored | changes).items() if not (key in changes and value is None)}
+def updated_tags(stored: Tags | None, update: TagUpdate) -> Tags:
+    """The tags after an update: of a merge, the stored ones (None: unknown) with the named keys changed; null removes a key.
+
+    Raises:
+        VisualSearchError: `invalid_tags`: they would grow beyond what a document may have.
+    """
+    if stored is None or update.mode == "replace":
+        return update.tags
+    changes = update.tags
+    tags = {key: value for key, value in (stored | changes).items() if not (key in changes and value is None)}
+    size = len(encode_tags(tags).encode())
+    if size > MAX_TAGS_BYTES and size > len(encode_tags(stored).encode()):
+        message = f"with these changes `tags` would have {size} bytes; at most {MAX_TAGS_BYTES}"
+        raise VisualSearchError("invalid_tags", message, bytes=size, limit=MAX_TAGS_BYTES)
+    return tags
 
 
 def refused(error: VisualSearchError) -> WriteOutcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
@@ -14,6 +14,8 @@ from executors.index.filters import Filter
 
 # No model that is used for search makes longer vectors; a bound keeps a stray one from reserving memory.
 MAX_DIMENSION: Final = 65_536
+# Of a document's tags as JSON.
+MAX_TAGS_BYTES: Final = 64_000
 
 Tags: TypeAlias = dict[str, Any]
 Box: TypeAlias = tuple[float, float, float, float]
@@ -197,7 +199,7 @@ class RecentWrites:
 
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
-    """What `/status` shows of one shard."""
+    """What `/status` shows of one shard; `unreadable`: collections that can't be read, and why."""
 
     identity: ShardIdentity | None
     format_version: int
@@ -205,6 +207,7 @@ class StoreStatus:
     collections: Sequence[tuple[Collection, int]]
     bytes_on_disk: int
     details: dict[str, Any] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

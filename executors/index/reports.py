@@ -133,6 +133,7 @@ async def status(number: int, shards: int, store: Store, columns: Columns) -> Co
         "bytes_on_disk": found.bytes_on_disk,
         "collections": [
             {"name": each.name, "model_id": each.model_id, "dimension": each.dimension, "documents": count}
+            | ({"error": found.unreadable[each.name]} if each.name in found.unreadable else {})
             for each, count in found.collections
         ],
         **found.details,

@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 import pytest
 
-from executors.index.records import Collection
+from executors.index.records import MAX_TAGS_BYTES, Collection
 from tests.support.records import (
     DIMENSION,
     IMAGES,
@@ -156,6 +156,22 @@ class VersionContract:
         assert unchanged.digest == replaced.digest
         hits = await found(store, vector_of(0))
         assert (hits.tags, hits.versions) == ([{"only": None}], [version(4)])
+
+    async def test_merges_never_make_more_tags_of_a_document_than_one_may_have(self, harness: Harness) -> None:
+        """Else what was exported could not be imported any more."""
+        store = await prepared(harness)
+        half = "ü" * (MAX_TAGS_BYTES // 4)
+        await store.put([record("a", tags={"one": half}), record("b", tags={"n": 1})])
+        outcomes = await store.update([tag_update("a", 2, {"two": half}), tag_update("b", 2, {"two": half})])
+        assert results(outcomes) == ["invalid_tags", "updated"]
+        (kept,) = await store.get(IMAGES.name, ["a"])
+        assert kept is not None
+        assert kept.tags == {"one": half}
+        assert results(await store.update([tag_update("a", 2, {"one": None, "two": half})])) == ["updated"]
+        # One that has more of them (from when merges were not looked at) may get fewer.
+        await store.put([record("c", tags={"one": half, "two": half, "three": half})])
+        updates = [tag_update("c", 2, {"four": 4}), tag_update("c", 3, {"three": None}), tag_update("c", 4, {"two": 2})]
+        assert results(await store.update(updates)) == ["invalid_tags", "updated", "updated"]
 
     async def test_an_update_and_a_put_of_the_same_content_have_the_same_digest(self, harness: Harness) -> None:
         store = await prepared(harness)

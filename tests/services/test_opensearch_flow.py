@@ -192,6 +192,30 @@ def test_a_rebuild_loses_nothing_while_writes_and_searches_go_on(clustered: Runn
     requests.delete(f"{clustered.http_url}/collections/rebuilt", timeout=30)
 
 
+def test_a_collection_whose_index_somebody_deleted_is_named_and_costs_no_other(
+    clustered: RunningFlow, opensearch: ConnectionOptions
+) -> None:
+    data = [{"id": "a", "model_id": "ours@1", "embedding": [1.0, 2.0]}]
+    for name in ("whole", "lost"):
+        created = {"model_id": "ours@1", "dimension": 2}
+        assert requests.put(f"{clustered.http_url}/collections/{name}", json=created, timeout=30).ok
+        assert post(clustered, "/index", data=data, parameters={"collection": name})["data"][0]["result"] == "created"
+    delete_now(opensearch, f"{clustered.environment['VS_OPENSEARCH_PREFIX']}-c-lost")
+
+    answer = post(clustered, "/search", parameters={"collection": "lost", "like": "a"})
+    assert answer["error"]["code"] == "store_invalid"
+    listed = requests.get(f"{clustered.http_url}/collections", timeout=30).json()["collections"]
+    assert {each["name"]: "gone" in each.get("error", "") for each in listed if each["name"] in ("whole", "lost")} == {
+        "whole": False,
+        "lost": True,
+    }
+    assert requests.get(f"{clustered.http_url}/health/full", timeout=30).ok
+    written = post(clustered, "/index", data=[data[0] | {"id": "b"}], parameters={"collection": "whole"})
+    assert written["data"][0]["result"] == "created"
+    assert requests.delete(f"{clustered.http_url}/collections/lost", timeout=30).ok
+    assert post(clustered, "/count", parameters={"collection": "lost"})["error"]["code"] == "collection_not_found"
+
+
 def test_a_replica_of_the_index_may_die(clustered: RunningFlow) -> None:
     index_pictures(clustered, "survives")
     pids = clustered.pids_of("index")

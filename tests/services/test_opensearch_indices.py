@@ -15,13 +15,16 @@ from executors.index.filters import MAX_CONDITIONS
 from executors.index.opensearch.connection import Connection, ConnectionOptions
 from executors.index.opensearch.layout import IndexOptions
 from executors.index.opensearch.rebuild import ABANDONED_MS
+from executors.index.records import Collection
 from executors.index.store import Store
 from executors.index.versions import wall_clock_ms
 from tests.support.embedded import code_of
 from tests.support.opensearch_index import Indices
 from tests.support.records import (
+    DIMENSION,
     IDENTITY,
     IMAGES,
+    MODEL,
     found,
     ids_of,
     key,
@@ -35,6 +38,8 @@ from tests.support.records import (
 )
 
 pytestmark = pytest.mark.services
+
+OTHERS = Collection("others", MODEL, DIMENSION)
 
 
 @pytest.fixture
@@ -281,11 +286,99 @@ async def test_a_rebuild_that_was_killed_keeps_no_write_waiting(opensearch: Conn
         assert results(await waiting) == ["created"]
         assert await ids_of(store) == ["a", "b"]
         assert list((await store.verify()).faults) == []
+        (line,) = (await store.status()).details["graphs"]
+        assert (line["rebuilds"], line["rebuilding"]) == (0, None)
+        assert "broken off" in line["failed"]
         await store.reindex(IMAGES.name)
         await indices.settle(store)
         assert await ids_of(store) == ["a", "b"]
+        (line,) = (await store.status()).details["graphs"]
+        assert (line["rebuilds"], line["failed"]) == (1, None)
     finally:
         await indices.close()
+
+
+# --- what others do to the cluster
+
+
+async def test_a_collection_whose_index_somebody_deleted_costs_no_other_one(indices: Indices, ask: Connection) -> None:
+    store = await prepared(indices)
+    await store.ensure_collection(OTHERS)
+    await store.put([record("a"), record("b", collection=OTHERS.name)])
+    (index,) = await ask.call("GET", f"/{indices.prefix}-c-others-*/_alias")
+    await ask.call("DELETE", f"/{index}")
+
+    assert results(await store.put([record("c", 2, seed=1), record("d", 2, collection=OTHERS.name)])) == [
+        "created", "store_invalid",
+    ]  # fmt: skip
+    assert await ids_of(store) == ["a", "c"]
+    for question in (
+        store.get(OTHERS.name, ["b"]),
+        store.count(OTHERS.name),
+        found(store, vector_of(0), collection=OTHERS.name),
+        store.reindex(OTHERS.name),
+    ):
+        with pytest.raises(VisualSearchError, match="store_invalid: the index of the collection 'others' is gone"):
+            await question
+    for each in (store, await indices.open()):
+        status = await each.status()
+        assert {known.name: count for known, count in status.collections} == {IMAGES.name: 2, OTHERS.name: 0}
+        assert list(status.unreadable) == [OTHERS.name]
+        (fault,) = (await each.verify()).faults
+        assert "'others' is gone" in fault
+        assert [listed.id for listed in (await each.recent("")).keys] == ["c", "a"]
+    await store.reindex()
+    await indices.settle(store)
+    assert await store.drop_collection(OTHERS.name, version(5)) == 0
+    await store.ensure_collection(OTHERS)
+    assert results(await store.put([record("b", 6, collection=OTHERS.name)])) == ["created"]
+    assert (dict((await store.status()).unreadable), list((await store.verify()).faults)) == ({}, [])
+
+
+async def test_an_index_that_is_read_only_is_told_as_such_whatever_is_asked(indices: Indices, ask: Connection) -> None:
+    store = await prepared(indices)
+    await store.put([record("a")])
+    block = "index.blocks.read_only_allow_delete"
+    await ask.call("PUT", f"/{indices.prefix}-*/_settings", {block: True})
+    for write in (
+        store.put([record("b", 2)]),
+        store.update([tag_update("a", 2, {"quite new": "x"})]),
+        store.delete([key("a", 2)]),
+        store.drop_collection(IMAGES.name, version(5)),
+        store.reindex(IMAGES.name),
+    ):
+        with pytest.raises(VisualSearchError, match="read-only"):
+            await write
+    await ask.call("PUT", f"/{indices.prefix}-*/_settings", {block: None})
+    assert results(await store.put([record("b", 2)])) == ["created"]
+    assert await ids_of(store) == ["a", "b"]
+
+
+async def test_vectors_that_are_too_long_for_the_server_are_refused_as_such(indices: Indices) -> None:
+    store = await prepared(indices)
+    with pytest.raises(VisualSearchError, match="invalid_embedding: a vector has 1 to 16000 numbers"):
+        await store.ensure_collection(Collection("long", "model", 16_001))
+
+
+async def test_a_rebuild_that_the_server_refuses_is_told_by_every_process(
+    opensearch: ConnectionOptions, indices: Indices
+) -> None:
+    store = await prepared(indices)
+    await store.put([record("a")])
+    too_much = Indices(opensearch, IndexOptions(shards=5_000))
+    too_much.index = replace(too_much.index, prefix=indices.prefix)
+    try:
+        other = await too_much.open()
+        await other.reindex(IMAGES.name)
+        await too_much.settle(other)
+        for each in (store, other):
+            (line,) = (await each.status()).details["graphs"]
+            assert (line["rebuilds"], line["rebuilding"]) == (0, None)
+            assert "shards" in line["failed"]
+        assert results(await store.put([record("b", 2)])) == ["created"]
+        assert await ids_of(store) == ["a", "b"]
+    finally:
+        await too_much.close()
 
 
 async def test_a_setting_that_the_server_can_not_fulfil_is_told_in_its_words(opensearch: ConnectionOptions) -> None:

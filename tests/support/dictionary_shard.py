@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from executors.errors import VisualSearchError
 from executors.index.records import (
+    MAX_TAGS_BYTES,
     Collection,
     DocumentKey,
     Record,
@@ -119,6 +120,8 @@ class Shard:
         tags = deepcopy(update.tags)
         if update.mode == "merge":
             tags = merged(live.record.tags, tags)
+            if MAX_TAGS_BYTES < _json_bytes(tags) > _json_bytes(live.record.tags):
+                return _refused("invalid_tags")
         record = replace(live.record, version=update.version, tags=tags)
         result: WriteResult = "unchanged" if digest_of(record) == digest_of(live.record) else "updated"
         if result == "unchanged":
@@ -229,3 +232,7 @@ def check_binding(collection: Collection, model_id: str, dimension: int) -> None
 
 def _refused(code: str) -> WriteOutcome:
     return WriteOutcome(error=VisualSearchError(code, "refused"))
+
+
+def _json_bytes(tags: Tags) -> int:
+    return len(json.dumps(tags, ensure_ascii=False, separators=(",", ":")).encode())

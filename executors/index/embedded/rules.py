@@ -17,10 +17,10 @@ from executors.index.outcomes import (
     adopted,
     check_binding,
     collection_not_found,
-    merge_tags,
     refused,
     require_identity,
     stale,
+    updated_tags,
 )
 from executors.index.records import (
     Collection,
@@ -143,7 +143,10 @@ def _update(transaction: Transaction, update: TagUpdate) -> WriteOutcome:
     stored, content = transaction.tags_and_content(live.row)
     if stored is None and update.mode == "merge":
         return refused(damaged_tags(update.id))
-    tags = merge_tags(stored or {}, update.tags) if update.mode == "merge" else update.tags
+    try:
+        tags = updated_tags(stored, update)
+    except VisualSearchError as error:
+        return refused(error)
     digest = document_digest(content, tags)
     result: WriteResult = "unchanged" if digest == live.digest and stored is not None else "updated"
     if result == "updated":

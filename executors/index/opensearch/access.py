@@ -9,9 +9,9 @@ from typing import Final, TypeVar
 
 from executors.errors import VisualSearchError
 from executors.index.opensearch.catalog import Catalog, Entry
-from executors.index.opensearch.connection import IndexGoneError
+from executors.index.opensearch.connection import IndexGoneError, ReadOnlyError
 from executors.index.opensearch.fields import Fields
-from executors.index.opensearch.rebuild import Rebuild
+from executors.index.opensearch.rebuild import ABANDONED_MS, Rebuild
 from executors.index.opensearch.writing import Target, UnknownFieldError
 from executors.index.outcomes import refused
 from executors.index.records import WriteOutcome
@@ -45,13 +45,13 @@ class Access:
             try:
                 return await work(Target(entry.alias, entry.building), entry)
             except IndexGoneError:
-                pass
+                await self._catalog.check_there(entry)
             except UnknownFieldError:
                 await self._fields.reload(entry.alias)
             except VisualSearchError as error:
                 if error.code != "storage_unavailable" or not (await self._catalog.entry(name, fresh=True)).beat:
                     raise
-                failure = error
+                failure = held_up(name) if isinstance(error, ReadOnlyError) and error.by_request else error
             if time.monotonic() > deadline:
                 raise failure or VisualSearchError("storage_unavailable", f"the collection {name!r} keeps changing")
             await asyncio.sleep(_PAUSE_S)
@@ -59,12 +59,26 @@ class Access:
         return None
 
 
+def held_up(name: str) -> VisualSearchError:
+    """The error for a write that a rebuild or a drop kept waiting for too long."""
+    return VisualSearchError(
+        "storage_unavailable",
+        f"a rebuild or a drop of the collection {name!r} keeps writes waiting; if its process was killed, they go on"
+        f" within {ABANDONED_MS // 1000} s",
+        collection=name,
+    )
+
+
 async def by_collection(
     items: Sequence[T | VisualSearchError],
     apply: Callable[[str, Sequence[T]], Awaitable[list[WriteOutcome]]],
     name_of: Callable[[T], str],
 ) -> list[WriteOutcome]:
-    """Apply writes collection by collection; outcomes in the order of the writes, what was refused before in its place."""
+    """Apply writes collection by collection; outcomes in the order of the writes, what was refused before in its place.
+
+    Raises:
+        VisualSearchError: nothing could be applied; the failure of one collection of several stands in its outcomes.
+    """
     outcomes: dict[int, WriteOutcome] = {}
     groups: dict[str, list[tuple[int, T]]] = {}
     for n, item in enumerate(items):
@@ -72,7 +86,14 @@ async def by_collection(
             outcomes[n] = refused(item)
         else:
             groups.setdefault(name_of(item), []).append((n, item))
+    failures = []
     for name, group in groups.items():
-        done = await apply(name, [item for _, item in group])
+        try:
+            done = await apply(name, [item for _, item in group])
+        except VisualSearchError as error:
+            failures.append(error)
+            done = [refused(error)] * len(group)
         outcomes.update((n, outcome) for (n, _), outcome in zip(group, done, strict=True))
+    if failures and len(failures) == len(groups):
+        raise failures[0]
     return [outcomes[n] for n in range(len(items))]

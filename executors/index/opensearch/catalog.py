@@ -35,6 +35,7 @@ class Entry:
         building: the alias of the index that is being filled to take its place.
         beat: when (ms since 1970) somebody last said that a rebuild or a drop goes on, which may keep writes waiting; 0: none.
         dropped: the version of the last drop; empty: never.
+        failed: why the last rebuild was given up; None: it was not.
         place: of this document.
     """
 
@@ -44,6 +45,7 @@ class Entry:
     building: str | None = None
     beat: int = 0
     dropped: str = ""
+    failed: str | None = None
     place: tuple[int, int] | None = None
 
 
@@ -134,6 +136,7 @@ class Catalog:
             "building": changed.building,
             "beat": changed.beat,
             "dropped": changed.dropped,
+            "failed": changed.failed,
         }
         place = await self._write(_key_of(entry.name), source, entry.place)
         self._entries.pop(entry.name, None)
@@ -166,6 +169,26 @@ class Catalog:
     async def indices_of(self, alias: str) -> list[str]:
         """The indices behind an alias."""
         return list(await self._connection.call("GET", f"/_alias/{alias}"))
+
+    async def behind(self) -> dict[str, str]:
+        """The index behind each alias of a collection, those that are being filled included."""
+        found = await self._connection.call("GET", f"/{layout.collection_pattern(self._options.prefix)}/_alias")
+        return {alias: name for name, each in found.items() for alias in each["aliases"]}
+
+    async def check_there(self, entry: Entry) -> None:
+        """Refuse a collection whose index was deleted by somebody else.
+
+        Raises:
+            VisualSearchError: `store_invalid`.
+        """
+        if entry.alias is None:
+            return
+        try:
+            await self.indices_of(entry.alias)
+        except IndexGoneError:
+            # Who drops a collection says so before its index is deleted.
+            if (await self.entry(entry.name, fresh=True)).alias == entry.alias:
+                raise index_lost(entry.name) from None
 
     async def delete_indices(self, alias: str) -> None:
         """Delete what is behind an alias."""
@@ -209,6 +232,16 @@ class Catalog:
         return answer["_seq_no"], answer["_primary_term"]
 
 
+def index_lost(name: str) -> VisualSearchError:
+    """The error for a collection whose index somebody else has deleted."""
+    return VisualSearchError(
+        "store_invalid",
+        f"the index of the collection {name!r} is gone from OpenSearch, and its documents with it: restore it from a"
+        " snapshot, or drop the collection",
+        collection=name,
+    )
+
+
 def check_format(index: str, mapping: dict[str, Any]) -> None:
     """Refuse an index that was not made by this version.
 
@@ -239,5 +272,6 @@ def _entry(source: dict[str, Any], place: tuple[int, int] | None) -> Entry:
         source["building"],
         source["beat"],
         source["dropped"],
+        source.get("failed"),
         place,
     )

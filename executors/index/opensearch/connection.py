@@ -37,6 +37,7 @@ _PASSING: Final = frozenset(
         "rejected_execution_exception",
     }
 )
+_BLOCK: Final = "cluster_block_exception"
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 2.0
 _JSON: Final = {"content-type": "application/json"}
@@ -45,6 +46,22 @@ _LINES: Final = {"content-type": "application/x-ndjson"}
 
 class IndexGoneError(Exception):
     """The index or alias of a request does not exist (any more)."""
+
+
+class ReadOnlyError(VisualSearchError):
+    """The index takes no writes, and a repetition does not change that: `storage_unavailable`.
+
+    Attributes:
+        by_request: somebody asked for just that, as a rebuild does for a moment; not that a disk is full.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            "storage_unavailable",
+            "OpenSearch has made the index read-only (it does so when its disks are nearly full); nothing was acknowledged",
+            reason=reason,
+        )
+        self.by_request = "index write (api)" in reason
 
 
 class RefusedError(VisualSearchError):
@@ -215,10 +232,18 @@ class _Json(JSONSerializer):
         return orjson.loads(s)
 
 
-def _may_pass(error: Exception) -> bool:
+def _may_pass(error: TransportError | NoConnection) -> bool:
     if _is_distrust(error):
         return False
-    return isinstance(error, NoConnection) or getattr(error, "status_code", None) in _TRY_AGAIN
+    if isinstance(error, NoConnection):
+        return True
+    status, kind, _ = _said(error)
+    return _is_passing(status, kind)
+
+
+def _is_passing(status: int, kind: str) -> bool:
+    # A block that comes with 503 (no cluster manager, a state that is not recovered yet) passes; a read-only index stays so.
+    return status == 503 if kind == _BLOCK else status in _TRY_AGAIN
 
 
 def cause_of(error: Mapping[str, Any]) -> str:
@@ -239,7 +264,8 @@ def is_turned_away(part: Mapping[str, Any]) -> bool:
     error = part.get("error")
     if error is None:
         return False
-    return part.get("status") in _TRY_AGAIN or str(error.get("type")) in _PASSING
+    kind = str(error.get("type"))
+    return kind in _PASSING or _is_passing(int(part.get("status") or 0), kind)
 
 
 def _is_distrust(error: Exception) -> bool:
@@ -258,26 +284,17 @@ def _final(error: TransportError | NoConnection) -> Exception:
     status, kind, reason = _said(error)
     if kind == "index_not_found_exception" or (status == 404 and "alias" in reason):
         return IndexGoneError(reason)
-    if status == 401 or (status == 403 and kind != "cluster_block_exception"):
+    if status == 401 or (status == 403 and kind != _BLOCK):
         return VisualSearchError(
             "storage_denied",
             f"OpenSearch refuses this client (HTTP {status}): check its user, key and rights",
             status=status,
         )
-    if kind == "cluster_block_exception":
-        return blocked(reason)
+    if kind == _BLOCK:
+        return ReadOnlyError(reason)
     if kind in TOO_MANY_CLAUSES:
         return too_many_clauses()
     return RefusedError(status, kind, reason)
-
-
-def blocked(reason: str) -> VisualSearchError:
-    """The error for an index that takes no writes."""
-    return VisualSearchError(
-        "storage_unavailable",
-        "OpenSearch has made the index read-only (it does so when its disks are nearly full); nothing was acknowledged",
-        reason=reason,
-    )
 
 
 def _gave_up(error: TransportError | NoConnection) -> VisualSearchError:

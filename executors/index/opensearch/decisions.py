@@ -19,7 +19,7 @@ from executors.index.opensearch.sources import (
     tombstone_source,
     updated_source,
 )
-from executors.index.outcomes import merge_tags, refused, stale
+from executors.index.outcomes import refused, stale, updated_tags
 from executors.index.records import DocumentKey, Superseded, TagUpdate, WriteOutcome, WriteResult
 
 
@@ -67,7 +67,10 @@ def decide_update(state: State | None, update: TagUpdate, known: frozenset[str])
         if update.mode == "merge":
             return Decision(refused(error))
         stored = None
-    tags = update.tags if stored is None or update.mode == "replace" else merge_tags(stored, update.tags)
+    try:
+        tags = updated_tags(stored, update)
+    except VisualSearchError as error:
+        return Decision(refused(error))
     digest = document_digest(bytes.fromhex(state.content), tags).hex()
     result: WriteResult = "unchanged" if digest == state.digest and stored is not None else "updated"
     kept = stored if result == "unchanged" and stored is not None else tags

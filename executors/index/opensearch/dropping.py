@@ -36,6 +36,15 @@ async def drop(
             if await catalog.change(entry, dropped=version) is not None:
                 return None
             continue
+        try:
+            await catalog.check_there(entry)
+        except VisualSearchError as error:
+            if error.code != "store_invalid":
+                raise
+            # Somebody else has deleted its documents, and what was to be remembered of removed ones.
+            if await catalog.change(entry, collection=None, alias=None, building=None, beat=0, dropped=version):
+                return 0
+            continue
         # Whoever meets the block sees by this that it will pass.
         begun = await catalog.change(entry, beat=now_ms())
         if begun is None:
@@ -55,7 +64,8 @@ async def drop(
             gone = await catalog.change(begun, collection=None, alias=None, building=None, beat=0, dropped=version)
         except BaseException:
             with suppress(VisualSearchError, IndexGoneError):
-                await rebuild.give_up(await catalog.entry(name, fresh=True))
+                left = await catalog.entry(name, fresh=True)
+                await rebuild.give_up(left, left.failed)
             raise
         if gone is None:
             await rebuild.block(index, False)

@@ -21,6 +21,8 @@ _KEYWORD: Final = {"type": "keyword"}
 _OWN_FIELDS: Final = 40
 _DEEPEST_PAGE: Final = 20_000
 VECTOR: Final = "v"
+MAX_DIMENSION: Final = 16_000
+"""Of a vector, as the k-NN plugin takes it."""
 
 _FIXED: Final[dict[str, Any]] = {
     "collection": _KEYWORD,

@@ -29,10 +29,11 @@ from executors.index.opensearch.writing import external_version
 from executors.index.records import Collection
 
 # Who does not say so for that long has been killed.
-ABANDONED_MS: Final = 60_000
-_BEAT_S: Final = 10.0
+ABANDONED_MS: Final = 30_000
+_BEAT_S: Final = 3.0
 # Longer than a process keeps what it knows of a collection: after that, every new write goes to both.
 _ALL_KNOW_S: Final = 1.5
+_BROKEN_OFF: Final = "it was broken off: its process, or OpenSearch, stopped; the old index is in use"
 _PAGE: Final = 500
 _ALL: Final[dict[str, Any]] = {"match_all": {}}
 
@@ -52,18 +53,21 @@ class Rebuild:
     ) -> None:
         self._connection, self._catalog, self._reader, self._bulk = connection, catalog, reader, bulk
         self._fields, self._options, self._now_ms = fields, options, now_ms
-        # Why the last rebuild of a collection in this process was given up; the old index is in use, as before.
-        self.failures: dict[str, str] = {}
 
     async def begin(self, name: str) -> Callable[[], Coroutine[Any, Any, None]] | None:
         """Let everybody know that a collection is being rebuilt; what is left to do, None if there is nothing to do.
 
         There is nothing to do where there is no such collection, or a rebuild is under way already.
+
+        Raises:
+            VisualSearchError: `store_invalid`: there is nothing that it could be filled from.
         """
         entry = await self.recovered(await self._catalog.entry(name, fresh=True))
         if entry.collection is None or entry.alias is None or entry.beat:
             return None
-        begun = await self._catalog.change(entry, building=layout.next_alias(entry.alias), beat=self._now_ms())
+        await self._catalog.check_there(entry)
+        building = layout.next_alias(entry.alias)
+        begun = await self._catalog.change(entry, building=building, beat=self._now_ms(), failed=None)
         return None if begun is None else partial(self._run, name, entry.alias, entry.collection)
 
     async def _run(self, name: str, alias: str, bound: Collection) -> None:
@@ -79,16 +83,13 @@ class Rebuild:
             await self.block(old, True)
             await self._compare(alias, building)
             await self._switch(alias, old, building, new)
-            self.failures.pop(name, None)
         except BaseException as error:
+            failed = str(error) if isinstance(error, VisualSearchError) else _BROKEN_OFF
             with suppress(VisualSearchError, IndexGoneError):
-                await self.give_up(await self._catalog.entry(name, fresh=True))
-            if isinstance(error, IndexGoneError):
-                # Dropped in the meantime.
-                return
-            if not isinstance(error, VisualSearchError):
+                await self.give_up(await self._catalog.entry(name, fresh=True), failed)
+            # An index is gone: the collection was dropped in the meantime, or another process took this one for dead.
+            if not isinstance(error, VisualSearchError | IndexGoneError):
                 raise
-            self.failures[name] = str(error)
             return
         finally:
             beating.cancel()
@@ -101,17 +102,28 @@ class Rebuild:
         """The entry after what a killed process left has been cleaned up: writes that wait would wait for ever."""
         if not entry.beat or entry.alias is None or self._now_ms() - entry.beat < ABANDONED_MS:
             return entry
-        return await self.give_up(entry)
+        failed = entry.failed
+        if entry.building is not None:
+            # Once it has taken the alias, there is none of that name.
+            with suppress(IndexGoneError):
+                await self._catalog.indices_of(entry.building)
+                failed = _BROKEN_OFF
+        return await self.give_up(entry, failed)
 
-    async def give_up(self, entry: Entry) -> Entry:
-        """Let writes go on into the index behind the alias, and remove a half-filled one."""
+    async def give_up(self, entry: Entry, failed: str | None) -> Entry:
+        """Let writes go on into the index behind the alias, and remove a half-filled one.
+
+        Args:
+            failed: what is told of the last rebuild from now on.
+        """
         if entry.alias is not None:
             if entry.building is not None:
                 with suppress(IndexGoneError):
                     await self._catalog.delete_indices(entry.building)
-            for index in await self._catalog.indices_of(entry.alias):
-                await self.block(index, False)
-        await self._catalog.change(entry, building=None, beat=0)
+            with suppress(IndexGoneError):
+                for index in await self._catalog.indices_of(entry.alias):
+                    await self.block(index, False)
+        await self._catalog.change(entry, building=None, beat=0, failed=failed)
         return await self._catalog.entry(entry.name, fresh=True)
 
     async def block(self, index: str, on: bool) -> None:

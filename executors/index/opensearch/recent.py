@@ -12,7 +12,8 @@ async def recent_writes(catalog: Catalog, reader: Reader, since: str, before: in
     """See `Store.recent`; `before` is how many of the newest ones were read."""
     start = 0 if before == NEWEST else before
     entries = await catalog.entries()
-    names = {index: each.name for each in entries if each.alias for index in await catalog.indices_of(each.alias)}
+    behind = await catalog.behind()
+    names = {behind[each.alias]: each.name for each in entries if each.alias in behind}
     query = {"bool": {"filter": [LIVE, {"range": {"version": {"gte": since}}}]}}
     hits = await reader.newest(list(names), query, start, max(0, limit)) if names else []
     sources = [(names[hit["_index"]], hit["_source"]) for hit in hits]

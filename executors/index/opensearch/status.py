@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from executors.index.opensearch import layout, queries
-from executors.index.opensearch.catalog import Catalog
+from executors.index.opensearch.catalog import Catalog, index_lost
 from executors.index.opensearch.connection import Connection
 from executors.index.opensearch.layout import IndexOptions
 from executors.index.opensearch.reading import Reader
@@ -18,17 +16,23 @@ async def status_of(
     catalog: Catalog,
     reader: Reader,
     options: IndexOptions,
-    failures: Mapping[str, str],
     format_version: int,
     now_ms: int,
 ) -> StoreStatus:
     """See `Store.status`; `details` tell of the cluster, and of rebuilds, whichever process runs them."""
     entries = await catalog.entries()
+    behind = await catalog.behind()
     live = [(each, each.collection, each.alias) for each in entries if each.collection and each.alias]
     counts = await reader.counts([alias for _, _, alias in live], queries.LIVE)
     copied = await reader.counts([each.building or "-" for each, _, _ in live], queries.LIVE)
     # By their names: an index that is just being made has shards that do not answer yet.
-    names = [layout.removed_alias(options.prefix), *(alias for _, _, alias in live)]
+    names = [layout.removed_alias(options.prefix), *(alias for _, _, alias in live if alias in behind)]
+    # Those that are dropped at this moment are nobody's loss.
+    lost = [
+        each.name
+        for each, _, alias in live
+        if alias not in behind and (await catalog.entry(each.name, fresh=True)).alias == alias
+    ]
     newest = await reader.newest(names, {"match_all": {}}, 0, 1)
     versions = [hit["_source"]["version"] for hit in newest] + [each.dropped for each in entries]
     stats = await connection.call("GET", f"/{options.prefix}-*/_stats/store")
@@ -49,9 +53,10 @@ async def status_of(
                 "rebuilding": {"done": done, "total": count}
                 if each.building and now_ms < each.beat + ABANDONED_MS
                 else None,
-                "failed": failures.get(each.name),
+                "rebuilds": layout.generation_of(behind[alias], alias) - 1 if alias in behind else 0,
+                "failed": each.failed,
             }
-            for (each, _, _), count, done in zip(live, counts, copied, strict=True)
+            for (each, _, alias), count, done in zip(live, counts, copied, strict=True)
         ],
     }
     return StoreStatus(
@@ -61,4 +66,5 @@ async def status_of(
         [(collection, count) for (_, collection, _), count in zip(live, counts, strict=True)],
         int(stats["_all"]["total"]["store"]["size_in_bytes"]),
         details,
+        {name: str(index_lost(name)) for name in lost},
     )

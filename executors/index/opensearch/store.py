@@ -20,7 +20,7 @@ from executors.index.opensearch.catalog import Catalog, Entry
 from executors.index.opensearch.connection import Connection, ConnectionOptions
 from executors.index.opensearch.dropping import drop
 from executors.index.opensearch.fields import Fields
-from executors.index.opensearch.layout import FORMAT, IndexOptions
+from executors.index.opensearch.layout import FORMAT, MAX_DIMENSION, IndexOptions
 from executors.index.opensearch.pruning import prune
 from executors.index.opensearch.reading import Reader
 from executors.index.opensearch.rebuild import Rebuild
@@ -112,8 +112,7 @@ class OpenSearchStore(Store):
             raise VisualSearchError("store_locked", "this store is open already")
         try:
             await self._catalog.open()
-            for entry in await self._catalog.entries():
-                await self._rebuild.recovered(entry)
+            await self._recover()
         finally:
             # It may have run on an event loop of its own.
             await self._connection.close()
@@ -146,7 +145,7 @@ class OpenSearchStore(Store):
         if known is not None:
             check_binding(known, collection.model_id, collection.dimension)
             return
-        check_new_collection(collection)
+        check_new_collection(collection, MAX_DIMENSION)
         await self._catalog.create(collection, partial(self._attic.bring_back, collection.name))
 
     async def drop_collection(self, name: str, version: str) -> int | None:
@@ -268,19 +267,23 @@ class OpenSearchStore(Store):
         """See `Store.reindex`: a new index, of what is set now, behind the same alias."""
         await self._check_open()
         names = [each.name for each in await self._catalog.entries() if each.alias]
-        for name in names:
-            if collection in (None, name):
+        for name in names if collection is None else [collection]:
+            try:
                 rest = await self._rebuild.begin(name)
-                if rest is not None:
-                    self._start(rest())
+            except VisualSearchError as error:
+                if collection is not None or error.code != "store_invalid":
+                    raise
+                # Status and verify name it; the others are rebuilt.
+                continue
+            if rest is not None:
+                self._start(rest())
 
     async def status(self) -> StoreStatus:
         """See `Store.status`."""
         await self._check_open()
         await self._catalog.read_identity()
-        return await status_of(
-            self._connection, self._catalog, self._reader, self._index, self._rebuild.failures, FORMAT, self._now_ms()
-        )
+        await self._recover()
+        return await status_of(self._connection, self._catalog, self._reader, self._index, FORMAT, self._now_ms())
 
     async def verify(self, *, repair: bool = False) -> VerifyReport:
         """See `Store.verify`."""
@@ -290,6 +293,10 @@ class OpenSearchStore(Store):
     async def idle(self) -> None:
         """Wait until what was begun in the background is done."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _recover(self) -> None:
+        for entry in await self._catalog.entries():
+            await self._rebuild.recovered(entry)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from executors.errors import VisualSearchError
 from executors.index.opensearch import layout
 from executors.index.opensearch.bulk import Action, BulkQueue
 from executors.index.opensearch.catalog import Catalog, Entry, check_format
-from executors.index.opensearch.connection import Connection
+from executors.index.opensearch.connection import Connection, IndexGoneError
 from executors.index.opensearch.fields import Fields
 from executors.index.opensearch.queries import LIVE
 from executors.index.opensearch.reading import Hit, Reader
@@ -35,7 +36,16 @@ class Verify:
         entries = await self._catalog.entries()
         for entry in entries:
             if entry.alias is not None:
-                await self._check_collection(entry, entry.alias, keys, faults, repaired if repair else None)
+                try:
+                    await self._catalog.check_there(entry)
+                    await self._check_collection(entry, entry.alias, keys, faults, repaired if repair else None)
+                except IndexGoneError:
+                    # Dropped in the meantime.
+                    continue
+                except VisualSearchError as error:
+                    if error.code != "store_invalid":
+                        raise
+                    faults.append(str(error))
         for index in await self._leftovers(entries):
             if repair:
                 await self._connection.call("DELETE", f"/{index}", timeout_s=30)

@@ -15,7 +15,7 @@ from typing import Final
 
 from executors.errors import VisualSearchError
 from executors.index.opensearch.bulk import Action, BulkQueue, Item
-from executors.index.opensearch.connection import Connection, IndexGoneError, blocked, is_turned_away
+from executors.index.opensearch.connection import Connection, IndexGoneError, ReadOnlyError, is_turned_away
 from executors.index.opensearch.decisions import Decide, Decision
 from executors.index.opensearch.reading import read_by_id
 from executors.index.opensearch.sources import STATE_FIELDS, State, state_of
@@ -196,5 +196,5 @@ def _error_of(item: Item) -> VisualSearchError | None:
     if kind == "strict_dynamic_mapping_exception":
         raise UnknownFieldError(reason)
     if kind == "cluster_block_exception":
-        raise blocked(reason)
+        raise ReadOnlyError(reason)
     return VisualSearchError("storage_unavailable", f"OpenSearch refuses the document: {kind}", reason=reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
+from executors.gateway.health import Health
 from tests.support.local_index import Caller
 
 
@@ -61,3 +63,14 @@ async def test_reads_go_on_beside_a_lost_shard_where_a_part_will_do(call2: Calle
     answer = await call2("/search", vector("q"), allow_partial=True)
     assert answer.documents[0].error is None
     assert (answer.shards_answered, answer.shards_total) == (1, 2)
+
+
+@pytest.mark.parametrize("failing", [[1], [0, 1]])
+async def test_health_names_shards_that_fail_also_when_none_is_left(call2: Caller, failing: list[int]) -> None:
+    health = Health(call2.service, logging.getLogger())
+    health.ready, health.reason = True, None
+    for number in failing:
+        await call2.stages.stores[number].close()
+    _, report = await health.full()
+    index = report["stages"]["index"]
+    assert (index["ok"], index["error"]["code"]) == (False, "shard_missing")
