@@ -43,12 +43,13 @@ from executors.embed.devices import parse_device
 from executors.errors import VisualSearchError
 from executors.flowfile import check_flow
 from executors.roundrobin import VARIABLE, Gpus, check_devices, invalid_devices, list_gpus, requested_devices
-from executors.settings import read_settings, with_flow_backend
+from executors.settings import read_settings, with_flow_backend, with_flow_store
 
 _PARENT_CHECK_S = 1.0
 _STOP_S = 10.0
 _NVIDIA_SMI_S = 20.0
 _EMBEDDER = "executors.embed.executor.ImageEmbedder"
+_INDEX = "executors.index.executor.IndexShard"
 
 
 def set_flow_variables() -> None:
@@ -141,7 +142,7 @@ def check_flow_files() -> None:
     def checked_parse(self: V1Parser, cls: type, data: dict[str, Any], runtime_args: Any = None) -> Any:
         # The search path is Jina's own addition to what the file says.
         check_flow(data)
-        prepare_embedding(data)
+        prepare_stages(data)
         return parse(self, cls, data, runtime_args)
 
     def load_config(cls: type[Flow], *args: Any, **kwargs: Any) -> Any:
@@ -152,8 +153,9 @@ def check_flow_files() -> None:
     Flow.load_config = classmethod(load_config)
 
 
-def prepare_embedding(data: dict[str, Any]) -> None:
-    """Hand on the GPUs that the environment names, and set a managed Triton up before its replicas wait for it.
+def prepare_stages(data: dict[str, Any]) -> None:
+    """What has to be right before any stage starts: GPUs that the environment names are handed on, a store that is chosen
+    has the settings that it needs, and a managed Triton is set up before its replicas wait for it.
 
     Raises:
         VisualSearchError: `triton_failed`, `invalid_setting`.
@@ -162,6 +164,8 @@ def prepare_embedding(data: dict[str, Any]) -> None:
         variables = executor.get("env") or {}
         if VARIABLE in variables:
             variables[VARIABLE] = requested_devices(str(variables[VARIABLE]), os.environ.get(VARIABLE))
+        if executor.get("uses") == _INDEX:
+            with_flow_store(read_settings(), (executor.get("uses_with") or {}).get("store"))
         if executor.get("uses") == _EMBEDDER and not executor.get("external"):
             chosen = with_flow_backend(read_settings(), (executor.get("uses_with") or {}).get("backend"))
             if chosen.embed_backend == "managed-triton":

@@ -12,6 +12,7 @@ import yaml
 
 from tests.support.flow import (
     FLOW,
+    OPENSEARCH_FLOW,
     RunningFlow,
     kill_flow,
     processes_of_group,
@@ -133,6 +134,14 @@ def test_a_bad_setting_is_an_error(tmp_path: Path) -> None:
     assert ended(flow) == 1
     assert "invalid_setting: VS_SHARDS" in flow.log
     assert "Traceback" not in flow.log
+
+
+def test_a_store_without_the_settings_that_it_needs_is_an_error_before_anything_starts(tmp_path: Path) -> None:
+    flow = start_flow(tmp_path, OPENSEARCH_FLOW, VS_OPENSEARCH_URLS="")
+    assert ended(flow) == 1
+    last = flow.log.strip().splitlines()[-1]
+    assert last == "error: invalid_setting: VS_OPENSEARCH_URLS: the store `opensearch` needs at least one URL"
+    assert "stage" not in flow.log
 
 
 def test_json_logs_on_request(tmp_path: Path, models_dir: Path) -> None:
