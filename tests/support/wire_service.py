@@ -42,7 +42,12 @@ class Fault:
 
 @dataclass(slots=True)
 class WireService:
-    """The service; everything that tests look at."""
+    """The service; everything that tests look at.
+
+    Attributes:
+        index_reports: what `/status` tells of the index on top of the usual, one answer after the other; the last one
+            stays. A fault is answered in place of the status.
+    """
 
     url: str = ""
     uuid: str = "index-1"
@@ -56,6 +61,7 @@ class WireService:
     delay_s: float = 0.0
     most_in_flight: int = 0
     missing_shards: list[int] = field(default_factory=list)
+    index_reports: list[dict[str, Any] | Fault] = field(default_factory=list)
     stages: dict[str, Any] = field(default_factory=dict)
     verify_answer: dict[str, Any] = field(
         default_factory=lambda: {"ok": True, "documents": 3, "faults": [], "double_ids": [], "repaired": 0}
@@ -72,6 +78,8 @@ class WireService:
         for endpoint in ("/index", "/search", "/get", "/delete", "/update", "/embed"):
             app.router.add_post(endpoint, self._handle)
         app.router.add_post("/verify", self._verify)
+        app.router.add_post("/reindex", self._reindex)
+        app.router.add_get("/collections", self._collections)
         app.router.add_get("/status", self._status)
         app.router.add_get("/thumbnail/{collection}/{id:[\\s\\S]*}", self._thumbnail)
         return app
@@ -84,6 +92,10 @@ class WireService:
         }
         index["shards"] = [{"shard": 0, "documents": len(self.documents), "bytes_on_disk": 1234}]
         index["missing"] = self.missing_shards
+        told = self.index_reports.pop(0) if len(self.index_reports) > 1 else next(iter(self.index_reports), {})
+        if isinstance(told, Fault):
+            return _refusal(told)
+        index |= told
         reason = None if self.ready else {"code": "not_ready", "message": "a stage is starting", "details": {}}
         model = {"model_id": "tiny@1", "dimension": 3}
         report = {"api": 1, "version": "0.1.0", "ready": self.ready, "reason": reason, "index": index, "model": model}
@@ -94,6 +106,13 @@ class WireService:
         body = await request.json()
         self.requests.append(("/verify", [], body.get("parameters") or {}))
         return web.json_response(self.verify_answer)
+
+    async def _reindex(self, request: web.Request) -> web.Response:
+        self.requests.append(("/reindex", [], (await request.json()).get("parameters") or {}))
+        return web.json_response({"ok": True})
+
+    async def _collections(self, _: web.Request) -> web.Response:
+        return web.json_response({"collections": []})
 
     async def _thumbnail(self, request: web.Request) -> web.Response:
         key = (request.match_info["collection"], request.match_info["id"])

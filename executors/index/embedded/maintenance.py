@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -59,6 +60,8 @@ class Maintenance:
         self._closing = False
         self._rebuilds: dict[int, Rebuild] = {}
         self._wanted: set[int] = set()
+        # By collection: how many rebuilds have been finished since this process started.
+        self._rebuilt: Counter[int] = Counter()
         # By collection: the graph that was saved last, and how many rows it had.
         self._saved: dict[int, tuple[LiveGraph, int]] = {
             number: (held.graph, held.graph.count) for number, held in memory.held.items() if held.graph is not None
@@ -90,14 +93,18 @@ class Maintenance:
         self._thread.join()
 
     def report(self) -> list[dict[str, Any]]:
-        """For each collection: what the graph covers, and whether it is being built anew."""
+        """For each collection: what the graph covers, whether it is being built anew, and how often it has been.
+
+        Who sees no rebuild any more sees it counted: what the thread sets last is read first.
+        """
         lines = []
         for name, known in sorted(self._memory.collections.items()):
             held = self._memory.held.get(known.number)
             if held is None:
                 continue
-            graph, rebuild = held.graph, self._rebuilds.get(known.number)
             waiting = known.number in self._wanted
+            rebuild = self._rebuilds.get(known.number)
+            graph = held.graph
             lines.append(
                 {
                     "collection": name,
@@ -105,8 +112,10 @@ class Maintenance:
                     "in_graph": 0 if graph is None else graph.count - graph.dead,
                     "removed_in_graph": 0 if graph is None else graph.dead,
                     "uncovered": held.uncovered,
-                    "rebuilding": None if rebuild is None and not waiting
+                    # Where there is no graph, nothing will be built, whoever asked for it.
+                    "rebuilding": None if rebuild is None and not (waiting and graph is not None)
                     else {"done": 0 if rebuild is None else rebuild.done, "total": held.documents},
+                    "rebuilds": self._rebuilt[known.number],
                 }
             )  # fmt: skip
         return lines
@@ -171,6 +180,8 @@ class Maintenance:
 
     def _rebuild(self) -> bool:
         for number, rebuild in list(self._rebuilds.items()):
+            held = self._memory.held.get(number)
+            old = None if held is None else held.graph
             try:
                 rebuild.step()
             except BaseException:
@@ -178,6 +189,9 @@ class Maintenance:
                 del self._rebuilds[number]
                 raise
             if rebuild.finished:
+                # One that ended because the collection was dropped, or its graph is missing, has put nothing in its place.
+                if held is not None and held.graph is not old:
+                    self._rebuilt[number] += 1
                 del self._rebuilds[number]
         return bool(self._rebuilds)
 
@@ -252,6 +266,7 @@ class Maintenance:
             with suppress(OSError):
                 remove(self._folder, graph_name(number))
             self._saved.pop(number, None)
+            self._rebuilt.pop(number, None)
         return True
 
     def _vacuum(self) -> bool:

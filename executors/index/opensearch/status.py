@@ -28,11 +28,11 @@ async def status_of(
     # By their names: an index that is just being made has shards that do not answer yet.
     names = [layout.removed_alias(options.prefix), *(alias for _, _, alias in live if alias in behind)]
     # Those that are dropped at this moment are nobody's loss.
-    lost = [
-        each.name
+    unreadable = {
+        each.name: str(index_lost(each.name))
         for each, _, alias in live
         if alias not in behind and (await catalog.entry(each.name, fresh=True)).alias == alias
-    ]
+    }
     newest = await reader.newest(names, {"match_all": {}}, 0, 1)
     versions = [hit["_source"]["version"] for hit in newest] + [each.dropped for each in entries]
     stats = await connection.call("GET", f"/{options.prefix}-*/_stats/store")
@@ -54,7 +54,7 @@ async def status_of(
                 if each.building and now_ms < each.beat + ABANDONED_MS
                 else None,
                 "rebuilds": layout.generation_of(behind[alias], alias) - 1 if alias in behind else 0,
-                "failed": each.failed,
+                "failed": unreadable.get(each.name, each.failed),
             }
             for (each, _, alias), count, done in zip(live, counts, copied, strict=True)
         ],
@@ -66,5 +66,5 @@ async def status_of(
         [(collection, count) for (_, collection, _), count in zip(live, counts, strict=True)],
         int(stats["_all"]["total"]["store"]["size_in_bytes"]),
         details,
-        {name: str(index_lost(name)) for name in lost},
+        unreadable,
     )

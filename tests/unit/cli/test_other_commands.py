@@ -97,6 +97,27 @@ def test_status_names_the_stage_that_does_not_answer_and_ends_with_3(service: Wi
     assert main(["status", "--url", service.url]) == 0
 
 
+def test_status_tells_briefly_of_a_rebuild_that_failed_and_the_service_is_sound(
+    service: WireService, capsys: Output
+) -> None:
+    lines = [
+        {"collection": "products", "failed": "storage_denied: no room\n" + "of nodes " * 100},
+        {"collection": "images", "failed": None},
+        {"collection": "older"},
+    ]
+    # Two processes that tell of the same index.
+    lost = {"name": "lost", "documents": 0, "model_id": "m@1", "dimension": 2, "error": "its index is gone"}
+    shards = [{"shard": n, "documents": 1, "graphs": lines} for n in range(2)]
+    service.index_reports = [{"shards": shards, "collections": [lost]}]
+    assert main(["status", "--url", service.url]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert "lost: its index is gone" in out
+    (told,) = [each for each in out if "rebuild" in each]
+    assert told.startswith("products: the last rebuild failed: storage_denied: no room of nodes")
+    assert told.endswith(" …")
+    assert len(told) < 200
+
+
 def test_verify_ends_with_1_when_there_are_faults(service: WireService, capsys: Output) -> None:
     assert main(["verify", "--url", service.url]) == 0
     assert "3 documents checked, 0 faults" in capsys.readouterr().out

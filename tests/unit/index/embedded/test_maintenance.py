@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
@@ -15,6 +16,7 @@ from executors.index.embedded import maintenance
 from executors.index.embedded.collection_memory import CollectionMemory, GraphOptions
 from executors.index.embedded.database import database_path
 from executors.index.embedded.maintenance import Maintenance
+from executors.index.embedded.rebuild import Rebuild
 from executors.index.embedded.store import EmbeddedStore
 from tests.support.embedded import FIRST_GRAPH, SMALL_GRAPH, graphs_of, settled
 from tests.support.records import IDENTITY, IMAGES, found, key, record, version
@@ -151,3 +153,86 @@ async def test_a_step_that_fails_is_tried_again_and_keeps_no_other_from_running(
         await settled(store)
         await until(lambda: (tmp_path / FIRST_GRAPH).exists())
         await until(lambda: tried > 3)
+
+
+async def rebuilds_of(store: EmbeddedStore) -> list[int]:
+    return [each["rebuilds"] for each in await graphs_of(store)]
+
+
+async def test_each_rebuild_that_is_finished_is_counted(store: EmbeddedStore) -> None:
+    await store.put([record(f"{n}", 1, seed=n) for n in range(40)])
+    await settled(store)
+    assert await rebuilds_of(store) == [0]
+    for finished in (1, 2):
+        await store.reindex()
+        await settled(store)
+        assert await rebuilds_of(store) == [finished]
+
+
+async def test_a_rebuild_that_fails_is_not_counted(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    await store.put([record(f"{n}", 1, seed=n) for n in range(40)])
+    await settled(store)
+    tried = 0
+
+    def step(_: Rebuild) -> None:
+        nonlocal tried
+        tried += 1
+        raise MemoryError
+
+    monkeypatch.setattr(maintenance, "_IDLE_S", 0.01)
+    monkeypatch.setattr(Rebuild, "step", step)
+    await store.reindex()
+    await until(lambda: tried > 0)
+    await settled(store)
+    assert await rebuilds_of(store) == [0]
+
+
+async def test_a_rebuild_whose_collection_is_dropped_is_not_counted(
+    store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.put([record(f"{n}", 1, seed=n) for n in range(40)])
+    await settled(store)
+    real, begun, dropped, ended = Rebuild.step, threading.Event(), threading.Event(), threading.Event()
+
+    def step(rebuild: Rebuild) -> None:
+        begun.set()
+        assert dropped.wait(PATIENCE_S)
+        real(rebuild)
+        assert rebuild.finished
+        ended.set()
+
+    # Which forgets what was counted.
+    monkeypatch.setattr(Maintenance, "_purge", lambda _: False)
+    monkeypatch.setattr(Rebuild, "step", step)
+    await store.reindex()
+    await until(begun.is_set)
+    await store.drop_collection(IMAGES.name, version(2))
+    dropped.set()
+    await until(ended.is_set)
+    await until(lambda: not store._running.maintenance._rebuilds)  # type: ignore[union-attr]  # it is open
+    assert not store._running.maintenance._rebuilt  # type: ignore[union-attr]  # it is open
+
+
+async def test_where_there_are_too_few_for_a_graph_no_rebuild_is_told_of(
+    store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even while the thread has not come to it: who saw one would wait for its end."""
+    await store.put([record(f"{n}", 1, seed=n) for n in range(3)])
+    await store.reindex()
+    await until(lambda: not store._running.maintenance._wanted)  # type: ignore[union-attr]  # it is open
+    monkeypatch.setattr(Maintenance, "_plan_rebuild", lambda *_: None)
+    await store.reindex()
+    (line,) = await graphs_of(store)
+    assert (line["in_graph"], line["rebuilding"], line["rebuilds"]) == (0, None, 0)
+
+
+async def test_a_rebuild_that_was_asked_for_shows_until_it_is_counted(store: EmbeddedStore) -> None:
+    """Whoever waits asks all the time: there is no moment in which it is neither to come nor counted."""
+    await store.put([record(f"{n}", 1, seed=n) for n in range(40)])
+    await settled(store)
+    report = store._running.maintenance.report  # type: ignore[union-attr]  # it is open
+    for finished in range(1, 30):
+        await store.reindex()
+        while (line := report()[0])["rebuilding"] is not None:
+            await asyncio.sleep(0)
+        assert line["rebuilds"] == finished
