@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from executors.index.opensearch import layout, queries
-from executors.index.opensearch.catalog import Catalog, index_lost
+from executors.index.opensearch.catalog import Catalog, Entry, index_lost
 from executors.index.opensearch.connection import Connection
 from executors.index.opensearch.layout import IndexOptions
 from executors.index.opensearch.reading import Reader
@@ -12,6 +14,7 @@ from executors.index.records import StoreStatus
 
 
 async def status_of(
+    entries: Sequence[Entry],
     connection: Connection,
     catalog: Catalog,
     reader: Reader,
@@ -20,7 +23,6 @@ async def status_of(
     now_ms: int,
 ) -> StoreStatus:
     """See `Store.status`; `details` tell of the cluster, and of rebuilds, whichever process runs them."""
-    entries = await catalog.entries()
     behind = await catalog.behind()
     live = [(each, each.collection, each.alias) for each in entries if each.collection and each.alias]
     counts = await reader.counts([alias for _, _, alias in live], queries.LIVE)

@@ -112,7 +112,7 @@ class OpenSearchStore(Store):
             raise VisualSearchError("store_locked", "this store is open already")
         try:
             await self._catalog.open()
-            await self._recover()
+            await self._recovered_entries()
         finally:
             # It may have run on an event loop of its own.
             await self._connection.close()
@@ -282,8 +282,10 @@ class OpenSearchStore(Store):
         """See `Store.status`."""
         await self._check_open()
         await self._catalog.read_identity()
-        await self._recover()
-        return await status_of(self._connection, self._catalog, self._reader, self._index, FORMAT, self._now_ms())
+        entries = await self._recovered_entries()
+        return await status_of(
+            entries, self._connection, self._catalog, self._reader, self._index, FORMAT, self._now_ms()
+        )
 
     async def verify(self, *, repair: bool = False) -> VerifyReport:
         """See `Store.verify`."""
@@ -294,9 +296,8 @@ class OpenSearchStore(Store):
         """Wait until what was begun in the background is done."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _recover(self) -> None:
-        for entry in await self._catalog.entries():
-            await self._rebuild.recovered(entry)
+    async def _recovered_entries(self) -> list[Entry]:
+        return [await self._rebuild.recovered(entry) for entry in await self._catalog.entries()]
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
