@@ -57,7 +57,7 @@ async def refusals(store: Store) -> list[str]:
     for write in (
         store.put([record(f"refused {n}", thumbnail=THUMBNAIL) for n in range(20)]),
         store.put([record("first", 50, seed=9, thumbnail=THUMBNAIL * 20)]),
-        store.update([tag_update("first", 60, {"long": "x" * 300_000})]),
+        store.update([tag_update("first", 60, {"long": "x" * 300_000}, "replace")]),
         store.delete([key(f"nobody {n} {'x' * 400}", 60) for n in range(600)]),
     ):
         try:
