@@ -42,6 +42,7 @@ from executors.embed.backends import install_triton
 from executors.embed.devices import parse_device
 from executors.errors import VisualSearchError
 from executors.flowfile import check_flow
+from executors.forking import held_while, release_signals
 from executors.roundrobin import VARIABLE, Gpus, check_devices, invalid_devices, list_gpus, requested_devices
 from executors.settings import read_settings, with_flow_backend, with_flow_store
 
@@ -130,8 +131,25 @@ def send_unmeasured() -> None:
 
 def run_watched(*args: Any, **kwargs: Any) -> None:
     """What a pod's process runs: Jina's own function, and beside it a watch over the main process."""
+    release_signals()
     _watch_parent()
     run(*args, **kwargs)
+
+
+def end_interrupted_starts() -> None:
+    """Have pods told to end whose start a signal interrupted: Jina waits for them, but tells only those that it has entered."""
+    start, join = pods.Pod.start, pods.Pod.join
+
+    def end(pod: pods.Pod) -> None:
+        if pod.worker.is_alive():
+            pod.worker.terminate()
+
+    def end_and_join(pod: pods.Pod, *args: Any, **kwargs: Any) -> None:
+        end(pod)
+        join(pod, *args, **kwargs)
+
+    pods.Pod.start = held_while(start, end)
+    pods.Pod.join = end_and_join
 
 
 def check_flow_files() -> None:
@@ -288,6 +306,7 @@ def _watch_parent() -> None:
 if Path(sys.argv[0]).name == "jina":
     end_cleanly()
 pods.run = run_watched
+end_interrupted_starts()
 quiet_libraries()
 check_flow_files()
 check_round_robin()

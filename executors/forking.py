@@ -1,0 +1,67 @@
+"""Signals that come while a process is being forked: Python would lose them.
+
+It calls functions of its own after a fork and swallows what is raised in them, also by the handler of a signal: now and then
+Ctrl-C had no effect on a flow that was starting.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Final, TypeVar
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+T = TypeVar("T")
+R = TypeVar("R")
+_handlers: dict[int, Any] = {}
+_held: list[int] = []
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Around a fork, on the main thread: what comes meanwhile is handled afterwards. Elsewhere nothing is done."""
+    if threading.current_thread() is not threading.main_thread() or _handlers:
+        yield
+        return
+    for each in _SIGNALS:
+        _handlers[each] = signal.signal(each, _hold)
+    try:
+        yield
+    finally:
+        release_signals()
+
+
+def release_signals() -> None:
+    """End what `signals_held` began; in a forked process, which never leaves that block, the first thing to do."""
+    handlers, held = dict(_handlers), list(_held)
+    _handlers.clear()
+    _held.clear()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    for number in held:
+        signal.raise_signal(number)
+
+
+def held_while(fork: Callable[[T], R], undo: Callable[[T], object]) -> Callable[[T], R]:
+    """A function that forks, with signals held meanwhile.
+
+    Args:
+        undo: what is done when a signal ends it: nobody else knows the new process yet.
+    """
+
+    def forking(what: T) -> R:
+        try:
+            with signals_held():
+                return fork(what)
+        except BaseException:
+            undo(what)
+            raise
+
+    return forking
+
+
+def _hold(number: int, _frame: FrameType | None) -> None:
+    _held.append(number)
