@@ -193,7 +193,6 @@ def _body(ranking: Query, size: int, fields: Sequence[str], timeout_ms: int) -> 
         "size": size,
         "query": ranking,
         "sort": _ORDER,
-        "track_scores": True,
         "track_total_hits": False,
         "timeout": f"{timeout_ms}ms",
         "_source": list(fields),
@@ -201,8 +200,8 @@ def _body(ranking: Query, size: int, fields: Sequence[str], timeout_ms: int) -> 
 
 
 def _found(answer: dict[str, Any], threshold: float | None) -> _Found:
-    # OpenSearch's score is (1 + cosine) / 2.
-    scored = [(min(1.0, max(-1.0, 2.0 * hit["_score"] - 1.0)), hit) for hit in answer["hits"]["hits"]]
+    # OpenSearch's score is (1 + cosine) / 2. Where hits are sorted, `_score` would be computed a second time (4 ms of 14).
+    scored = [(min(1.0, max(-1.0, 2.0 * hit["sort"][0] - 1.0)), hit) for hit in answer["hits"]["hits"]]
     kept = [each for each in scored if threshold is None or each[0] >= threshold]
     return _Found(kept, shards_of(answer), int(answer["took"]))
 
