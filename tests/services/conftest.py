@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from executors.embed.devices import CPU, Device
 from executors.errors import VisualSearchError
-from executors.index.opensearch.connection import ConnectionOptions
+from executors.index.opensearch.connection import Connection, ConnectionOptions
+from executors.index.opensearch.layout import IndexOptions
 from executors.index.stores import connection_options
 from executors.settings import read_settings
 from executors.triton.installation import Installation
 from executors.triton.packages import ensure_packages
 from executors.triton.server import TritonServer
 from tests.support.managed_triton import MODEL, Start, processes, wait_ready
+from tests.support.opensearch_index import Indices
 from tests.support.opensearch_parts import NotHadError, assemble, java_home
 from tests.support.opensearch_server import OpenSearchNode
 from tests.support.services import missing
@@ -106,3 +108,19 @@ def opensearch(request: pytest.FixtureRequest) -> Iterator[ConnectionOptions]:
     node.start()
     yield ConnectionOptions((node.url,))
     node.stop()
+
+
+@pytest.fixture
+async def indices(opensearch: ConnectionOptions) -> AsyncIterator[Indices]:
+    """Indices under a prefix of their own, with room for 20 typed fields each."""
+    made = Indices(opensearch, IndexOptions(tag_fields=20))
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def ask(opensearch: ConnectionOptions) -> AsyncIterator[Connection]:
+    """The cluster, as an operator asks it."""
+    connection = Connection(opensearch)
+    yield connection
+    await connection.close()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,12 +12,10 @@ from executors.errors import VisualSearchError
 from executors.index.filters import MAX_CONDITIONS
 from executors.index.opensearch.connection import Connection, ConnectionOptions
 from executors.index.opensearch.layout import IndexOptions
-from executors.index.opensearch.rebuild import ABANDONED_MS
 from executors.index.records import Collection
 from executors.index.store import Store
-from executors.index.versions import wall_clock_ms
 from tests.support.embedded import code_of
-from tests.support.opensearch_index import Indices
+from tests.support.opensearch_index import Indices, mapping_of
 from tests.support.records import (
     DIMENSION,
     IDENTITY,
@@ -40,27 +36,6 @@ from tests.support.records import (
 pytestmark = pytest.mark.services
 
 OTHERS = Collection("others", MODEL, DIMENSION)
-
-
-@pytest.fixture
-async def indices(opensearch: ConnectionOptions) -> AsyncIterator[Indices]:
-    made = Indices(opensearch, IndexOptions(tag_fields=20))
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-async def ask(opensearch: ConnectionOptions) -> AsyncIterator[Connection]:
-    """The cluster, as an operator asks it."""
-    connection = Connection(opensearch)
-    yield connection
-    await connection.close()
-
-
-async def mapping_of(ask: Connection, indices: Indices) -> dict[str, Any]:
-    (found,) = (await ask.call("GET", f"/{indices.prefix}-c-images-*/_mapping")).values()
-    mapping: dict[str, Any] = found["mappings"]
-    return mapping
 
 
 # --- processes that share an index
@@ -218,86 +193,6 @@ async def test_damaged_tags_are_named_and_never_served(indices: Indices, ask: Co
     assert (await found(store, vector_of(0))).tags[0] == {"x": 1}
 
 
-# --- rebuilds
-
-
-async def test_a_rebuild_takes_the_settings_of_now_and_loses_no_write(indices: Indices, ask: Connection) -> None:
-    before = await prepared(indices)
-    await before.put([record(f"{n:03d}", 1, seed=n, tags={"n": n}) for n in range(300)])
-    await before.delete([key("000", 2)])
-    await before.close()
-    indices.index = replace(indices.index, precision="byte", m=24, tag_fields=30)
-    store, other = await indices.open(), await indices.open()
-    await store.reindex(IMAGES.name)
-    done = asyncio.Event()
-    written: dict[str, int] = {}
-    removed: set[str] = set()
-
-    async def write(lane: int, to: Store) -> None:
-        number = 10
-        while not done.is_set():
-            number += 1
-            name = f"{(number * 7 + lane) % 300:03d}"
-            if number % 5 == 0:
-                assert (await to.delete([key(name, 10 * number + lane)]))[0].error is None
-                written.pop(name, None)
-                removed.add(name)
-            else:
-                put = record(name, 10 * number + lane, seed=number, tags={"n": number})
-                assert results(await to.put([put]))[0] in ("created", "replaced")
-                written[name] = number
-                removed.discard(name)
-                assert name in (await found(to, vector_of(number), limit=20, exact=True)).ids
-
-    # Lanes of ids that never meet: the number's parity is the lane's.
-    async def wait() -> None:
-        await indices.settle(store)
-        done.set()
-
-    await asyncio.gather(write(0, store), wait())
-    assert await ids_of(other) == sorted({f"{n:03d}" for n in range(1, 300)} - removed | set(written))
-    method = (await mapping_of(ask, indices))["properties"]["v"]["method"]["parameters"]
-    assert (method["m"], method["encoder"]["name"]) == (24, "sq")
-    for name, number in list(written.items())[:20]:
-        (kept,) = await other.get(IMAGES.name, [name])
-        assert kept is not None
-        assert kept.tags == {"n": number}
-    assert results(await other.put([record("000", 2)])) == ["stale_version"], "what was removed is still remembered"
-    assert list((await store.verify()).faults) == []
-
-
-async def test_a_rebuild_that_was_killed_keeps_no_write_waiting(opensearch: ConnectionOptions, ask: Connection) -> None:
-    clock = [wall_clock_ms()]
-    indices = Indices(opensearch, now_ms=lambda: clock[0])
-    try:
-        store = await prepared(indices)
-        await store.put([record("a")])
-        # As a process leaves it that was killed at the worst moment: half a new index, and a block on the old one.
-        catalog = store._catalog  # type: ignore[attr-defined]
-        entry = await catalog.entry(IMAGES.name, fresh=True)
-        await catalog.change(entry, building=f"{entry.alias}-next", beat=clock[0])
-        await catalog.make_index(f"{entry.alias}-000002-dead", f"{entry.alias}-next", {})
-        (index,) = await catalog.indices_of(entry.alias)
-        await ask.call("PUT", f"/{index}/_block/write")
-        waiting = asyncio.create_task(store.put([record("b", seed=1)]))
-        await asyncio.sleep(0.5)
-        assert not waiting.done(), "it may be about to end"
-        clock[0] += ABANDONED_MS + 1
-        assert results(await waiting) == ["created"]
-        assert await ids_of(store) == ["a", "b"]
-        assert list((await store.verify()).faults) == []
-        (line,) = (await store.status()).details["graphs"]
-        assert (line["rebuilds"], line["rebuilding"]) == (0, None)
-        assert "broken off" in line["failed"]
-        await store.reindex(IMAGES.name)
-        await indices.settle(store)
-        assert await ids_of(store) == ["a", "b"]
-        (line,) = (await store.status()).details["graphs"]
-        assert (line["rebuilds"], line["failed"]) == (1, None)
-    finally:
-        await indices.close()
-
-
 # --- what others do to the cluster
 
 
@@ -359,27 +254,6 @@ async def test_vectors_that_are_too_long_for_the_server_are_refused_as_such(indi
     store = await prepared(indices)
     with pytest.raises(VisualSearchError, match="invalid_embedding: a vector has 1 to 16000 numbers"):
         await store.ensure_collection(Collection("long", "model", 16_001))
-
-
-async def test_a_rebuild_that_the_server_refuses_is_told_by_every_process(
-    opensearch: ConnectionOptions, indices: Indices
-) -> None:
-    store = await prepared(indices)
-    await store.put([record("a")])
-    too_much = Indices(opensearch, IndexOptions(shards=5_000))
-    too_much.index = replace(too_much.index, prefix=indices.prefix)
-    try:
-        other = await too_much.open()
-        await other.reindex(IMAGES.name)
-        await too_much.settle(other)
-        for each in (store, other):
-            (line,) = (await each.status()).details["graphs"]
-            assert (line["rebuilds"], line["rebuilding"]) == (0, None)
-            assert "shards" in line["failed"]
-        assert results(await store.put([record("b", 2)])) == ["created"]
-        assert await ids_of(store) == ["a", "b"]
-    finally:
-        await too_much.close()
 
 
 async def test_a_setting_that_the_server_can_not_fulfil_is_told_in_its_words(opensearch: ConnectionOptions) -> None:

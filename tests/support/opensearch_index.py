@@ -63,3 +63,10 @@ async def delete_under(options: ConnectionOptions, prefix: str) -> None:
 def delete_now(options: ConnectionOptions, prefix: str) -> None:
     """The same, from where no event loop runs."""
     asyncio.run(delete_under(options, prefix))
+
+
+async def mapping_of(ask: Connection, indices: Indices) -> dict[str, Any]:
+    """The mapping of the collection of images."""
+    (found,) = (await ask.call("GET", f"/{indices.prefix}-c-images-*/_mapping")).values()
+    mapping: dict[str, Any] = found["mappings"]
+    return mapping

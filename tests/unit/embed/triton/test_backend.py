@@ -146,7 +146,7 @@ async def test_it_starts_on_one_event_loop_and_serves_on_another(servers: Server
 async def test_closing_leaves_no_task_and_wakes_whoever_waits(servers: Servers, make_backend: MakeBackend) -> None:
     before = asyncio.all_tasks()
     backend = await make_backend(servers, in_flight=2, timeout_s=30, total_timeout_s=30)
-    await backend.embed(IMAGE, pictures(1))
+    await all_verified(backend)
     for server in servers:
         server.delay_s = 60
     calls = [asyncio.create_task(backend.embed(IMAGE, pictures(9))) for _ in range(5)]

@@ -19,7 +19,7 @@ async def test_a_server_that_does_not_answer_costs_no_more_than_its_deadline(
     servers: Servers, make_backend: MakeBackend
 ) -> None:
     backend = await make_backend(servers[:2], timeout_s=0.3)
-    await backend.embed(IMAGE, pictures(1))
+    await all_verified(backend)
     servers[0].delay_s = 60
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -30,7 +30,7 @@ async def test_a_server_that_does_not_answer_costs_no_more_than_its_deadline(
 
 async def test_all_of_it_ends_with_the_total_deadline(servers: Servers, make_backend: MakeBackend) -> None:
     backend = await make_backend(servers, timeout_s=0.4, total_timeout_s=0.6)
-    await backend.embed(IMAGE, pictures(1))
+    await all_verified(backend)
     for server in servers:
         server.delay_s = 60
     loop = asyncio.get_running_loop()
@@ -48,7 +48,7 @@ async def test_those_who_wait_go_on_elsewhere_as_soon_as_the_circuit_opens(
     servers: Servers, make_backend: MakeBackend
 ) -> None:
     backend = await make_backend(servers[:2], in_flight=3, timeout_s=0.5, total_timeout_s=10)
-    await backend.embed(IMAGE, pictures(1))
+    await all_verified(backend)
     servers[0].delay_s = 60
     loop = asyncio.get_running_loop()
     started = loop.time()

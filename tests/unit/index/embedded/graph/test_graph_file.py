@@ -31,23 +31,16 @@ from executors.index.embedded.graph.graph_file import (
     save,
 )
 from executors.index.embedded.graph.hnsw import HnswGraph, Precision, use_one_thread
+from tests.support.graphs import filled, some
 
 DIMENSION = 12
 NAME = "7.graph"
 ROOT = Path(__file__).parents[5]
 
-Vectors = NDArray[np.float32]
-
-
-def some(count: int, seed: int = 1) -> Vectors:
-    return np.random.default_rng(seed).standard_normal((count, DIMENSION), dtype=np.float32)
-
 
 def graph_of(count: int, precision: Precision = "half", seed: int = 1) -> HnswGraph:
     use_one_thread()
-    graph = HnswGraph(DIMENSION, precision=precision, capacity=count)
-    graph.add_many(some(count, seed), threads=1)
-    return graph
+    return filled(some(count, DIMENSION, seed), precision)
 
 
 def stamp_of(graph: HnswGraph, sequence: int = 5) -> Stamp:
@@ -70,7 +63,7 @@ def read(folder: Path, **changes: Any) -> LoadedGraph:
 
 
 def same_answers(first: HnswGraph, second: HnswGraph) -> bool:
-    for query in some(20, seed=9):
+    for query in some(20, DIMENSION, seed=9):
         (slots, scores), (theirs, their_scores) = (each.search(query, 10, 40, None) for each in (first, second))
         if not (np.array_equal(slots, theirs) and np.array_equal(scores, their_scores)):
             return False
@@ -99,7 +92,7 @@ def test_a_loaded_graph_takes_more_without_moving_and_finds_it(tmp_path: Path, p
     loaded = read(tmp_path, precision=precision, capacity=900).graph
     assert loaded.capacity == 900
     where = loaded.addresses()
-    more = some(300, seed=2)
+    more = some(300, DIMENSION, seed=2)
     for start in range(0, 300, 4):
         loaded.add(more[start : start + 4])
     assert loaded.addresses() == where

@@ -1,12 +1,9 @@
-"""The graph: what it finds, that its memory stays where it is, and that vectors can be read beside an add."""
+"""The graph: what it finds, and that vectors can be read beside an add."""
 
 from __future__ import annotations
 
-import mmap
-import sys
 import threading
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,27 +18,9 @@ from executors.index.embedded.graph.hnsw import (
     use_one_thread,
 )
 from executors.index.embedded.graph.rwlock import RwLock
+from tests.support.graphs import DIMENSION, Vectors, cosines, filled, some
 
 PRECISIONS: tuple[Precision, ...] = ("half", "single")
-DIMENSION = 24
-
-Vectors = NDArray[np.float32]
-
-
-def some(count: int, dimension: int = DIMENSION, seed: int = 1) -> Vectors:
-    return np.random.default_rng(seed).standard_normal((count, dimension), dtype=np.float32)
-
-
-def cosines(vectors: Vectors, query: Vectors) -> NDArray[np.float64]:
-    rows, one = vectors.astype(np.float64), query.astype(np.float64)
-    product: NDArray[np.float64] = rows @ one / (np.linalg.norm(rows, axis=1) * np.linalg.norm(one))
-    return product
-
-
-def filled(vectors: Vectors, precision: Precision = "half", capacity: int | None = None) -> HnswGraph:
-    graph = HnswGraph(vectors.shape[1], precision=precision, capacity=capacity or len(vectors))
-    graph.add_many(vectors, threads=1)
-    return graph
 
 
 @pytest.fixture(autouse=True)
@@ -130,28 +109,6 @@ def test_a_scan_above_a_floor_misses_nothing_and_adds_nothing(precision: Precisi
             assert slot in graph.scan_above(query, score - 1e-6, bits)[0]
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_no_add_moves_memory(precision: Precision) -> None:
-    vectors = some(6000)
-    graph = HnswGraph(DIMENSION, precision=precision, capacity=6000, ef_construction=8)
-    where = graph.addresses()
-    for start in range(0, 400, ADDED_AT_ONCE):
-        graph.add(vectors[start : start + ADDED_AT_ONCE])
-        assert graph.addresses() == where
-    graph.add_many(vectors[400:], threads=1)
-    assert graph.addresses() == where
-    assert graph.count == graph.capacity == 6000
-
-
-@pytest.mark.parametrize("capacity", [1, 2, 7, 60])
-def test_no_add_moves_memory_of_a_small_graph(capacity: int) -> None:
-    for _ in range(20):
-        graph = HnswGraph(4, precision="half", capacity=capacity)
-        where = graph.addresses()
-        graph.add_many(some(capacity, 4), threads=1)
-        assert graph.addresses() == where
-
-
 def test_what_does_not_fit_is_refused_and_changes_nothing() -> None:
     graph = HnswGraph(DIMENSION, precision="half", capacity=10)
     graph.add(some(8))
@@ -215,44 +172,6 @@ def test_stored_vectors_are_of_complete_slots_only() -> None:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("dimension", [1, 7, 512])
-def test_scores_stay_within_their_error(precision: Precision, dimension: int) -> None:
-    generator = np.random.default_rng(dimension)
-    vectors = [generator.standard_normal((300, dimension)), generator.standard_cauchy((300, dimension)) ** 3]
-    # Components that are subnormal in half precision, and vectors that all but point the same way.
-    vectors += [generator.standard_normal((100, dimension)) * 1e-6 + np.eye(1, dimension)]
-    vectors += [1.0 + generator.standard_normal((100, dimension)) * 2.0**-11]
-    rows = np.concatenate(vectors).astype(np.float32)
-    graph = filled(rows, precision)
-    worst = 0.0
-    for query in rows[::20]:
-        slots, scores = graph.scan(query, len(rows), None)
-        truth = cosines(rows, query)[slots]
-        worst = max(worst, float(np.abs(scores - truth).max()))
-    assert worst <= score_error(dimension, precision)
-    # The bound is no excuse: rounding to half is seen, and half costs more than single.
-    assert (
-        score_error(dimension, "single")
-        < score_error(dimension, "half")
-        < 2 * score_error(dimension, "single") + 2.0**-10
-    )
-
-
-def test_the_worst_rounding_comes_near_the_error() -> None:
-    """A vector whose components all lie just between two halves, in the direction of the query."""
-    dimension = 16
-    vector = np.full(dimension, 0.25, np.float64)
-    vector[:8] *= 1.0 + 2.0**-11 - 2.0**-20
-    vector[8:] = np.sqrt((1.0 - (vector[:8] ** 2).sum()) / 8)
-    row = vector.astype(np.float32)[np.newaxis]
-    graph = filled(row)
-    query = np.where(np.arange(dimension) < 8, 1.0, 0.0).astype(np.float32)
-    _, scores = graph.scan(query, 1, None)
-    error = abs(float(scores[0]) - cosines(row, query)[0])
-    assert 0.3 * score_error(dimension, "half") < error <= score_error(dimension, "half")
-
-
-@pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_grown_graph_answers_the_same_and_takes_more(precision: Precision) -> None:
     vectors = some(900)
     graph = filled(vectors[:600], precision)
@@ -277,13 +196,6 @@ def test_a_grown_graph_answers_the_same_and_takes_more(precision: Precision) -> 
     assert hits >= 190
     with pytest.raises(ValueError, match="fit"):
         copy.grown(899)
-
-
-def test_filled_memory_is_counted_and_reserved_memory_is_not() -> None:
-    small, large = filled(some(500), capacity=500), filled(some(500), capacity=100_000)
-    assert small.memory_bytes == large.memory_bytes
-    per_vector = small.memory_bytes / 500
-    assert 2 * DIMENSION + 12 + 32 * 4 <= per_vector <= 2 * DIMENSION + 12 + 40 * 4
 
 
 def test_links_that_lead_outside_are_refused() -> None:
@@ -404,43 +316,3 @@ def test_vectors_are_read_rightly_beside_an_add(precision: Precision) -> None:
     assert not failures
     assert min(rounds) > 0
     assert graph.count == 3000
-
-
-def resident_bytes() -> int:
-    """How much memory this process has in its pages."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
-@pytest.mark.parametrize("has_threads", [True, False])
-def test_the_memory_of_a_large_graph_comes_back_on_a_thread_of_its_own(
-    has_threads: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    count, code_size = 40_000, 2 * 512
-    graph = HnswGraph(512, precision="half", capacity=count, used=count)
-    graph.expand(count, 0).codes[:] = 1
-    held = resident_bytes()
-    started: list[str] = []
-    start = threading.Thread.start
-
-    def start_or_not(thread: threading.Thread) -> None:
-        started.append(thread.name)
-        if not has_threads:
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", start_or_not)
-    del graph
-    assert started == ["index-free"]
-    for thread in threading.enumerate():
-        if thread.name in started:
-            thread.join()
-    assert held - resident_bytes() > 0.8 * count * code_size
-
-
-def test_a_small_graph_is_freed_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = filled(some(100))
-    started: list[threading.Thread] = []
-    monkeypatch.setattr(threading.Thread, "start", started.append)
-    del graph
-    assert not started
