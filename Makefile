@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 PHOTOS ?=
+UPGRADE ?=
 
 .PHONY: help install demo serve test test-slow test-services lint types bench lock clean
 
@@ -39,7 +40,9 @@ types: $(INSTALLED)
 	@$(BIN)/mypy
 
 test: install lint types  ## lint, types, unit, integration and end-to-end tests
-	@$(BIN)/python -m pytest -q
+	@# Flows take the processors for themselves, so what starts some runs one after the other.
+	@$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile --ignore tests/e2e --ignore tests/reliability
+	@$(BIN)/python -m pytest -q tests/e2e tests/reliability
 
 test-slow: install  ## the long form of the crash, property and fidelity suites
 	@$(BIN)/python -m pytest -q -m slow
@@ -54,10 +57,11 @@ bench: install  ## the figures of the README (about half an hour; other engines 
 	@if $(BIN)/python -c 'import hnswlib, lancedb' 2> /dev/null; then $(BIN)/python -m tests.benchmarks.bench_engines; \
 	  else echo "other engines are left out: $(BIN)/python -m pip install --editable '.[bench]'"; fi
 
-lock:  ## make requirements.lock anew (needs uv)
+lock:  ## make requirements.lock anew (needs uv); UPGRADE=--upgrade takes newer versions of what is in it
 	@# huggingface-hub only serves downloads by tokenizers, which are not used.
 	echo "huggingface-hub; python_version < '3'" > requirements.override
-	uv pip compile pyproject.toml --extra build --extra demo --extra test --extra text --generate-hashes \
+	cat requirements.lock requirements-source.lock > requirements.all
+	uv pip compile pyproject.toml $(UPGRADE) --quiet --extra build --extra demo --extra test --extra text --generate-hashes \
 	  --override requirements.override --python-version 3.11 --no-annotate --no-header --output-file requirements.all
 	awk '/^[A-Za-z]/{source = /^jcloud==/} source' requirements.all > requirements-source.lock
 	awk '/^[A-Za-z]/{source = /^jcloud==/} !source' requirements.all > requirements.lock

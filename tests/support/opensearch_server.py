@@ -65,7 +65,7 @@ class OpenSearchNode:
             "http.port": self._http.number,
             "transport.port": self._transport.number,
             "cluster.routing.allocation.disk.threshold_enabled": False,
-            # Only the leftover of the tests' own indices may be made by a stray write: none.
+            # As clusters come: a stray write to an index that is gone would make it anew.
             "action.auto_create_index": True,
             **more,
         }

@@ -58,7 +58,7 @@ def test_tags_read_back_as_the_very_same_value(tags: dict[str, Any]) -> None:
     [
         {"x": float("nan")}, {"x": float("inf")}, {"x": 2**70}, {1: "x"}, {None: 1}, {"x": (1, 2)}, {"x": {1, 2}},
         {"x": b"bytes"}, {"x": datetime.date(2026, 1, 1)}, {"x": "\ud800"}, {"\ud800": 1}, ["x"], "x", None,
-        {"x": np.float32(1)}, {"x": object()},
+        {"x": np.float32(1)}, {"x": ...},
     ],
     ids=repr,
 )  # fmt: skip

@@ -201,7 +201,7 @@ def test_readers_beside_a_writer_see_whole_transactions() -> None:
     for reader in readers:
         reader.start()
     try:
-        for sequence in range(1, 1500):
+        for sequence in range(1, 400):
             add(cache, sequence, [2 * sequence, 2 * sequence + 1])
             cache.remove(sequence, [2 * sequence - 2, 2 * sequence - 1])
             applied = sequence
