@@ -42,7 +42,7 @@ from executors.embed.backends import install_triton
 from executors.embed.devices import parse_device
 from executors.errors import VisualSearchError
 from executors.flowfile import check_flow
-from executors.forking import held_while, release_signals
+from executors.forking import end_at_signals, held_while
 from executors.roundrobin import VARIABLE, Gpus, check_devices, invalid_devices, list_gpus, requested_devices
 from executors.settings import read_settings, with_flow_backend, with_flow_store
 
@@ -131,7 +131,7 @@ def send_unmeasured() -> None:
 
 def run_watched(*args: Any, **kwargs: Any) -> None:
     """What a pod's process runs: Jina's own function, and beside it a watch over the main process."""
-    release_signals()
+    end_at_signals(kwargs["is_shutdown"].set)
     _watch_parent()
     run(*args, **kwargs)
 

@@ -6,6 +6,7 @@ Ctrl-C had no effect on a flow that was starting.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -31,18 +32,36 @@ def signals_held() -> Iterator[None]:
     try:
         yield
     finally:
-        release_signals()
+        handlers, held = dict(_handlers), list(_held)
+        _handlers.clear()
+        _held.clear()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in held:
+            signal.raise_signal(number)
 
 
-def release_signals() -> None:
-    """End what `signals_held` began; in a forked process, which never leaves that block, the first thing to do."""
-    handlers, held = dict(_handlers), list(_held)
+def end_at_signals(last: Callable[[], object]) -> None:
+    """The first thing to do in a forked process: until it has handlers of its own, a signal ends it at once.
+
+    What the inherited handlers raise could be swallowed by whatever runs at that moment, and nobody would tell it again.
+
+    Args:
+        last: what it does before it ends.
+    """
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        last()
+        os._exit(1)
+
+    came = bool(_held)
+    # It never leaves the block of `signals_held` in which it was forked.
     _handlers.clear()
     _held.clear()
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    for number in held:
-        signal.raise_signal(number)
+    for each in _SIGNALS:
+        signal.signal(each, end)
+    if came:
+        end(0, None)
 
 
 def held_while(fork: Callable[[T], R], undo: Callable[[T], object]) -> Callable[[T], R]:

@@ -11,25 +11,48 @@ from collections.abc import Iterator
 
 import pytest
 
-from executors.forking import held_while, release_signals
+from executors.forking import held_while
 
 # As Python does it after a fork: whatever is raised in these functions is swallowed.
 SCRIPT = """
 import os, signal, sys
-from executors.forking import held_while, release_signals
+from executors.forking import held_while
 os.register_at_fork(after_in_parent=lambda: signal.raise_signal(signal.SIGINT))
 
 def fork(_):
     child = os.fork()
     if not child:
-        release_signals()
-        os._exit(0 if signal.getsignal(signal.SIGINT) is signal.default_int_handler else 1)
+        os._exit(0)
     return os.waitpid(child, 0)[1]
 
 try:
     print("lost", (held_while(fork, print) if sys.argv[1] == "held" else fork)("undone"))
 except KeyboardInterrupt:
     print("interrupted")
+"""
+
+# A process that is told to end while it does something that swallows whatever is raised.
+CHILD = """
+import os, signal, sys, time
+from contextlib import suppress
+from executors.forking import end_at_signals, held_while
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+def fork(_):
+    child = os.fork()
+    if not child:
+        with suppress(BaseException):
+            if sys.argv[1] == "before":
+                os.kill(os.getpid(), signal.SIGTERM)
+            end_at_signals(lambda: print("told", flush=True))
+            os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+signal.signal(signal.SIGTERM, interrupt)
+print("ended with", held_while(fork, print)(0))
 """
 
 
@@ -63,8 +86,6 @@ def test_what_came_meanwhile_is_handled_afterwards_and_once(number: signal.Signa
     assert held_while(fork, undone.append)("it") == "it is done"
     assert undone == []
     assert came == [number]
-    release_signals()
-    assert came == [number]
 
 
 def test_a_failing_fork_hides_no_signal(came: list[int]) -> None:
@@ -77,6 +98,12 @@ def test_a_failing_fork_hides_no_signal(came: list[int]) -> None:
     with pytest.raises(OSError, match="no more processes"):
         held_while(fork, undone.append)("it")
     assert (came, undone) == ([signal.SIGTERM], ["it"])
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_process_that_is_told_to_end_before_it_listens_ends_at_once(when: str) -> None:
+    done = subprocess.run([sys.executable, "-c", CHILD, when], capture_output=True, text=True, check=True)
+    assert done.stdout == "told\nended with 1\n"
 
 
 def test_another_thread_may_fork_too() -> None:
