@@ -182,6 +182,8 @@ class VectorCache:
                     merged.append(_merge((block,), self.dimension))
             else:
                 merged.append(block)
+        # Two of which nothing is left make one without a row: what comes next would stand in it, before older rows.
+        merged = [block for block in merged if block.count]
         self._layout = Layout(tuple(merged), sequence)
         self._filling = sum(block.count == block.capacity for block in merged)
 

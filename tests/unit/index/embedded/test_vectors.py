@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -155,6 +155,17 @@ def test_many_small_blocks_do_not_remain() -> None:
         ),
         max_size=25,
     )
+)
+# Blocks of which nothing is left, each too small to be compacted on its own.
+@example(
+    [
+        *(("add", n) for n in (120, 120, 142, 143)),
+        ("remove", 1.0),
+        ("add", 118),
+        ("add", 150),
+        ("compact", None),
+        ("add", 1),
+    ]
 )
 def test_every_view_shows_its_moment_for_ever(steps: list[tuple[str, int | float | None]]) -> None:
     cache = VectorCache(D, first_block_rows=16)
