@@ -22,7 +22,7 @@ _held: list[int] = []
 
 
 @contextmanager
-def signals_held() -> Iterator[None]:
+def _signals_held() -> Iterator[None]:
     """Around a fork, on the main thread: what comes meanwhile is handled afterwards. Elsewhere nothing is done."""
     if threading.current_thread() is not threading.main_thread() or _handlers:
         yield
@@ -55,7 +55,7 @@ def end_at_signals(last: Callable[[], object]) -> None:
         os._exit(1)
 
     came = bool(_held)
-    # It never leaves the block of `signals_held` in which it was forked.
+    # It never leaves the block of `_signals_held` in which it was forked.
     _handlers.clear()
     _held.clear()
     for each in _SIGNALS:
@@ -73,7 +73,7 @@ def held_while(fork: Callable[[T], R], undo: Callable[[T], object]) -> Callable[
 
     def forking(what: T) -> R:
         try:
-            with signals_held():
+            with _signals_held():
                 return fork(what)
         except BaseException:
             undo(what)

@@ -70,6 +70,38 @@ Deployment._roundrobin_cuda_device("RR", 2)
 """
 
 
+STAGE_PROGRAM = """
+import multiprocessing, time
+from contextlib import suppress
+from executors import bootstrap
+
+there, told = multiprocessing.Event(), multiprocessing.Event()
+
+def swallow(**_):
+    while True:
+        with suppress(BaseException):
+            there.set()
+            time.sleep(60)
+
+bootstrap.end_cleanly()
+bootstrap.run = swallow
+stage = multiprocessing.Process(target=bootstrap.run_watched, kwargs={"is_shutdown": told})
+stage.start()
+there.wait()
+stage.terminate()
+stage.join(10)
+print(stage.exitcode, told.is_set())
+stage.kill()
+"""
+
+
+def test_a_stage_that_is_told_to_end_before_it_listens_ends_and_says_so() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", STAGE_PROGRAM], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == "1 True\n", done.stderr
+
+
 def test_a_driver_that_does_not_answer_is_not_waited_for(tmp_path: Path) -> None:
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\nexec sleep 1000\n")

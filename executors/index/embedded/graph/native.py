@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil, sqrt
 from typing import Any, Final, Literal, cast
@@ -207,9 +207,11 @@ def _free_aside(index: Any, storage: Any) -> None:
     """
     if int(storage.codes.size()) < _FREED_AT_ONCE:
         return
-    with suppress(RuntimeError):
-        # Raised where no thread can be had: then it is freed here and now.
+    try:
         threading.Thread(target=_free, args=(index, storage), name="index-free", daemon=True).start()
+    except RuntimeError:
+        # No thread can be had. Left to malloc, the memory may never go back.
+        _free(index, storage)
 
 
 def _free(index: Any, storage: Any) -> None:
