@@ -1,15 +1,9 @@
-"""The graph's file: the old or the new one whole, and nothing but what was saved ever comes back."""
+"""The graph's file: nothing but what was saved ever comes back."""
 
 from __future__ import annotations
 
-import errno
 import os
-import resource
-import signal
 import struct
-import subprocess
-import sys
-import textwrap
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -18,56 +12,12 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from numpy.typing import NDArray
 
 from executors.index.embedded.graph import graph_file
-from executors.index.embedded.graph.graph_file import (
-    GraphFileInvalid,
-    LoadedGraph,
-    Stamp,
-    load,
-    read_stamp,
-    remove,
-    save,
-)
-from executors.index.embedded.graph.hnsw import HnswGraph, Precision, use_one_thread
-from tests.support.graphs import filled, some
-
-DIMENSION = 12
-NAME = "7.graph"
-ROOT = Path(__file__).parents[5]
-
-
-def graph_of(count: int, precision: Precision = "half", seed: int = 1) -> HnswGraph:
-    use_one_thread()
-    return filled(some(count, DIMENSION, seed), precision)
-
-
-def stamp_of(graph: HnswGraph, sequence: int = 5) -> Stamp:
-    return Stamp(
-        "store", "run-1", sequence, 7, graph.dimension, graph.precision, graph.m, graph.ef_construction, graph.count
-    )
-
-
-def rows_of(graph: HnswGraph) -> NDArray[np.int64]:
-    return np.arange(graph.count, dtype=np.int64) * 3 + 10
-
-
-def write(folder: Path, graph: HnswGraph, sequence: int = 5) -> int:
-    return save(graph, rows_of(graph), stamp_of(graph, sequence), folder, NAME)
-
-
-def read(folder: Path, **changes: Any) -> LoadedGraph:
-    expected: dict[str, Any] = {"store_id": "store", "collection": 7, "dimension": DIMENSION, "precision": "half"}
-    return load(folder, NAME, **{**expected, **changes})
-
-
-def same_answers(first: HnswGraph, second: HnswGraph) -> bool:
-    for query in some(20, DIMENSION, seed=9):
-        (slots, scores), (theirs, their_scores) = (each.search(query, 10, 40, None) for each in (first, second))
-        if not (np.array_equal(slots, theirs) and np.array_equal(scores, their_scores)):
-            return False
-    return True
+from executors.index.embedded.graph.graph_file import GraphFileInvalid, read_stamp, save
+from executors.index.embedded.graph.hnsw import Precision
+from tests.support.graph_files import DIMENSION, NAME, graph_of, read, rows_of, same_answers, stamp_of, write
+from tests.support.graphs import some
 
 
 @pytest.mark.parametrize("precision", ["half", "single"])
@@ -259,88 +209,3 @@ def test_what_is_not_the_graphs_own_is_not_saved(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="row"):
             save(graph, rows, stamp_of(graph), tmp_path, NAME)
     assert not list(tmp_path.iterdir())
-
-
-def test_a_disk_that_is_full_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    old, new = graph_of(100), graph_of(1500, seed=3)
-    write(tmp_path, old, sequence=1)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        # The system refuses to write beyond this, like a disk that is full in the middle of the file.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-        with pytest.raises(OSError, match=r".") as error:
-            write(tmp_path, new, sequence=2)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
-    assert error.value.errno == errno.EFBIG
-    assert [path.name for path in tmp_path.iterdir()] == [NAME]
-    assert read(tmp_path).stamp.sequence == 1
-    write(tmp_path, new, sequence=2)
-    assert read(tmp_path).stamp.sequence == 2
-
-
-def test_a_folder_that_is_gone_surfaces(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        write(tmp_path / "gone", graph_of(5))
-
-
-def test_what_a_crash_left_is_overwritten_and_removed(tmp_path: Path) -> None:
-    graph = graph_of(30)
-    (tmp_path / f"{NAME}.tmp").write_bytes(b"x" * 100_000)
-    write(tmp_path, graph)
-    assert [path.name for path in tmp_path.iterdir()] == [NAME]
-    assert read(tmp_path).graph.count == 30
-    (tmp_path / f"{NAME}.tmp").write_bytes(b"x")
-    remove(tmp_path, NAME)
-    assert not list(tmp_path.iterdir())
-    remove(tmp_path, NAME)
-
-
-_SAVER = """
-    import importlib.util
-    import sys
-    from pathlib import Path
-
-    spec = importlib.util.spec_from_file_location("saver", sys.argv[1])
-    own = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(own)
-    folder = Path(sys.argv[2])
-    graphs = [own.graph_of(800, seed=seed) for seed in (1, 2)]
-    print("ready", flush=True)
-    sequence = 0
-    while True:
-        sequence += 1
-        own.write(folder, graphs[sequence % 2], sequence)
-        print(sequence, flush=True)
-"""
-
-
-@pytest.mark.parametrize("cycles", [4, pytest.param(60, marks=pytest.mark.slow)])
-def test_a_kill_at_any_moment_leaves_the_last_file_whole(tmp_path: Path, cycles: int) -> None:
-    """The child says what it saved; whatever moment it dies at, that or the next one is there, whole."""
-    generator = np.random.default_rng(17)
-    graphs = [graph_of(800, seed=seed) for seed in (1, 2)]
-    for _ in range(cycles):
-        child = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(_SAVER), __file__, str(tmp_path)],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        )
-        try:
-            assert child.stdout is not None
-            assert child.stdout.readline() == "ready\n"
-            child.stdout.readline()
-            signal_after = float(generator.random()) * 0.05
-            with pytest.raises(subprocess.TimeoutExpired):
-                child.wait(signal_after)
-        finally:
-            child.kill()
-            said = [int(line) for line in child.stdout.read().split()] if child.stdout else []
-            child.wait(30)
-        loaded = read(tmp_path)
-        last = said[-1] if said else 1
-        assert loaded.stamp.sequence in (last, last + 1)
-        assert same_answers(loaded.graph, graphs[loaded.stamp.sequence % 2])
