@@ -9,31 +9,23 @@ from executors.index.embedded.fair_lock import FairLock
 
 
 def test_who_waits_gets_it_before_who_has_just_let_it_go() -> None:
-    lock, done = FairLock(), threading.Event()
-    turns = 0
+    lock, order = FairLock(), []
 
-    def take_again_and_again() -> None:
-        nonlocal turns
-        while not done.is_set():
-            with lock:
-                turns += 1
-                time.sleep(0.002)
+    def take() -> None:
+        with lock:
+            order.append("who waited")
 
-    greedy = threading.Thread(target=take_again_and_again)
-    greedy.start()
-    try:
-        waited = []
-        for _ in range(30):
-            before = turns
-            with lock:
-                waited.append(turns - before)
-            time.sleep(0.001)
-    finally:
-        done.set()
-        greedy.join()
-    assert turns > 30
-    # The turn that runs, and one that was asked for before this thread came to the door.
-    assert max(waited) <= 2
+    for _ in range(50):
+        order.clear()
+        waiting = threading.Thread(target=take)
+        with lock:
+            waiting.start()
+            while not lock._door.locked():
+                time.sleep(0)
+        with lock:
+            order.append("who let it go")
+        waiting.join()
+        assert order == ["who waited", "who let it go"]
 
 
 def test_one_at_a_time_whatever_happens_inside() -> None:
