@@ -104,6 +104,19 @@ async def test_a_rebuild_that_was_killed_keeps_no_write_waiting(opensearch: Conn
         await indices.close()
 
 
+@pytest.mark.parametrize("after_s", [0.0, 0.02, 0.05, 0.2, 1.7, 1.9, 2.1])
+async def test_a_rebuild_that_a_stop_breaks_off_leaves_nothing_behind(indices: Indices, after_s: float) -> None:
+    store = await prepared(indices)
+    await store.put([record(f"{n}", seed=n) for n in range(20)])
+    await store.reindex(IMAGES.name)
+    await asyncio.sleep(after_s)
+    await store.close()
+    store = await indices.open()
+    assert list((await store.verify()).faults) == []
+    assert await ids_of(store) == sorted(f"{n}" for n in range(20))
+    assert results(await store.put([record("more", seed=99)])) == ["created"]
+
+
 async def test_a_rebuild_that_the_server_refuses_is_told_by_every_process(
     opensearch: ConnectionOptions, indices: Indices
 ) -> None:

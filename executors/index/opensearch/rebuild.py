@@ -33,6 +33,8 @@ ABANDONED_MS: Final = 30_000
 _BEAT_S: Final = 3.0
 # Longer than a process keeps what it knows of a collection: after that, every new write goes to both.
 _ALL_KNOW_S: Final = 1.5
+# A server that hangs keeps nobody from ending for longer.
+_CLOSING_S: Final = 5.0
 _BROKEN_OFF: Final = "it was broken off: its process, or OpenSearch, stopped; the old index is in use"
 _PAGE: Final = 500
 _ALL: Final[dict[str, Any]] = {"match_all": {}}
@@ -77,22 +79,30 @@ class Rebuild:
             (old,) = await self._catalog.indices_of(alias)
             new = layout.index_name(alias, layout.generation_of(old, alias) + 1, uuid.uuid4().hex[:4])
             body = layout.collection_index(self._options, bound.name, bound.model_id, bound.dimension)
-            await self._catalog.make_index(new, building, body)
+            # Of a process that was killed while it asked for one.
+            with suppress(IndexGoneError):
+                await self._catalog.delete_indices(building)
+            await _to_its_end(self._catalog.make_index(new, building, body))
             await asyncio.sleep(_ALL_KNOW_S)
             await self._copy(alias, building)
             await self.block(old, True)
             await self._compare(alias, building)
-            await self._switch(alias, old, building, new)
+            await _to_its_end(self._take_over(name, alias, old, building, new))
         except BaseException as error:
             failed = str(error) if isinstance(error, VisualSearchError) else _BROKEN_OFF
             with suppress(VisualSearchError, IndexGoneError):
-                await self.give_up(await self._catalog.entry(name, fresh=True), failed)
+                entry = await self._catalog.entry(name, fresh=True)
+                # Otherwise the new index had been taken over already.
+                if entry.building is not None:
+                    await self.give_up(entry, failed)
             # An index is gone: the collection was dropped in the meantime, or another process took this one for dead.
             if not isinstance(error, VisualSearchError | IndexGoneError):
                 raise
-            return
         finally:
             beating.cancel()
+
+    async def _take_over(self, name: str, alias: str, old: str, building: str, new: str) -> None:
+        await self._switch(alias, old, building, new)
         # From here on `verify` finds what could not be done any more.
         with suppress(VisualSearchError, IndexGoneError):
             await self._end(name)
@@ -205,3 +215,17 @@ class Rebuild:
             entry = await self._catalog.entry(name, fresh=True)
             if entry.building is None or await self._catalog.change(entry, building=None, beat=0) is not None:
                 return
+
+
+async def _to_its_end(step: Coroutine[Any, Any, None]) -> None:
+    """Await what the server does even if nobody waits for its answer: who is cancelled meanwhile ends after it."""
+    task = asyncio.ensure_future(step)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=_CLOSING_S)
+        if task.done() and not task.cancelled():
+            # Looked at, so that asyncio does not complain; the cancellation is what counts.
+            task.exception()
+        task.cancel()
+        raise
