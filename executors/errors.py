@@ -43,7 +43,9 @@ ERRORS: Final[dict[str, ErrorKind]] = {
     "unsupported_format": ErrorKind(415, "not a JPEG, PNG, WebP, BMP, TIFF or GIF"),
     "undecodable_image": ErrorKind(422, "the picture is damaged: its header is readable, its pixels are not"),
     "model_mismatch": ErrorKind(409, "the vector was made by another model than the collection is bound to"),
-    "stale_version": ErrorKind(409, "a newer write or a delete of this id was accepted before this one"),
+    "stale_version": ErrorKind(
+        409, "a newer write, a delete of this id or a drop of its collection was accepted before"
+    ),
     "not_found": ErrorKind(404, "no document with this id"),
     "collection_not_found": ErrorKind(404, "no collection with this name"),
     "embedding_failed": ErrorKind(500, "the model returned a vector that is not finite, empty, or of the wrong shape"),

@@ -6,7 +6,8 @@ Two implementations stand behind it (embedded, OpenSearch), and one set of tests
 - Durable before it returns: what `put`, `update`, `delete` and `supersede` answered survives kill -9 and power loss.
 - Idempotent by (collection, id, version): the same write executed twice leaves one copy and gives the same result.
 - A write is refused (`stale_version`) when the shard holds, or remembers having deleted or superseded, the same id at
-  the same or a newer version; except that the very same write (same version, still the live copy) repeats its result.
+  the same or a newer version, or when its collection was dropped at the same or a newer one; except that the very same
+  write (same version, still the live copy) repeats its result.
 - One write at fault never stops its neighbours: outcomes stand in the order of the request, errors in their place.
 - What was written is found by any search that starts after the write returned (fresh writes under an ANN structure, too).
 - Errors are `VisualSearchError`: `collection_not_found`, `dimension_mismatch`, `model_mismatch`, `stale_version`,
@@ -118,7 +119,7 @@ class Store(ABC):
 
         What came from a removed document, or from the id of one that was not there, goes with it: documents of the same
         collection whose `parent` it is, and what came from those (`descendants` of the outcome). A stale delete removes
-        nothing.
+        nothing; one that is executed again removes what came from the document under older versions since.
         """
 
     @abstractmethod

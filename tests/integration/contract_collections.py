@@ -107,6 +107,20 @@ class CollectionContract:
         assert results(await store.supersede([superseded("a", 5)])) == ["stale_version"]
         assert [sample(each) for each in await store.get("images", ["a"])] == [("a", version(6), {"n": 6})]
 
+    async def test_after_a_drop_older_writes_are_answered_alike_whatever_was_there(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        await store.put([record("live", 1), record("removed", 1)])
+        await store.delete([key("removed", 4)])
+        await store.drop_collection("images", version(5))
+        for _ in range(2):
+            for name in ("live", "removed", "never there"):
+                for number in (2, 4, 5):
+                    assert results(await store.delete([key(name, number)])) == ["stale_version"]
+                    assert results(await store.update([tag_update(name, number, {})])) == ["stale_version"]
+                    assert results(await store.supersede([superseded(name, number)])) == ["not_found"]
+            await store.ensure_collection(IMAGES)
+        assert results(await store.put([record("removed", 6)])) == ["created"]
+
     async def test_a_drop_of_what_is_not_here_yet_is_remembered(self, harness: Harness) -> None:
         store = await prepared(harness)
         assert await store.drop_collection("faces", version(5)) is None

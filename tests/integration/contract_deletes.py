@@ -107,6 +107,16 @@ class DeleteContract:
         assert (outcome.error.code, outcome.descendants) == ("stale_version", ())
         assert len(await ids_of(store)) == 7
 
+    async def test_a_repeated_delete_takes_what_came_late(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        await store.put([child("picture", None)])
+        assert results(await store.delete([key("picture", 5)])) == ["deleted"]
+        await store.put([child("face", "picture", 3), child("newer", "picture", 6)])
+        for late in (("face",), ()):
+            (outcome,) = await store.delete([key("picture", 5)])
+            assert (outcome.result, outcome.descendants) == ("deleted", late)
+        await expect_ids(store, ["newer"])
+
     async def test_rings_of_parents_end(self, harness: Harness) -> None:
         store = await prepared(harness)
         await store.put([child("a", "b"), child("b", "a"), child("self", "self"), child("c", "b")])

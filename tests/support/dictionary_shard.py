@@ -85,7 +85,7 @@ class Shard:
             check_binding(collection, record.model_id, len(record.embedding))
         except VisualSearchError as error:
             return WriteOutcome(error=error)
-        if record.version <= self.drops.get(record.collection, ""):
+        if self._is_dropped(record.collection, record.version):
             return _refused("stale_version")
         record = replace(record, tags=deepcopy(record.tags), embedding=record.embedding.copy())
         key = record.collection, record.id
@@ -107,6 +107,8 @@ class Shard:
         return self._store(key, Live(record, "put", result))
 
     def update(self, update: TagUpdate) -> WriteOutcome:
+        if self._is_dropped(update.collection, update.version):
+            return _refused("stale_version")
         key = update.collection, update.id
         live = self.documents.get(key)
         if live is None:
@@ -135,6 +137,8 @@ class Shard:
         result: WriteResult = "not_found"
         if live is None:
             gone = self._gone(*key)
+            if self._is_dropped(write.collection, write.version):
+                return WriteOutcome("not_found", write.version, write.digest)
             if write.version <= gone.version:
                 repeated = (gone.version, gone.reason) == (write.version, "superseded")
                 return WriteOutcome(gone.result if repeated else "not_found", write.version, write.digest)
@@ -146,14 +150,16 @@ class Shard:
         return WriteOutcome(result, write.version, write.digest)
 
     def delete(self, key: DocumentKey) -> WriteOutcome:
+        if self._is_dropped(key.collection, key.version):
+            return _refused("stale_version")
         name = key.collection, key.id
         live = self.documents.get(name)
         result: WriteResult = "not_found"
         if live is None:
             gone = self._gone(*name)
             if (gone.version, gone.reason) == (key.version, "deleted"):
-                return WriteOutcome(gone.result, key.version)
-            if key.version <= gone.version:
+                result = gone.result
+            elif key.version <= gone.version:
                 return _refused("stale_version")
         elif key.version <= live.record.version:
             return _refused("stale_version")
@@ -188,6 +194,9 @@ class Shard:
         for each in ids:
             self._remove((collection, each), Gone(version, "deleted", "deleted"))
         return [*ids, *self.remove_descendants(collection, ids, version)]
+
+    def _is_dropped(self, collection: str, version: str) -> bool:
+        return version <= self.drops.get(collection, "")
 
     def _gone(self, collection: str, document_id: str) -> Gone:
         """Why there is no document."""

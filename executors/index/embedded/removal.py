@@ -23,15 +23,18 @@ def delete(transaction: Transaction, keys: Sequence[DocumentKey | VisualSearchEr
 
 
 def _delete(transaction: Transaction, key: DocumentKey) -> WriteOutcome:
+    if key.version <= (dropped := transaction.removals.dropped_at(key.collection)):
+        return stale(key.id, dropped)
     collection = transaction.collection(key.collection)
     live = transaction.live(collection, key.id) if collection else None
     result: WriteResult = "not_found"
     if live is None:
         tombstone = transaction.removals.tombstone(key.collection, key.id)
         if tombstone is not None and key.version <= tombstone.version:
-            if tombstone[:2] == (key.version, "deleted"):
-                return WriteOutcome(tombstone.result, key.version)
-            return stale(key.id, tombstone.version)
+            if tombstone[:2] != (key.version, "deleted"):
+                return stale(key.id, tombstone.version)
+            # Executed again: what came from it may have come late.
+            result = tombstone.result
     else:
         assert collection is not None
         if key.version <= live.version:

@@ -64,8 +64,8 @@ def _put(transaction: Transaction, record: EncodedRecord) -> WriteOutcome:
     except VisualSearchError as error:
         return refused(error)
     version = record.version
-    if version <= transaction.removals.dropped_at(record.collection):
-        return stale(record.id, transaction.removals.dropped_at(record.collection))
+    if version <= (dropped := transaction.removals.dropped_at(record.collection)):
+        return stale(record.id, dropped)
     live = transaction.live(collection, record.id)
     result: WriteResult
     if live is None:
@@ -103,6 +103,8 @@ def _supersede(transaction: Transaction, write: Superseded) -> WriteOutcome:
     live = transaction.live(collection, write.id) if collection else None
     result: WriteResult = "not_found"
     if live is None:
+        if write.version <= transaction.removals.dropped_at(write.collection):
+            return WriteOutcome("not_found", write.version, write.digest)
         tombstone = transaction.removals.tombstone(write.collection, write.id)
         if tombstone is not None and write.version <= tombstone.version:
             # There is no copy to remove, and what is remembered refuses this write already. A repetition is answered
@@ -128,6 +130,8 @@ def update(transaction: Transaction, updates: Sequence[TagUpdate | VisualSearchE
 
 
 def _update(transaction: Transaction, update: TagUpdate) -> WriteOutcome:
+    if update.version <= (dropped := transaction.removals.dropped_at(update.collection)):
+        return stale(update.id, dropped)
     collection = transaction.collection(update.collection)
     live = transaction.live(collection, update.id) if collection else None
     if live is None:

@@ -58,6 +58,10 @@ class Access:
             entry = await self._rebuild.recovered(await self._catalog.entry(name, fresh=True))
         return None
 
+    async def dropped(self, name: str) -> str:
+        """The version of the last drop of a collection of that name; empty: none is remembered."""
+        return (await self._catalog.entry(name)).dropped
+
 
 def held_up(name: str) -> VisualSearchError:
     """The error for a write that a rebuild or a drop kept waiting for too long."""

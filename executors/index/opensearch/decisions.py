@@ -1,6 +1,7 @@
 """What each write means for what is held under its id: the rules of versions. Pure.
 
-The same rules as those of the embedded store; the tests of the contract hold both to them.
+The same rules as those of the embedded store; the tests of the contract hold both to them. `dropped` is the version of the
+last drop of the collection's name.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ Decide: TypeAlias = Callable[[State | None], Decision]
 
 
 def decide_put(state: State | None, record: EncodedRecord, dropped: str, known: frozenset[str]) -> Decision:
-    """See `Store.put`; `dropped` is the version of the last drop of the collection's name."""
+    """See `Store.put`."""
     if record.version <= dropped:
         return Decision(stale(record.id, dropped))
     result: WriteResult = "created"
@@ -51,8 +52,10 @@ def decide_put(state: State | None, record: EncodedRecord, dropped: str, known: 
     return Decision(outcome, document_source(record, result, known))
 
 
-def decide_update(state: State | None, update: TagUpdate, known: frozenset[str]) -> Decision:
+def decide_update(state: State | None, update: TagUpdate, dropped: str, known: frozenset[str]) -> Decision:
     """See `Store.update`; the state has to hold the whole source."""
+    if update.version <= dropped:
+        return Decision(stale(update.id, dropped))
     if state is None or not state.live:
         if state is not None and update.version <= state.version:
             return Decision(stale(update.id, state.version))
@@ -78,8 +81,12 @@ def decide_update(state: State | None, update: TagUpdate, known: frozenset[str])
     return Decision(WriteOutcome(result, update.version, digest), source)
 
 
-def decide_delete(state: State | None, key: DocumentKey, now_ms: int, collection: str | None = None) -> Decision:
+def decide_delete(
+    state: State | None, key: DocumentKey, dropped: str, now_ms: int, collection: str | None = None
+) -> Decision:
     """See `Store.delete`, for the document itself; `collection` where no index tells it."""
+    if key.version <= dropped:
+        return Decision(stale(key.id, dropped))
     result: WriteResult = "not_found"
     if state is not None:
         if not state.live and (state.version, state.operation) == (key.version, "deleted"):
@@ -100,9 +107,13 @@ def decide_removal(state: State | None, document_id: str, version: str, now_ms: 
     return Decision(WriteOutcome("deleted", version), source)
 
 
-def decide_supersede(state: State | None, write: Superseded, now_ms: int, collection: str | None = None) -> Decision:
+def decide_supersede(
+    state: State | None, write: Superseded, dropped: str, now_ms: int, collection: str | None = None
+) -> Decision:
     """See `Store.supersede`."""
     result: WriteResult = "not_found"
+    if write.version <= dropped and (state is None or not state.live):
+        return Decision(WriteOutcome(result, write.version, write.digest))
     if state is not None and not state.live and write.version <= state.version:
         # There is no copy to remove, and what is remembered refuses this write already.
         if (state.version, state.operation) == (write.version, "superseded"):

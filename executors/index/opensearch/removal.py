@@ -27,15 +27,15 @@ class Removal:
         self._reader = reader
         self._now_ms = now_ms
 
-    async def delete(self, target: Target, keys: Sequence[DocumentKey]) -> list[WriteOutcome]:
-        """See `Store.delete`, in one collection."""
+    async def delete(self, target: Target, keys: Sequence[DocumentKey], dropped: str) -> list[WriteOutcome]:
+        """See `Store.delete`, in one collection; `dropped` is the version of the last drop of its name."""
         await self._reader.refresh(target.alias)
         if not await self._children(target, [key.id for key in keys], None):
-            return await self._delete_alone(target, keys)
+            return await self._delete_alone(target, keys, dropped)
         # One after the other: what one takes with it decides what another finds.
         outcomes = []
         for key in keys:
-            (outcome,) = await self._delete_alone(target, [key])
+            (outcome,) = await self._delete_alone(target, [key], dropped)
             descendants: list[str] = []
             if outcome.error is None:
                 descendants = await self.delete_children(target, [key.id], key.version)
@@ -82,9 +82,9 @@ class Removal:
             removed += len(await self._remove(target, ids, version, still=lambda _: True))
         return removed
 
-    async def _delete_alone(self, target: Target, keys: Sequence[DocumentKey]) -> list[WriteOutcome]:
-        now = self._now_ms()
-        changes = [Change(key.id, partial(decide_delete, key=key, now_ms=now)) for key in keys]
+    async def _delete_alone(self, target: Target, keys: Sequence[DocumentKey], dropped: str) -> list[WriteOutcome]:
+        decide = partial(decide_delete, dropped=dropped, now_ms=self._now_ms())
+        changes = [Change(key.id, partial(decide, key=key)) for key in keys]
         return await self._writer.apply(target, changes)
 
     async def _remove(

@@ -63,9 +63,10 @@ class Writes:
     async def update(self, name: str, updates: Sequence[TagUpdate], *, refresh: bool) -> list[WriteOutcome]:
         """Change tags."""
 
-        async def in_index(target: Target, _: Entry) -> list[WriteOutcome]:
+        async def in_index(target: Target, entry: Entry) -> list[WriteOutcome]:
             known = await self._fields.ensure(target.alias, [each.tags for each in updates])
-            changes = [Change(each.id, partial(decide_update, update=each, known=known)) for each in updates]
+            decide = partial(decide_update, dropped=entry.dropped, known=known)
+            changes = [Change(each.id, partial(decide, update=each)) for each in updates]
             return await self._writer.apply(target, changes, whole=True, refresh=refresh)
 
         outcomes = await self._access.run(name, in_index)
@@ -73,26 +74,33 @@ class Writes:
             return outcomes
         keys = [attic_key(name, each.id) for each in updates]
         states = await self._writer.states(self._attic.alias, keys, _REMEMBERED)
-        return [decide_update(state, each, frozenset()).outcome for state, each in zip(states, updates, strict=True)]
+        dropped = await self._access.dropped(name)
+        return [
+            decide_update(state, each, dropped, frozenset()).outcome
+            for state, each in zip(states, updates, strict=True)
+        ]
 
     async def supersede(self, name: str, writes: Sequence[Superseded]) -> list[WriteOutcome]:
         """Remove copies that are not newer than a write elsewhere."""
         decide = partial(decide_supersede, now_ms=self._now_ms())
 
-        async def in_index(target: Target, _: Entry) -> list[WriteOutcome]:
-            return await self._writer.apply(target, [Change(each.id, partial(decide, write=each)) for each in writes])
+        async def in_index(target: Target, entry: Entry) -> list[WriteOutcome]:
+            here = partial(decide, dropped=entry.dropped)
+            return await self._writer.apply(target, [Change(each.id, partial(here, write=each)) for each in writes])
 
         outcomes = await self._access.run(name, in_index)
         if outcomes is not None:
             return outcomes
-        changes = [Change(attic_key(name, each.id), partial(decide, write=each, collection=name)) for each in writes]
+        decide = partial(decide, dropped=await self._access.dropped(name), collection=name)
+        changes = [Change(attic_key(name, each.id), partial(decide, write=each)) for each in writes]
         return await self._writer.apply(Target(self._attic.alias), changes)
 
     async def delete(self, name: str, keys: Sequence[DocumentKey]) -> list[WriteOutcome]:
         """Remove documents and what came from them."""
-        outcomes = await self._access.run(name, lambda target, _: self._removal.delete(target, keys))
+        outcomes = await self._access.run(name, lambda target, entry: self._removal.delete(target, keys, entry.dropped))
         if outcomes is not None:
             return outcomes
-        decide = partial(decide_delete, now_ms=self._now_ms(), collection=name)
+        dropped = await self._access.dropped(name)
+        decide = partial(decide_delete, dropped=dropped, now_ms=self._now_ms(), collection=name)
         changes = [Change(attic_key(name, each.id), partial(decide, key=each)) for each in keys]
         return await self._writer.apply(Target(self._attic.alias), changes)

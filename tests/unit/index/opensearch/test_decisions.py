@@ -19,7 +19,7 @@ from executors.index.opensearch.decisions import (
 from executors.index.opensearch.sources import State, state_of
 from executors.index.records import WriteOutcome
 from tests.support.dictionary_shard import Shard
-from tests.support.records import IDENTITY, IMAGES, key, record, superseded, tag_update
+from tests.support.records import IDENTITY, IMAGES, key, record, superseded, tag_update, version
 
 VERSIONS = st.integers(1, 8)
 TAGS = st.sampled_from([{}, {"x": 1}, {"x": None}, {"x": 1, "y": [2]}])
@@ -28,6 +28,7 @@ WRITES = st.one_of(
     st.tuples(st.just("update"), VERSIONS, TAGS, st.sampled_from(["merge", "replace"])),
     st.tuples(st.just("delete"), VERSIONS, st.none(), st.none()),
     st.tuples(st.just("supersede"), VERSIONS, st.none(), st.none()),
+    st.tuples(st.just("drop"), VERSIONS, st.none(), st.none()),
 )
 NONE: frozenset[str] = frozenset()
 
@@ -48,19 +49,27 @@ def same(mine: WriteOutcome, other: WriteOutcome) -> bool:
 def test_every_sequence_of_writes_is_answered_like_by_the_dictionaries(writes: list[tuple[Any, ...]]) -> None:
     shard = Shard(identity=IDENTITY, collections={IMAGES.name: IMAGES})
     state: State | None = None
+    dropped = ""
     for kind, number, tags, extra in writes:
+        if kind == "drop":
+            shard.drop(IMAGES.name, version(number))
+            shard.collections[IMAGES.name] = IMAGES
+            dropped = max(dropped, version(number))
+            # What is not newer is gone with the index, and what was remembered of it.
+            state = None if state is None or state.version <= dropped else state
+            continue
         if kind == "put":
             given_record = record("a", number, seed=extra, tags=tags)
-            decision = decide_put(state, encode_record(given_record), "", NONE)
+            decision = decide_put(state, encode_record(given_record), dropped, NONE)
             expected = shard.put(given_record)
         elif kind == "update":
             update = tag_update("a", number, tags, extra)
-            decision, expected = decide_update(state, update, NONE), shard.update(update)
+            decision, expected = decide_update(state, update, dropped, NONE), shard.update(update)
         elif kind == "delete":
-            decision, expected = decide_delete(state, key("a", number), 0), shard.delete(key("a", number))
+            decision, expected = decide_delete(state, key("a", number), dropped, 0), shard.delete(key("a", number))
         else:
             write = superseded("a", number, "another")
-            decision, expected = decide_supersede(state, write, 0), shard.supersede(write)
+            decision, expected = decide_supersede(state, write, dropped, 0), shard.supersede(write)
         assert same(decision.outcome, expected)
         state = held(decision, state)
         live = shard.documents.get((IMAGES.name, "a"))
