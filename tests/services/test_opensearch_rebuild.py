@@ -117,6 +117,25 @@ async def test_a_rebuild_that_a_stop_breaks_off_leaves_nothing_behind(indices: I
     assert results(await store.put([record("more", seed=99)])) == ["created"]
 
 
+async def test_the_status_is_told_while_the_shards_of_a_new_index_are_still_starting(
+    opensearch: ConnectionOptions,
+) -> None:
+    indices = Indices(opensearch, IndexOptions(shards=12))
+    try:
+        store = await prepared(indices)
+        await store.put([record("a")])
+        await store.reindex(IMAGES.name)
+        settled = asyncio.create_task(indices.settle(store))
+        seen = []
+        while not settled.done():
+            (line,) = (await store.status()).details["graphs"]
+            seen.append(line["rebuilding"])
+        assert {"done": 0, "total": 1} in seen
+        assert (line["failed"], await ids_of(store)) == (None, ["a"])
+    finally:
+        await indices.close()
+
+
 async def test_a_rebuild_that_the_server_refuses_is_told_by_every_process(
     opensearch: ConnectionOptions, indices: Indices
 ) -> None:

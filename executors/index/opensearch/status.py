@@ -26,8 +26,9 @@ async def status_of(
     behind = await catalog.behind()
     live = [(each, each.collection, each.alias) for each in entries if each.collection and each.alias]
     counts = await reader.counts([alias for _, _, alias in live], queries.LIVE)
-    copied = await reader.counts([each.building or "-" for each, _, _ in live], queries.LIVE)
-    # By their names: an index that is just being made has shards that do not answer yet.
+    # What is just being made has shards that do not answer yet.
+    copied = await reader.counts([each.building or "-" for each, _, _ in live], queries.LIVE, whole=False)
+    # By their names, for the same reason.
     names = [layout.removed_alias(options.prefix), *(alias for _, _, alias in live if alias in behind)]
     # Those that are dropped at this moment are nobody's loss.
     unreadable = {
