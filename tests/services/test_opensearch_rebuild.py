@@ -117,6 +117,30 @@ async def test_a_rebuild_that_a_stop_breaks_off_leaves_nothing_behind(indices: I
     assert results(await store.put([record("more", seed=99)])) == ["created"]
 
 
+async def test_a_check_with_repairs_takes_no_index_that_is_being_made_for_a_leftover(indices: Indices) -> None:
+    store, other = await prepared(indices), await indices.open()
+    await store.put([record("a")])
+    await store.reindex(IMAGES.name)
+    done = asyncio.Event()
+
+    async def check() -> None:
+        while not done.is_set():
+            report = await store.verify(repair=True)
+            assert (list(report.faults), list(report.repaired)) == ([], [])
+
+    checks = asyncio.create_task(check())
+    made = [f"made-{n}" for n in range(8)]
+    for name in made:
+        await other.ensure_collection(replace(IMAGES, name=name))
+        assert results(await other.put([record("b", collection=name)])) == ["created"]
+    await indices.settle(store)
+    done.set()
+    await checks
+    assert [await ids_of(other, name) for name in made] == [["b"]] * 8
+    (line, *_) = (await store.status()).details["graphs"]
+    assert (line["rebuilds"], line["failed"]) == (1, None)
+
+
 async def test_the_status_is_told_while_the_shards_of_a_new_index_are_still_starting(
     opensearch: ConnectionOptions,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from executors.errors import VisualSearchError
@@ -17,6 +18,7 @@ from executors.index.records import DocumentKey, VerifyReport
 
 _PAGE: Final = 500
 _MOST_FAULTS: Final = 1_000
+_CHANGING_HANDS_S: Final = 5.0
 
 
 class Verify:
@@ -33,8 +35,7 @@ class Verify:
         keys: list[DocumentKey] = []
         faults: list[str] = []
         repaired: list[str] = []
-        entries = await self._catalog.entries()
-        for entry in entries:
+        for entry in await self._catalog.entries():
             if entry.alias is not None:
                 try:
                     await self._catalog.check_there(entry)
@@ -46,7 +47,7 @@ class Verify:
                     if error.code != "store_invalid":
                         raise
                     faults.append(str(error))
-        for index in await self._leftovers(entries):
+        for index in await self._leftovers():
             if repair:
                 await self._connection.call("DELETE", f"/{index}", timeout_s=30)
                 repaired.append(f"the index {index!r}, which no collection has, was deleted")
@@ -87,7 +88,17 @@ class Verify:
         # One that was written in the meantime has been made anew by that.
         return sum("error" not in item for item in await self._bulk.submit(actions, refresh=True))
 
-    async def _leftovers(self, entries: list[Entry]) -> list[str]:
-        aliases = {alias for entry in entries for alias in (entry.alias, entry.building) if alias is not None}
+    async def _leftovers(self) -> list[str]:
+        """Indices that no collection has, now and a while later: for a moment, one that is being made or replaced has none."""
+        before = await self._unowned()
+        if not before:
+            return []
+        await asyncio.sleep(_CHANGING_HANDS_S)
+        return sorted(before & await self._unowned())
+
+    async def _unowned(self) -> set[str]:
         found = await self._connection.call("GET", f"/{layout.collection_pattern(self._prefix)}/_alias")
-        return sorted(name for name, each in found.items() if not aliases & set(each["aliases"]))
+        # Read afterwards: the collection that was created since has its index.
+        entries = await self._catalog.entries()
+        aliases = {alias for entry in entries for alias in (entry.alias, entry.building) if alias is not None}
+        return {name for name, each in found.items() if not aliases & set(each["aliases"])}
