@@ -7,8 +7,8 @@ from typing import Final
 import cv2
 import numpy as np
 
-from executors.preprocess import colour
-from executors.preprocess.formats import gif, jpeg, png, tiff
+from executors.preprocess import colour, library
+from executors.preprocess.formats import gif, jpeg, png
 from executors.preprocess.formats.base import ImageHeader, undecodable
 from executors.preprocess.native_stderr import silenced_native_stderr
 from executors.preprocess.orientation import apply_orientation
@@ -63,17 +63,16 @@ def decode(data: bytes, header: ImageHeader, at_least: tuple[int, int] | None = 
             stored = _decode_opencv(png.keep_pixels_only(data), header)
         case "gif":
             stored = _decode_gif(data, header)
-        case "tiff":
-            tiff.check_complete(data)
-            stored = _decode_opencv(tiff.without_orientation(data) if header.orientation != 1 else data, header)
-        case "bmp" | "webp":
+        case "webp":
             stored = _decode_opencv(data, header)
+        case _:
+            return library.decode(data, header, reduction(header, at_least))
     return apply_orientation(stored, header.orientation)
 
 
 def reduction(header: ImageHeader, at_least: tuple[int, int] | None) -> int:
     """The largest of 8, 4, 2 by which a JPEG may be divided without falling below a size; 1 for none."""
-    if at_least is None or header.format != "jpeg":
+    if at_least is None or header.format not in ("jpeg", "jpeg2000"):
         return 1
     height, width = header.upright_size
     factors = (factor for factor in (8, 4, 2) if height >= factor * at_least[0] and width >= factor * at_least[1])
