@@ -14,19 +14,20 @@ import pillow_heif
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
+    ExifTags,
     Image,
     ImageFile,
-    ImageOps,
     Jpeg2KImagePlugin,
     JpegImagePlugin,
+    PngImagePlugin,
     TiffImagePlugin,
 )
 from pillow_jxl import JpegXLImagePlugin
 
-from executors.preprocess import profiles
-from executors.preprocess.colour import WHITE
+from executors.preprocess import colour, profiles
 from executors.preprocess.formats.base import ImageFormat, ImageHeader, undecodable, unsupported
 from executors.preprocess.native_stderr import silenced_native_stderr
+from executors.preprocess.orientation import apply_orientation
 from executors.preprocess.pixels import Pixels
 
 # Sizes are checked by the header against the service's own limits, which may be larger than Pillow's.
@@ -47,18 +48,20 @@ _PLUGINS: Final[dict[ImageFormat, Callable[[io.BytesIO], ImageFile.ImageFile]]] 
     "jpeg": JpegImagePlugin.JpegImageFile,
     "jpeg2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
     "jxl": JpegXLImagePlugin.JXLImageFile,
+    "png": PngImagePlugin.PngImageFile,
     "tiff": TiffImagePlugin.TiffImageFile,
 }
-_STRIPE_PIXELS: Final = 1 << 20
+_PHOTOMETRIC: Final = 262
 
 
-def decode(data: bytes, header: ImageHeader, factor: int = 1) -> Pixels:
+def decode(data: bytes, header: ImageHeader, factor: int = 1, profile: bytes | None = None) -> Pixels:
     """Decode a picture that is within the limits by its header.
 
     Args:
         data: the encoded picture.
         header: what was read of it.
-        factor: 2, 4 or 8 for a JPEG or JPEG 2000 at a half, a quarter or an eighth of its size.
+        factor: 2, 4 or 8 for a picture at a half, a quarter or an eighth of its size, rounded up.
+        profile: the ICC profile, where `data` has none because it was taken out.
 
     Returns:
         H x W x 3 uint8 RGB, upright, in sRGB, transparency laid on white, of several pictures the primary one.
@@ -68,20 +71,24 @@ def decode(data: bytes, header: ImageHeader, factor: int = 1) -> Pixels:
     """
     with silenced_native_stderr():
         layer = _load(data, header, factor)
-    profile = layer.info.get("icc_profile")
-    if layer.mode in ("CMYK", "LAB"):
-        return np.asarray(profiles.layer_to_srgb(layer, profile))
-    return _on_white(layer, profile)
+    if layer.size != (header.width, header.height):
+        factor = _left_to_do(layer, header, factor)
+    profile = profile or layer.info.get("icc_profile")
+    # Pillow hands over deep grey as it is stored.
+    inverted = layer.mode.startswith("I;16") and getattr(layer, "tag_v2", {}).get(_PHOTOMETRIC) == 0
+
+    def rows(top: int, bottom: int) -> Pixels:
+        return _rgb(layer.crop((0, top, layer.width, min(bottom, layer.height))), profile, inverted)
+
+    return apply_orientation(colour.in_stripes((layer.height, layer.width), factor, rows), _orientation(layer, header))
 
 
-def _load(data: bytes, header: ImageHeader, factor: int) -> Image.Image:
+def _load(data: bytes, header: ImageHeader, factor: int) -> ImageFile.ImageFile:
     try:
         image = _PLUGINS[header.format](io.BytesIO(data))
-    except SyntaxError as error:
-        if header.format == "tiff":
+    except Exception as error:  # the parsers of Pillow and its plugins raise whatever they meet in damaged data
+        if isinstance(error, SyntaxError) and header.format == "tiff":
             raise unsupported("tiff", f"can't be read: {error}") from None
-        raise undecodable(header.format, "is damaged: its header can't be read") from None
-    except Exception:  # the parsers of Pillow and its plugins raise whatever they meet in damaged data
         raise undecodable(header.format, "is damaged: its header can't be read") from None
     largest = max(header.width * header.height, header.buffer_width * header.buffer_height)
     if image.width * image.height > largest:
@@ -92,41 +99,35 @@ def _load(data: bytes, header: ImageHeader, factor: int) -> Image.Image:
         elif factor > 1 and isinstance(image, Jpeg2KImagePlugin.Jpeg2KImageFile):
             image.reduce = factor.bit_length() - 1
         image.load()
-        # libjxl turns the picture itself, unless it gives back a JPEG.
-        turned = header.format == "jxl" and not getattr(image, "jpeg", False)
-        return image if turned else ImageOps.exif_transpose(image)
     except Exception:  # as above
         raise undecodable(header.format, "is damaged: its header can be read, its pixels can't") from None
+    return image
 
 
-def _on_white(layer: Image.Image, profile: bytes | None) -> Pixels:
-    """Make 8-bit RGB of any mode, row by row where colours or transparency have to be worked on."""
-    if layer.mode.startswith("I;16"):
-        return profiles.to_srgb(_from_sixteen_bits(layer), profile)
-    if not layer.has_transparency_data:
-        return profiles.to_srgb(np.array(layer.convert("RGB")), profile)
-    if layer.mode not in ("RGBA", "RGBa"):
-        layer = layer.convert("RGBA")
-    result = np.empty((layer.height, layer.width, 3), np.uint8)
-    rows = max(1, _STRIPE_PIXELS // layer.width)
-    for top in range(0, layer.height, rows):
-        bottom = min(top + rows, layer.height)
-        stripe = layer.crop((0, top, layer.width, bottom))
-        if stripe.mode == "RGBa":
-            stripe = stripe.convert("RGBA")
-        samples = np.asarray(stripe)
-        colours = profiles.to_srgb(np.ascontiguousarray(samples[..., :3]), profile)
-        result[top:bottom] = over_white(colours, np.ascontiguousarray(samples[..., 3]))
-    return result
+def _left_to_do(layer: Image.Image, header: ImageHeader, factor: int) -> int:
+    """By how much a picture still has to be divided that the decoder may have made smaller."""
+    done = max(1, round(max(header.width, header.height) / max(layer.size)))
+    return max(1, factor // done)
 
 
-def over_white(colours: Pixels, opacity: Pixels) -> Pixels:
-    """H x W x 3 colours and H x W opacity, uint8: colour x alpha + white x (1 - alpha)."""
-    darkness = cv2.multiply(cv2.bitwise_not(colours), cv2.cvtColor(opacity, cv2.COLOR_GRAY2RGB), scale=1 / WHITE)
-    return cv2.bitwise_not(darkness)
+def _orientation(layer: ImageFile.ImageFile, header: ImageHeader) -> int:
+    """How the pixels are still to be turned: what the decoders turned, they say is upright."""
+    if header.format in ("bmp", "png") or (header.format == "jxl" and not getattr(layer, "jpeg", False)):
+        return 1
+    orientation = layer.getexif().get(ExifTags.Base.Orientation, 1)
+    return orientation if orientation in range(1, 9) else 1
 
 
-def _from_sixteen_bits(layer: Image.Image) -> Pixels:
-    samples = np.asarray(layer)
-    grey = cv2.convertScaleAbs(samples.astype(np.uint16), alpha=1 / 257)
-    return cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
+def _rgb(stripe: Image.Image, profile: bytes | None, inverted: bool) -> Pixels:
+    """Make 8-bit RGB of some rows of any mode."""
+    if stripe.mode in ("CMYK", "LAB"):
+        return np.asarray(profiles.layer_to_srgb(stripe, profile))
+    if stripe.mode.startswith("I;16"):
+        samples = np.asarray(stripe).astype(np.uint16)
+        grey = colour.to_eight_bits(cv2.bitwise_not(samples) if inverted else samples)
+        return profiles.to_srgb(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), profile)
+    if not stripe.has_transparency_data:
+        return profiles.to_srgb(np.array(stripe.convert("RGB")), profile)
+    samples = np.asarray(stripe.convert("RGBA"))
+    colours = profiles.to_srgb(cv2.cvtColor(samples, cv2.COLOR_RGBA2RGB), profile)
+    return colour.over_white(colours, cv2.extractChannel(samples, 3))

@@ -58,12 +58,11 @@ def layer_to_srgb(layer: Image.Image, profile: bytes | None) -> Image.Image:
         layer: mode `CMYK` or `LAB`.
         profile: an ICC profile, None for none. CIELAB needs none.
     """
-    mode: Mode = "LAB" if layer.mode == "LAB" else "CMYK"
-    if mode == "LAB":
+    transform: ImageCms.ImageCmsTransform | None = None
+    if layer.mode == "LAB":
         transform = _lab_transform()
-    else:
-        usable = profile and len(profile) <= _MAX_PROFILE_BYTES and profile_mode(profile) == "CMYK"
-        transform = _transform(profile, "CMYK") if usable and profile else None
+    elif profile and len(profile) <= _MAX_PROFILE_BYTES and profile_mode(profile) == "CMYK":
+        transform = _transform(profile, "CMYK")
     return layer.convert("RGB") if transform is None else transform.apply(layer)
 
 
@@ -96,7 +95,9 @@ def _srgb() -> Any:
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: Mode) -> bool:
     """Whether a lattice of colours stays as it is."""
-    levels = np.linspace(0, 255, _STEPS).round().astype(np.uint8)
+    levels: Pixels = np.linspace(0, 255, _STEPS).round().astype(np.uint8)
+    lattice: Pixels
+    expected: Pixels
     if mode == "RGB":
         lattice = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(_STEPS, -1, 3)
         expected = lattice

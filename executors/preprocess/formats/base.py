@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from executors.errors import VisualSearchError
@@ -21,11 +21,14 @@ class ImageHeader:
         orientation: EXIF orientation, 1 to 8 (1: upright as stored).
         bits: bits of one sample.
         alpha: whether pixels may be transparent, and whether their colours are already multiplied by it.
+        grey: a PNG without colours.
         transparent_grey: the sample value that a grey PNG declares as transparent.
+        transparent_colour: red, green and blue that a PNG declares as transparent, in its own bits.
         progressive: a JPEG in several passes over the picture.
         animated: more than one frame; the first one is the picture.
         buffer_width, buffer_height: the largest single buffer that decoding needs, in pixels, where that can exceed
             the picture (a TIFF tile larger than its picture, a WebP frame larger than its canvas).
+        profile: the ICC profile of a JPEG, PNG or WebP (other formats' are read by the library that decodes them).
     """
 
     format: ImageFormat
@@ -34,11 +37,14 @@ class ImageHeader:
     orientation: int = 1
     bits: int = 8
     alpha: Alpha = "none"
+    grey: bool = False
     transparent_grey: int | None = None
+    transparent_colour: tuple[int, int, int] | None = None
     progressive: bool = False
     animated: bool = False
     buffer_width: int = 0
     buffer_height: int = 0
+    profile: bytes | None = field(default=None, repr=False)
 
     @property
     def upright_size(self) -> tuple[int, int]:

@@ -8,13 +8,14 @@ from typing import Final
 
 from executors.preprocess.formats.base import Alpha, ImageHeader, undecodable, unsupported
 
-SIGNATURES: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES = 256, 257, 258, 262, 274, 277
-_STRIP_OFFSETS, _ROWS_PER_STRIP, _PLANAR = 273, 278, 284
+_COMPRESSION, _STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_BYTES, _PLANAR, _TILE_BYTES = 259, 273, 278, 279, 284, 325
+_WEBP: Final = 50001
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 322, 323, 324, 338, 339
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB = 0, 1, 2, 3, 5, 6, 8
 _BIT_DEPTHS: Final = (1, 2, 4, 8, 16)
+# Unsigned, and undefined, as some writers have it of extra samples.
+_PLAIN_FORMATS: Final = (1, 4)
 _MAX_ENTRIES: Final = 4096
 _MAX_SAMPLES: Final = 8
 # BYTE, SHORT, LONG, LONG8
@@ -44,17 +45,16 @@ def read(data: bytes) -> ImageHeader:
     photometric = _value(data, order, entries, _PHOTOMETRIC, _MIN_IS_BLACK)
     if not width or not height or not 1 <= samples <= _MAX_SAMPLES:
         raise undecodable("tiff", f"declares {width}x{height} pixels of {samples} samples")
-    if any(kind != 1 for kind in _values(data, order, entries, _SAMPLE_FORMAT)) or bits not in _BIT_DEPTHS:
+    if (
+        any(kind not in _PLAIN_FORMATS for kind in _values(data, order, entries, _SAMPLE_FORMAT))
+        or bits not in _BIT_DEPTHS
+    ):
         raise unsupported("tiff", f"holds samples of {bits} bits that are not plain colours")
     if photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB):
         raise unsupported("tiff", f"holds pixels of photometric kind {photometric}")
     if bits == 16 and (photometric > _RGB or samples == 2):
         raise unsupported("tiff", f"holds {samples} samples of 16 bits that are neither grey nor RGB")
-    if bits in (2, 4) and photometric != _PALETTE:
-        raise unsupported("tiff", f"holds grey of {bits} bits")
     alpha = _alpha(_values(data, order, entries, _EXTRA_SAMPLES), photometric, samples, bits)
-    if bits == 16 and alpha != "none" and _value(data, order, entries, _PLANAR, 1) != 1:
-        raise unsupported("tiff", "holds 16-bit colours and alpha in separate planes")
     orientation = _value(data, order, entries, _ORIENTATION, 1)
     return ImageHeader(
         format="tiff",
@@ -90,15 +90,48 @@ def check_complete(data: bytes) -> None:
         raise undecodable("tiff", "lacks parts of its picture", found=found, expected=needed)
 
 
-def without_orientation(data: bytes) -> bytes:
-    """Copy the file with its orientation set to 1: OpenCV turns TIFFs even when told not to."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A strip or tile: where it lies in the file, and the upper left corner of where it belongs, in pixels."""
+
+    start: int
+    end: int
+    left: int
+    top: int
+
+
+def webp_parts(data: bytes) -> list[Part]:
+    """The strips or tiles of a TIFF that are WebP pictures each; empty for another compression.
+
+    Raises:
+        VisualSearchError: `unsupported_format` for samples in separate planes.
+        struct.error: the directory is damaged.
+    """
     order, entries = _directory(data)
-    entry = entries.get(_ORIENTATION)
-    if entry is None:
-        return data
-    changed = bytearray(data)
-    struct.pack_into(order + entry.code, changed, entry.offset, 1)
-    return bytes(changed)
+    if _value(data, order, entries, _COMPRESSION, 1) != _WEBP:
+        return []
+    if _value(data, order, entries, _PLANAR, 1) != 1:
+        raise unsupported("tiff", "holds WebP in separate planes")
+    width, height = _value(data, order, entries, _WIDTH, 0), _value(data, order, entries, _HEIGHT, 0)
+    if _TILE_OFFSETS in entries:
+        part_width, part_height = (
+            _value(data, order, entries, _TILE_WIDTH, 1),
+            _value(data, order, entries, _TILE_HEIGHT, 1),
+        )
+        offsets, sizes = entries.get(_TILE_OFFSETS), entries.get(_TILE_BYTES)
+    else:
+        part_width, part_height = width, _value(data, order, entries, _ROWS_PER_STRIP, height)
+        offsets, sizes = entries.get(_STRIP_OFFSETS), entries.get(_STRIP_BYTES)
+    if offsets is None or sizes is None or not part_width or not part_height:
+        return []
+    columns = -(-width // part_width)
+    count = min(offsets.count, sizes.count, columns * -(-height // part_height))
+    starts = struct.unpack_from(f"{order}{count}{offsets.code}", data, offsets.offset)
+    lengths = struct.unpack_from(f"{order}{count}{sizes.code}", data, sizes.offset)
+    return [
+        Part(start, start + length, index % columns * part_width, index // columns * part_height)
+        for index, (start, length) in enumerate(zip(starts, lengths, strict=True))
+    ]
 
 
 def _alpha(extra: tuple[int, ...], photometric: int, samples: int, bits: int) -> Alpha:
