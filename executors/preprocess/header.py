@@ -52,7 +52,7 @@ def read_header(data: bytes) -> ImageHeader:
         )
     try:
         return _READERS[image_format](data)
-    except struct.error:
+    except (struct.error, IndexError):
         raise undecodable(image_format, "is cut off within its header") from None
 
 

@@ -11,6 +11,22 @@ ImageFormat: TypeAlias = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif", "a
 Alpha: TypeAlias = Literal["none", "straight", "premultiplied"]
 
 
+# Bytes a pixel that decoders work with (their planes, and the samples they hand over): of 8 bits; of more, or progressive.
+_WORKING_BYTES: Final[dict[ImageFormat, tuple[int, int]]] = {
+    "jpeg": (3, 9),
+    "png": (4, 6),
+    "webp": (6, 6),
+    "gif": (5, 5),
+    "bmp": (1, 1),
+    "tiff": (5, 9),
+    "avif": (7, 12),
+    "heif": (5, 10),
+    "jpeg2000": (17, 17),
+    "jxl": (16, 16),
+}
+_RESULT_BYTES: Final = 3
+
+
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
     """What can be known of a picture without decoding it.
@@ -53,11 +69,10 @@ class ImageHeader:
 
     @property
     def decoded_bytes(self) -> int:
-        """About how many bytes decoding at full size takes at its peak, by what the header declares."""
+        """About how many bytes decoding at full size takes at its peak, by what the header declares; not the file itself."""
         pixels = max(self.width * self.height, self.buffer_width * self.buffer_height)
-        samples = 4 if self.alpha != "none" else 3
-        # The decoder's own buffer, and the 8-bit RGB that is made of it.
-        return pixels * (samples * max(1, self.bits // 8) + 3)
+        shallow, deep = _WORKING_BYTES[self.format]
+        return pixels * ((deep if self.bits > 8 or self.progressive else shallow) + _RESULT_BYTES)
 
 
 def undecodable(image_format: ImageFormat, reason: str, **details: int) -> VisualSearchError:

@@ -47,6 +47,10 @@ def _read(data: bytes, image_format: ImageFormat) -> ImageHeader:
         for kind, start, stop in _primary_properties(data, meta):
             if kind == b"ispe":
                 width, height = struct.unpack_from(">II", data, start + 4)
+            elif kind == b"clap" and image_format == "heif":
+                # The part that is shown, as fractions; Pillow's AVIF decoder shows all.
+                across, columns, down, rows = struct.unpack_from(">4I", data, start)
+                width, height = min(width, across // max(1, columns)), min(height, down // max(1, rows))
             elif kind == b"irot":
                 quarter_turn = data[start] & 3
             elif kind == b"pixi" and stop - start > 5:

@@ -32,7 +32,8 @@ def read(data: bytes) -> ImageHeader:
         raise undecodable("jpeg2000", f"declares {width}x{height} pixels of {components} components")
     if components > _MAX_COMPONENTS:
         raise unsupported("jpeg2000", f"has {components} components")
-    bits = max((depth & 0x7F) + 1 for depth in data[start + 42 : start + 42 + 3 * components : 3])
+    depths = struct.unpack_from("Bxx" * components, data, start + 42)
+    bits = max((depth & 0x7F) + 1 for depth in depths)
     return ImageHeader(
         format="jpeg2000",
         width=width,
