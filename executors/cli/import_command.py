@@ -15,7 +15,6 @@ from rich.text import Text
 
 from executors.cli.exchange import Header
 from executors.cli.exit_status import INTERRUPTED, OK, SOME_FAILED, status_of
-from executors.cli.files import unreadable
 from executors.cli.import_journal import ImportJournal, ImportKey
 from executors.cli.import_reading import read_chunks, read_first
 from executors.cli.import_state import ImportState, LineResult
@@ -39,6 +38,7 @@ from executors.cli.progress import ProgressView, make_view
 from executors.cli.service import client_for
 from executors.client import DEFAULT_COLLECTION, Document, VisualSearchClient
 from executors.errors import VisualSearchError
+from executors.reading import unreadable
 
 _SHOWN_RESULTS = ("created", "replaced", "unchanged", "failed")
 _SHOWN_FAILURES = 20

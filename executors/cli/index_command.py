@@ -14,7 +14,8 @@ from rich.text import Text
 from executors.cli.exit_status import INTERRUPTED, OK, SOME_FAILED, UNAVAILABLE
 from executors.cli.failures import print_failures, write_failures
 from executors.cli.files import Scan, clashing_names, scan_folders
-from executors.cli.indexing import FileResult, FileSender, IndexOptions, IndexOutcome
+from executors.cli.index_state import FileResult, IndexOptions, IndexOutcome
+from executors.cli.indexing import FileSender
 from executors.cli.interruption import stop_on_signal
 from executors.cli.journal import JournalScope
 from executors.cli.journal_file import open_journal, scopes_of

@@ -13,12 +13,12 @@ from typing import Any, Final, TypeAlias
 from rich.table import Table
 
 from executors.cli.exit_status import OK, SOME_FAILED, is_unavailable
-from executors.cli.files import unreadable
 from executors.cli.output import cell, is_unicode, make_table, print_json, printable, stderr_console, stdout_console
 from executors.cli.service import client_for
 from executors.client import DEFAULT_COLLECTION, Answer, Document, SearchOptions, SearchResult, VisualSearchClient
 from executors.client_answers import Hit
 from executors.errors import VisualSearchError
+from executors.reading import unreadable
 from executors.report import QueryResult, ReportMatch, write_report
 
 _FILES_A_REQUEST: Final = 8
