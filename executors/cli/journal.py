@@ -174,10 +174,11 @@ class JournalScope:
         return [Claim(os.fsdecode(row[0]), _sent(row[1:])) for row in rows]
 
     def siblings(self) -> list[JournalScope]:
-        """The same folder's files under other ids: what was acknowledged with another prefix, or by content."""
+        """The same folder's files under other ids: what was acknowledged with another prefix."""
         query = (
             "SELECT theirs.number FROM scope AS ours, scope AS theirs WHERE ours.number = ? "
             "AND theirs.number != ours.number AND theirs.folder = ours.folder "
+            "AND substr(ours.id_mode, 1, 4) = 'path' AND substr(theirs.id_mode, 1, 4) = 'path' "
             "AND theirs.index_uuid = ours.index_uuid AND theirs.collection = ours.collection ORDER BY theirs.number"
         )
         rows = self._connection.execute(query, (self._number,)).fetchall()
