@@ -8,8 +8,19 @@ from dataclasses import dataclass
 from executors.errors import VisualSearchError
 from executors.preprocess.formats import bmp, gif, jpeg, png, tiff, webp
 from executors.preprocess.formats.base import ImageFormat, ImageHeader, undecodable
+from executors.preprocess.formats.signatures import FIRST_BYTES, name_unread, recognise
 
-__all__ = ["ImageFormat", "ImageHeader", "ImageLimits", "check_limits", "check_pixels", "read_header"]
+__all__ = [
+    "FIRST_BYTES",
+    "ImageFormat",
+    "ImageHeader",
+    "ImageLimits",
+    "check_limits",
+    "check_pixels",
+    "name_unread",
+    "read_header",
+    "recognise",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +42,12 @@ def read_header(data: bytes) -> ImageHeader:
         VisualSearchError: `unsupported_format` for anything else than JPEG, PNG, WebP, BMP, TIFF and GIF (and for variants
             of them that hold no colours); `undecodable_image` for a header that is cut off or contradicts itself.
     """
-    image_format = _recognise(data)
+    image_format = recognise(data)
+    if image_format not in _READERS:
+        kind = name_unread(data)
+        raise VisualSearchError(
+            "unsupported_format", f"{kind} is not read" if kind else "not a picture of a known format"
+        )
     try:
         return _READERS[image_format](data)
     except struct.error:
@@ -70,22 +86,6 @@ def check_pixels(width: int, height: int, limits: ImageLimits) -> None:
             height=height,
             limit=limits.max_pixels,
         )
-
-
-def _recognise(data: bytes) -> ImageFormat:
-    if data.startswith(jpeg.SIGNATURE):
-        return "jpeg"
-    if data.startswith(png.SIGNATURE):
-        return "png"
-    if webp.matches(data):
-        return "webp"
-    if data.startswith(gif.SIGNATURES):
-        return "gif"
-    if data.startswith(tiff.SIGNATURES):
-        return "tiff"
-    if data.startswith(bmp.SIGNATURE):
-        return "bmp"
-    raise VisualSearchError("unsupported_format", "not a JPEG, PNG, WebP, BMP, TIFF or GIF")
 
 
 _READERS = {"jpeg": jpeg.read, "png": png.read, "webp": webp.read, "gif": gif.read, "tiff": tiff.read, "bmp": bmp.read}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from executors.errors import VisualSearchError
 
-ImageFormat: TypeAlias = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif"]
+ImageFormat: TypeAlias = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif", "avif", "heif", "jpeg2000", "jxl"]
 Alpha: TypeAlias = Literal["none", "straight", "premultiplied"]
 
 
@@ -45,6 +45,14 @@ class ImageHeader:
         """Height and width in pixels as a person sees the picture."""
         return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
 
+    @property
+    def decoded_bytes(self) -> int:
+        """About how many bytes decoding at full size takes at its peak, by what the header declares."""
+        pixels = max(self.width * self.height, self.buffer_width * self.buffer_height)
+        samples = 4 if self.alpha != "none" else 3
+        # The decoder's own buffer, and the 8-bit RGB that is made of it.
+        return pixels * (samples * max(1, self.bits // 8) + 3)
+
 
 def undecodable(image_format: ImageFormat, reason: str, **details: int) -> VisualSearchError:
     """The error for a picture whose format is known and whose content is damaged."""
@@ -58,4 +66,15 @@ def unsupported(image_format: ImageFormat, reason: str) -> VisualSearchError:
     return VisualSearchError("unsupported_format", f"the {_NAMES[image_format]} {reason}", format=image_format)
 
 
-_NAMES = {"jpeg": "JPEG", "png": "PNG", "webp": "WebP", "bmp": "BMP", "tiff": "TIFF", "gif": "GIF"}
+_NAMES: Final[dict[ImageFormat, str]] = {
+    "jpeg": "JPEG",
+    "png": "PNG",
+    "webp": "WebP",
+    "bmp": "BMP",
+    "tiff": "TIFF",
+    "gif": "GIF",
+    "avif": "AVIF",
+    "heif": "HEIC or HEIF",
+    "jpeg2000": "JPEG 2000",
+    "jxl": "JPEG XL",
+}
