@@ -9,8 +9,6 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -27,13 +25,11 @@ def unreadable(error: OSError) -> VisualSearchError:
     return VisualSearchError("unreadable_file", f"can't be read: {error.strerror or type(error).__name__}")
 
 
-@contextmanager
-def open_regular(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a regular file to read it, without waiting for anything.
+def open_regular(path: str | Path) -> io.FileIO:
+    """Open a regular file to read it, without waiting for anything; to be closed by the caller.
 
     Raises:
         VisualSearchError: `unreadable_file` when it can't be opened or is a folder, pipe, socket or device.
-        OSError: what the body raises.
     """
     try:
         # Opening a pipe waits for its writer, without this flag; on a regular file it does nothing.
@@ -42,11 +38,11 @@ def open_regular(path: str | Path) -> Iterator[BinaryIO]:
         raise unreadable(error) from None
     except ValueError:
         raise VisualSearchError("unreadable_file", "can't be read: no path has a NUL in it") from None
-    with io.FileIO(descriptor, "rb") as stream:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise VisualSearchError("unreadable_file", f"can't be read: it is {kind_of(mode)}, not a regular file")
-        yield stream
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise VisualSearchError("unreadable_file", f"can't be read: it is {kind_of(mode)}, not a regular file")
+    return io.FileIO(descriptor, "rb")
 
 
 def kind_of(mode: int) -> str:

@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Final
 
-from executors.cli.kinds import FIRST_BYTES, OTHER, Kind, kind_of
+from executors.cli.kinds import FIRST_BYTES, OTHER, Kind, file_kind
 from executors.cli.selection import Selection
 from executors.errors import VisualSearchError
 from executors.reading import open_regular, unreadable
 
 # What has such a name is sent without a look at it here: the service says what is wrong with it.
 EXTENSIONS: Final = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"}
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"}
+    | {".heic", ".heif", ".hif", ".avif", ".jp2", ".j2k", ".jpx", ".jxl"}
 )
 MAX_ID_BYTES: Final = 512
 # The folder that stands for the standard input.
@@ -200,7 +201,7 @@ def _add_named(file: PictureFile, scan: Scan) -> None:
     """Add a file that was asked for by its name: what it is, the service says, unless it is known to read no such thing."""
     try:
         with open_regular(file.path) as stream:
-            found, kind = os.fstat(stream.fileno()), kind_of(stream.read(FIRST_BYTES), file.name)
+            found, kind = os.fstat(stream.fileno()), file_kind(stream.read(FIRST_BYTES), file.name)
     except OSError as error:
         scan.faults.append((file, unreadable(error)))
     except VisualSearchError as error:
@@ -224,7 +225,7 @@ def _add_file(file: PictureFile, scan: Scan) -> None:
         return
     try:
         with open_regular(file.path) as stream:
-            kind = kind_of(stream.read(FIRST_BYTES), file.name)
+            kind = file_kind(stream.read(FIRST_BYTES), file.name)
     except OSError as error:
         scan.faults.append((file, unreadable(error)))
     except VisualSearchError as error:
