@@ -44,7 +44,7 @@ examples:
 
 The id of a picture is its path relative to the folder; of a file that is named itself, its name. Acknowledged files are
 remembered by path, size and time, so that the same command sends only what is new, changed, or failed before; --no-resume
-sends everything. The index is asked whether it still holds what was sent: what was deleted from it is sent again.
+sends everything. The index is asked whether it still holds what was sent: what was deleted from it since is sent again.
 
 A file replaces only what came from it or is the same picture. When another picture has the id (of another folder, from
 another machine, from curl), the file fails with `id_taken`. The ways out: --id-prefix, or --replace. A folder that was

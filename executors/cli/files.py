@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Final
 
-from executors.cli.kinds import FIRST_BYTES, OTHER, Kind, file_kind
+from executors.cli.kinds import FIRST_BYTES, Kind, file_kind
 from executors.cli.selection import Selection
 from executors.errors import VisualSearchError
 from executors.reading import open_regular, unreadable
@@ -24,7 +24,7 @@ MAX_ID_BYTES: Final = 512
 # The folder that stands for the standard input.
 STANDARD_INPUT: Final = ""
 OUTSIDE: Final = "link out of the folder"
-SPECIAL: Final = "not a regular file"
+SPECIAL: Final = "pipe, socket or device"
 _USUAL: Final = Selection()
 
 
@@ -198,7 +198,7 @@ class _FolderScan:
 
 
 def _add_named(file: PictureFile, scan: Scan) -> None:
-    """Add a file that was asked for by its name: what it is, the service says, unless it is known to read no such thing."""
+    """Add a file that was asked for by its name: the service says what is wrong with it, unless its kind is not read."""
     try:
         with open_regular(file.path) as stream:
             found, kind = os.fstat(stream.fileno()), file_kind(stream.read(FIRST_BYTES), file.name)
@@ -207,7 +207,9 @@ def _add_named(file: PictureFile, scan: Scan) -> None:
     except VisualSearchError as error:
         scan.faults.append((file, error))
     else:
-        _add_kind(PictureFile(file.folder, file.name, found.st_size, found.st_mtime_ns), kind, scan, sent=kind is OTHER)
+        _add_kind(
+            PictureFile(file.folder, file.name, found.st_size, found.st_mtime_ns), kind, scan, sent=not kind.is_missed
+        )
 
 
 def _add_file(file: PictureFile, scan: Scan) -> None:

@@ -8,14 +8,22 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from executors.cli.files import LeftOut, Scan
+from executors.cli.files import OUTSIDE, SPECIAL, LeftOut, Scan
 from executors.cli.gone import Gone, GoneFile
 from executors.cli.index_state import FileResult, IndexOutcome
+from executors.cli.kinds import OTHER
 from executors.cli.output import count_of, printable
+from executors.cli.selection import SYSTEM
 from executors.errors import VisualSearchError
 
 _SHOWN_RESULTS = ("created", "replaced", "unchanged", "skipped", "failed")
 _SHOWN_NAMES = 3
+_PLURALS = {
+    SYSTEM: "system folders",
+    OUTSIDE: "links out of the folder",
+    SPECIAL: "pipes, sockets or devices",
+    OTHER.name: "other files",
+}
 
 
 def result_to_json(result: FileResult) -> dict[str, object]:
@@ -113,7 +121,9 @@ def print_gone(console: Console, gone: Gone, *, prune: bool) -> None:
 
 def _counts(left_out: Sequence[LeftOut]) -> str:
     counts = Counter(each.kind for each in left_out)
-    return ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common())
+    return ", ".join(
+        f"{count:,} {_PLURALS.get(kind, kind) if count > 1 else kind}" for kind, count in counts.most_common()
+    )
 
 
 def _were(files: Sequence[GoneFile]) -> str:

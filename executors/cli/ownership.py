@@ -65,13 +65,11 @@ def standing_of(
 
 def id_taken(claim: Claim | None) -> VisualSearchError:
     """The error for a file whose id belongs to another picture."""
-    origin = (
-        f", from {claim.folder}/{claim.sent.name}" if claim is not None else ", which did not come from this folder"
-    )
+    origin = f"from {claim.folder}/{claim.sent.name}" if claim is not None else "not from this folder"
     return VisualSearchError(
         "id_taken",
-        f"the index holds another picture under this id{origin}; --id-prefix NAME/ gives this folder's files ids of "
-        "their own, --replace puts this one in its place",
+        f"another picture has this id, {origin}; --id-prefix NAME/ makes ids of their own for this folder, "
+        "--replace puts this file in its place",
     )
 
 
