@@ -174,10 +174,15 @@ class _Query:
     error: VisualSearchError | None = None
 
 
+def _is_stream(name: str) -> bool:
+    """Whether a name stands for what the shell opened: the standard input, or `<(command)`."""
+    return name == "-" or name.startswith("/dev/fd/")
+
+
 async def _load_soon(name: str, with_picture: bool, places: asyncio.Semaphore) -> _Query:
     """Read a file in a thread; the standard input may never end, and must not keep the process."""
     async with places:
-        if name == "-":
+        if _is_stream(name):
             return await in_daemon_thread(lambda: _load(name, with_picture))
         return await asyncio.to_thread(_load, name, with_picture)
 
@@ -188,6 +193,9 @@ def _load(name: str, with_picture: bool) -> _Query:
     try:
         if name == "-":
             blob = read_at_most(sys.stdin.buffer, MAX_PICTURE_BYTES, too_large="image_too_large")
+        elif _is_stream(name):
+            with Path(name).open("rb") as stream:
+                blob = read_at_most(stream, MAX_PICTURE_BYTES, too_large="image_too_large")
         else:
             blob, _ = read_file(name, MAX_PICTURE_BYTES, too_large="image_too_large")
     except OSError as error:
