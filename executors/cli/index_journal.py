@@ -9,6 +9,7 @@ from typing import Any
 from executors.cli.files import PictureFile
 from executors.cli.journal import Claim, JournalScope, Sent, tags_digest
 from executors.cli.loading import LoadedFile
+from executors.cli.reservations import release, reserve
 
 
 class IndexJournal:
@@ -48,27 +49,49 @@ class IndexJournal:
         """Whether a file was sent with the tags of this run."""
         return sent.tags == self._tags
 
+    def reserve(self, files: Sequence[LoadedFile]) -> dict[str, Claim]:
+        """Reserve the ids of files that are to be sent; those that another run is just sending are returned, with its file."""
+        taken: dict[str, Claim] = {}
+        try:
+            for folder, group in _by_folder([(each.file.folder, self._sent(each)) for each in files]).items():
+                if scope := self._scopes.get(folder):
+                    taken |= reserve(scope, group)
+        except sqlite3.Error as error:
+            self._give_up(error)
+        return taken
+
+    def release(self, files: Sequence[LoadedFile]) -> None:
+        """What became of files is known."""
+        try:
+            for folder, group in _by_folder([(each.file.folder, self._sent(each)) for each in files]).items():
+                if scope := self._scopes.get(folder):
+                    release(scope, [each.document_id for each in group])
+        except sqlite3.Error as error:
+            self._give_up(error)
+
     def record(self, files: Sequence[tuple[LoadedFile, str]]) -> None:
         """Remember acknowledged files with the versions of their documents; on disk when it returns."""
-        self.remember(
-            [
-                (
-                    each.file.folder,
-                    Sent(each.file.name, each.size, each.mtime_ns, self._tags, each.id, version, each.digest),
-                )
-                for each, version in files
-            ]
-        )
+        self.remember([(each.file.folder, self._sent(each, version)) for each, version in files])
 
     def remember(self, files: Sequence[tuple[str, Sent]]) -> None:
         """Remember files by their folders; on disk when it returns."""
-        by_folder: dict[str, list[Sent]] = {}
-        for folder, sent in files:
-            by_folder.setdefault(folder, []).append(sent)
         try:
-            for folder, sent_files in by_folder.items():
+            for folder, group in _by_folder(files).items():
                 if scope := self._scopes.get(folder):
-                    scope.record(sent_files)
+                    scope.record(group)
         except sqlite3.Error as error:
-            self.error = str(error)
-            self._scopes = {}
+            self._give_up(error)
+
+    def _sent(self, loaded: LoadedFile, version: str = "") -> Sent:
+        return Sent(loaded.file.name, loaded.size, loaded.mtime_ns, self._tags, loaded.id, version, loaded.digest)
+
+    def _give_up(self, error: sqlite3.Error) -> None:
+        self.error = str(error)
+        self._scopes = {}
+
+
+def _by_folder(files: Sequence[tuple[str, Sent]]) -> dict[str, list[Sent]]:
+    by_folder: dict[str, list[Sent]] = {}
+    for folder, sent in files:
+        by_folder.setdefault(folder, []).append(sent)
+    return by_folder

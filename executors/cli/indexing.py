@@ -56,6 +56,8 @@ class FileSender:
         self._doubles: dict[str, list[LoadedFile]] = {}
         # Of what is in the index, for the files of the same content.
         self._versions: dict[str, str] = {}
+        # Whether it is looked what stands under an id before that is written.
+        self._is_careful = not options.replace
         # Whether ids have to be asked for before they are written: a collection that was empty holds nothing to lose.
         self._is_filled = True
         self._deadlines = 0
@@ -158,10 +160,15 @@ class FileSender:
         for group in groups:
             if stop.is_set():
                 return
-            for request in in_requests(await self._own(await self._load(group))):
-                if stop.is_set():
-                    return
-                await self._send(request)
+            loaded = await self._load(group)
+            try:
+                for request in in_requests(await self._own(loaded)):
+                    if stop.is_set():
+                        return
+                    await self._send(request)
+            finally:
+                if self._is_careful:
+                    self._journal.release(loaded)
 
     async def _load(self, group: Sequence[PictureFile]) -> list[LoadedFile]:
         """Read files beside each other; those that can't be sent are reported, not returned."""
@@ -211,8 +218,17 @@ class FileSender:
 
     async def _own(self, loaded: Sequence[LoadedFile]) -> list[LoadedFile]:
         """Those that take no other picture's place; of the others it is told, and of those that the index has already."""
-        if not loaded or not self._is_filled or self._options.replace:
+        if not self._is_careful:
             return list(loaded)
+        taken = self._journal.reserve(loaded)
+        for each in loaded:
+            if each.id in taken:
+                self._settle(each, "failed", id_taken(taken[each.id]))
+        loaded = [each for each in loaded if each.id not in taken]
+        # Another run may have begun to fill the collection since this one looked.
+        self._is_filled = self._is_filled or any(self._journal.claims(each) for each in loaded)
+        if not loaded or not self._is_filled:
+            return loaded
         found = await found_documents(self._client, [each.id for each in loaded], self._options.collection)
         standings = {each.id: self._standing(each, found.get(each.id)) for each in loaded}
         unknown = [each for each in loaded if standings[each.id][0] is Standing.UNKNOWN]

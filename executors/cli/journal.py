@@ -24,6 +24,9 @@ CREATE TABLE IF NOT EXISTS sent (
     tags TEXT NOT NULL, document_id TEXT NOT NULL, version TEXT NOT NULL DEFAULT '', digest TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (scope, name)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS sent_by_id ON sent (document_id);
+CREATE TABLE IF NOT EXISTS reserved (
+    scope INTEGER NOT NULL, document_id TEXT NOT NULL, name BLOB NOT NULL, digest TEXT NOT NULL, process INTEGER NOT NULL,
+    PRIMARY KEY (document_id, scope)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS imports (
     index_uuid TEXT NOT NULL, collection TEXT NOT NULL, path BLOB NOT NULL, size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL, state TEXT NOT NULL, PRIMARY KEY (index_uuid, collection, path)) WITHOUT ROWID;
@@ -150,6 +153,16 @@ class JournalScope:
     def __init__(self, connection: sqlite3.Connection, number: int) -> None:
         self._connection = connection
         self._number = number
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The open file, for what else is remembered in it."""
+        return self._connection
+
+    @property
+    def number(self) -> int:
+        """What stands for this folder in the file."""
+        return self._number
 
     def find(self, name: str) -> Sent | None:
         """The file as it was acknowledged last, None when it never was."""
