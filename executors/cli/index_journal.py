@@ -30,8 +30,12 @@ class IndexJournal:
 
     def sent_before(self, file: PictureFile) -> Sent | None:
         """What was acknowledged of a file, whatever it was like."""
-        scope = self._scopes.get(file.folder)
-        return scope.find(file.name) if scope else None
+        try:
+            scope = self._scopes.get(file.folder)
+            return scope.find(file.name) if scope else None
+        except sqlite3.Error as error:
+            self._give_up(error)
+            return None
 
     def acknowledged(self, file: PictureFile) -> Sent | None:
         """What was acknowledged of a file, if that is as it was then, and sent with the tags of this run."""
@@ -42,8 +46,12 @@ class IndexJournal:
 
     def claims(self, loaded: LoadedFile) -> list[Claim]:
         """Every file that was acknowledged under the id of one."""
-        scope = self._scopes.get(loaded.file.folder)
-        return scope.claims(loaded.id) if scope else []
+        try:
+            scope = self._scopes.get(loaded.file.folder)
+            return scope.claims(loaded.id) if scope else []
+        except sqlite3.Error as error:
+            self._give_up(error)
+            return []
 
     def with_these_tags(self, sent: Sent) -> bool:
         """Whether a file was sent with the tags of this run."""

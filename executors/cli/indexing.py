@@ -83,6 +83,7 @@ class FileSender:
         if not running.cancelled():
             running.result()
         self.outcome.unsent = expected - self._reported()
+        self.outcome.journal_error = self._journal.error
         return self.outcome
 
     async def _run(self, files: Sequence[PictureFile], stop: asyncio.Event) -> None:
@@ -226,7 +227,9 @@ class FileSender:
                 self._settle(each, "failed", id_taken(taken[each.id]))
         loaded = [each for each in loaded if each.id not in taken]
         # Another run may have begun to fill the collection since this one looked.
-        self._is_filled = self._is_filled or any(self._journal.claims(each) for each in loaded)
+        self._is_filled = self._is_filled or any(
+            claim.folder != each.file.folder for each in loaded for claim in self._journal.claims(each)
+        )
         if not loaded or not self._is_filled:
             return loaded
         found = await found_documents(self._client, [each.id for each in loaded], self._options.collection)
@@ -320,4 +323,3 @@ class FileSender:
     def _record(self, files: Sequence[tuple[LoadedFile, str]]) -> None:
         self._versions |= {each.id: version for each, version in files}
         self._journal.record(files)
-        self.outcome.journal_error = self._journal.error
