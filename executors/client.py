@@ -38,6 +38,8 @@ from executors.client_collections import CollectionMethods
 from executors.client_reading import ReadingMethods
 from executors.client_requests import Document, json_body
 from executors.client_transport import RetryPolicy
+from executors.errors import VisualSearchError
+from executors.reading import MAX_PICTURE_BYTES, read_file
 
 __all__ = [
     "DEFAULT_COLLECTION",
@@ -115,7 +117,8 @@ class VisualSearchClient(CollectionMethods, ReadingMethods):
         """Index picture files in one request; the ids are the paths as given, with forward slashes, unless `ids` says.
 
         Raises:
-            OSError: a file can't be read.
+            VisualSearchError: `unreadable_file` for a file that can't be read or is not a regular one, `image_too_large`;
+                nothing was sent.
         """
         names = list(ids) if ids is not None else [Path(path).as_posix() for path in paths]
         documents = [
@@ -211,4 +214,7 @@ def _search_parameters(options: SearchOptions) -> dict[str, Any]:
 
 
 async def _read(path: str | Path) -> bytes:
-    return await asyncio.to_thread(Path(path).read_bytes)
+    try:
+        return (await asyncio.to_thread(read_file, path, MAX_PICTURE_BYTES, too_large="image_too_large"))[0]
+    except VisualSearchError as error:
+        raise VisualSearchError(error.code, f"{path}: {error.message}", **error.details) from None

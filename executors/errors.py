@@ -87,6 +87,9 @@ ERRORS: Final[dict[str, ErrorKind]] = {
     # a command or a start fails
     "invalid_setting": ErrorKind(500, "an environment variable has a value that it can't have"),
     "unreadable_file": ErrorKind(500, "a local file or folder can't be read"),
+    "id_taken": ErrorKind(
+        409, "`index` would put a file in the place of another picture with its id; nothing was sent"
+    ),
     "invalid_flow": ErrorKind(500, "the flow file has a key or a value that Jina would ignore or refuse"),
     "model_missing": ErrorKind(500, "the model is not in VS_MODELS_DIR; `visual-search models build` makes it"),
     "package_missing": ErrorKind(

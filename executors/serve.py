@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from executors.errors import VisualSearchError
+from executors.reading import MAX_TEXT_BYTES
 
 DEFAULT_FLOW = "image-search.yml"
 
@@ -14,13 +15,15 @@ def find_flow(name: str | None) -> Path:
     """The flow file: a path, or the name of one that comes with the package.
 
     Raises:
-        VisualSearchError: `invalid_flow` when there is no such file.
+        VisualSearchError: `invalid_flow` when there is no such file, or one that no person wrote.
     """
     package = Path(__file__).parent
     candidates = [Path(name)] if name else []
     candidates += [folder / (name or DEFAULT_FLOW) for folder in (package / "_flows", package.parent / "flows")]
     for candidate in candidates:
         if candidate.is_file():
+            if (size := candidate.stat().st_size) > MAX_TEXT_BYTES:
+                raise VisualSearchError("invalid_flow", f"{name!r} has {size} bytes; that is no flow file")
             return candidate.absolute()
     raise VisualSearchError("invalid_flow", f"no flow file {name!r}")
 

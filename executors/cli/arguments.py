@@ -7,7 +7,15 @@ from typing import Any, Final
 
 from executors import __version__
 from executors.cli import document_arguments
-from executors.cli.argument_parts import EXIT_STATUSES, add_collection, add_filter, add_json, add_service, command
+from executors.cli.argument_parts import (
+    EXIT_STATUSES,
+    add_collection,
+    add_filter,
+    add_json,
+    add_service,
+    add_yes,
+    command,
+)
 from executors.cli.argument_types import address, cosine, effort, json_object, names, positive_integer
 
 _EXAMPLES: Final = """\
@@ -29,9 +37,30 @@ examples:
   visual-search index ~/Pictures --report failed.csv      the files that failed, with their codes
   visual-search index ~/Pictures --json | jq .result      one line per file
 
-The id of a picture is its path relative to the folder. Acknowledged files are remembered by path, size and time, so that
-the same command sends only what is new, changed, or failed before; --no-resume sends everything.
-The index is asked whether it still has them: what was deleted from it since is sent again.
+  visual-search index ~/Pictures --prune                  remove what is no longer in the folder, after a question
+  visual-search index /mnt/camera --id-prefix camera/     ids such as camera/DSC_0001.jpg
+  visual-search index cat.jpg dog.jpg                     files, with their names as ids
+  curl -s https://…/x.jpg | visual-search index - --name x.jpg
+
+The id of a picture is its path relative to the folder; of a file that is named itself, its name. Acknowledged files are
+remembered by path, size and time, so that the same command sends only what is new, changed, or failed before; --no-resume
+sends everything. The index is asked whether it still holds what was sent: what was deleted from it since is sent again.
+
+A file replaces only what came from it or is the same picture. When another picture has the id (of another folder, from
+another machine, from curl), the file fails with `id_taken`. The ways out: --id-prefix, or --replace. A folder that was
+moved, and the same folder of another machine, go on.
+
+Files that are gone from a folder are counted; --prune removes them from the index: only those that this folder brought,
+and that nobody else wrote since. An empty folder may be a disk that is not mounted: there, --prune wants --allow-empty.
+
+Left out of folders, and counted by kind in the summary and with --json:
+  - what begins with a dot; waste baskets, snapshots and previews of systems, disk stations and photo managers, such as
+    @eaDir, #recycle, $RECYCLE.BIN, lost+found, System Volume Information, __MACOSX, *.lrdata (--all takes both);
+  - links that lead out of the folder (--follow takes them; loops end);
+  - what --exclude names: a pattern as in .gitignore, without a slash for names at any depth (*.png, drafts/), with one
+    for paths in the folder (2019/*, **/raw/*.tif);
+  - files that are no picture, by their first bytes; the name does not matter.
+Pictures and videos of a kind that is not read make the exit status 1; exclude them to say that this is meant.
 
 """
 
@@ -111,8 +140,8 @@ def _add_serve(commands: Any) -> None:
 
 
 def _add_index(commands: Any) -> None:
-    parser = command(commands, "index", "index the pictures of folders, recursively", _INDEX_EXAMPLES)
-    parser.add_argument("folders", nargs="+", metavar="FOLDER")
+    parser = command(commands, "index", "index pictures: of folders, recursively, and files", _INDEX_EXAMPLES)
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="a folder, a file, or - for the standard input")
     add_service(parser)
     add_collection(parser)
     parser.add_argument("--tags", type=json_object, default={}, metavar="JSON", help="tags of every picture")
@@ -122,18 +151,31 @@ def _add_index(commands: Any) -> None:
         default="path",
         help="what identifies a picture: its path in the folder (default), or its content",
     )
+    parser.add_argument("--id-prefix", default="", metavar="TEXT", help="stands before the path in each id")
+    parser.add_argument("--name", metavar="ID", help="the id of the picture on the standard input")
+    parser.add_argument("--replace", action="store_true", help="take the place of other pictures with the same ids")
+    parser.add_argument(
+        "--exclude", action="append", default=[], metavar="GLOB", help="leave out what matches; may be repeated"
+    )
+    parser.add_argument("--follow", action="store_true", help="follow links that lead out of the folder")
+    parser.add_argument("--all", action="store_true", help="leave out neither hidden files nor system folders")
+    parser.add_argument(
+        "--prune", action="store_true", help="remove from the index what is no longer in the folder, after a question"
+    )
+    parser.add_argument("--allow-empty", action="store_true", help="with --prune: also where the folder is empty")
+    add_yes(parser)
     parser.add_argument("--no-shrink", action="store_true", help="send large pictures as they are")
     parser.add_argument("--no-resume", action="store_true", help="send files again that were acknowledged before")
     parser.add_argument(
         "--requests", type=positive_integer, default=4, metavar="N", help="requests in flight (default: 4)"
     )
     parser.add_argument("--report", metavar="FILE", help="write the failed files to FILE.csv or FILE.json")
-    add_json(parser, "print one JSON line per file")
+    add_json(parser, "print one JSON line per file, and one with totals where something was left out or is gone")
 
 
 def _add_search(commands: Any) -> None:
     parser = command(commands, "search", "search with pictures or words", _SEARCH_EXAMPLES)
-    parser.add_argument("files", nargs="*", metavar="FILE")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="a picture; - for the standard input")
     parser.add_argument(
         "--text", action="append", metavar="TEXT", help="search with words, where the model takes them; may be repeated"
     )

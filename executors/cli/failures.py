@@ -12,7 +12,7 @@ from typing import Final
 
 from rich.console import Console
 
-from executors.cli.indexing import FileResult
+from executors.cli.index_state import FileResult
 from executors.cli.output import cell, count_of, make_table
 
 _SHOWN: Final = 20

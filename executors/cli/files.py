@@ -1,18 +1,31 @@
-"""Which files of a folder are pictures to index, and what their ids are. Names only; nothing is read."""
+"""Which files are pictures to index, what their ids are, and what is left out of a folder, with the reason."""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Final
 
+from executors.cli.kinds import FIRST_BYTES, Kind, file_kind
+from executors.cli.selection import Selection
 from executors.errors import VisualSearchError
+from executors.reading import open_regular, unreadable
 
-EXTENSIONS: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+# What has such a name is sent without a look at it here: the service says what is wrong with it.
+EXTENSIONS: Final = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"}
+    | {".heic", ".heif", ".hif", ".avif", ".jp2", ".j2k", ".jpx", ".jxl"}
+)
 MAX_ID_BYTES: Final = 512
+# The folder that stands for the standard input.
+STANDARD_INPUT: Final = ""
+OUTSIDE: Final = "link out of the folder"
+SPECIAL: Final = "pipe, socket or device"
+_USUAL: Final = Selection()
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,45 +33,87 @@ class PictureFile:
     """A file that looks like a picture.
 
     Attributes:
-        folder: the absolute folder that was asked for.
+        folder: the absolute folder that was asked for; of a file that was asked for by itself, the one that it is in.
         name: the path relative to it, with forward slashes; lone surrogates stand for bytes that are not UTF-8.
         size: in bytes, when the folder was read.
         mtime_ns: time of the last change, nanoseconds since 1970.
+        content: what was read already, from the standard input.
     """
 
     folder: str
     name: str
     size: int = 0
     mtime_ns: int = 0
+    content: bytes | None = None
 
     @property
     def path(self) -> str:
         """Where the file is."""
-        return f"{self.folder}/{self.name}"
+        return "-" if self.folder == STANDARD_INPUT else f"{self.folder.rstrip('/')}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Something that is not sent: a file, or a folder with all that is in it; `kind` says why, or what it is."""
+
+    file: PictureFile
+    kind: str
+    is_missed: bool = False
 
 
 @dataclass(slots=True)
 class Scan:
-    """What the folders hold: files to send, and what can't be sent with the reason for each."""
+    """What the folders hold.
+
+    Attributes:
+        files: to send.
+        faults: what can't be read, with the reason for each.
+        left_out: what is not sent.
+        folders: the absolute folders that were asked for as a whole.
+    """
 
     files: list[PictureFile] = field(default_factory=list)
     faults: list[tuple[PictureFile, VisualSearchError]] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+
+    @property
+    def left_out_by_kind(self) -> Counter[str]:
+        """How many files and folders of each kind were left out."""
+        return Counter(each.kind for each in self.left_out)
 
 
-def scan_folders(folders: Sequence[str]) -> Scan:
-    """Find the pictures of folders, recursively, in the order of their names.
+def scan_folders(paths: Sequence[str], selection: Selection = _USUAL) -> Scan:
+    """Find the pictures of folders, recursively, in the order of their names; files are taken as they are named.
 
-    Hidden files and folders are left out. Links are followed; a folder that is reached twice is read once, by its own
+    Of files without a picture's name the first bytes are looked at. A folder that is reached twice is read once, by its own
     path rather than by a link, so that loops end.
 
     Raises:
-        VisualSearchError: `invalid_parameter` when a folder is none.
+        VisualSearchError: `invalid_parameter` when there is nothing under a path, `unreadable_file` when it can't be seen.
     """
     scan = Scan()
-    for folder in dict.fromkeys(os.path.realpath(folder) for folder in folders):
-        if not Path(folder).is_dir():
-            raise VisualSearchError("invalid_parameter", f"{folder!r} is not a folder")
-        _scan_folder(folder, scan)
+    named: list[PictureFile] = []
+    for path in dict.fromkeys(paths):
+        try:
+            is_folder = stat.S_ISDIR(Path(path).stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            raise VisualSearchError("invalid_parameter", f"there is no file or folder {path!r}") from None
+        except (OSError, ValueError) as error:
+            reason = unreadable(error).message if isinstance(error, OSError) else "no path has a NUL in it"
+            raise VisualSearchError("unreadable_file", f"{path!r}: {reason}") from None
+        if is_folder:
+            scan.folders.append(os.path.realpath(path))
+        else:
+            folder, name = os.path.split(path)
+            named.append(PictureFile(os.path.realpath(folder), name))
+    scan.folders = list(dict.fromkeys(scan.folders))
+    for folder in scan.folders:
+        _FolderScan(folder, selection, scan).run()
+    found = {(each.folder, each.name) for each in scan.files}
+    for file in dict.fromkeys(named):
+        if (file.folder, file.name) not in found:
+            _add_named(file, scan)
     return scan
 
 
@@ -68,14 +123,14 @@ def clashing_names(files: Sequence[PictureFile]) -> list[tuple[PictureFile, Pict
     return [(first[file.name], file) for file in files if first.setdefault(file.name, file) is not file]
 
 
-def check_id(name: str) -> None:
+def check_id(document_id: str) -> None:
     """Check that a file's name can be an id.
 
     Raises:
         VisualSearchError: `invalid_id`.
     """
     try:
-        size = len(name.encode())
+        size = len(document_id.encode())
     except UnicodeEncodeError:
         raise VisualSearchError("invalid_id", "the file's name is not UTF-8; rename it, or use --id sha256") from None
     if size > MAX_ID_BYTES:
@@ -84,41 +139,77 @@ def check_id(name: str) -> None:
         )
 
 
-def _scan_folder(folder: str, scan: Scan) -> None:
-    visited: set[tuple[int, int]] = set()
-    linked: list[str] = []
-    _scan_subfolder(folder, "", scan, visited, linked)
-    while linked:
-        _scan_subfolder(folder, linked.pop(0), scan, visited, linked)
+class _FolderScan:
+    """Reads one folder and those below it."""
+
+    def __init__(self, folder: str, selection: Selection, scan: Scan) -> None:
+        self._folder = folder
+        self._selection = selection
+        self._scan = scan
+        self._visited: set[tuple[int, int]] = set()
+        self._linked: list[str] = []
+
+    def run(self) -> None:
+        """Folders before links to folders, so that what is reached twice has its own path."""
+        self._read_below("")
+        while self._linked:
+            self._read_below(self._linked.pop(0))
+
+    def _read_below(self, subfolder: str) -> None:
+        pending = [subfolder]
+        while pending:
+            current = pending.pop()
+            try:
+                identity = Path(self._folder, current).stat()
+                if (identity.st_dev, identity.st_ino) in self._visited:
+                    continue
+                self._visited.add((identity.st_dev, identity.st_ino))
+                with os.scandir(f"{self._folder}/{current}") as entries:
+                    found = sorted(entries, key=lambda entry: entry.name)
+            except OSError as error:
+                self._scan.faults.append((PictureFile(self._folder, current or "."), unreadable(error)))
+                continue
+            below = [name for entry in found if (name := self._take(entry, current)) is not None]
+            pending += reversed(below)
+
+    def _take(self, entry: os.DirEntry[str], current: str) -> str | None:
+        """Add a file; the name of a folder that is to be read, too."""
+        name = f"{current}/{entry.name}" if current else entry.name
+        is_link = entry.is_symlink()
+        is_folder = entry.is_dir(follow_symlinks=False) or (is_link and Path(entry.path).is_dir())
+        reason = self._selection.reason_against(name, is_folder=is_folder)
+        if reason is None and is_link and not self._selection.follow and self._leads_out(entry.path):
+            reason = OUTSIDE
+        if reason is not None:
+            self._scan.left_out.append(LeftOut(PictureFile(self._folder, name), reason))
+        elif is_folder and is_link:
+            self._linked.append(name)
+        elif is_folder:
+            return name
+        else:
+            _add_file(PictureFile(self._folder, name), self._scan)
+        return None
+
+    def _leads_out(self, link: str) -> bool:
+        """Whether a link points to something outside of the folder; one that points nowhere is a fault of its own."""
+        target = os.path.realpath(link)
+        inside = target == self._folder or target.startswith(f"{self._folder.rstrip('/')}/")
+        return not inside and Path(link).exists()
 
 
-def _scan_subfolder(folder: str, subfolder: str, scan: Scan, visited: set[tuple[int, int]], linked: list[str]) -> None:
-    """Read one folder and those below it; links to folders are left for later in `linked`."""
-    pending = [subfolder]
-    while pending:
-        current = pending.pop()
-        try:
-            identity = Path(folder, current).stat()
-            if (identity.st_dev, identity.st_ino) in visited:
-                continue
-            visited.add((identity.st_dev, identity.st_ino))
-            with os.scandir(f"{folder}/{current}") as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            scan.faults.append((PictureFile(folder, current or "."), unreadable(error)))
-            continue
-        below = []
-        for entry in found:
-            if entry.name.startswith("."):
-                continue
-            name = f"{current}/{entry.name}" if current else entry.name
-            if entry.is_dir(follow_symlinks=False):
-                below.append(name)
-            elif entry.is_symlink() and Path(entry.path).is_dir():
-                linked.append(name)
-            elif PurePath(entry.name).suffix.lower() in EXTENSIONS:
-                _add_file(PictureFile(folder, name), scan)
-        pending += reversed(below)
+def _add_named(file: PictureFile, scan: Scan) -> None:
+    """Add a file that was asked for by its name: the service says what is wrong with it, unless its kind is not read."""
+    try:
+        with open_regular(file.path) as stream:
+            found, kind = os.fstat(stream.fileno()), file_kind(stream.read(FIRST_BYTES), file.name)
+    except OSError as error:
+        scan.faults.append((file, unreadable(error)))
+    except VisualSearchError as error:
+        scan.faults.append((file, error))
+    else:
+        _add_kind(
+            PictureFile(file.folder, file.name, found.st_size, found.st_mtime_ns), kind, scan, sent=not kind.is_missed
+        )
 
 
 def _add_file(file: PictureFile, scan: Scan) -> None:
@@ -127,13 +218,29 @@ def _add_file(file: PictureFile, scan: Scan) -> None:
     except OSError as error:
         scan.faults.append((file, unreadable(error)))
         return
-    if stat.S_ISREG(found.st_mode):
-        scan.files.append(PictureFile(file.folder, file.name, found.st_size, found.st_mtime_ns))
+    if not stat.S_ISREG(found.st_mode):
+        scan.left_out.append(LeftOut(file, SPECIAL))
+        return
+    file = PictureFile(file.folder, file.name, found.st_size, found.st_mtime_ns)
+    if PurePath(file.name).suffix.lower() in EXTENSIONS:
+        scan.files.append(file)
+        return
+    try:
+        with open_regular(file.path) as stream:
+            kind = file_kind(stream.read(FIRST_BYTES), file.name)
+    except OSError as error:
+        scan.faults.append((file, unreadable(error)))
+    except VisualSearchError as error:
+        scan.faults.append((file, error))
+    else:
+        _add_kind(file, kind, scan)
 
 
-def unreadable(error: OSError) -> VisualSearchError:
-    """The error for a local file or folder that can't be read."""
-    return VisualSearchError("unreadable_file", f"can't be read: {error.strerror or type(error).__name__}")
+def _add_kind(file: PictureFile, kind: Kind, scan: Scan, *, sent: bool = False) -> None:
+    if kind.is_read or sent:
+        scan.files.append(file)
+    else:
+        scan.left_out.append(LeftOut(file, kind.name, kind.is_missed))
 
 
 def in_groups(files: Sequence[PictureFile], most: int, most_bytes: int) -> Iterator[list[PictureFile]]:

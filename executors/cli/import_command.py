@@ -15,9 +15,8 @@ from rich.text import Text
 
 from executors.cli.exchange import Header
 from executors.cli.exit_status import INTERRUPTED, OK, SOME_FAILED, status_of
-from executors.cli.files import unreadable
 from executors.cli.import_journal import ImportJournal, ImportKey
-from executors.cli.import_reading import read_chunks, read_first
+from executors.cli.import_reading import open_input, read_chunks, read_first
 from executors.cli.import_state import ImportState, LineResult
 from executors.cli.importing import DocumentSender
 from executors.cli.index_command import ready_index_uuid
@@ -39,6 +38,7 @@ from executors.cli.progress import ProgressView, make_view
 from executors.cli.service import client_for
 from executors.client import DEFAULT_COLLECTION, Document, VisualSearchClient
 from executors.errors import VisualSearchError
+from executors.reading import unreadable
 
 _SHOWN_RESULTS = ("created", "replaced", "unchanged", "failed")
 _SHOWN_FAILURES = 20
@@ -68,7 +68,7 @@ def import_(options: argparse.Namespace) -> int:
         if options.file == "-":
             run = asyncio.run(_import(options, None, 0))
         else:
-            with Path(options.file).open("rb", buffering=0) as stream:
+            with open_input(options.file) as stream:
                 path = None if is_stream else Path(options.file)
                 run = asyncio.run(_import(options, path, stream.fileno()))
     except asyncio.CancelledError:
@@ -202,6 +202,8 @@ def _say_how_to_go_on(console: Console, options: argparse.Namespace, run: _Run) 
     line = run.sender.state.place.line
     if options.file == "-" or not Path(options.file).is_file():
         console.print("not everything was imported; importing it again changes nothing that was")
+    elif line == 0:
+        console.print(f"{printable(options.file)}: nothing was imported; the same command begins anew", soft_wrap=True)
     elif run.journal_error is None:
         text = f"{printable(options.file)}: the same command with --resume goes on after line {line:,}"
         console.print(text, soft_wrap=True)

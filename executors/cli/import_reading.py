@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import os
+import select
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from executors.cli.exchange import End, Header, parse_line
+from executors.cli.output import print_warning
 from executors.client import Document
 from executors.errors import VisualSearchError
+from executors.reading import kind_of
 
 CHUNK_DOCUMENTS: Final = 256
 CHUNK_BYTES: Final = 8_000_000
 # A vector of 65,536 numbers as text, a thumbnail and tags fill a tenth of it: what is longer is no line of documents.
 MAX_LINE_BYTES: Final = 16_000_000
 _BLOCK_BYTES: Final = 1 << 20
+_PATIENCE_S: Final = 3
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
@@ -71,6 +77,29 @@ class Chunk:
     def keys(self) -> set[tuple[str | None, str | None]]:
         """Collection and id of every document."""
         return {(each.document.collection, each.document.id) for each in self.documents}
+
+
+def open_input(path: str) -> io.FileIO:
+    """Open a file or a pipe to import from; a pipe that nothing is written to is waited for, and that is said.
+
+    Raises:
+        VisualSearchError: `unreadable_file` for a folder or a device, of which no end is to be expected.
+        OSError: it can't be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    stream = io.FileIO(descriptor, "rb")
+    mode = os.fstat(descriptor).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or os.isatty(descriptor)):
+        stream.close()
+        raise VisualSearchError("unreadable_file", f"{path}: it is {kind_of(mode)}, and not a file to import")
+    if stat.S_ISFIFO(mode):
+        arrival = select.poll()
+        arrival.register(descriptor, select.POLLIN)
+        if not arrival.poll(1000 * _PATIENCE_S):
+            print_warning(f"{path} is a pipe, and nothing is written to it yet; waiting (Ctrl-C ends it)")
+            arrival.poll()
+    os.set_blocking(descriptor, True)
+    return stream
 
 
 def read_lines(descriptor: int, place: Place) -> Iterator[tuple[int, bytes | None]]:

@@ -10,11 +10,11 @@ from typing import Any, Final, Protocol
 from executors.cli.daemon_thread import in_daemon_thread
 from executors.cli.exchange import Header
 from executors.cli.exit_status import is_unavailable
-from executors.cli.files import unreadable
 from executors.cli.import_reading import Chunk, LineDocument, LineFault
 from executors.cli.import_state import MAX_FAILURES, ImportState, LineResult, Tally
 from executors.client import DEFAULT_COLLECTION, Document, RetryPolicy, VisualSearchClient
 from executors.errors import VisualSearchError
+from executors.reading import unreadable
 
 # How often documents are sent again of which the service says that it, not they, was at fault.
 _ATTEMPTS: Final = 5

@@ -1,48 +1,63 @@
-"""`visual-search index`: from folders to a summary that tells of every file."""
+"""`visual-search index`: from folders and files to a summary that tells of every file."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.text import Text
-
+from executors.cli.confirmation import confirmed
 from executors.cli.exit_status import INTERRUPTED, OK, SOME_FAILED, UNAVAILABLE
 from executors.cli.failures import print_failures, write_failures
-from executors.cli.files import Scan, clashing_names, scan_folders
-from executors.cli.indexing import FileResult, FileSender, IndexOptions, IndexOutcome
+from executors.cli.files import STANDARD_INPUT, PictureFile, Scan, clashing_names, scan_folders
+from executors.cli.gone import Gone, GoneFile, Pruned, find_gone, prune
+from executors.cli.index_state import FileResult, IndexOptions, IndexOutcome
+from executors.cli.index_summary import (
+    gone_to_json,
+    left_out_to_json,
+    not_read,
+    print_gone,
+    print_left_out,
+    result_to_json,
+    summary,
+    totals_to_json,
+)
+from executors.cli.indexing import FileSender
 from executors.cli.interruption import stop_on_signal
-from executors.cli.journal import JournalScope
+from executors.cli.journal import Journal, JournalScope
 from executors.cli.journal_file import open_journal, scopes_of
-from executors.cli.loading import Shrink
+from executors.cli.loading import MAX_FILE_BYTES, Shrink
 from executors.cli.output import (
     count_of,
+    is_unicode,
     print_error,
     print_json,
     print_warning,
-    printable,
     stderr_console,
     stdout_console,
 )
 from executors.cli.progress import make_view
+from executors.cli.selection import Selection
 from executors.cli.service import client_for
-from executors.client import VisualSearchClient
+from executors.client import DEFAULT_COLLECTION, VisualSearchClient
 from executors.errors import VisualSearchError
-
-_SHOWN_RESULTS = ("created", "replaced", "unchanged", "skipped", "failed")
+from executors.reading import read_at_most, unreadable
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
     """How a run ended."""
 
+    scan: Scan
     outcome: IndexOutcome
     interrupted: bool
     seconds: float
+    gone: Gone = field(default_factory=Gone)
 
 
 def index(options: argparse.Namespace) -> int:
@@ -51,35 +66,65 @@ def index(options: argparse.Namespace) -> int:
     Raises:
         VisualSearchError: nothing could be begun.
     """
-    if options.report and Path(options.report).suffix.lower() not in (".csv", ".json"):
-        raise VisualSearchError("invalid_parameter", "--report: the file's name must end in .csv or .json")
-    scan = scan_folders(options.folders)
+    _check_options(options)
+    scan = scan_folders(
+        [path for path in options.paths if path != "-"],
+        Selection(options.exclude, follow=options.follow, everything=options.all),
+    )
     if options.id == "path" and (clashes := clashing_names(scan.files)):
         first, second = clashes[0]
         raise VisualSearchError(
             "invalid_parameter",
             f"{count_of(len(clashes), 'file')} would get the id of another folder's, such as {first.path!r} and "
-            f"{second.path!r}; index a common parent folder, or use --id sha256",
+            f"{second.path!r}; index a common parent folder, one folder after the other with --id-prefix, or use "
+            "--id sha256",
         )
+    if "-" in options.paths:
+        scan.files.append(_read_input(options))
+    journal = open_journal()
+    with closing(journal) if journal is not None else nullcontext():
+        try:
+            run = asyncio.run(_index(options, scan, journal))
+        except asyncio.CancelledError:
+            return INTERRUPTED
+        status = _conclude(options, run)
+        if options.prune and status in (OK, SOME_FAILED):
+            status = max(status, _prune(options, run.gone, journal))
+        return status
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    if options.report and Path(options.report).suffix.lower() not in (".csv", ".json"):
+        raise VisualSearchError("invalid_parameter", "--report: the file's name must end in .csv or .json")
+    if options.id_prefix and options.id == "sha256":
+        raise VisualSearchError("invalid_parameter", "--id-prefix stands before paths; with --id sha256 there are none")
+    if not is_unicode(options.id_prefix) or not is_unicode(options.name or ""):
+        raise VisualSearchError("invalid_id", "--id-prefix, --name: not UTF-8")
+    if "-" in options.paths and options.id == "path" and not options.name:
+        raise VisualSearchError(
+            "invalid_parameter", "the picture on the standard input (-) needs an id: --name ID, or --id sha256"
+        )
+    if options.name and "-" not in options.paths:
+        raise VisualSearchError("invalid_parameter", "--name is the id of the picture on the standard input (-)")
+
+
+def _read_input(options: argparse.Namespace) -> PictureFile:
     try:
-        run = asyncio.run(_index(options, scan))
-    except asyncio.CancelledError:
-        return INTERRUPTED
-    return _conclude(options, run)
+        content = read_at_most(sys.stdin.buffer, MAX_FILE_BYTES, too_large="image_too_large")
+    except OSError as error:
+        raise VisualSearchError("unreadable_file", f"the standard input {unreadable(error).message}") from None
+    # It is sent whenever it is asked for: there is no other time that it could have.
+    return PictureFile(STANDARD_INPUT, options.name or "-", len(content), time.time_ns(), content)
 
 
-async def _index(options: argparse.Namespace, scan: Scan) -> _Run:
+async def _index(options: argparse.Namespace, scan: Scan, journal: Journal | None) -> _Run:
     async with client_for(options) as client:
         index_uuid = await ready_index_uuid(client)
-        journal = open_journal()
-        try:
-            with stop_on_signal() as stop:
-                folders = {file.folder for file in scan.files}
-                scopes = scopes_of(journal, index_uuid, options.collection, folders, options.id)
-                return await _send(client, options, scan, scopes, stop)
-        finally:
-            if journal is not None:
-                journal.close()
+        with stop_on_signal() as stop:
+            folders = {*scan.folders, *(file.folder for file in scan.files)}
+            kind = f"path:{options.id_prefix}" if options.id_prefix else options.id
+            scopes = scopes_of(journal, index_uuid, options.collection, folders, kind)
+            return await _send(client, options, scan, scopes, stop)
 
 
 async def _send(
@@ -100,11 +145,15 @@ async def _send(
     view.start("indexing", len(scan.files) + len(scan.faults))
     try:
         for file, error in scan.faults:
-            sender.report(file, file.name, "failed", error)
+            sender.report(file, options.id_prefix + file.name, "failed", error)
         outcome = await sender.send(scan.files, stop)
     finally:
         view.stop()
-    return _Run(outcome, stop.is_set() and outcome.service_error is None, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    gone = Gone()
+    if not stop.is_set() and outcome.journal_error is None:
+        gone = await asyncio.to_thread(find_gone, scan, dict(scopes))
+    return _Run(scan, outcome, stop.is_set() and outcome.service_error is None, seconds, gone)
 
 
 def _index_options(options: argparse.Namespace) -> IndexOptions:
@@ -120,6 +169,8 @@ def _index_options(options: argparse.Namespace) -> IndexOptions:
         shrink=shrink,
         requests=options.requests,
         resume=not options.no_resume,
+        id_prefix=options.id_prefix,
+        replace=options.replace,
     )
 
 
@@ -139,28 +190,28 @@ async def ready_index_uuid(client: VisualSearchClient) -> str:
     raise VisualSearchError("not_ready", f"the service is not ready: {reason.get('message', 'it does not say why')}")
 
 
-def result_to_json(result: FileResult) -> dict[str, object]:
-    """One file as it is printed with `--json`."""
-    return {
-        "path": result.file.path,
-        "id": result.id,
-        "result": result.result,
-        "error": result.error.to_json() if result.error else None,
-    }
-
-
 def _conclude(options: argparse.Namespace, run: _Run) -> int:
     """Say what became of everything, and how to go on."""
-    outcome = run.outcome
+    outcome, scan, gone = run.outcome, run.scan, run.gone
     console = stderr_console() if options.json else stdout_console()
+    missed = [FileResult(each.file, "", "left_out", not_read(each)) for each in scan.left_out if each.is_missed]
+    if options.json:
+        for each in scan.left_out:
+            print_json(left_out_to_json(each))
+        for file in () if options.prune else (*gone.files, *gone.doubtful):
+            print_json(gone_to_json(file, "gone"))
+        if scan.left_out or gone.files or gone.doubtful or gone.renamed:
+            print_json(totals_to_json(scan, gone))
     if options.report:
         try:
-            write_failures(Path(options.report), outcome.failures)
+            write_failures(Path(options.report), [*outcome.failures, *missed])
         except OSError as error:
             print_warning(f"{options.report} can't be written: {error.strerror or error}")
     if outcome.failures:
         print_failures(console, outcome.failures)
-    console.print(_summary(run), soft_wrap=True)
+    console.print(summary(outcome, run.seconds), soft_wrap=True)
+    print_left_out(console, scan.left_out)
+    print_gone(console, gone, prune=options.prune)
     if outcome.journal_error:
         print_warning(f"what was acknowledged last can't be remembered for a later run: {outcome.journal_error}")
     if outcome.service_error is not None:
@@ -174,21 +225,44 @@ def _conclude(options: argparse.Namespace, run: _Run) -> int:
         return INTERRUPTED
     if outcome.service_error is not None:
         return UNAVAILABLE
-    return SOME_FAILED if outcome.failures else OK
+    return SOME_FAILED if outcome.failures or missed else OK
 
 
-def _summary(run: _Run) -> Text:
-    """`240 files in 2.1 s (114.3/s): 238 created, 2 failed`"""
-    counts = run.outcome.counts
-    worked = sum(counts.values()) - counts["skipped"]
-    text = Text(f"{count_of(sum(counts.values()), 'file')} in {run.seconds:.1f} s")
-    if worked:
-        text.append(f" ({worked / max(run.seconds, 1e-9):,.1f}/s)")
-    known = [name for name in _SHOWN_RESULTS if counts[name]]
-    others = sorted(set(counts) - set(_SHOWN_RESULTS))
-    text.append(": " if known or others else "")
-    for number, name in enumerate((*known, *others)):
-        text.append(", " if number else "")
-        note = " (acknowledged before)" if name == "skipped" else ""
-        text.append(f"{counts[name]:,} {printable(name)}{note}", style="red" if name == "failed" else "")
-    return text
+def _prune(options: argparse.Namespace, gone: Gone, journal: Journal | None) -> int:
+    """Remove what is gone, after a question."""
+    if journal is None:
+        print_error("--prune: without what was remembered of earlier runs it is not known what came from here")
+        return SOME_FAILED
+    files = [*gone.files, *gone.renamed]
+    refused = bool(gone.doubtful) and not options.allow_empty
+    if refused:
+        print_error(
+            f"{count_of(len(gone.doubtful), 'document')} kept: is the disk mounted? Where the files are really gone, "
+            "--allow-empty lets --prune remove them"
+        )
+    elif gone.doubtful:
+        files += gone.doubtful
+    console = stderr_console() if options.json else stdout_console()
+    number = count_of(len(files), "document")
+    if files:
+        place = options.collection or DEFAULT_COLLECTION
+        if not options.yes and not confirmed(f"Remove {number} of {place} whose files are gone?"):
+            console.print("nothing was removed")
+            return SOME_FAILED
+        pruned = asyncio.run(_remove(options, files))
+        if options.json:
+            for file, result in (
+                *((each, "pruned") for each in pruned.removed),
+                *((each, "kept") for each in pruned.kept),
+            ):
+                print_json(gone_to_json(file, result))
+        descendants = f", with {pruned.descendants:,} that came from them" if pruned.descendants else ""
+        console.print(f"{count_of(len(pruned.removed), 'document')} removed from the index{descendants}")
+        if pruned.kept:
+            console.print(f"{count_of(len(pruned.kept), 'document')} kept: the index holds what somebody else wrote")
+    return SOME_FAILED if refused else OK
+
+
+async def _remove(options: argparse.Namespace, files: list[GoneFile]) -> Pruned:
+    async with client_for(options) as client:
+        return await prune(client, files, options.collection)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sqlite3
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from executors.cli.exit_status import is_unavailable
 from executors.cli.files import PictureFile, in_groups
-from executors.cli.journal import JournalScope, Sent, tags_digest
-from executors.cli.loading import IdMode, LoadedFile, Shrink, in_requests, label_of, load_file
-from executors.cli.presence import IDS_A_REQUEST, absent_ids
-from executors.client import Document, VisualSearchClient
+from executors.cli.index_journal import IndexJournal
+from executors.cli.index_state import FileResult, IndexOptions, IndexOutcome
+from executors.cli.journal import Claim, JournalScope, Sent
+from executors.cli.loading import LoadedFile, in_requests, label_of, load_file
+from executors.cli.ownership import Standing, id_taken, same_pictures, standing_of
+from executors.cli.presence import IDS_A_REQUEST, found_documents, may_hold_documents
+from executors.client import DEFAULT_COLLECTION, Document, FoundDocument, VisualSearchClient
 from executors.errors import VisualSearchError
 
 GROUP_FILES: Final = 16
@@ -24,59 +25,6 @@ GROUP_FILES: Final = 16
 GROUP_BYTES: Final = 64_000_000
 # So many documents in a row without an answer mean that the service, not a document, is at fault.
 _MAX_DEADLINES: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class FileResult:
-    """What became of one file: `result` is created, replaced, unchanged, skipped or failed.
-
-    Skipped is what was acknowledged before and is in the index, be it as another file of the same content.
-    """
-
-    file: PictureFile
-    id: str
-    result: str
-    error: VisualSearchError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class IndexOptions:
-    """How files are sent.
-
-    Attributes:
-        collection: None for the service's default one.
-        tags: of every file.
-        id_mode: whether the relative path or the content names a document.
-        shrink: makes a picture smaller; None to send the files as they are.
-        requests: in flight at a time.
-        resume: leave out what the journal says was acknowledged, where the index still has it.
-    """
-
-    collection: str | None = None
-    tags: Mapping[str, Any] = field(default_factory=dict)
-    id_mode: IdMode = "path"
-    shrink: Shrink | None = None
-    requests: int = 4
-    resume: bool = True
-
-
-@dataclass(slots=True)
-class IndexOutcome:
-    """What became of a run.
-
-    Attributes:
-        counts: files by result.
-        failures: those that failed.
-        unsent: files whose fate is unknown or that were not sent at all, because the run ended early.
-        service_error: why the service ended the run, if it did.
-        journal_error: why acknowledgements could not be remembered, if they could not.
-    """
-
-    counts: Counter[str] = field(default_factory=Counter)
-    failures: list[FileResult] = field(default_factory=list)
-    unsent: int = 0
-    service_error: VisualSearchError | None = None
-    journal_error: str | None = None
 
 
 class FileSender:
@@ -98,15 +46,20 @@ class FileSender:
     ) -> None:
         self._client = client
         self._options = options
-        self._scopes = scopes
+        self._journal = IndexJournal(scopes, options.tags)
         self._on_result = on_result
-        self._tags = tags_digest(options.tags)
         # Documents by what is known of them: in the index; not in it, though the journal says so; failed in this run;
         # being sent, with the files of the same content that wait for what becomes of it.
         self._present: set[str] = set()
         self._absent: set[str] = set()
         self._failed: dict[str, VisualSearchError] = {}
         self._doubles: dict[str, list[LoadedFile]] = {}
+        # Of what is in the index, for the files of the same content.
+        self._versions: dict[str, str] = {}
+        # Whether it is looked what stands under an id before that is written.
+        self._is_careful = not options.replace
+        # Whether ids have to be asked for before they are written: a collection that was empty holds nothing to lose.
+        self._is_filled = True
         self._deadlines = 0
         self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "load")
         self.outcome = IndexOutcome()
@@ -130,20 +83,27 @@ class FileSender:
         if not running.cancelled():
             running.result()
         self.outcome.unsent = expected - self._reported()
+        self.outcome.journal_error = self._journal.error
         return self.outcome
 
     async def _run(self, files: Sequence[PictureFile], stop: asyncio.Event) -> None:
         pending: list[PictureFile] = []
-        known: list[tuple[PictureFile, str]] = []
+        known: list[tuple[PictureFile, Sent]] = []
         for file in files:
-            if (document_id := self._acknowledged_id(file)) is None:
+            sent = self._journal.acknowledged(file) if self._options.resume else None
+            if sent is None:
                 pending.append(file)
             else:
-                known.append((file, document_id))
+                known.append((file, sent))
         batches = (known[start : start + IDS_A_REQUEST] for start in range(0, len(known), IDS_A_REQUEST))
         await self._beside(lambda: self._skip_present(batches, pending, stop), stop)
+        if pending:
+            await self._until_stopped(self._look_whether_filled, stop)
         groups = in_groups(pending, GROUP_FILES, GROUP_BYTES)
         await self._beside(lambda: self._send_groups(groups, stop), stop)
+
+    async def _look_whether_filled(self) -> None:
+        self._is_filled = await may_hold_documents(self._client, self._options.collection or DEFAULT_COLLECTION)
 
     async def _beside(self, work: Callable[[], Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:
         """Do the same work as many times beside each other as requests may be in flight."""
@@ -163,32 +123,28 @@ class FileSender:
             self.outcome.failures.append(reported)
         self._on_result(reported)
 
-    def _acknowledged_id(self, file: PictureFile) -> str | None:
-        """The id under which the journal knows a file as it is now."""
-        scope = self._scopes.get(file.folder) if self._options.resume else None
-        sent = scope.find(file.name) if scope else None
-        if sent is None or (sent.size, sent.mtime_ns, sent.tags) != (file.size, file.mtime_ns, self._tags):
-            return None
-        return sent.document_id
-
     async def _skip_present(
-        self, batches: Iterator[list[tuple[PictureFile, str]]], pending: list[PictureFile], stop: asyncio.Event
+        self, batches: Iterator[list[tuple[PictureFile, Sent]]], pending: list[PictureFile], stop: asyncio.Event
     ) -> None:
-        """Report acknowledged files that the index still has; the others are pending."""
+        """Report acknowledged files whose documents the index still has, as they were; the others are pending."""
         for batch in batches:
             if stop.is_set():
                 return
-            await self._ask_for([document_id for _, document_id in batch])
-            for file, document_id in batch:
-                if document_id in self._absent:
+            ids = {sent.document_id for _, sent in batch}
+            found = await found_documents(self._client, ids, self._options.collection)
+            self._absent |= ids - found.keys()
+            seen: list[tuple[str, Sent]] = []
+            for file, sent in batch:
+                document = found.get(sent.document_id)
+                if document is None or not sent.stands(document.version):
                     pending.append(file)
-                else:
-                    self.report(file, document_id, "skipped")
-
-    async def _ask_for(self, ids: Sequence[str]) -> None:
-        absent = await absent_ids(self._client, ids, self._options.collection)
-        self._absent |= absent
-        self._present.update(each for each in ids if each not in absent)
+                    continue
+                self._present.add(sent.document_id)
+                self._versions[sent.document_id] = document.version or ""
+                if document.version and document.version != sent.version:
+                    seen.append((file.folder, replace(sent, version=document.version)))
+                self.report(file, sent.document_id, "skipped")
+            self._journal.remember(seen)
 
     async def _until_stopped(self, work: Callable[[], Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:
         try:
@@ -205,22 +161,30 @@ class FileSender:
         for group in groups:
             if stop.is_set():
                 return
-            for request in in_requests(await self._load(group)):
-                if stop.is_set():
-                    return
-                await self._send(request)
+            loaded = await self._load(group)
+            try:
+                for request in in_requests(await self._own(loaded)):
+                    if stop.is_set():
+                        return
+                    await self._send(request)
+            finally:
+                if self._is_careful:
+                    self._journal.release(loaded)
 
     async def _load(self, group: Sequence[PictureFile]) -> list[LoadedFile]:
         """Read files beside each other; those that can't be sent are reported, not returned."""
         loop, options = asyncio.get_running_loop(), self._options
         answers = await asyncio.gather(
-            *(loop.run_in_executor(self._threads, load_file, file, options.id_mode, options.shrink) for file in group)
+            *(
+                loop.run_in_executor(self._threads, load_file, file, options.id_mode, options.shrink, options.id_prefix)
+                for file in group
+            )
         )
         await self._ask_for(self._held_ids([answer for answer in answers if isinstance(answer, LoadedFile)]))
         loaded = []
         for file, answer in zip(group, answers, strict=True):
             if isinstance(answer, VisualSearchError):
-                self.report(file, file.name, "failed", answer)
+                self.report(file, options.id_prefix + file.name, "failed", answer)
             elif answer.id in self._doubles:
                 # It waits for the file that is being sent; its bytes are not needed.
                 self._doubles[answer.id].append(replace(answer, blob=b""))
@@ -231,17 +195,73 @@ class FileSender:
                 loaded.append(answer)
         return loaded
 
-    def _held_ids(self, loaded: Sequence[LoadedFile]) -> list[str]:
+    def _held_ids(self, loaded: Sequence[LoadedFile]) -> list[tuple[str, list[Claim]]]:
         """With --id sha256: contents that an earlier run sent under other names, of which the index was not asked yet."""
         if self._options.id_mode == "path" or not self._options.resume:
             return []
+        known = (self._present, self._absent, self._failed, self._doubles)
+        asked = ((each.id, self._journal.claims(each)) for each in loaded if not any(each.id in ids for ids in known))
         return [
-            each.id
-            for each in loaded
-            if not any(each.id in ids for ids in (self._present, self._absent, self._failed, self._doubles))
-            and (scope := self._scopes.get(each.file.folder))
-            and scope.holds_id(each.id, self._tags)
+            (document_id, claims)
+            for document_id, claims in asked
+            if any(self._journal.with_these_tags(claim.sent) for claim in claims)
         ]
+
+    async def _ask_for(self, held: Sequence[tuple[str, list[Claim]]]) -> None:
+        found = await found_documents(self._client, (each for each, _ in held), self._options.collection)
+        for document_id, claims in held:
+            document = found.get(document_id)
+            if document is None:
+                self._absent.add(document_id)
+            elif any(claim.sent.stands(document.version) for claim in claims):
+                self._present.add(document_id)
+                self._versions[document_id] = document.version or ""
+
+    async def _own(self, loaded: Sequence[LoadedFile]) -> list[LoadedFile]:
+        """Those that take no other picture's place; of the others it is told, and of those that the index has already."""
+        if not self._is_careful:
+            return list(loaded)
+        taken = self._journal.reserve(loaded)
+        for each in loaded:
+            if each.id in taken:
+                self._settle(each, "failed", id_taken(taken[each.id]))
+        loaded = [each for each in loaded if each.id not in taken]
+        # Another run may have begun to fill the collection since this one looked.
+        self._is_filled = self._is_filled or any(
+            claim.folder != each.file.folder for each in loaded for claim in self._journal.claims(each)
+        )
+        if not loaded or not self._is_filled:
+            return loaded
+        found = await found_documents(self._client, [each.id for each in loaded], self._options.collection)
+        standings = {each.id: self._standing(each, found.get(each.id)) for each in loaded}
+        unknown = [each for each in loaded if standings[each.id][0] is Standing.UNKNOWN]
+        same = await same_pictures(self._client, unknown, self._options.collection) if unknown else {}
+        kept = []
+        for each in loaded:
+            standing, claim = standings[each.id]
+            compared = same.get(each.id)
+            if isinstance(compared, VisualSearchError):
+                self._settle(each, "failed", compared)
+            elif standing is Standing.OTHER or compared is False:
+                self._settle(each, "failed", id_taken(claim))
+            elif standing in (Standing.SAME, Standing.UNKNOWN) and self._is_as_acknowledged(each, claim):
+                self._record([(each, found[each.id].version or "")])
+                self._settle(each, "skipped")
+            else:
+                kept.append(each)
+        return kept
+
+    def _standing(self, loaded: LoadedFile, found: FoundDocument | None) -> tuple[Standing, Claim | None]:
+        claims = self._journal.claims(loaded) if found is not None else []
+        return standing_of(loaded, found, self._journal.sent_before(loaded.file), claims)
+
+    def _is_as_acknowledged(self, loaded: LoadedFile, claim: Claim | None) -> bool:
+        """Whether a picture that the index holds was acknowledged with these tags, here or from where it was before."""
+        if not self._options.resume:
+            return False
+        if claim is not None:
+            return self._journal.with_these_tags(claim.sent)
+        return self._journal.acknowledged(loaded.file) is not None
 
     def _settle(self, loaded: LoadedFile, result: str, error: VisualSearchError | None = None) -> None:
         """Report what became of a file that was sent, and of those with the same content."""
@@ -257,7 +277,7 @@ class FileSender:
         """Report a file whose content was sent as another file's."""
         error = self._failed.get(double.id)
         if error is None:
-            self._record([double])
+            self._record([(double, self._versions.get(double.id, ""))])
         self.report(double.file, double.id, "skipped" if error is None else "failed", error)
 
     async def _send(self, files: Sequence[LoadedFile]) -> None:
@@ -276,9 +296,13 @@ class FileSender:
             await self._send_less(files, error)
             return
         self._deadlines = 0
-        acknowledged = [each for each, result in zip(files, answer, strict=True) if result.error is None]
+        acknowledged = [
+            (each, result.version or "") for each, result in zip(files, answer, strict=True) if result.error is None
+        ]
         self._record(acknowledged)
         for each, result in zip(files, answer, strict=True):
+            # Somebody else has begun to write here, too.
+            self._is_filled = self._is_filled or result.result == "replaced"
             self._settle(each, "failed" if result.error else str(result.result), result.error)
 
     async def _send_less(self, files: Sequence[LoadedFile], error: VisualSearchError) -> None:
@@ -296,16 +320,6 @@ class FileSender:
         for start in range(0, len(files), step):
             await self._send(files[start : start + step])
 
-    def _record(self, files: Sequence[LoadedFile]) -> None:
-        by_folder: dict[str, list[Sent]] = {}
-        for each in files:
-            sent = Sent(each.file.name, each.size, each.mtime_ns, self._tags, each.id)
-            by_folder.setdefault(each.file.folder, []).append(sent)
-        try:
-            for folder, sent_files in by_folder.items():
-                if scope := self._scopes.get(folder):
-                    scope.record(sent_files)
-        except sqlite3.Error as error:
-            # The documents are safe in the index; they are only sent once more by the next run.
-            self.outcome.journal_error = str(error)
-            self._scopes = {}
+    def _record(self, files: Sequence[tuple[LoadedFile, str]]) -> None:
+        self._versions |= {each.id: version for each, version in files}
+        self._journal.record(files)

@@ -6,25 +6,44 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-_FORMAT: Final = 1
+from executors.index.versions import version_at
+
+_FORMAT: Final = 2
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS scope (
     number INTEGER PRIMARY KEY, index_uuid TEXT NOT NULL, collection TEXT NOT NULL, folder BLOB NOT NULL,
     id_mode TEXT NOT NULL, UNIQUE (index_uuid, collection, folder, id_mode));
 CREATE TABLE IF NOT EXISTS sent (
     scope INTEGER NOT NULL, name BLOB NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    tags TEXT NOT NULL, document_id TEXT NOT NULL, PRIMARY KEY (scope, name)) WITHOUT ROWID;
+    tags TEXT NOT NULL, document_id TEXT NOT NULL, version TEXT NOT NULL DEFAULT '', digest TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (scope, name)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS sent_by_id ON sent (document_id);
+CREATE TABLE IF NOT EXISTS reserved (
+    scope INTEGER NOT NULL, document_id TEXT NOT NULL, name BLOB NOT NULL, digest TEXT NOT NULL, process INTEGER NOT NULL,
+    PRIMARY KEY (document_id, scope)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS imports (
     index_uuid TEXT NOT NULL, collection TEXT NOT NULL, path BLOB NOT NULL, size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL, state TEXT NOT NULL, PRIMARY KEY (index_uuid, collection, path)) WITHOUT ROWID;
 """
+# Format 1 knew no versions. What it acknowledged was in the index when the journal was written last (?1: when that was,
+# see `Sent.stands`); but of an id that two folders sent, nothing is known.
+_MIGRATION: Final = """
+ALTER TABLE sent ADD COLUMN version TEXT NOT NULL DEFAULT '';
+ALTER TABLE sent ADD COLUMN digest TEXT NOT NULL DEFAULT '';
+UPDATE sent SET version = '{until}' WHERE NOT EXISTS (
+    SELECT 1 FROM scope AS ours, sent AS other, scope AS theirs
+    WHERE ours.number = sent.scope AND other.document_id = sent.document_id AND other.scope != sent.scope
+    AND theirs.number = other.scope AND theirs.index_uuid = ours.index_uuid AND theirs.collection = ours.collection);
+"""
+_COLUMNS: Final = "name, size, mtime_ns, tags, document_id, version, digest"
+# Stands before a time in place of a version.
+_UNTIL: Final = "<"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +56,9 @@ class Sent:
         mtime_ns: time of its last change, nanoseconds since 1970.
         tags: digest of the tags that were sent with it.
         document_id: the id that it has in the index.
+        version: of the document in the index; empty where it is not known. An earlier release did not note it: there, `<`
+            and the beginning of a version which whatever was acknowledged then does not exceed.
+        digest: SHA-256 of the file, in hexadecimal digits; empty where it is not known.
     """
 
     name: str
@@ -44,6 +66,25 @@ class Sent:
     mtime_ns: int
     tags: str
     document_id: str
+    version: str = ""
+    digest: str = ""
+
+    def stands(self, version: str | None) -> bool:
+        """Whether a document of this version is the one that was acknowledged."""
+        if not version or not self.version:
+            return False
+        if self.version.startswith(_UNTIL):
+            limit = self.version[len(_UNTIL) :]
+            return version[: len(limit)] <= limit
+        return version == self.version
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A file of whatever folder that was acknowledged under an id."""
+
+    folder: str
+    sent: Sent
 
 
 def tags_digest(tags: Mapping[str, Any]) -> str:
@@ -113,11 +154,48 @@ class JournalScope:
         self._connection = connection
         self._number = number
 
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The open file, for what else is remembered in it."""
+        return self._connection
+
+    @property
+    def number(self) -> int:
+        """What stands for this folder in the file."""
+        return self._number
+
     def find(self, name: str) -> Sent | None:
         """The file as it was acknowledged last, None when it never was."""
-        query = "SELECT size, mtime_ns, tags, document_id FROM sent WHERE scope = ? AND name = ?"
+        query = f"SELECT {_COLUMNS} FROM sent WHERE scope = ? AND name = ?"
         row = self._connection.execute(query, (self._number, os.fsencode(name))).fetchone()
-        return Sent(name, *row) if row else None
+        return _sent(row) if row else None
+
+    def all(self) -> Iterator[Sent]:
+        """Every file that was acknowledged, in the order of the names' bytes."""
+        query = f"SELECT {_COLUMNS} FROM sent WHERE scope = ? ORDER BY name"
+        for row in self._connection.execute(query, (self._number,)):
+            yield _sent(row)
+
+    def claims(self, document_id: str) -> list[Claim]:
+        """The files, of this folder and of others, that were acknowledged under an id of this collection."""
+        query = (
+            f"SELECT theirs.folder, {_COLUMNS} FROM scope AS ours, sent, scope AS theirs "
+            "WHERE ours.number = ? AND sent.document_id = ? AND theirs.number = sent.scope "
+            "AND theirs.index_uuid = ours.index_uuid AND theirs.collection = ours.collection"
+        )
+        rows = self._connection.execute(query, (self._number, document_id))
+        return [Claim(os.fsdecode(row[0]), _sent(row[1:])) for row in rows]
+
+    def siblings(self) -> list[JournalScope]:
+        """The same folder's files under other ids: what was acknowledged with another prefix."""
+        query = (
+            "SELECT theirs.number FROM scope AS ours, scope AS theirs WHERE ours.number = ? "
+            "AND theirs.number != ours.number AND theirs.folder = ours.folder "
+            "AND substr(ours.id_mode, 1, 4) = 'path' AND substr(theirs.id_mode, 1, 4) = 'path' "
+            "AND theirs.index_uuid = ours.index_uuid AND theirs.collection = ours.collection ORDER BY theirs.number"
+        )
+        rows = self._connection.execute(query, (self._number,)).fetchall()
+        return [JournalScope(self._connection, int(row[0])) for row in rows]
 
     def holds_id(self, document_id: str, tags: str) -> bool:
         """Whether a document was acknowledged, under whatever name, with these tags."""
@@ -127,14 +205,37 @@ class JournalScope:
     def record(self, files: Sequence[Sent]) -> None:
         """Remember acknowledged files; on disk when it returns."""
         rows = [
-            (self._number, os.fsencode(each.name), each.size, each.mtime_ns, each.tags, each.document_id)
+            (
+                self._number,
+                os.fsencode(each.name),
+                each.size,
+                each.mtime_ns,
+                each.tags,
+                each.document_id,
+                each.version,
+                each.digest,
+            )
             for each in files
         ]
+        query = f"INSERT OR REPLACE INTO sent (scope, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         with self._connection:
-            self._connection.executemany("INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?, ?, ?)", rows)
+            self._connection.executemany(query, rows)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Drop files that are gone."""
+        query = "DELETE FROM sent WHERE scope = ? AND name = ?"
+        with self._connection:
+            self._connection.executemany(query, [(self._number, os.fsencode(each)) for each in names])
+
+
+def _sent(row: Sequence[Any]) -> Sent:
+    """A row of _COLUMNS."""
+    name, size, mtime_ns, tags, document_id, version, digest = row
+    return Sent(os.fsdecode(name), size, mtime_ns, tags, document_id, version, digest)
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    written_ms = _last_write_ms(path)
     connection = sqlite3.connect(path, timeout=30, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -142,9 +243,35 @@ def _open(path: Path) -> sqlite3.Connection:
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
         if version > _FORMAT:
             raise sqlite3.OperationalError(f"written by a newer version (format {version})")
+        if version == 1:
+            _migrate(connection, written_ms)
         connection.executescript(_SCHEMA)
         connection.execute(f"PRAGMA user_version = {_FORMAT}")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _migrate(connection: sqlite3.Connection, written_ms: int) -> None:
+    """Bring a journal of format 1 up to date; all of it or nothing, and once, whoever else opens it at the same time."""
+    until = f"{_UNTIL}{version_at(written_ms)}"
+    connection.isolation_level = None
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        if int(connection.execute("PRAGMA user_version").fetchone()[0]) == 1:
+            for statement in _MIGRATION.format(until=until).split(";"):
+                connection.execute(statement)
+            connection.execute("PRAGMA user_version = 2")
+        connection.execute("COMMIT")
+    finally:
+        connection.isolation_level = "DEFERRED"
+
+
+def _last_write_ms(path: Path) -> int:
+    """When a journal was written last, milliseconds since 1970; 0 for one that is not there."""
+    times = [0]
+    for suffix in ("", "-wal"):
+        with suppress(OSError):
+            times.append(Path(f"{path}{suffix}").stat().st_mtime_ns // 1_000_000)
+    return max(times)

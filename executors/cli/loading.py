@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from executors.cli.files import PictureFile, check_id, unreadable
+from executors.cli.files import PictureFile, check_id
 from executors.errors import VisualSearchError
+from executors.reading import MAX_PICTURE_BYTES, read_file
 
 # Sent in one request.
 REQUEST_BYTES: Final = 16_000_000
-# Larger files are not pictures that any service takes; they would only fill the memory.
-MAX_FILE_BYTES: Final = 250_000_000
+MAX_FILE_BYTES: Final = MAX_PICTURE_BYTES
 
 IdMode: TypeAlias = Literal["path", "sha256"]
 Shrink: TypeAlias = Callable[[bytes], bytes]
@@ -23,38 +21,38 @@ Shrink: TypeAlias = Callable[[bytes], bytes]
 
 @dataclass(frozen=True, slots=True)
 class LoadedFile:
-    """A file that was read: its bytes as they are to be sent, and how it was when it was read."""
+    """A file that was read: its bytes as they are to be sent, and how it was when it was read.
+
+    `digest` is the SHA-256 of the file, in hexadecimal digits, whatever is sent of it.
+    """
 
     file: PictureFile
     id: str
     blob: bytes
     size: int
     mtime_ns: int
+    digest: str
 
 
-def load_file(file: PictureFile, id_mode: IdMode, shrink: Shrink | None) -> LoadedFile | VisualSearchError:
+def load_file(
+    file: PictureFile, id_mode: IdMode, shrink: Shrink | None, id_prefix: str = ""
+) -> LoadedFile | VisualSearchError:
     """Read a file, name it, and make it smaller; for a thread. What keeps it from being sent is returned, not raised."""
     try:
         if id_mode == "path":
-            check_id(file.name)
-        with Path(file.path).open("rb") as stream:
-            found = os.fstat(stream.fileno())
-            if found.st_size > MAX_FILE_BYTES:
-                return VisualSearchError(
-                    "image_too_large",
-                    f"the file has {found.st_size} bytes; at most {MAX_FILE_BYTES} are read",
-                    bytes=found.st_size,
-                    limit=MAX_FILE_BYTES,
-                )
-            blob = stream.read()
-    except OSError as error:
-        return unreadable(error)
+            check_id(id_prefix + file.name)
+        if file.content is not None:
+            blob, size, mtime_ns = file.content, file.size, file.mtime_ns
+        else:
+            blob, found = read_file(file.path, MAX_FILE_BYTES, too_large="image_too_large")
+            size, mtime_ns = found.st_size, found.st_mtime_ns
     except VisualSearchError as error:
         return error
-    document_id = file.name if id_mode == "path" else hashlib.sha256(blob).hexdigest()
+    digest = hashlib.sha256(blob).hexdigest()
+    document_id = digest if id_mode == "sha256" else id_prefix + file.name
     if shrink is not None:
         blob = shrink(blob)
-    return LoadedFile(file, document_id, blob, found.st_size, found.st_mtime_ns)
+    return LoadedFile(file, document_id, blob, size, mtime_ns, digest)
 
 
 def in_requests(loaded: Sequence[LoadedFile]) -> Iterator[list[LoadedFile]]:

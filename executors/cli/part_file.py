@@ -15,6 +15,8 @@ from executors.errors import VisualSearchError
 
 # Written since the last fsync: what a loss of power may cost.
 _SYNC_BYTES: Final = 64_000_000
+# Whatever is longer did not come from an export.
+_MAX_LINE_BYTES: Final = 64_000_000
 
 
 class PartFile:
@@ -115,7 +117,7 @@ def _whole_lines(stream: BinaryIO) -> tuple[bytes, bytes, int, int]:
     """
     first = last = b""
     lines = size = 0
-    for line in stream:
+    for line in iter(lambda: stream.readline(_MAX_LINE_BYTES), b""):
         if not (line.startswith(b"{") and line.endswith(b"}\n")) or b"\0" in line:
             break
         first, last = first or line, line

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +13,21 @@ from typing import Any, Final, TypeAlias
 
 from rich.table import Table
 
+from executors.cli.daemon_thread import in_daemon_thread
 from executors.cli.exit_status import OK, SOME_FAILED, is_unavailable
-from executors.cli.files import unreadable
 from executors.cli.output import cell, is_unicode, make_table, print_json, printable, stderr_console, stdout_console
 from executors.cli.service import client_for
 from executors.client import DEFAULT_COLLECTION, Answer, Document, SearchOptions, SearchResult, VisualSearchClient
 from executors.client_answers import Hit
 from executors.errors import VisualSearchError
+from executors.reading import MAX_PICTURE_BYTES, read_at_most, read_file, unreadable
 from executors.report import QueryResult, ReportMatch, write_report
 
 _FILES_A_REQUEST: Final = 8
 _TEXTS_A_REQUEST: Final = 32
 _REQUEST_BYTES: Final = 16_000_000
+# Files may be large before they are made smaller.
+_LOADED_AT_A_TIME: Final = 2
 _THUMBNAIL_REQUESTS: Final = 8
 
 _Found: TypeAlias = tuple[SearchResult, Mapping[str, Any] | None]
@@ -96,10 +100,11 @@ async def _like(client: VisualSearchClient, options: argparse.Namespace) -> list
 async def _with_files(client: VisualSearchClient, options: argparse.Namespace) -> list[Answered]:
     """A few files at a time; one that can't be read costs no other."""
     answered: list[Answered] = []
-    names: Sequence[str] = options.files
+    places = asyncio.Semaphore(_LOADED_AT_A_TIME)
+    names: Sequence[str] = list(dict.fromkeys(options.files)) if "-" in options.files else options.files
     for start in range(0, len(names), _FILES_A_REQUEST):
         group = names[start : start + _FILES_A_REQUEST]
-        loaded = await asyncio.gather(*(asyncio.to_thread(_load, name, bool(options.html)) for name in group))
+        loaded = await asyncio.gather(*(_load_soon(name, bool(options.html), places) for name in group))
         queries = [(each, Document(id=str(n), blob=each.blob)) for n, each in enumerate(loaded) if each.error is None]
         results: dict[str, _Found] = {}
         for documents in _requests([document for _, document in queries]):
@@ -169,13 +174,34 @@ class _Query:
     error: VisualSearchError | None = None
 
 
+def _is_stream(name: str) -> bool:
+    """Whether a name stands for what the shell opened: the standard input, or `<(command)`."""
+    return name == "-" or name.startswith("/dev/fd/")
+
+
+async def _load_soon(name: str, with_picture: bool, places: asyncio.Semaphore) -> _Query:
+    """Read a file in a thread; the standard input may never end, and must not keep the process."""
+    async with places:
+        if _is_stream(name):
+            return await in_daemon_thread(lambda: _load(name, with_picture))
+        return await asyncio.to_thread(_load, name, with_picture)
+
+
 def _load(name: str, with_picture: bool) -> _Query:
     from executors.cli.shrinking import shrink, small_picture
 
     try:
-        blob = Path(name).read_bytes()
+        if name == "-":
+            blob = read_at_most(sys.stdin.buffer, MAX_PICTURE_BYTES, too_large="image_too_large")
+        elif _is_stream(name):
+            with Path(name).open("rb") as stream:
+                blob = read_at_most(stream, MAX_PICTURE_BYTES, too_large="image_too_large")
+        else:
+            blob, _ = read_file(name, MAX_PICTURE_BYTES, too_large="image_too_large")
     except OSError as error:
         return _Query(name, error=unreadable(error))
+    except VisualSearchError as error:
+        return _Query(name, error=error)
     return _Query(name, shrink(blob), small_picture(blob) if with_picture else None)
 
 

@@ -19,7 +19,8 @@ from executors.cli.exit_status import INTERRUPTED, OK, SOME_FAILED
 from executors.cli.failures import print_failures
 from executors.cli.files import scan_folders
 from executors.cli.index_command import ready_index_uuid
-from executors.cli.indexing import FileResult, FileSender, IndexOptions, IndexOutcome
+from executors.cli.index_state import FileResult, IndexOptions, IndexOutcome
+from executors.cli.indexing import FileSender
 from executors.cli.output import count_of, print_error, stdout_console
 from executors.cli.progress import make_view
 from executors.cli.search_command import fetch_thumbnails

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pydantic import SecretStr
 
 from executors.cores import available_cores
 from executors.errors import VisualSearchError
 from executors.index.store import Store
+from executors.reading import read_text
 from executors.settings import Settings
 
 if TYPE_CHECKING:
     from executors.index.opensearch.connection import ConnectionOptions
+
+
+_MAX_SECRET_BYTES: Final = 65_536
 
 
 def make_store(chosen: Settings, folder: Path, shards: int) -> Store:
@@ -96,7 +100,6 @@ def _secret(value: SecretStr | None, file: Path | None) -> str | None:
     if file is None:
         return None if value is None else value.get_secret_value()
     try:
-        return file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise VisualSearchError("unreadable_file", f"the secret in {str(file)!r} can't be read: {reason}") from None
+        return read_text(file, _MAX_SECRET_BYTES).strip()
+    except VisualSearchError as error:
+        raise VisualSearchError("unreadable_file", f"the secret in {str(file)!r} {error.message}") from None

@@ -31,12 +31,17 @@ def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def version_at(milliseconds: int) -> str:
+    """What the versions of a moment (milliseconds since 1970) begin with."""
+    return f"{milliseconds:0{_MILLISECOND_DIGITS}x}"
+
+
 def version_before(version: str, milliseconds: int) -> str:
     """A text that sorts before every version made less than so long before this one; empty for what is no version."""
     match = _VERSION.fullmatch(version)
     if match is None:
         return ""
-    return f"{max(0, int(match[1], 16) - milliseconds):0{_MILLISECOND_DIGITS}x}"
+    return version_at(max(0, int(match[1], 16) - milliseconds))
 
 
 class HybridClock:

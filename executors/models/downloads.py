@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, BinaryIO, Final, Literal
+from typing import IO, Final, Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from executors.errors import VisualSearchError
 from executors.models.parts import Part
 from executors.models.transfer import ByteProgress, Patience, Transfer, fetch_error
+from executors.reading import open_regular
 
 _CHUNK_BYTES: Final = 1 << 18
 
@@ -123,8 +125,8 @@ def _copy(url: str, part: Part, progress: ByteProgress) -> None:
                 progress(out.tell(), total)
 
 
-def _open_source(url: str) -> BinaryIO:
+def _open_source(url: str) -> io.FileIO:
     try:
-        return Path(url2pathname(urlsplit(url).path)).open("rb")
-    except OSError as error:
-        raise fetch_error(url, error.strerror or type(error).__name__) from None
+        return open_regular(url2pathname(urlsplit(url).path))
+    except VisualSearchError as error:
+        raise fetch_error(url, error.message) from None

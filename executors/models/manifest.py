@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from executors.errors import VisualSearchError
 from executors.models.spec import MOST_DIMENSION, MOST_SIDE, MOST_TOKENS, Fit
+from executors.reading import read_text
 
 MANIFEST_FILE: Final = "manifest.toml"
 SCHEMES: Final = ("http", "https", "file")
@@ -168,10 +169,9 @@ def load_manifest(extra: Path | None = None) -> dict[str, ManifestModel]:
         return ours
     label = f"VS_MODELS_MANIFEST ({extra.name})"
     try:
-        text = extra.expanduser().read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else "it is not UTF-8") or type(error).__name__
-        raise VisualSearchError("unreadable_file", f"{label} can't be read: {reason}", file=extra.name) from None
+        text = read_text(extra.expanduser())
+    except VisualSearchError as error:
+        raise VisualSearchError("unreadable_file", f"{label} {error.message}", file=extra.name) from None
     theirs = parse_manifest(text, label)
     if clashes := sorted(ours.keys() & theirs.keys()):
         message = f"{label}: {', '.join(clashes)}: this name is taken by a model that comes with the package"

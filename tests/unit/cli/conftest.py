@@ -12,7 +12,8 @@ import pytest
 
 from executors.cli.exchange import end_line
 from executors.cli.files import scan_folders
-from executors.cli.indexing import FileResult, FileSender, IndexOptions, IndexOutcome
+from executors.cli.index_state import FileResult, IndexOptions, IndexOutcome
+from executors.cli.indexing import FileSender
 from executors.cli.journal import Journal
 from executors.client import RetryPolicy, VisualSearchClient
 from tests.support.export_lines import doc, header

@@ -13,7 +13,8 @@ import pytest
 
 from executors.cli import indexing, loading
 from executors.cli.files import scan_folders
-from executors.cli.indexing import FileResult, FileSender, IndexOptions, IndexOutcome
+from executors.cli.index_state import FileResult, IndexOptions, IndexOutcome
+from executors.cli.indexing import FileSender
 from executors.cli.journal import Journal
 from executors.client import VisualSearchClient
 from tests.support.wire_service import Fault, WireService

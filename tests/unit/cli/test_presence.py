@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from executors.cli import indexing
-from executors.cli.indexing import FileResult, IndexOutcome
+from executors.cli.index_state import FileResult, IndexOutcome
 from executors.cli.presence import IDS_A_REQUEST
 from tests.support.wire_service import Fault, WireService
 
