@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-import orjson
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException
@@ -17,7 +16,7 @@ from starlette.types import Message
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
 from executors.gateway.admission import MAX_THUMBNAIL_BYTES
-from executors.json_reading import read_json
+from executors.json_reading import InvalidJsonError, read_json
 from executors.preprocess.sources import decode_base64
 
 STAGE: Final = "gateway"
@@ -75,8 +74,8 @@ def parse_json(body: bytes, max_image_bytes: int) -> tuple[list[ImageDoc], dict[
     """
     try:
         content = read_json(body) if body.strip() else {}
-    except orjson.JSONDecodeError as error:
-        raise VisualSearchError("malformed_body", f"the body is not JSON: {error}") from None
+    except InvalidJsonError as error:
+        raise VisualSearchError("malformed_body", f"the body {error}") from None
     if not isinstance(content, dict):
         raise VisualSearchError("malformed_body", 'the body must be an object: {"data": [...], "parameters": {...}}')
     unknown = sorted(set(content) - {"data", "parameters"})
@@ -232,8 +231,8 @@ def _json_part(part: Any, name: str, default: Any) -> Any:
         raise VisualSearchError("malformed_body", f"the part `{name}` must be text, not a file")
     try:
         return read_json(part)
-    except orjson.JSONDecodeError as error:
-        raise VisualSearchError("malformed_body", f"the part `{name}` is not JSON: {error}") from None
+    except InvalidJsonError as error:
+        raise VisualSearchError("malformed_body", f"the part `{name}` {error}") from None
 
 
 def _by_position(given: Any, count: int, name: str) -> Sequence[Any] | None:
