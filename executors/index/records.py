@@ -14,8 +14,6 @@ from executors.index.filters import Filter
 
 # No model that is used for search makes longer vectors; a bound keeps a stray one from reserving memory.
 MAX_DIMENSION: Final = 65_536
-# Of a document's tags as JSON.
-MAX_TAGS_BYTES: Final = 64_000
 
 Tags: TypeAlias = dict[str, Any]
 Box: TypeAlias = tuple[float, float, float, float]
