@@ -26,7 +26,7 @@ int number(String text, int from, int to) {
 }
 List read(String text) {
   int size = text.length();
-  if (size < 20 || size > params.longest) { return null; }
+  if (size < 20) { return null; }
   int year = number(text, 0, 4), month = number(text, 5, 7), day = number(text, 8, 10);
   int hour = number(text, 11, 13), minute = number(text, 14, 16), second = number(text, 17, 19);
   if (year < 0 || month < 1 || month > 12 || day < 1 || hour < 0 || hour > 23 || minute < 0 || minute > 59) { return null; }
@@ -59,8 +59,8 @@ List read(String text) {
   long days = LocalDate.of(year, month, day).toEpochDay() + 719528L;
   long seconds = days * 86400L + hour * 3600 + minute * 60 + second - offset;
   if (second == 60) {
-    boolean midnight = Math.floorMod(seconds, 86400L) == 0L;
-    if (!midnight || LocalDate.ofEpochDay(Math.floorDiv(seconds, 86400L) - 719528L).getDayOfMonth() != 1) { return null; }
+    if (seconds % 86400L != 0L) { return null; }
+    if (LocalDate.ofEpochDay(seconds / 86400L - 719528L).getDayOfMonth() != 1) { return null; }
   }
   return [seconds, fraction];
 }
@@ -71,7 +71,7 @@ int compare(List moment, List bound) {
 }
 if (!doc.containsKey(params.field)) { return false; }
 for (String term : doc[params.field]) {
-  if (!term.startsWith(params.prefix)) { continue; }
+  if (!term.startsWith(params.prefix) || term.length() - params.prefix.length() > params.longest) { continue; }
   List moment = read(term.substring(params.prefix.length()));
   if (moment == null) { continue; }
   for (List wanted : params.ranges) {
