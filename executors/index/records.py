@@ -142,6 +142,7 @@ class SearchRequest:
         exact: compare with every document instead of walking the graph.
         ef: how many candidates the walk through the graph keeps; None: what the size asks for.
         embedding: return the hits' vectors, too.
+        without: the id of a document that is not to be found: with `group_by`, another one may stand for its group.
     """
 
     collection: str
@@ -154,6 +155,7 @@ class SearchRequest:
     exact: bool = False
     ef: int | None = None
     embedding: bool = False
+    without: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
