@@ -67,6 +67,7 @@ class SearchOptions(TypedDict, total=False):
     filter: only documents whose tags match, such as `{"brand": "acme", "price": {"$lt": 50}}`.
     group_by: the best match of each group: a tag's path, or `parent`.
     fields: which fields of the matches to return, of `uri`, `tags`, `tags.<path>`, `parent`, `box`; None for all.
+    exclude_self: of `search_like`: leave that document out of the matches.
     exact: compare with every document instead of walking the graph.
     ef: the effort of that walk.
     with_embedding: the vectors of the matches, too.
@@ -81,6 +82,7 @@ class SearchOptions(TypedDict, total=False):
     filter: Mapping[str, Any] | None
     group_by: str | None
     fields: Sequence[str] | None
+    exclude_self: bool
     exact: bool
     ef: int | None
     with_embedding: bool
@@ -146,7 +148,7 @@ class VisualSearchClient(CollectionMethods, ReadingMethods):
         return await self._post("/search", _named(documents), _search_parameters(options), search_from_json)
 
     async def search_like(self, document_id: str, **options: Unpack[SearchOptions]) -> Answer[SearchResult]:
-        """The documents most similar to an indexed one; it stands first among them. Options: see `SearchOptions`."""
+        """The documents most similar to an indexed one, which stands first unless excluded. Options: see `SearchOptions`."""
         parameters = _search_parameters(options) | {"like": document_id}
         return await self._post("/search", [], parameters, search_from_json, expected=1)
 
@@ -200,14 +202,14 @@ class VisualSearchClient(CollectionMethods, ReadingMethods):
 
 def _named(documents: Sequence[Document]) -> list[Document]:
     """Every document with an id: a gateway would give a second execution of one request other ids."""
-    return [each if each.id else replace(each, id=uuid.uuid4().hex) for each in documents]
+    return [each if each.id is not None else replace(each, id=uuid.uuid4().hex) for each in documents]
 
 
 def _search_parameters(options: SearchOptions) -> dict[str, Any]:
     """The parameters of `/search`; what is as the service has it by default is left out, but for the limit."""
     given: dict[str, Any] = {"limit": 10} | dict(options)
     wanted = wanted_parts(embedding=bool(given.pop("with_embedding", False)))
-    switches = ("exact", "explain", "allow_partial", "offset")
+    switches = ("exclude_self", "exact", "explain", "allow_partial", "offset")
     return {
         name: value for name, value in given.items() if value is not None and (value or name not in switches)
     } | wanted

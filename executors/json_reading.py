@@ -1,27 +1,54 @@
-"""JSON from outside, read without changing a value."""
+"""JSON from outside, read without changing a value and without losing one."""
 
 from __future__ import annotations
 
 import json
-import re
 from typing import Any, Final
 
 import orjson
 
-# A whole number that may exceed 64 bits, outside of base64, fractions and exponents.
-_LONG_INTEGER: Final = re.compile(rb"(?<![\w.+/=-])-?\d{19,}(?![\w.+/=])")
+_MOST_SHOWN: Final = 80
+
+
+class InvalidJsonError(ValueError):
+    """What was sent is not JSON, or names a key twice; the message goes on after "the body"."""
 
 
 def read_json(text: bytes | str) -> Any:
-    """A JSON value as `orjson.loads` reads it, but that integers beyond 64 bits stay integers instead of becoming floats.
+    """A JSON value. Whole numbers of any size stay whole, and a key that stands twice in one object is refused.
+
+    It is read twice: orjson refuses what is not JSON (NaN, lone surrogates, numbers that no float can hold), which Python's
+    own reader takes; that one keeps integers beyond 64 bits and shows every pair, where orjson keeps the last one in silence.
 
     Raises:
-        orjson.JSONDecodeError: it is not JSON.
+        InvalidJsonError: it is not JSON, names a key twice, or is nested too deep to be read.
     """
-    value = orjson.loads(text)
-    encoded = text.encode() if isinstance(text, str) else text
-    if _LONG_INTEGER.search(encoded) is None:
-        return value
-    # orjson has seen that nothing is in it that only this reader would take; it also refuses what no float can hold, so
-    # that no number is too long for Python.
-    return json.loads(encoded)
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidJsonError(f"is not JSON: {error}") from None
+    try:
+        return json.loads(text if isinstance(text, str) else text.decode(), object_pairs_hook=unique_keys)
+    except RecursionError:
+        raise InvalidJsonError("is nested too deep") from None
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON from its pairs, for `json.loads`.
+
+    Raises:
+        InvalidJsonError: a key stands twice.
+    """
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise InvalidJsonError(f"names the key {_repeated(pairs)!r} twice in one object")
+    return values
+
+
+def _repeated(pairs: list[tuple[str, Any]]) -> str:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            return key if len(key) <= _MOST_SHOWN else f"{key[:_MOST_SHOWN]}…"
+        seen.add(key)
+    raise AssertionError("no key stands twice")

@@ -13,9 +13,9 @@ _MAX_EFFORT: Final = 10_000
 def json_object(text: str) -> dict[str, Any]:
     """A JSON object."""
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
+        value = _read(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}") from None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError('must be a JSON object, such as \'{"album": "2024"}\'')
     try:
@@ -24,6 +24,20 @@ def json_object(text: str) -> dict[str, Any]:
     except ValueError:
         raise argparse.ArgumentTypeError("NaN and infinite numbers are not JSON") from None
     return value
+
+
+def _read(text: str) -> Any:
+    """A JSON value, as Python reads it: its messages say what it expected.
+
+    Raises:
+        ValueError: it is not JSON, or names a key twice.
+    """
+    from executors.json_reading import unique_keys
+
+    try:
+        return json.loads(text, object_pairs_hook=unique_keys)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error}") from None
 
 
 def address(text: str) -> str:
@@ -73,9 +87,9 @@ def search_filter(text: str) -> dict[str, Any]:
     from executors.index.filters import parse_filter
 
     try:
-        given = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise argparse.ArgumentTypeError(f"invalid_filter: not JSON: {error}") from None
+        given = _read(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"invalid_filter: {error}") from None
     try:
         parse_filter(given)
     except VisualSearchError as error:

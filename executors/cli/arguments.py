@@ -182,6 +182,9 @@ def _add_search(commands: Any) -> None:
     add_service(parser)
     add_collection(parser)
     parser.add_argument("--like", metavar="ID", help="search with an indexed picture in place of files")
+    parser.add_argument(
+        "--exclude-self", action="store_true", help="with --like: leave that picture out of the matches"
+    )
     parser.add_argument("--limit", type=positive_integer, default=10, metavar="N", help="matches a query (default: 10)")
     parser.add_argument(
         "--threshold", type=cosine, metavar="SCORE", help="only matches with at least this score, -1 to 1"

@@ -24,7 +24,7 @@ import orjson
 
 from executors.client import Document, FoundDocument
 from executors.errors import VisualSearchError
-from executors.json_reading import read_json
+from executors.json_reading import InvalidJsonError, read_json
 
 FORMAT: Final = "visual-search-export/1"
 _FORMAT_NAME: Final = FORMAT.partition("/")[0]
@@ -105,8 +105,8 @@ def parse_line(line: bytes) -> Line:
     """
     try:
         values = read_json(line)
-    except orjson.JSONDecodeError as error:
-        raise VisualSearchError("invalid_document", f"not JSON: {error}") from None
+    except InvalidJsonError as error:
+        raise VisualSearchError("invalid_document", f"the line {error}") from None
     if not isinstance(values, dict):
         raise VisualSearchError("invalid_document", "not a JSON object")
     if "format" in values:

@@ -55,6 +55,8 @@ def search(options: argparse.Namespace) -> int:
     """
     if bool(options.files or options.text) == bool(options.like):
         raise VisualSearchError("invalid_parameter", "give files or --text TEXT to search with, or --like ID")
+    if options.exclude_self and not options.like:
+        raise VisualSearchError("invalid_parameter", "--exclude-self goes with --like: it leaves out that picture")
     answered, thumbnails = asyncio.run(_search(options))
     if options.html:
         _write_page(Path(options.html), answered, thumbnails)
@@ -153,6 +155,7 @@ def search_options(options: argparse.Namespace) -> SearchOptions:
         "filter": options.filter,
         "group_by": options.group_by,
         "fields": options.fields,
+        "exclude_self": options.exclude_self,
         "exact": options.exact,
         "ef": options.ef,
         "explain": options.explain,

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import orjson
 from docarray.typing import ID
 
+from executors.document_values import MAX_ID_BYTES, check_box, check_text, check_vector, plain_tags
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
-from executors.index.records import MAX_TAGS_BYTES
 from executors.texts import check_query_text
 
-MAX_ID_BYTES = 512
 MAX_MODEL_ID = 256
-MAX_SAFE_INTEGER = 2**53
 MAX_THUMBNAIL_BYTES = 65_536
 JPEG_START = b"\xff\xd8\xff"
 STAGE = "gateway"
@@ -82,51 +78,65 @@ def admit_documents(
     make_ids: bool,
     queries: bool = False,
     thumbnails: bool = False,
+    tags_only: bool = False,
 ) -> set[int]:
     """Give every document an id and a collection; put an error into those that can't be taken.
 
     Args:
         queries: a `text` is a query in words, not what was read in a picture.
         thumbnails: whether a `thumbnail` is taken.
+        tags_only: nothing but tags is taken.
 
     Returns:
         The positions of the documents whose id was made here: nobody else can have used it.
     """
     made = set()
     for position, document in enumerate(documents):
-        if not document.id and make_ids and document.error is None:
+        if document.id is None and make_ids and document.error is None:
             document.id = ID(uuid.uuid4().hex)
             made.add(position)
         document.collection = document.collection or collection
         if document.error is None:
             try:
-                check_id(document.id)
-                check_collection(document.collection)
-                check_tags(document.tags)
-                check_model_id(document.model_id)
+                _check_document(document)
                 check_thumbnail(document, taken=thumbnails)
                 if queries:
                     check_query_text(document)
+                if tags_only:
+                    _check_no_more_than_tags(document)
             except VisualSearchError as error:
                 document.error = Failure(**error.to_json(), stage=STAGE)
         document.id = document.id or ID("")
     return made
 
 
+def _check_document(document: ImageDoc) -> None:
+    """What holds for every document, whatever is to be done with it.
+
+    Raises:
+        VisualSearchError: `invalid_id`, `invalid_document`, `invalid_tags`, `invalid_embedding`, `no_content`.
+    """
+    check_id(document.id)
+    check_collection(document.collection)
+    plain_tags(document.tags)
+    check_model_id(document.model_id)
+    if document.blob is not None and not document.blob:
+        raise VisualSearchError("no_content", "the picture is empty: it has 0 bytes")
+    if document.embedding is not None:
+        check_vector(document.embedding)
+    if document.box is not None:
+        check_box(document.box)
+
+
 _NOT_UPDATED = ("blob", "tensor", "embedding", "thumbnail", "uri", "parent", "text", "box")
 
 
-def refuse_more_than_tags(documents: Sequence[ImageDoc]) -> None:
-    """Put an error into documents that bring what an update would leave as it is: nobody should think that it was stored."""
-    for document in documents:
-        more = [name for name in _NOT_UPDATED if getattr(document, name) is not None]
-        if more and document.error is None:
-            error = VisualSearchError(
-                "invalid_document",
-                f"/update changes tags only, not `{more[0]}`: /index replaces a document",
-                fields=more,
-            )
-            document.error = Failure(**error.to_json(), stage=STAGE)
+def _check_no_more_than_tags(document: ImageDoc) -> None:
+    """Refuse what an update would leave as it is: it would look as if it had been stored."""
+    more = [name for name in _NOT_UPDATED if getattr(document, name) is not None]
+    if more:
+        message = f"/update changes tags only, not `{more[0]}`: /index replaces a document"
+        raise VisualSearchError("invalid_document", message, fields=more)
 
 
 def check_id(value: Any) -> None:
@@ -135,12 +145,12 @@ def check_id(value: Any) -> None:
     Raises:
         VisualSearchError: `invalid_id`.
     """
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str):
         raise VisualSearchError("invalid_id", "the document has no id")
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError:
-        raise VisualSearchError("invalid_id", "the id is not valid UTF-8") from None
+    if not value:
+        raise VisualSearchError("invalid_id", "the id is empty; where an id may be missing, leave it out")
+    check_text("id", value)
+    size = len(value.encode())
     if size > MAX_ID_BYTES:
         raise VisualSearchError(
             "invalid_id", f"the id has {size} bytes; at most {MAX_ID_BYTES}", bytes=size, limit=MAX_ID_BYTES
@@ -193,47 +203,3 @@ def check_thumbnail(document: ImageDoc, *, taken: bool) -> None:
         fault = "is not a JPEG"
     if fault is not None:
         raise VisualSearchError("invalid_document", f"`thumbnail` {fault}")
-
-
-def check_tags(tags: Any) -> None:
-    """Check that tags are a JSON object which every store can keep exactly.
-
-    Raises:
-        VisualSearchError: `invalid_tags`.
-    """
-    if not tags and isinstance(tags, dict):
-        return
-    if not isinstance(tags, dict):
-        raise VisualSearchError("invalid_tags", "`tags` must be a JSON object")
-    _check_value(tags, "tags", depth=0)
-    try:
-        size = len(orjson.dumps(tags))
-    except TypeError as error:
-        raise VisualSearchError("invalid_tags", f"`tags` can't be written as JSON: {error}") from None
-    if size > MAX_TAGS_BYTES:
-        raise VisualSearchError(
-            "invalid_tags", f"`tags` has {size} bytes; at most {MAX_TAGS_BYTES}", bytes=size, limit=MAX_TAGS_BYTES
-        )
-
-
-def _check_value(value: Any, path: str, depth: int) -> None:
-    if depth > 32:
-        raise VisualSearchError("invalid_tags", f"{path[:80]}: nested more than 32 deep")
-    if value is None or isinstance(value, bool | str):
-        return
-    if isinstance(value, int):
-        if abs(value) > MAX_SAFE_INTEGER:
-            raise VisualSearchError("invalid_tags", f"{path}: {value} is beyond ±2^53; send it as a string")
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            raise VisualSearchError("invalid_tags", f"{path}: {value} is not a finite number")
-    elif isinstance(value, dict):
-        for key, each in value.items():
-            if not isinstance(key, str):
-                raise VisualSearchError("invalid_tags", f"{path}: the key {key!r} is not a string")
-            _check_value(each, f"{path}.{key}", depth + 1)
-    elif isinstance(value, list):
-        for index, each in enumerate(value):
-            _check_value(each, f"{path}[{index}]", depth + 1)
-    else:
-        raise VisualSearchError("invalid_tags", f"{path}: {type(value).__name__} is not a JSON value")

@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-import orjson
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.types import Message
 
+from executors.document_values import check_box
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
 from executors.gateway.admission import MAX_THUMBNAIL_BYTES
-from executors.json_reading import read_json
+from executors.json_reading import InvalidJsonError, read_json
 from executors.preprocess.sources import decode_base64
 
 STAGE: Final = "gateway"
@@ -75,8 +75,8 @@ def parse_json(body: bytes, max_image_bytes: int) -> tuple[list[ImageDoc], dict[
     """
     try:
         content = read_json(body) if body.strip() else {}
-    except orjson.JSONDecodeError as error:
-        raise VisualSearchError("malformed_body", f"the body is not JSON: {error}") from None
+    except InvalidJsonError as error:
+        raise VisualSearchError("malformed_body", f"the body {error}") from None
     if not isinstance(content, dict):
         raise VisualSearchError("malformed_body", 'the body must be an object: {"data": [...], "parameters": {...}}')
     unknown = sorted(set(content) - {"data", "parameters"})
@@ -95,7 +95,7 @@ def document_from_json(given: Any, max_image_bytes: int) -> ImageDoc:
         return _read_fields(given, max_image_bytes)
     except VisualSearchError as error:
         failure = Failure(**error.to_json(), stage=STAGE)
-        return ImageDoc.from_values(id=document_id if isinstance(document_id, str) else "", error=failure)
+        return ImageDoc.from_values(id=document_id if isinstance(document_id, str) else None, error=failure)
 
 
 def _read_fields(given: Any, max_image_bytes: int) -> ImageDoc:
@@ -144,19 +144,15 @@ def _thumbnail(given: Any) -> bytes:
     try:
         return decode_base64(given, MAX_THUMBNAIL_BYTES)
     except VisualSearchError as error:
-        too_large = error.code == "image_too_large"
-        fault = f"is larger than {MAX_THUMBNAIL_BYTES} bytes" if too_large else "is not base64"
+        faults = {"image_too_large": f"is larger than {MAX_THUMBNAIL_BYTES} bytes", "no_content": "is empty"}
+        fault = faults.get(error.code, "is not base64")
     except (TypeError, AttributeError):
         fault = "must be a base64 string"
     raise VisualSearchError("invalid_document", f"`thumbnail` {fault}")
 
 
 def _box(given: Any) -> list[float]:
-    numbers = isinstance(given, list) and all(
-        isinstance(each, int | float) and not isinstance(each, bool) for each in given
-    )
-    if not numbers or len(given) != 4:
-        raise VisualSearchError("invalid_document", "`box` must be [x, y, width, height]")
+    check_box(given)
     return [float(each) for each in given]
 
 
@@ -196,7 +192,7 @@ async def _read_form(form: FormData, max_image_bytes: int) -> tuple[list[ImageDo
     tags = [tags] * len(files) if isinstance(tags, dict) else _by_position(tags, len(files), "tags")
     documents = [
         _file_document(part, await _file_bytes(part, max_image_bytes), name, tag)
-        for part, name, tag in zip(files, ids or [part.filename for part in files], tags or [], strict=True)
+        for part, name, tag in zip(files, ids or [part.filename or None for part in files], tags or [], strict=True)
     ]
     return documents, parameters
 
@@ -214,7 +210,7 @@ async def _file_bytes(part: UploadFile, max_image_bytes: int) -> bytes | VisualS
 
 
 def _file_document(part: UploadFile, content: bytes | VisualSearchError, name: Any, tags: Any) -> ImageDoc:
-    document_id = name if isinstance(name, str) else ""
+    document_id = name if isinstance(name, str) else None
     fault = content if isinstance(content, VisualSearchError) else None
     if name is not None and not isinstance(name, str):
         fault = VisualSearchError("invalid_id", "an id must be a string")
@@ -232,8 +228,8 @@ def _json_part(part: Any, name: str, default: Any) -> Any:
         raise VisualSearchError("malformed_body", f"the part `{name}` must be text, not a file")
     try:
         return read_json(part)
-    except orjson.JSONDecodeError as error:
-        raise VisualSearchError("malformed_body", f"the part `{name}` is not JSON: {error}") from None
+    except InvalidJsonError as error:
+        raise VisualSearchError("malformed_body", f"the part `{name}` {error}") from None
 
 
 def _by_position(given: Any, count: int, name: str) -> Sequence[Any] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
@@ -14,6 +13,7 @@ from executors.gateway.bodies import read_body
 from executors.gateway.health import Health
 from executors.gateway.responses import Json
 from executors.gateway.service import SearchService
+from executors.json_reading import InvalidJsonError, read_json
 from executors.settings import Settings
 
 
@@ -52,9 +52,9 @@ async def _read_object(request: Request, max_bytes: int) -> dict[str, Any]:
     """
     body = await read_body(request, max_bytes)
     try:
-        content = orjson.loads(body) if body.strip() else {}
-    except orjson.JSONDecodeError as error:
-        raise VisualSearchError("malformed_body", f"the body is not JSON: {error}") from None
+        content = read_json(body) if body.strip() else {}
+    except InvalidJsonError as error:
+        raise VisualSearchError("malformed_body", f"the body {error}") from None
     if isinstance(content, dict) and "collection" in content:
         raise VisualSearchError("invalid_parameter", "collection: stands in the path (known: dimension, model_id)")
     if not isinstance(content, dict):

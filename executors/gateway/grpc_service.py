@@ -11,14 +11,17 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from docarray import DocList
+from docarray.proto import DocListProto, DocProto
 from jina.proto import jina_pb2
 from jina.types.request.data import DataRequest, SingleDocumentRequest
 
+from executors.document_faults import FAULT
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
 from executors.gateway.health import Health
 from executors.gateway.rendering import documents_for_grpc
 from executors.gateway.service import SearchService
+from executors.json_reading import InvalidJsonError, read_json
 from executors.lifecycle import Logger, as_error
 
 # Requests of one stream that are worked on at the same time.
@@ -115,26 +118,35 @@ def _read_documents(request: DataRequest, endpoint: str) -> list[ImageDoc]:
         VisualSearchError: `malformed_body`.
     """
     content = request.proto_with_data.data
+    messages = content.docs.docs
     if content.WhichOneof("documents") == "docs_bytes":
-        request.document_array_cls = DocList[ImageDoc]
         try:
-            documents = list(request.docs)
+            messages = DocListProto.FromString(content.docs_bytes).docs
         except Exception as error:
             raise VisualSearchError("malformed_body", f"the documents can't be read: {error}") from None
-        for document in documents:
-            _drop_answers(document, endpoint)
-        return documents
-    documents = []
-    for message in content.docs.docs:
-        try:
-            document = ImageDoc.from_protobuf(message)
-            _drop_answers(document, endpoint)
-        except Exception as error:
-            fault = VisualSearchError("invalid_document", f"the document can't be read: {error}")
-            given = message.data["id"].text if "id" in message.data else ""
-            document = ImageDoc.from_values(id=given, error=Failure(**fault.to_json(), stage="gateway"))
-        documents.append(document)
-    return documents
+        request.document_array_cls = DocList[ImageDoc]
+    return [_read_document(message, endpoint) for message in messages]
+
+
+def _read_document(message: DocProto, endpoint: str) -> ImageDoc:
+    try:
+        document = ImageDoc.from_protobuf(message)
+        fault = document.error if FAULT in message.data else None
+        _drop_answers(document, endpoint)
+        document.error = fault
+        if document.tags and message.data["tags"].WhichOneof("content") == "text":
+            read_json(message.data["tags"].text)
+        return document
+    except InvalidJsonError as error:
+        fault = _failure("invalid_tags", f"`tags` {error}")
+    except Exception as error:
+        fault = _failure("invalid_document", f"the document can't be read: {error}")
+    given = message.data["id"].text if "id" in message.data else None
+    return ImageDoc.from_values(id=given, error=fault)
+
+
+def _failure(code: str, message: str) -> Failure:
+    return Failure(**VisualSearchError(code, message).to_json(), stage="gateway")
 
 
 def _drop_answers(document: ImageDoc, endpoint: str) -> None:

@@ -140,6 +140,7 @@ class SearchParameters(Parameters):
     threshold: Number | None = Field(None, ge=-1, le=1, description="only hits with at least this cosine")
     allow_partial: bool = Field(False, strict=True, description="accept an answer in which a shard is missing")
     like: DocumentId | None = Field(None, description="search with the vector of this indexed document")
+    exclude_self: bool = Field(False, strict=True, description="with `like`: leave that document out of the hits")
     filter: FilterText = Field(None, description="only documents whose tags match")
     group_by: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = Field(
         None, description="the best match of each group: a tag's path, or `parent`; limit and offset count groups"
@@ -156,6 +157,12 @@ class SearchParameters(Parameters):
     def _window(self) -> SearchParameters:
         if self.limit + self.offset > MAX_HITS:
             raise ValueError(f"limit + offset must be at most {MAX_HITS}")
+        return self
+
+    @model_validator(mode="after")
+    def _self(self) -> SearchParameters:
+        if self.exclude_self and self.like is None:
+            raise ValueError("exclude_self goes with `like`: it leaves out the document that is searched with")
         return self
 
 

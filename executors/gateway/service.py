@@ -13,7 +13,7 @@ import numpy as np
 from executors.documents import Failure, ImageDoc
 from executors.errors import ERRORS, VisualSearchError
 from executors.gateway.administration import Administration
-from executors.gateway.admission import Gate, admit_documents, check_id, check_request, refuse_more_than_tags
+from executors.gateway.admission import Gate, admit_documents, check_id, check_request
 from executors.gateway.chunks import Answer, ChunkSender, by_collection, counted, in_order
 from executors.gateway.deleting import Deleter, count_deleted
 from executors.gateway.id_locks import IdLocks
@@ -35,7 +35,7 @@ from executors.gateway.scrolling import Scroller, refuse_documents
 from executors.gateway.searching import account_of_plans, shard_parameters
 from executors.gateway.stages import StageAnswer, Stages
 from executors.gateway.writing import PIPELINE, IndexWriter, keys_of
-from executors.index.answers import collection_of
+from executors.index.answers import collection_of, unknown
 from executors.index.merge import unpack
 from executors.index.records import Collection
 from executors.index.versions import HybridClock
@@ -146,7 +146,9 @@ class SearchService:
         shards = self.index_client.joined().shards
         await self._refuse_known_mismatches(documents)
         fresh = {str(documents[position].id) for position in made}
-        answer = await self._chunks.send(documents, lambda chunk: self._writer.write(chunk, fresh))
+        answer = await self._chunks.send(
+            documents, lambda chunk: self._writer.write(chunk, fresh, refresh=given.refresh)
+        )
         answer.shards_total = answer.shards_answered = shards
         return answer
 
@@ -180,12 +182,15 @@ class SearchService:
     async def update(self, documents: list[ImageDoc], parameters: Any) -> Answer:
         """Change the tags of documents."""
         given = parse_parameters(UpdateParameters, parameters)
-        refuse_more_than_tags(documents)
 
         async def update(chunk: list[ImageDoc], _: str) -> StageAnswer:
-            return await self.stages.post("/update", chunk, {"mode": given.mode}, INDEX)
+            return await self.stages.post("/update", chunk, {"mode": given.mode, "refresh": given.refresh}, INDEX)
 
-        return await self._write_everywhere(documents, given.collection, update)
+        answer = await self._write_everywhere(documents, given.collection, update, tags_only=True)
+        for asked, answered in zip(documents, answer.documents, strict=True):
+            if answered.error is None and answered.result == "not_found":
+                answered.error = unknown(asked)
+        return answer
 
     async def delete(self, documents: list[ImageDoc], parameters: Any) -> Answer:
         """Remove documents, by id or by filter, and what came from them."""
@@ -250,10 +255,12 @@ class SearchService:
         documents: list[ImageDoc],
         collection: str | None,
         post: Callable[[list[ImageDoc], str], Awaitable[StageAnswer]],
+        *,
+        tags_only: bool = False,
     ) -> Answer:
         """A write that every shard tries, because any of them may hold the id; `post` is given its version."""
         check_request(documents, self._max_documents)
-        admit_documents(documents, collection=collection, make_ids=False)
+        admit_documents(documents, collection=collection, make_ids=False, tags_only=tags_only)
         for document in documents:
             document.blob = document.tensor = document.embedding = None
 

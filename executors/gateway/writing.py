@@ -42,11 +42,12 @@ class IndexWriter:
         self._clock = clock
         self._locks = locks
 
-    async def write(self, chunk: list[ImageDoc], fresh: AnyCollection[str]) -> StageAnswer:
+    async def write(self, chunk: list[ImageDoc], fresh: AnyCollection[str], *, refresh: bool = True) -> StageAnswer:
         """Write a chunk; the answer holds a result or an error for each document, in order.
 
         Args:
             fresh: ids that this gateway has just made: nobody else can have a copy of them.
+            refresh: whether searches see the write once it is acknowledged, where the store leaves the choice.
 
         Raises:
             VisualSearchError: a stage does not answer; nothing of the chunk was acknowledged.
@@ -59,7 +60,7 @@ class IndexWriter:
         async with self._locks.hold(keys_of(written)):
             for _ in range(_ATTEMPTS):
                 if pending:
-                    pending = await self._store(prepared.documents, pending, fresh, answer)
+                    pending = await self._store(prepared.documents, pending, fresh, answer, refresh=refresh)
         for n in pending:
             if _code(answer.documents[n]) != _DROPPED:
                 error = VisualSearchError(_STALE, "other writes of this id kept coming in between; send it again")
@@ -80,7 +81,13 @@ class IndexWriter:
                     document.error = Failure(**error.to_json(), stage="gateway")
 
     async def _store(
-        self, documents: Sequence[ImageDoc], pending: Sequence[int], fresh: AnyCollection[str], answer: StageAnswer
+        self,
+        documents: Sequence[ImageDoc],
+        pending: Sequence[int],
+        fresh: AnyCollection[str],
+        answer: StageAnswer,
+        *,
+        refresh: bool,
     ) -> list[int]:
         """One attempt under a new version.
 
@@ -90,7 +97,7 @@ class IndexWriter:
         version = self._clock.next()
         for n in pending:
             documents[n].version = version
-        stored = await self._stages.post("/index", [documents[n] for n in pending], target=INDEX)
+        stored = await self._stages.post("/index", [documents[n] for n in pending], {"refresh": refresh}, INDEX)
         _add(answer, stored.took_ms)
         for n, returned in zip(pending, stored.documents, strict=True):
             returned.collection = documents[n].collection

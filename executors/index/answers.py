@@ -29,6 +29,11 @@ def failure(error: VisualSearchError, stage: str = "index") -> Failure:
     return Failure(**error.to_json(), stage=stage)
 
 
+def unknown(document: ImageDoc) -> Failure:
+    """What is told of a document that is wanted and that the index does not have, nor perhaps its collection."""
+    return failure(VisualSearchError("not_found", f"no document {document.id!r} in {collection_of(document)!r}"))
+
+
 def record_of(document: ImageDoc) -> Record:
     """What the store keeps of an embedded document."""
     return Record(
@@ -85,8 +90,7 @@ def stored_answer(document: ImageDoc, stored: StoredDocument | None, identity: S
     """The answer to one read."""
     hits = pack(identity, {})
     if stored is None:
-        error = VisualSearchError("not_found", f"no document {document.id!r} in {collection_of(document)!r}")
-        return ImageDoc.from_values(id=document.id, collection=document.collection, error=failure(error), hits=hits)
+        return ImageDoc.from_values(id=document.id, collection=document.collection, error=unknown(document), hits=hits)
     return ImageDoc.from_values(
         id=stored.id,
         collection=stored.collection,

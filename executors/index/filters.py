@@ -4,7 +4,8 @@ Tags are looked at as paths with values (`flatten`): keys joined by dots, an arr
 array for its keys. A condition on a path holds when one of the values there fulfils it; `$ne`, `$nin` and `$not` hold when
 the condition that they negate does not, so they hold for documents that lack the path. Values of different types are never
 equal and never compared: 1 equals 1.0, but neither true nor "1". Text is ordered by code points. Conditions on one path
-are held against its values one by one: an array [1, 20] is both above 5 and below 10.
+are held against its values one by one: an array [1, 20] is both above 5 and below 10. A bound `{"$datetime": …}` is an
+`Instant`, and compares with every text that is an RFC 3339 date-time, by the moments that they stand for.
 
 Filters compare and hash by meaning, so they can be keys: `In("n", (1,))` is `In("n", (1.0,))`, not `In("n", (True,))`.
 """
@@ -20,8 +21,12 @@ from typing import Any, Final, TypeAlias
 import orjson
 
 from executors.errors import VisualSearchError
+from executors.index.instants import LONGEST, Instant, read_instant
 
 Scalar: TypeAlias = bool | int | float | str | None
+# What a condition compares with.
+Operand: TypeAlias = Scalar | Instant
+Bound: TypeAlias = int | float | str | Instant
 # Where a path leads: `None` stands for an empty array or object, whose path is there without a value.
 Values: TypeAlias = dict[str, list["Leaf"]]
 
@@ -29,6 +34,7 @@ MAX_DEPTH: Final = 16
 MAX_CONDITIONS: Final = 1_000
 MAX_SAFE_INTEGER: Final = 2**53
 _MOST_SHOWN: Final = 500
+_DATETIME: Final = "$datetime"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +51,17 @@ class In:
     """One of the values at the path equals one of these (`$eq`: a single one)."""
 
     path: str
-    values: tuple[Scalar, ...] = field(compare=False)
+    values: tuple[Operand, ...] = field(compare=False)
     # The values with their kinds: Python takes 1 and True for the same.
-    keys: frozenset[tuple[str, Scalar]] = field(init=False, repr=False)
+    keys: frozenset[tuple[str, Operand]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keys", frozenset((kind_of(value), value) for value in self.values))
+
+    @property
+    def instants(self) -> tuple[Instant, ...]:
+        """Those of the values that are moments."""
+        return tuple(value for value in self.values if isinstance(value, Instant))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +69,8 @@ class Range:
     """One of the values at the path has the type of the bounds and lies between them; None: no bound on that side."""
 
     path: str
-    low: int | float | str | None = None
-    high: int | float | str | None = None
+    low: Bound | None = None
+    high: Bound | None = None
     low_inclusive: bool = True
     high_inclusive: bool = True
 
@@ -123,12 +134,14 @@ def filter_key(given: Any) -> str:
     return orjson.dumps(given, option=orjson.OPT_SORT_KEYS).decode()
 
 
-def kind_of(value: Scalar) -> str:
-    """`null`, `boolean`, `number` or `string`."""
+def kind_of(value: Operand) -> str:
+    """`null`, `boolean`, `number`, `string` or, of an operand, `instant`."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "boolean"
+    if isinstance(value, Instant):
+        return "instant"
     return "string" if isinstance(value, str) else "number"
 
 
@@ -158,21 +171,29 @@ def _holds(where: Filter, values: Values) -> bool:
         case Exists(path):
             return path in values
         case In(path):
-            return any(
-                (kind_of(leaf.value), leaf.value) in where.keys for leaf in values.get(path, ()) if not leaf.empty
-            )
+            return any(is_one_of(where, leaf.value) for leaf in values.get(path, ()) if not leaf.empty)
         case Range():
             return any(in_range(where, leaf.value) for leaf in values.get(where.path, ()) if not leaf.empty)
 
 
-def in_range(where: Range, value: Scalar) -> bool:
+def is_one_of(where: In, value: Scalar) -> bool:
+    """Whether a value equals one of those of the condition."""
+    if (kind_of(value), value) in where.keys:
+        return True
+    instant = read_instant(value) if isinstance(value, str) and where.instants else None
+    return instant is not None and ("instant", instant) in where.keys
+
+
+def in_range(where: Range, value: Operand) -> bool:
     """Whether a value has the type of the bounds and lies between them."""
+    if isinstance(value, str) and (isinstance(where.low, Instant) or isinstance(where.high, Instant)):
+        value = read_instant(value)
     return _on_side(value, where.low, where.low_inclusive, operator.gt) and _on_side(
         value, where.high, where.high_inclusive, operator.lt
     )
 
 
-def _on_side(value: Scalar, bound: Scalar, inclusive: bool, beyond: Callable[[Any, Any], bool]) -> bool:
+def _on_side(value: Operand, bound: Operand, inclusive: bool, beyond: Callable[[Any, Any], bool]) -> bool:
     if bound is None:
         return True
     return kind_of(value) == kind_of(bound) and (beyond(value, bound) or (inclusive and value == bound))
@@ -204,11 +225,11 @@ class _Parser:
             return Not(self.filter(value, where, depth + 1))
         if key.startswith("$"):
             raise _invalid(where, f"unknown operator (here: $and, $or, $not, or a tag's path; on a tag: {_KNOWN})")
-        if not key or not _is_text(key):
-            raise _invalid(where, "is no path of a tag: it must be text and not empty")
-        if isinstance(value, Mapping):
+        if not _is_text(key):
+            raise _invalid(where, "is no path of a tag: it is not valid text")
+        if isinstance(value, Mapping) and _DATETIME not in value:
             return self._operators(key, value, where, depth)
-        return self._condition(In(key, (_scalar(value, where),)), where)
+        return self._condition(In(key, (_operand(value, where),)), where)
 
     def _operators(self, path: str, given: Mapping[Any, Any], where: str, depth: int) -> Filter:
         if not given:
@@ -245,11 +266,11 @@ class _Parser:
 def _in(path: str, operand: Any, where: str) -> Filter:
     if not isinstance(operand, list):
         raise _invalid(where, "must be a list of values")
-    return In(path, tuple(_scalar(each, f"{where}[{n}]") for n, each in enumerate(operand)))
+    return In(path, tuple(_operand(each, f"{where}[{n}]") for n, each in enumerate(operand)))
 
 
 def _equal(path: str, operand: Any, where: str) -> Filter:
-    return In(path, (_scalar(operand, where),))
+    return In(path, (_operand(operand, where),))
 
 
 def _exists(path: str, operand: Any, where: str) -> Filter:
@@ -258,10 +279,10 @@ def _exists(path: str, operand: Any, where: str) -> Filter:
     return Exists(path) if operand else Not(Exists(path))
 
 
-def _ordered(operand: Any, where: str) -> int | float | str:
-    value = _scalar(operand, where)
+def _ordered(operand: Any, where: str) -> Bound:
+    value = _operand(operand, where)
     if value is None or isinstance(value, bool):
-        raise _invalid(where, "must be a number or a text: nothing else has an order")
+        raise _invalid(where, f'must be a number, a text, or {{"{_DATETIME}": …}}: nothing else has an order')
     return value
 
 
@@ -279,11 +300,34 @@ _OPERATORS: Final[dict[str, Callable[[str, Any, str], Filter]]] = {
 _KNOWN: Final = ", ".join((*_OPERATORS, "$not"))
 
 
+def _operand(value: Any, where: str) -> Operand:
+    if isinstance(value, Mapping) and _DATETIME in value:
+        return _instant(value, where)
+    return _scalar(value, where)
+
+
+def _instant(given: Mapping[Any, Any], where: str) -> Instant:
+    others = [key for key in given if key != _DATETIME]
+    if others:
+        raise _invalid(f"{where}.{others[0]}", f'stands beside {_DATETIME}: write {{"$gte": {{"{_DATETIME}": …}}}}')
+    where = f"{where}.{_DATETIME}"
+    text = given[_DATETIME]
+    if not isinstance(text, str):
+        raise _invalid(where, "must be a text: an RFC 3339 date-time such as 2024-05-01T10:00:00+02:00")
+    instant = read_instant(text)
+    if instant is None:
+        shown = repr(text[:LONGEST])
+        raise _invalid(where, f"{shown} is no RFC 3339 date-time with an offset, such as 2024-05-01T10:00:00+02:00")
+    return instant
+
+
 def _scalar(value: Any, where: str) -> Scalar:
     if isinstance(value, list):
         raise _invalid(where, "a list is no value to compare with; `$in` takes one")
     if isinstance(value, Mapping):
-        raise _invalid(where, "an object is no value to compare with; write nested keys by dots")
+        raise _invalid(
+            where, f'an object is no value to compare with, but {{"{_DATETIME}": …}}; write nested keys by dots'
+        )
     if isinstance(value, float) and not math.isfinite(value):
         raise _invalid(where, "must be a finite number")
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_SAFE_INTEGER:
@@ -304,6 +348,7 @@ def _is_text(value: str) -> bool:
 
 
 def _invalid(where: str, message: str) -> VisualSearchError:
+    message = message.encode(errors="backslashreplace").decode()
     # A key may hold what no answer can carry (lone surrogates), and may be as long as the request.
     where = where.encode(errors="backslashreplace").decode()
     if len(where) > _MOST_SHOWN:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from executors.document_values import MAX_TAGS_BYTES
 from executors.errors import VisualSearchError
 from executors.index.encoding import encode_tags, is_text
 from executors.index.records import (
     MAX_DIMENSION,
-    MAX_TAGS_BYTES,
     Collection,
     ShardIdentity,
     Tags,

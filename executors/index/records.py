@@ -14,8 +14,6 @@ from executors.index.filters import Filter
 
 # No model that is used for search makes longer vectors; a bound keeps a stray one from reserving memory.
 MAX_DIMENSION: Final = 65_536
-# Of a document's tags as JSON.
-MAX_TAGS_BYTES: Final = 64_000
 
 Tags: TypeAlias = dict[str, Any]
 Box: TypeAlias = tuple[float, float, float, float]
@@ -144,6 +142,7 @@ class SearchRequest:
         exact: compare with every document instead of walking the graph.
         ef: how many candidates the walk through the graph keeps; None: what the size asks for.
         embedding: return the hits' vectors, too.
+        without: the id of a document that is not to be found: with `group_by`, another one may stand for its group.
     """
 
     collection: str
@@ -156,6 +155,7 @@ class SearchRequest:
     exact: bool = False
     ef: int | None = None
     embedding: bool = False
+    without: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

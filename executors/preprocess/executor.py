@@ -68,14 +68,13 @@ class ImagePreprocessor(Executor):
         if document.error is not None:
             return
         try:
+            # A picture or tensor beside a ready vector is checked as any other, also where nothing is made of it.
             if document.blob:
-                if document.embedding is not None and query:
-                    return
                 prepared = self._pipeline.prepare(document.blob, thumbnail=not query)
-            elif document.embedding is not None:
-                return
             elif document.tensor is not None:
                 prepared = self._pipeline.prepare_tensor(document.tensor, thumbnail=not query)
+            elif document.embedding is not None:
+                return
             else:
                 self._check_text(document, query)
                 return

@@ -35,7 +35,7 @@ def decode_base64(text: str, max_bytes: int) -> bytes:
         max_bytes: most bytes that the result may have.
 
     Raises:
-        VisualSearchError: `image_too_large`, or `invalid_base64` for anything that is not base64, and for nothing at all.
+        VisualSearchError: `image_too_large`, `invalid_base64` for anything that is not base64, `no_content` for nothing at all.
     """
     start = 0
     if text[:64].lstrip()[:5].lower() == "data:":
@@ -52,7 +52,9 @@ def decode_base64(text: str, max_bytes: int) -> bytes:
     except ValueError:
         result = _decode_tolerantly(text[start:])
     if not result:
-        raise VisualSearchError("invalid_base64", "`blob` is empty")
+        if text[start:].strip():
+            raise VisualSearchError("invalid_base64", "`blob` holds padding and nothing else")
+        raise VisualSearchError("no_content", "the picture is empty: it has 0 bytes")
     return result
 
 

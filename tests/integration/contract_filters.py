@@ -56,11 +56,31 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "dots": {"v.w": 1},
     "other": {"w": 1},
     "nothing": {},
+    "morning": {"t": "2024-05-01T10:00:00+02:00"},
+    "same morning": {"t": ["2024-05-01t08:00:00.000z", "no time"]},
+    "a little later": {"t": "2024-05-01 08:00:00.000000001-00:00"},
+    "day before": {"t": "2024-05-02T01:00:00+23:59"},
+    "leap second": {"t": "2016-12-31T23:59:60Z"},
+    "new year": {"t": "2017-01-01T01:00:00+01:00"},
+    "first moment": {"t": "0000-01-01T00:00:00+23:59"},
+    "last moment": {"t": "9999-12-31T23:59:59.9-23:59"},
+    "no zone": {"t": "2024-05-01T10:00:00"},
+    "no time": {"t": "2024-05-01"},
+    "no day": {"t": "2023-02-29T10:00:00Z"},
+    "empty key": {"": 1},
+    "empty keys": {"": {"": 1}},
 }
-WITHOUT_V = {"dots", "other", "nothing"}
+MOMENTS = {"morning", "same morning", "a little later", "day before", "leap second", "new year", "first moment",
+           "last moment"}  # fmt: skip
+WITHOUT_V = {name for name, tags in SAMPLES.items() if "v" not in tags}
 NUMBERS = {"int", "float", "half", "negative", "minus zero", "largest", "almost", "smallest", "list", "mixed", "lists"}
 TEXTS = {"digit", "word", "umlaut", "cat", "last of the plane", "nul", "no text", "mixed"}
 ALL = set(SAMPLES)
+
+
+def moment(text: str) -> dict[str, str]:
+    return {"$datetime": text}
+
 
 MEANINGS: list[tuple[dict[str, Any], set[str]]] = [
     ({}, ALL),
@@ -109,7 +129,25 @@ MEANINGS: list[tuple[dict[str, Any], set[str]]] = [
     ({"$and": [{"v": {"$gt": 4}}, {"v": {"$lt": 2}}]}, {"list"}),
     ({"v": 1, "w": 1}, set()),
     ({"$or": [{"v": {"$exists": False}, "w": {"$ne": 1}}, {"$not": {"v": {"$nin": ["ü"]}}}]},
-     {"dots", "nothing", "umlaut"}),
+     {"dots", "nothing", "umlaut"} | {name for name in ALL if "t" in SAMPLES[name] or "" in SAMPLES[name]}),
+    ({"t": moment("2024-05-01T08:00:00Z")}, {"morning", "same morning"}),
+    ({"t": {"$eq": moment("2024-05-01T01:00:00-07:00")}}, {"morning", "same morning"}),
+    ({"t": {"$ne": moment("2024-05-01T08:00:00Z")}}, ALL - {"morning", "same morning"}),
+    ({"t": {"$gt": moment("2024-05-01T08:00:00Z")}}, {"a little later", "last moment"}),
+    ({"t": {"$gte": moment("2024-05-01T08:00:00Z")}}, {"morning", "same morning", "a little later", "last moment"}),
+    ({"t": {"$gte": moment("2024-05-01T01:01:00Z"), "$lt": moment("2024-05-01T08:00:00Z")}}, {"day before"}),
+    ({"t": {"$lte": moment("2017-01-01T00:00:00Z")}}, {"leap second", "new year", "first moment"}),
+    ({"t": {"$in": [moment("2017-01-01T00:00:00Z"), "no time", 5]}}, {"leap second", "new year", "same morning"}),
+    ({"t": {"$nin": [moment("2017-01-01T00:00:00Z")]}}, ALL - {"leap second", "new year"}),
+    ({"t": {"$lt": moment("0000-01-01T00:00:00Z")}}, {"first moment"}),
+    ({"t": {"$gt": moment("9999-12-31T23:59:59Z")}}, {"last moment"}),
+    ({"t": {"$gte": moment("0000-01-01T00:00:00+23:59")}}, MOMENTS),
+    ({"v": {"$gte": moment("0000-01-01T00:00:00+23:59")}}, set()),
+    ({"t": "2024-05-01T10:00:00+02:00"}, {"morning"}),
+    ({"t": {"$gt": "2024-05-01T10:00:00+02:00"}}, {"day before", "last moment", "same morning"}),
+    ({"": 1}, {"empty key"}),
+    ({"": {"$exists": True}}, {"empty key", "empty keys"}),
+    ({".": 1}, {"empty keys"}),
 ]  # fmt: skip
 
 

@@ -101,6 +101,29 @@ class SearchContract:
         assert (await found(store, axis(0), group_by="g", where=kept)).ids == names[4:]
         assert (await found(store, axis(0), group_by="absent")).ids == []
 
+    # --- a document that is not to be found
+
+    async def test_a_document_that_is_left_out_makes_room_for_another(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        crowd = [record(f"{n:03d}", embedding=at(0.002 * n), tags={"g": n // 3, "n": n}) for n in range(300)]
+        await store.put(crowd)
+        await harness.settle(store)
+        names = [each.id for each in crowd]
+        for left_out in ("000", "001", "004", "299", "nobody"):
+            others = [name for name in names if name != left_out]
+            for exact in (True, False):
+                for limit in (1, 5, 299, 400):
+                    hits = await found(store, axis(0), limit=limit, without=left_out, exact=exact)
+                    assert hits.ids == others[:limit], (left_out, limit)
+                for limit in (1, 3, 200):
+                    groups = await found(store, axis(0), limit=limit, without=left_out, group_by="g", exact=exact)
+                    firsts = {int(name) // 3: name for name in reversed(others)}
+                    assert groups.ids == list(firsts.values())[::-1][:limit], (left_out, limit)
+            few = where({"n": {"$lt": 6}})
+            expected = [name for name in others if name < "006"]
+            assert (await found(store, axis(0), limit=9, without=left_out, where=few)).ids == expected
+        assert (await found(store, axis(0), threshold=0.9999999, without="000")).ids == []
+
     # --- effort and fields
 
     async def test_embeddings_come_with_the_hits_only_when_asked_for(self, harness: Harness) -> None:

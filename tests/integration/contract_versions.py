@@ -8,7 +8,8 @@ import itertools
 import numpy as np
 import pytest
 
-from executors.index.records import MAX_TAGS_BYTES, Collection
+from executors.document_values import MAX_TAGS_BYTES
+from executors.index.records import Collection
 from tests.support.records import (
     DIMENSION,
     IMAGES,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from tests.integration.contract_collections import CollectionContract
 from tests.integration.contract_deletes import DeleteContract
+from tests.integration.contract_filter_meaning import FilterMeaningContract
 from tests.integration.contract_filters import FilterContract
 from tests.integration.contract_reads import ReadContract
 from tests.integration.contract_searching import SearchContract
@@ -24,6 +25,7 @@ class StoreContract(
     ReadContract,
     CollectionContract,
     FilterContract,
+    FilterMeaningContract,
     SearchContract,
     DeleteContract,
 ):

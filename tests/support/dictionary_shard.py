@@ -9,9 +9,9 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
+from executors.document_values import MAX_TAGS_BYTES
 from executors.errors import VisualSearchError
 from executors.index.records import (
-    MAX_TAGS_BYTES,
     Collection,
     DocumentKey,
     Record,

@@ -102,7 +102,8 @@ class DictionaryStore(Store):
         if collection is None:
             raise VisualSearchError("collection_not_found", f"there is no collection {request.collection!r}")
         check_binding(collection, request.model_id, request.queries.shape[1])
-        documents = [live.record for _, live in self._matching(request.collection, request.where)]
+        matching = self._matching(request.collection, request.where)
+        documents = [live.record for name, live in matching if name != request.without]
         return [_best(documents, query, request) for query in request.queries]
 
     async def scroll(

@@ -1,5 +1,10 @@
 """The one document keeps what is put into it, on every way that it travels."""
 
+import datetime
+import enum
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import orjson
 import pytest
@@ -7,7 +12,10 @@ from docarray import BaseDoc, DocList
 from docarray.typing import NdArray
 from docarray.utils.create_dynamic_doc_class import create_base_doc_from_schema, create_pure_python_type_model
 
+from executors.document_faults import FAULT
+from executors.document_values import plain_tags
 from executors.documents import Failure, ImageDoc, Match
+from executors.errors import VisualSearchError
 
 
 def full_document() -> ImageDoc:
@@ -95,3 +103,154 @@ def test_a_number_that_json_does_not_have_is_refused_where_it_is_sent(bad: float
     with pytest.raises(ValueError, match="JSON"):
         ImageDoc(tags={"a": [None, bad]}).to_protobuf()
     assert ImageDoc(tags={"a": None}).to_protobuf().data["tags"].text == '{"a":null}'
+
+
+class Circle(dict):  # type: ignore[type-arg]
+    """Holds itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["self"] = self
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+NOT_JSON: list[Any] = [
+    float("nan"),
+    float("-inf"),
+    np.float32("nan"),
+    b"bytes",
+    np.bytes_(b"bytes"),
+    {1, 2},
+    object(),
+    datetime.datetime.now(datetime.UTC),
+    np.datetime64("2024-01-01"),
+    1j,
+    np.arange(3),
+    "\ud800",
+    np.str_("\udfff"),
+    2**53 + 1,
+    -(2**70),
+    10**5000,
+    np.uint64(2**63),
+    {1: 2},
+    {"\ud800": 1},
+    {None: 1},
+    Circle(),
+    "x" * 70_000,
+]
+
+
+@pytest.mark.parametrize("bad", NOT_JSON, ids=lambda bad: type(bad).__name__)
+@pytest.mark.parametrize("place", [lambda bad: bad, lambda bad: [None, {"deep": (bad,)}]], ids=["here", "deep"])
+def test_tags_that_are_not_json_are_refused_where_the_document_is_made(bad: Any, place: Callable[[Any], Any]) -> None:
+    with pytest.raises(ValueError, match="tags"):
+        ImageDoc(tags={"a": place(bad)})
+    document = ImageDoc(id="a")
+    with pytest.raises(ValueError, match="tags"):
+        document.tags = {"a": place(bad)}
+
+
+@pytest.mark.parametrize("bad", NOT_JSON, ids=lambda bad: type(bad).__name__)
+def test_tags_that_were_spoiled_later_travel_as_their_own_error(bad: Any) -> None:
+    """An exception here would end the caller's program with a CancelledError, and lose every other document."""
+    document = ImageDoc(id="a", uri="u", tags={"good": 1})
+    document.tags["bad"] = bad
+    received = ImageDoc.from_protobuf(document.to_protobuf())
+    if received.error is None:
+        # What JSON can express is refused by the gateway, by the same rule.
+        with pytest.raises(VisualSearchError, match="invalid_tags"):
+            plain_tags(received.tags)
+    else:
+        assert (received.id, received.error.code, received.error.stage) == ("a", "invalid_tags", "client")
+        assert "tags" in received.error.message
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        (np.int64(3), 3),
+        (np.uint8(3), 3),
+        (np.float32(0.5), 0.5),
+        (np.float16(0.5), 0.5),
+        (np.float64(0.1), 0.1),
+        (np.longdouble(0.5), 0.5),
+        (np.bool_(True), True),
+        (np.str_("ü"), "ü"),
+        (np.array(7), 7),
+        (Colour.RED, "red"),
+        ((1, np.int8(2)), [1, 2]),
+        ({np.str_("k"): {"n": np.int64(1)}}, {"k": {"n": 1}}),
+    ],
+)
+def test_what_numpy_calls_a_number_or_a_text_is_one(given: Any, plain: Any) -> None:
+    made = ImageDoc(tags={"a": given})
+    assert repr(made.tags) == repr({"a": plain})
+    changed = ImageDoc(tags={"a": 0})
+    changed.tags["a"] = given
+    for document in (made, changed):
+        assert repr(ImageDoc.from_protobuf(document.to_protobuf()).tags) == repr({"a": plain})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({name: "a\ud800"} for name in ("id", "collection", "parent", "text", "uri", "model_id")),
+        {"box": [1, 2]},
+        {"box": [1, 2, 3, float("nan")]},
+        {"blob": "aGVsbG8="},
+        {"thumbnail": 5},
+        {"embedding": 5},
+        {"embedding": True},
+        {"embedding": np.float32(1)},
+        {"embedding": ["a"]},
+        {"embedding": [None]},
+        {"embedding": [[1], [1, 2]]},
+        {"embedding": np.array([object()])},
+        {"tensor": np.array([1j])},
+        {"tags": None},
+        {"tags": [1]},
+    ],
+    ids=repr,
+)
+def test_values_that_cannot_be_sent_are_refused_where_the_document_is_made(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(fields))):
+        ImageDoc(**fields)
+
+
+def test_bytes_may_come_in_any_buffer() -> None:
+    for given in (b"xy", bytearray(b"xy"), memoryview(b"xy")):
+        assert ImageDoc(blob=given).blob == b"xy"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("id", "\ud800", "invalid_id"),
+        ("text", "\ud800", "invalid_text"),
+        ("uri", "\ud800", "invalid_document"),
+        ("embedding", np.array([object()]), "invalid_embedding"),
+        ("tensor", np.array([object()]), "invalid_tensor"),
+        ("box", [object()], "invalid_document"),
+        ("blob", "text", "invalid_document"),
+        ("shards_total", 2**40, "invalid_document"),
+    ],
+)
+def test_whatever_was_put_into_a_document_sending_it_raises_nothing(name: str, value: Any, code: str) -> None:
+    document = ImageDoc(id="a")
+    document.__dict__[name] = value
+    received = ImageDoc.from_protobuf(document.to_protobuf())
+    assert received.error is not None
+    assert received.error.code == code
+    assert received.id == (None if name == "id" else "a")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "5", '{"code": "internal"}', '{"code": "internal", "message": "m"}'])
+def test_a_fault_that_nobody_of_us_wrote_is_a_fault_of_the_document(text: str) -> None:
+    message = ImageDoc(id="a").to_protobuf()
+    message.data[FAULT].text = text
+    received = ImageDoc.from_protobuf(message)
+    assert received.error is not None
+    assert received.error.code == "invalid_document"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executors.json_reading import read_json
+from executors.json_reading import InvalidJsonError, read_json
 
 numbers = st.integers(-(10**40), 10**40) | st.floats(allow_nan=False, allow_infinity=False)
 texts = (
@@ -43,5 +42,53 @@ def test_integers_of_any_size_stay_integers(number: int) -> None:
 )
 def test_what_is_not_json_is_refused(bad: str) -> None:
     for text in (bad, f"[123456789012345678901234567890, {bad}]"):
-        with pytest.raises(orjson.JSONDecodeError):
+        with pytest.raises(InvalidJsonError, match="is not JSON"):
             read_json(text)
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        '{"a": 1, "a": 1}',
+        '{"a": {}, "b": {}, "a": []}',
+        '{"\\u0061": 1, "a": 2}',
+        '{"x": [{"y": {"a": ":", "a": "::"}}]}',
+        '{"a": ":", "b": "\\u003a", "a": ":"}',
+        '[1, {"b": [], "a": 12345678901234567890123, "a": 1}]',
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_by_its_name(twice: str) -> None:
+    for text in (twice, twice.encode()):
+        with pytest.raises(InvalidJsonError, match="the key 'a' twice"):
+            read_json(text)
+
+
+def test_the_same_key_in_different_objects_is_no_repetition() -> None:
+    text = (
+        '{"a": {"a": [{"a": 1}, {"a": ":a:"}]}, "b": "\\"a\\": 1, \\"a\\": 2", "A": "a", "\\u00e1": 1, "a\\u0301": 2}'
+    )
+    assert read_json(text) == json.loads(text)
+
+
+def test_a_long_key_does_not_make_a_long_message() -> None:
+    key = "k" * 10_000
+    with pytest.raises(InvalidJsonError) as refused:
+        read_json(json.dumps({key: 1})[:-1] + f', "{key}": 2}}')
+    assert len(str(refused.value)) < 200
+
+
+@given(values, st.data())
+def test_no_value_is_taken_for_a_repetition_and_none_is_missed(value: object, data: st.DataObject) -> None:
+    text = json.dumps(value)
+    assert repr(read_json(text)) == repr(value)
+    if isinstance(value, dict) and value:
+        key = json.dumps(data.draw(st.sampled_from(sorted(value))))
+        with pytest.raises(InvalidJsonError, match="twice"):
+            read_json(f"{text[:-1]}, {key}: 0}}")
+
+
+@pytest.mark.parametrize("brackets", ["[]", '{"a":}'])
+def test_what_is_nested_too_deep_is_refused(brackets: str) -> None:
+    text = brackets[:-1] * 1_020 + "1" + brackets[-1] * 1_020
+    with pytest.raises(InvalidJsonError, match="nested too deep"):
+        read_json(text)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -24,7 +25,8 @@ from executors.index.embedded.tag_entries import (
     keys_of,
 )
 from executors.index.embedded.tag_index import UNINDEXED_KEY, path_number
-from executors.index.filters import Exists, In, Leaf, Range, kind_of
+from executors.index.filters import Exists, In, Leaf, Range, in_range, is_one_of, kind_of
+from executors.index.instants import Instant, text_bounds
 
 _Value: TypeAlias = int | float | str | bytes
 
@@ -49,6 +51,23 @@ class Posting:
     def rows(self, connection: sqlite3.Connection) -> Rows:
         """The rows of these entries."""
         return fetch_rows(connection, f"tag_values WHERE {self.condition}", self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class InstantPosting(Posting):
+    """A range of texts that holds all the date-times of a condition, and others: each is read and asked.
+
+    That takes about 3 µs an entry, where the index alone answers a range of texts in a tenth of a µs.
+    """
+
+    asked: In | Range = field(kw_only=True)
+
+    def rows(self, connection: sqlite3.Connection) -> Rows:
+        """The rows of the entries that fulfil the condition."""
+        asked = self.asked
+        fulfils = partial(is_one_of, asked) if isinstance(asked, In) else partial(in_range, asked)
+        entries = connection.execute(f"SELECT value, row FROM tag_values WHERE {self.condition}", self.values)
+        return as_rowset(np.array([row for value, row in entries if fulfils(value)], dtype=np.int64))
 
 
 def fetch_rows(connection: sqlite3.Connection, source: str, values: Sequence[_Value]) -> Rows:
@@ -102,11 +121,16 @@ def _equal(number: int, condition: In) -> list[Posting]:
     wanted: dict[int, list[_Value]] = defaultdict(list)
     for value in condition.values:
         # The last of the entries for a value is the one to find it by.
-        kind, key = keys_of(Leaf(value))[-1]
-        wanted[kind].append(key)
-    return [
+        if not isinstance(value, Instant):
+            kind, key = keys_of(Leaf(value))[-1]
+            wanted[kind].append(key)
+    postings = [
         Posting(f"key = ? AND kind = ? AND value IN ({', '.join('?' * len(keys))})", (number, kind, *keys))
         for kind, keys in wanted.items()
+    ]
+    # One range for each: two moments may lie years apart.
+    return postings + [
+        _instants(number, In(condition.path, (each,)), each, each) for each in dict.fromkeys(condition.instants)
     ]
 
 
@@ -117,6 +141,10 @@ def _between(number: int, condition: Range) -> list[Posting]:
         return [_of_kind(number, kind) for kind in (NULL, BOOLEAN, NUMBER, STRING, CUT_STRING)]
     if len(kinds) > 1:
         return []
+    if isinstance(low, Instant) or isinstance(high, Instant):
+        # The other side is a moment as well, or open.
+        ends = [each if isinstance(each, Instant) else None for each in (low, high)]
+        return [_instants(number, condition, *ends)]
     sides: list[tuple[str, _Value]] = []
     if low is not None:
         sides.append((">=" if condition.low_inclusive else ">", low))
@@ -147,6 +175,12 @@ def _between_cut(number: int, low: object, high: object) -> list[Posting]:
 def _range(number: int, kind: int, sides: Sequence[tuple[str, _Value]], *, exact: bool = True) -> Posting:
     bounds = "".join(f" AND value {comparison} ?" for comparison, _ in sides)
     return Posting(f"key = ? AND kind = ?{bounds}", (number, kind, *(value for _, value in sides)), exact)
+
+
+def _instants(number: int, asked: In | Range, low: Instant | None, high: Instant | None) -> Posting:
+    first, after = text_bounds(low, high)
+    condition = "key = ? AND kind = ? AND value >= ? AND value < ?"
+    return InstantPosting(condition, (number, STRING, first, after), asked=asked)
 
 
 def _of_kind(number: int, kind: int) -> Posting:

@@ -71,8 +71,11 @@ def _search_one(
 
     def best(rows: Rows | None, limit: int) -> Best:
         among = scope if rows is None else replace(scope, rows=rows, size=len(rows))
-        plans.append(make_plan(among, limit, exact=request.exact, ef=request.ef))
-        return rank(among, query, limit, request.threshold, plans[-1]) if limit > 0 else Best([], [], [])
+        wanted = limit + (request.without is not None)
+        plans.append(make_plan(among, wanted, exact=request.exact, ef=request.ef))
+        if limit <= 0:
+            return Best([], [], [])
+        return _without(request.without, rank(among, query, wanted, request.threshold, plans[-1]), limit)
 
     def left(rows: Rows | None, seen: Sequence[int], found: Sequence[Any]) -> Rows:
         started = time.perf_counter()
@@ -94,6 +97,12 @@ def _search_one(
     if request.where is not None:
         plan.took_ms["filter"] = round(filter_ms, 3)
     return _hits(found, fields, groups, embeddings, plan.to_json())
+
+
+def _without(document_id: str | None, best: Best, limit: int) -> Best:
+    """At most `limit` of the best, that document not among them."""
+    kept = [n for n, each in enumerate(best.ids) if each != document_id][:limit]
+    return Best([best.rows[n] for n in kept], [best.ids[n] for n in kept], [best.scores[n] for n in kept])
 
 
 def _embeddings(scope: Scope, rows: Sequence[int], dimension: int) -> list[NDArray[np.float32]]:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, TypeAlias
 
 from executors.index.filters import And, Exists, Filter, In, Not, Or, Range, Scalar, kind_of
+from executors.index.instants import Instant
+from executors.index.opensearch.instant_query import instant_queries
 from executors.index.opensearch.tag_fields import (
     any_whole_prefix,
     exists_term,
@@ -44,8 +46,8 @@ def filter_query(where: Filter) -> Query:
             return _all_of([where])
         case Exists(path):
             return {"term": {"t": exists_term(path)}}
-        case In(path, values):
-            return _in(path, values)
+        case In():
+            return _in(where)
         case Range():
             return _range(where)
 
@@ -78,7 +80,8 @@ def in_groups(path: str, values: Sequence[Any]) -> Query:
     return _any_of([children_of(values), own])
 
 
-def _in(path: str, values: Sequence[Scalar]) -> Query:
+def _in(where: In) -> Query:
+    path, values = where.path, [value for value in where.values if not isinstance(value, Instant)]
     typed: dict[str, list[Scalar]] = {}
     for value in values:
         name = typed_name(path, value)
@@ -88,27 +91,29 @@ def _in(path: str, values: Sequence[Scalar]) -> Query:
     alternatives: list[Query] = [{"terms": {name: wanted}} for name, wanted in typed.items()]
     if values:
         alternatives.append({"terms": {"t": sorted({value_term(path, value) for value in values})}})
-    return _any_of(alternatives)
+    return _any_of(alternatives + instant_queries(where))
 
 
 def _range(where: Range) -> Query:
-    bound = where.low if where.low is not None else where.high
-    kind = kind_of(bound)
-    if where.low is not None and where.high is not None and kind_of(where.low) != kind_of(where.high):
+    low, high = where.low, where.high
+    if low is not None and high is not None and kind_of(low) != kind_of(high):
         return _NOTHING
+    if isinstance(low, Instant) or isinstance(high, Instant):
+        return _any_of(instant_queries(where))
+    kind = kind_of(low if low is not None else high)
     first, last = kind_bounds(where.path, kind)
     terms: dict[str, Any] = {"gte": first, "lt": last}
     values: dict[str, Any] = {}
-    if where.low is not None:
+    if low is not None:
         side = "gte" if where.low_inclusive else "gt"
-        values[side] = plain_value(where.low)
+        values[side] = plain_value(low)
         terms.pop("gte")
-        terms[side] = value_term(where.path, where.low)
-    if where.high is not None:
+        terms[side] = value_term(where.path, low)
+    if high is not None:
         side = "lte" if where.high_inclusive else "lt"
-        values[side] = plain_value(where.high)
+        values[side] = plain_value(high)
         terms.pop("lt")
-        terms[side] = value_term(where.path, where.high)
+        terms[side] = value_term(where.path, high)
     alternatives: list[Query] = [{"range": {"t": terms}}]
     name = field_of(where.path, kind)
     if name:

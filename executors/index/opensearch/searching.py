@@ -83,6 +83,8 @@ class Search:
         """The `limit` best documents for each query, those below the threshold left out."""
         exact = scope.exact or limit > _MOST_CANDIDATES
         rounded = self._options.precision != "single" and not exact
+        if request.without is not None:
+            more = [*more, {"bool": {"must_not": [{"term": {"id": request.without}}]}}]
         where = live_query(request.where, *more)
         filtered = request.where is not None or bool(more)
         fields = [*HIT_FIELDS, *([VECTOR] if request.embedding else [])]

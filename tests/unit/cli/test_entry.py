@@ -61,6 +61,11 @@ def test_tags_that_json_cannot_carry_are_refused_for_what_they_are(
     assert "NaN and infinite numbers are not JSON" in capsys.readouterr().err
 
 
+def test_a_tag_that_is_named_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["index", str(tmp_path), "--url", "127.0.0.1:9", "--tags", '{"a": 1, "a": 2}']) == 2
+    assert "the key 'a' twice" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
@@ -68,6 +73,7 @@ def test_tags_that_json_cannot_carry_are_refused_for_what_they_are(
         ('{"$or": [{"a": 1}, {"b": [1]}]}', "filter.$or[1].b: a list is no value to compare with"),
         ("{price: 1}", "not JSON: Expecting property name"),
         ('{"n": 9007199254740993}', "filter.n: is beyond ±2^53"),
+        ('{"n": {"$gt": 1, "$gt": 2}}', "the key '$gt' twice"),
     ],
 )
 def test_a_bad_filter_is_told_for_what_is_wrong_and_where_before_anything_is_sent(

@@ -88,6 +88,7 @@ def packed(*numbers: float) -> str:
         ("{", "invalid_document", "not JSON"),
         ("[1]", "invalid_document", "not a JSON object"),
         ('{"id": "\\ud800", "embedding": [1]}', "invalid_document", "not JSON"),
+        ('{"id": "a", "embedding": [1], "tags": {"x": 1, "x": 2}}', "invalid_document", "the key 'x' twice"),
         ({"embedding": [1]}, "invalid_id", "no id"),
         ({"id": "", "embedding": [1]}, "invalid_id", "no id"),
         ({"id": 5, "embedding": [1]}, "invalid_id", "`id`"),

@@ -198,6 +198,13 @@ def test_every_option_of_a_search_is_sent_as_the_wire_has_it() -> None:
         }  # fmt: skip
         assert main(["search", "--like", "a", "--collection", "c", "--url", service.url]) == 0
         assert service.requests[1][2] == {"like": "a", "limit": 10, "collection": "c"}
+        assert main(["search", "--like", "a", "--exclude-self", "--collection", "c", "--url", service.url]) == 0
+        assert service.requests[2][2] == {"like": "a", "limit": 10, "collection": "c", "exclude_self": True}
+
+
+def test_only_a_picture_of_the_index_can_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "a.jpg", "--exclude-self", "--url", "127.0.0.1:9"]) != 0
+    assert "--exclude-self goes with --like" in capsys.readouterr().err
 
 
 def test_groups_and_plans_are_shown_where_they_were_asked_for(

@@ -1,10 +1,14 @@
 """What is let into the flow, and what is refused at the door."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 
+from executors.document_values import plain_tags
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
-from executors.gateway.admission import Gate, admit_documents, check_id, check_request, check_tags
+from executors.gateway.admission import Gate, admit_documents, check_id, check_request
 
 
 def code_of(call, *arguments) -> str:  # type: ignore[no-untyped-def]
@@ -42,10 +46,57 @@ def test_other_ids_are_refused(bad: object) -> None:
 
 
 def test_missing_ids_are_made_and_named() -> None:
-    documents = [document("kept"), document(None), document("")]
+    documents = [document("kept"), document(None), document(None)]
     assert admit_documents(documents, collection=None, make_ids=True) == {1, 2}
     assert documents[0].id == "kept"
     assert len({each.id for each in documents}) == 3
+
+
+@pytest.mark.parametrize("make_ids", [True, False])
+def test_an_empty_id_is_not_a_missing_one(make_ids: bool) -> None:
+    """Else each repetition of the same request would store another document."""
+    empty = document("")
+    assert admit_documents([empty], collection=None, make_ids=make_ids) == set()
+    assert empty.error is not None
+    assert empty.error.code == "invalid_id"
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"blob": b""}, "no_content"),
+        ({"blob": b"", "embedding": np.ones(3)}, "no_content"),
+        ({"embedding": np.array(["1"])}, "invalid_embedding"),
+        ({"embedding": np.array([None])}, "invalid_embedding"),
+        ({"embedding": np.ones((2, 2))}, "invalid_embedding"),
+        ({"embedding": np.array([])}, "invalid_embedding"),
+        ({"embedding": np.array([1, np.nan])}, "invalid_embedding"),
+        ({"embedding": np.zeros(3)}, "invalid_embedding"),
+        ({"box": [1, 2]}, "invalid_document"),
+        ({"box": [1, 2, 3, None]}, "invalid_document"),
+        ({"box": [1, 2, 3, float("inf")]}, "invalid_document"),
+        ({"model_id": ""}, "invalid_document"),
+        ({"tags": [1]}, "invalid_tags"),
+    ],
+)
+@pytest.mark.parametrize("options", [{"make_ids": True}, {"make_ids": False}, {"make_ids": False, "tags_only": True}])
+def test_what_no_endpoint_takes_has_one_code_for_all(
+    fields: dict[str, Any], code: str, options: dict[str, Any]
+) -> None:
+    bad = document("a", **fields)
+    admit_documents([bad], collection=None, **options)
+    assert bad.error is not None
+    assert bad.error.code == code
+
+
+def test_an_update_takes_nothing_but_tags() -> None:
+    documents = [document("a", tags={"x": 1}), document("b", uri="u"), document("c", embedding=np.ones(3))]
+    admit_documents(documents, collection=None, make_ids=False, tags_only=True)
+    assert [each.error.code if each.error else None for each in documents] == [
+        None,
+        "invalid_document",
+        "invalid_document",
+    ]
 
 
 def test_one_bad_document_costs_no_other() -> None:
@@ -80,7 +131,7 @@ def test_one_bad_document_costs_no_other() -> None:
     ],
 )
 def test_tags_that_a_store_could_not_keep_exactly_are_refused(bad: object) -> None:
-    assert code_of(check_tags, bad) == "invalid_tags"
+    assert code_of(plain_tags, bad) == "invalid_tags"
 
 
 def test_deeply_nested_tags_are_refused_before_they_are_written() -> None:
@@ -89,11 +140,11 @@ def test_deeply_nested_tags_are_refused_before_they_are_written() -> None:
     for _ in range(500):
         inner["a"] = {}
         inner = inner["a"]
-    assert code_of(check_tags, deep) == "invalid_tags"
+    assert code_of(plain_tags, deep) == "invalid_tags"
 
 
 def test_tags_of_all_kinds_are_taken() -> None:
-    check_tags({"s": "x", "i": -(2**53), "f": 1e300, "b": True, "n": None, "l": [1, [2, {"a": []}]], "d": {"": 0}})
+    plain_tags({"s": "x", "i": -(2**53), "f": 1e300, "b": True, "n": None, "l": [1, [2, {"a": []}]], "d": {"": 0}})
 
 
 def test_the_gate_refuses_the_request_too_many_and_frees_its_places() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from executors.documents import ImageDoc
+from executors.errors import VisualSearchError
 from executors.gateway.parameters import SearchParameters, parse_parameters
 from executors.gateway.rendering import answer_to_json
 from executors.gateway.searching import shard_parameters
@@ -44,6 +45,31 @@ async def test_a_filter_gives_the_best_of_those_that_match(call: Caller) -> None
     assert ids(await search(call, filter={"nested.size": {"$gt": 4.5}, "$not": {"brand": "b"}})) == ["d11"]
     assert ids(await search(call, filter={"brand": {"$exists": False}}, offset=1)) == ["d04", "d08"]
     assert await search(call, filter={"brand": "nobodys"}) == []
+
+
+@pytest.mark.parametrize("grouped", [{}, {"group_by": "brand"}, {"group_by": "parent"}])
+async def test_a_document_is_left_out_of_what_resembles_it(call: Caller, grouped: dict[str, str]) -> None:
+    await filled(call)
+
+    async def like(**parameters: Any) -> list[str]:
+        answer = await call("/search", like="d03", **parameters, **grouped)
+        return ids(answer_to_json("/search", answer)["data"][0]["matches"])
+
+    everything = await like(limit=12, exclude_self=True)
+    assert "d03" not in everything
+    assert (await like(limit=12))[0] == "d03"
+    if not grouped:
+        assert everything == [each for each in await like(limit=12) if each != "d03"]
+    if grouped == {"group_by": "brand"}:
+        # Its group is still there, with its next best.
+        assert sorted(everything) == ["d02", "d05", "d06"] or sorted(everything) == ["d01", "d02", "d06"]
+    pages = [await like(limit=2, offset=offset, exclude_self=True) for offset in range(0, 12, 2)]
+    assert [each for page in pages for each in page] == everything
+
+
+async def test_only_what_is_searched_with_can_be_left_out(call: Caller) -> None:
+    with pytest.raises(VisualSearchError, match=r"invalid_parameter: exclude_self goes with `like`"):
+        await call("/search", ImageDoc.from_values(embedding=VECTORS[0]), exclude_self=True)
 
 
 async def test_groups_are_counted_by_limit_and_offset(call: Caller) -> None:

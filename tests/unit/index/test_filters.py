@@ -21,6 +21,7 @@ from executors.index.filters import (
     matches,
     parse_filter,
 )
+from tests.support.filter_meaning import documents, filters, holds
 
 DEEP = {"$and": [{"a": 1}]}
 for _ in range(MAX_DEPTH):
@@ -68,6 +69,20 @@ MEANINGS: list[tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]
     ({"a.b": 1}, [{"a": {"b": 1}}, {"a": [{"b": 2}, {"b": 1}]}, {"a.b": 1}], [{"a": 1}, {"b": 1}, {"a": {"c": 1}}]),
     ({"a.": 1}, [{"a": {"": 1}}], [{"a": 1}]),
     ({".a": 1}, [{"": {"a": 1}}], [{"a": 1}]),
+    ({"": 1}, [{"": 1}, {"": [2, 1]}], [{"a": 1}, {"": {"": 1}}, {}]),
+    ({".": 1}, [{"": {"": 1}}, {".": 1}], [{"": 1}]),
+    ({"a..b": 1}, [{"a": {"": {"b": 1}}}, {"a.": {"b": 1}}], [{"a": {"b": 1}}]),
+    # moments
+    (
+        {"a": {"$datetime": "2024-05-01T08:00:00Z"}},
+        [{"a": "2024-05-01T10:00:00+02:00"}],
+        [{"a": "2024-05-01T10:00:00Z"}, {"a": 5}, {"a": None}, {"a": "x"}, {"a": []}, {}],
+    ),
+    (
+        {"a": {"$not": {"$lt": {"$datetime": "2024-05-01T08:00:00Z"}}}},
+        [{"a": "x"}, {}, {"a": "2024-05-01T08:00:00Z"}],
+        [{"a": "2024-05-01T09:59:59.999+02:00"}],
+    ),
     # presence
     ({"a": {"$exists": True}}, [{"a": None}, {"a": []}, {"a": {}}, {"a": {"b": 1}}, {"a": False}], [{}, {"b": 1}]),
     ({"a": {"$exists": False}}, [{}, {"b": 1}], [{"a": None}, {"a": []}]),
@@ -99,7 +114,6 @@ BAD: list[tuple[Any, str, str]] = [
     ({"$and": [{"a": {"$gt": None}}]}, "filter.$and[0].a.$gt", "order"),
     ({"$not": [1]}, "filter.$not", "object"),
     ({"$nor": [{"a": 1}]}, "filter.$nor", "unknown operator"),
-    ({"": 1}, "filter.", "empty"),
     ({"a": {}}, "filter.a", "no operator"),
     ({"a": {"$regex": "x"}}, "filter.a.$regex", "$exists"),
     ({"a": {"b": 1}}, "filter.a.b", "dots"),
@@ -116,6 +130,14 @@ BAD: list[tuple[Any, str, str]] = [
     ({"a": {"$lt": float("inf")}}, "filter.a.$lt", "finite"),
     ({"a": 2**53 + 1}, "filter.a", "2^53"),
     ({"a": {"$in": [-(2**53) - 1]}}, "filter.a.$in[0]", "2^53"),
+    ({"a": {"$gte": {"$datetime": "2024-05-01"}}}, "filter.a.$gte.$datetime", "offset"),
+    ({"a": {"$gte": {"$datetime": "2024-05-01T10:00:00"}}}, "filter.a.$gte.$datetime", "offset"),
+    ({"a": {"$datetime": "2024-13-01T10:00:00Z"}}, "filter.a.$datetime", "RFC 3339"),
+    ({"a": {"$in": [1, {"$datetime": 5}]}}, "filter.a.$in[1].$datetime", "text"),
+    ({"a": {"$eq": {"$datetime": "\ud800"}}}, "filter.a.$eq.$datetime", "RFC 3339"),
+    ({"a": {"$datetime": "2024-05-01T10:00:00Z", "$gt": 1}}, "filter.a.$gt", "beside"),
+    ({"a": {"$exists": {"$datetime": "2024-05-01T10:00:00Z"}}}, "filter.a.$exists", "true or false"),
+    ({"$datetime": "2024-05-01T10:00:00Z"}, "filter.$datetime", "unknown operator"),
     ({"a": b"x"}, "filter.a", "bytes"),
     ({"a": "\ud800"}, "filter.a", "text"),
     ({"\ud800": 1}, "filter.\\ud800", "text"),
@@ -164,6 +186,23 @@ def test_filters_are_equal_when_they_mean_the_same() -> None:
     assert parse_filter({"a": {"$gt": 1, "$lt": 2}}) == And(
         (Range("a", low=1, low_inclusive=False), Range("a", high=2, high_inclusive=False))
     )
+
+
+def test_moments_are_equal_whatever_their_offsets() -> None:
+    first, same = (
+        {"a": {"$gt": {"$datetime": each}}} for each in ("2024-05-01T08:00:00Z", "2024-05-01T10:00:00.0+02:00")
+    )
+    assert parse_filter(first) == parse_filter(same)
+    assert hash(parse_filter(first)) == hash(parse_filter(same))
+    assert parse_filter(first) != parse_filter({"a": {"$gt": "2024-05-01T08:00:00Z"}})
+
+
+@given(st.integers(0, 10_000))
+def test_random_filters_mean_what_a_second_evaluator_says(seed: int) -> None:
+    tags = list(documents(seed, 20).values())
+    for where in filters(seed, 10):
+        parsed = parse_filter(where)
+        assert [matches(parsed, each) for each in tags] == [holds(where, each) for each in tags], where
 
 
 def test_the_key_of_a_filter_does_not_depend_on_the_order_of_its_keys() -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,13 +98,28 @@ def test_a_text_is_no_content_of_an_indexed_document_but_is_kept_with_its_pictur
 @pytest.mark.parametrize("text", [None, "a label"])
 def test_a_ready_vector_needs_no_picture(stage: ImagePreprocessor, text: str | None) -> None:
     vector = np.ones(3, np.float32)
-    searched = query(stage, document(embedding=vector, text=text), document(embedding=vector, blob=b"not looked at"))
+    searched = query(stage, document(embedding=vector, text=text), document(embedding=vector, blob=PICTURE))
     assert codes(searched) == [None, None]
     assert [each.blob for each in searched] == [None, None]
     indexed = index(stage, document(embedding=vector, text=text), document(embedding=vector, blob=PICTURE))
     assert codes(indexed) == [None, None]
     assert [each.thumbnail is not None for each in indexed] == [False, True]
     assert all(each.tensor is None for each in indexed)
+
+
+@pytest.mark.parametrize("send", [index, query], ids=["index", "query"])
+def test_a_picture_beside_a_ready_vector_is_checked_like_any_other(
+    stage: ImagePreprocessor, send: Callable[..., list[ImageDoc]]
+) -> None:
+    vector = np.ones(3, np.float32)
+    answers = send(
+        stage,
+        document(embedding=vector, blob=b"no picture"),
+        document(embedding=vector, blob=PICTURE[: len(PICTURE) // 3]),
+        document(embedding=vector, tensor=np.zeros((4, 4), np.uint8)),
+        document(embedding=vector, tensor=np.zeros((4, 4, 3), np.uint8)),
+    )
+    assert codes(answers) == ["unsupported_format", "undecodable_image", "invalid_tensor", None]
 
 
 def test_what_the_gateway_refused_is_left_alone(stage: ImagePreprocessor) -> None:

@@ -1,0 +1,61 @@
+"""Documents that can't be sent: what goes in their place, so that one costs no other. No jina."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+from docarray.proto import DocProto
+
+from executors.document_values import check_array, check_box, check_text, plain_tags
+from executors.errors import VisualSearchError
+
+# Stands in a message for everything but the id of a document that could not be sent.
+FAULT: Final = "fault"
+_TEXTS: Final = ("id", "collection", "parent", "text", "uri", "model_id")
+_CODES: Final = frozenset(
+    {"invalid_document", "invalid_id", "invalid_tags", "invalid_text", "invalid_tensor", "invalid_embedding"}
+)
+_MOST_SHOWN: Final = 500
+
+
+def fault_message(values: Mapping[str, Any], error: Exception) -> DocProto:
+    """What is sent in place of a document: its id, if that can be sent, and what is wrong.
+
+    Args:
+        values: the fields of the document.
+        error: what its encoding ended with.
+    """
+    found = _fault_of(values, error)
+    message = DocProto()
+    if found.code != "invalid_id" and values["id"] is not None:
+        message.data["id"].text = values["id"]
+    fault = {"code": found.code, "message": found.message.encode(errors="backslashreplace").decode()}
+    message.data[FAULT].text = orjson.dumps(fault).decode()
+    return message
+
+
+def read_fault(text: str) -> dict[str, str]:
+    """Code and message of such a document; anybody may have written it."""
+    try:
+        given = orjson.loads(text)
+        code, message = str(given["code"]), str(given["message"])[:_MOST_SHOWN]
+    except (ValueError, TypeError, KeyError):
+        code, message = "", "the document can't be read"
+    return {"code": code if code in _CODES else "invalid_document", "message": message}
+
+
+def _fault_of(values: Mapping[str, Any], error: Exception) -> VisualSearchError:
+    try:
+        for name in _TEXTS:
+            check_text(name, values[name])
+        plain_tags(values["tags"])
+        for name in ("tensor", "embedding"):
+            if values[name] is not None:
+                check_array(name, values[name])
+        if values["box"] is not None:
+            check_box(values["box"])
+    except VisualSearchError as found:
+        return found
+    return VisualSearchError("invalid_document", f"the document can't be sent: {error}")
