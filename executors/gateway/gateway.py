@@ -12,6 +12,7 @@ from jina.serve.runtimes.servers.http import FastAPIBaseServer
 from executors.gateway.admission import Gate
 from executors.gateway.grpc_service import GrpcService
 from executors.gateway.health import Health
+from executors.gateway.intake import Intake, IntakeLimits
 from executors.gateway.routes import make_app
 from executors.gateway.service import SearchService
 from executors.gateway.stages import Stages
@@ -53,13 +54,20 @@ class VisualSearchGateway(CompositeGateway):
             stages, Gate(chosen.max_concurrency), clock, chosen.max_documents, chosen.timeout_ms / 1000
         )
         self._health = Health(self._service, self.logger)
-        application = make_app(self._service, self._health, chosen, self.logger)
+        self._intake = Intake(
+            IntakeLimits(
+                chosen.max_bodies, chosen.max_bodies_bytes, chosen.body_timeout_ms / 1000, chosen.body_min_rate
+            )
+        )
+        application = make_app(self._service, self._health, self._intake, chosen, self.logger)
         self.servers = [self._adapt(server, application) for server in self.servers]
         self.gateways = self.servers
 
     def _adapt(self, server: Any, application: FastAPI) -> Any:
         if isinstance(server, GRPCServer):
-            server._request_handler = GrpcService(self._request_handler, self._service, self._health, self.logger)
+            server._request_handler = GrpcService(
+                self._request_handler, self._service, self._health, self._intake, self.logger
+            )
             return server
         http = HttpServer(**next(each for each in self._server_kwargs if each["runtime_args"]["port"] == server.port))
         http.application = application
