@@ -44,6 +44,7 @@ from executors.errors import VisualSearchError
 from executors.flowfile import check_flow
 from executors.forking import end_at_signals, held_while
 from executors.gateway.outgoing import note_call
+from executors.log_repeats import limit_repeats
 from executors.roundrobin import VARIABLE, Gpus, check_devices, invalid_devices, list_gpus, requested_devices
 from executors.settings import read_settings, with_flow_backend, with_flow_store
 
@@ -318,4 +319,5 @@ check_round_robin()
 construct_side_by_side()
 bound_first_contact()
 send_unmeasured()
+limit_repeats()
 set_flow_variables()

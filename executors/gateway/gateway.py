@@ -10,6 +10,7 @@ from jina.serve.runtimes.servers.grpc import GRPCServer
 from jina.serve.runtimes.servers.http import FastAPIBaseServer
 
 from executors.gateway.admission import Gate
+from executors.gateway.connections import Connections, bounded_options, connection_limit, let_kernel_keep_waiting
 from executors.gateway.grpc_service import GrpcService
 from executors.gateway.health import Health
 from executors.gateway.intake import Intake, IntakeLimits
@@ -31,11 +32,22 @@ class HttpServer(FastAPIBaseServer):
     """Jina's HTTP server with our application."""
 
     application: FastAPI
+    uvicorn_kwargs: dict[str, Any]
 
     @property
     def app(self) -> FastAPI:
         """The application; Jina asks for it once."""
         return self.application
+
+    async def setup_server(self) -> None:
+        """Listen; how many connections there may be is known when those to the stages are open."""
+        wanted = settings().max_connections
+        limit = connection_limit(wanted)
+        if limit < wanted:
+            self.logger.warning(f"`ulimit -n` leaves room for {limit} HTTP connections (VS_MAX_CONNECTIONS: {wanted})")
+        self.uvicorn_kwargs = {**self.uvicorn_kwargs, **bounded_options(Connections(limit, self.logger))}
+        await super().setup_server()
+        let_kernel_keep_waiting(self.server.servers)
 
 
 class VisualSearchGateway(CompositeGateway):

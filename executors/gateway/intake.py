@@ -22,7 +22,7 @@ GRACE_S: Final = 10.0
 SMALL_BYTES: Final = 8_000_000
 _LARGE_SHARE: Final = 0.75
 # One that came just now is not closed to make room for another.
-_YOUNG_S: Final = 1.0
+_YOUNG_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
