@@ -43,6 +43,8 @@ from executors.embed.devices import parse_device
 from executors.errors import VisualSearchError
 from executors.flowfile import check_flow
 from executors.forking import end_at_signals, held_while
+from executors.gateway.outgoing import note_call
+from executors.log_repeats import limit_repeats
 from executors.roundrobin import VARIABLE, Gpus, check_devices, invalid_devices, list_gpus, requested_devices
 from executors.settings import read_settings, with_flow_backend, with_flow_store
 
@@ -111,7 +113,10 @@ def end_cleanly() -> None:
 
 
 def send_unmeasured() -> None:
-    """Keep Jina from serialising every message twice more, only to know its size for metrics that nobody switched on."""
+    """Keep Jina from serialising every message twice more, only to know its size for metrics that nobody switched on.
+
+    And note each call for the request that it is made for, so that it ends when its caller has gone.
+    """
     measured = _ConnectionStubs.send_requests
 
     async def send_requests(self: _ConnectionStubs, requests: list[Any], **options: Any) -> Any:
@@ -123,6 +128,7 @@ def send_unmeasured() -> None:
             call = self.single_data_stub.process_single_data(requests[0], **options)
         else:
             call = self.data_list_stub.process_data(requests, **options)
+        note_call(call)
         answered = await call.trailing_metadata()
         return await call, answered
 
@@ -313,4 +319,5 @@ check_round_robin()
 construct_side_by_side()
 bound_first_contact()
 send_unmeasured()
+limit_repeats()
 set_flow_variables()

@@ -63,8 +63,18 @@ ERRORS: Final[dict[str, ErrorKind]] = {
     "method_not_allowed": ErrorKind(405, "the endpoint takes another HTTP method"),
     "request_too_large": ErrorKind(413, "the body has more bytes than VS_MAX_REQUEST_BYTES"),
     "too_many_documents": ErrorKind(413, "more documents in one request than VS_MAX_DOCUMENTS"),
-    "unsupported_media_type": ErrorKind(415, "the Content-Type is neither application/json nor multipart/form-data"),
-    "overloaded": ErrorKind(429, "more requests in flight than VS_MAX_CONCURRENCY; try again after Retry-After"),
+    "unsupported_media_type": ErrorKind(
+        415, "the Content-Type is neither application/json nor multipart/form-data, or the Content-Encoding not gzip"
+    ),
+    "body_timeout": ErrorKind(
+        408,
+        "the body came too slowly: VS_BODY_TIMEOUT_MS, VS_BODY_MIN_RATE, or others needed its place (VS_MAX_BODIES)",
+    ),
+    "overloaded": ErrorKind(
+        429,
+        "more requests in flight than VS_MAX_CONCURRENCY, or no memory for the body within VS_BODY_TIMEOUT_MS"
+        " (VS_MAX_BODIES_BYTES); try again after Retry-After",
+    ),
     # the service is at fault
     "internal": ErrorKind(500, "a defect of this software; the log has the details"),
     "unavailable": ErrorKind(

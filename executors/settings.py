@@ -95,6 +95,24 @@ class Settings(OpenSearchSettings):
     max_image_side: int = Field(16_384, ge=1, description="longest side that a picture's header may declare")
     thumbnails: Literal["on", "off"] = Field("on", description="keep a small JPEG of each picture to show in results")
     max_request_bytes: int = Field(256_000_000, ge=1_000, description="most bytes of one HTTP body or gRPC message")
+    max_bodies: int = Field(256, ge=1, description="bodies on their way; the slowest makes room for another")
+    max_bodies_bytes: int = Field(
+        512_000_000,
+        ge=1_000,
+        description="bytes of all requests' bodies in memory; more wait (one alone may be larger)",
+    )
+    body_timeout_ms: int = Field(60_000, ge=100, description="when a body has to be there, from its first byte")
+    body_min_rate: int = Field(
+        1_000, ge=1, description="bytes a second that a body has to come with on average, after 10 s"
+    )
+    max_connections: int = Field(
+        1_000, ge=1, description="open HTTP connections (fewer where `ulimit -n` allows fewer); idle ones make room"
+    )
+    max_decoded_bytes: int = Field(
+        400_000_000,
+        ge=1_000,
+        description="bytes of decoded pixels at once, over all pictures in work (one alone may be larger)",
+    )
     max_documents: int = Field(100_000, ge=1, description="most documents in one request")
     max_concurrency: int = Field(256, ge=1, description="requests in flight before new ones get 429")
     timeout_ms: int = Field(60_000, ge=100, description="deadline of a request from end to end")

@@ -19,6 +19,7 @@ from executors.errors import VisualSearchError
 from executors.lifecycle import as_error, fail_all, run_now, start_now, starting
 from executors.models.repository import load_towers, tokenizer_path
 from executors.models.spec import Tower
+from executors.scheduling import Turn, current_turn
 from executors.settings import settings, visible_devices, with_flow_backend
 from executors.texts import text_not_supported
 
@@ -49,13 +50,15 @@ class ImageEmbedder(Executor):
         run_now(self._backend.close())
 
     @requests(on="/index")
-    async def index(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+    async def index(self, docs: DocList[ImageDoc], parameters: Any = None, **_: Any) -> DocList[ImageDoc]:
         """A vector for every picture; `text` is what was read in it, and no content."""
+        current_turn.set(Turn.of(parameters or {}))
         return await self._embed(docs, texts=False)
 
     @requests(on=["/search", "/embed"])
-    async def query(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+    async def query(self, docs: DocList[ImageDoc], parameters: Any = None, **_: Any) -> DocList[ImageDoc]:
         """A vector for every picture and text."""
+        current_turn.set(Turn.of(parameters or {}))
         return await self._embed(docs, texts=True)
 
     @requests(on="/status")

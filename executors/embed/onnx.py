@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from executors.embed.backend import DTYPES, EmbeddingBackend, check_inputs
 from executors.embed.devices import Device
 from executors.errors import VisualSearchError
+from executors.fair_threads import FairThreads
 from executors.models.repository import check_tower, model_path
 from executors.models.spec import TensorType, Tower, Towers
+from executors.scheduling import Turn, current_turn
 
 _CPU_PROVIDER: Final = "CPUExecutionProvider"
 _CUDA_PROVIDER: Final = "CUDAExecutionProvider"
@@ -33,7 +35,10 @@ _RUNS_AHEAD: Final = 2
 
 
 class OnnxBackend(EmbeddingBackend):
-    """A session for each tower; all runs follow each other in one thread, which computes with `threads` threads."""
+    """A session for each tower. Runs follow each other in one thread for bulk and one for small requests, which goes first.
+
+    Both use the same sessions, which compute with `threads` threads.
+    """
 
     def __init__(self, models_dir: Path, towers: Towers, device: Device, *, batch: int, threads: int) -> None:
         """
@@ -51,15 +56,15 @@ class OnnxBackend(EmbeddingBackend):
         self._device = device
         self._cpu_batch = batch
         self._threads = threads
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="onnx")
+        self._pool = FairThreads(bulk=1, small=1, name="onnx")
         self._sessions: Mapping[Tower, Any] = {}
         self._images = self._runs = self._failures = self._waiting = 0
 
     async def start(self) -> None:
         try:
-            self._sessions = await asyncio.get_running_loop().run_in_executor(self._pool, self._load)
+            self._sessions = await asyncio.wrap_future(self._pool.submit(self._load, Turn()))
         except BaseException:
-            self._pool.shutdown(wait=False)
+            self._pool.close()
             raise
 
     async def embed(self, tower: Tower, inputs: NDArray[Any]) -> NDArray[np.float32]:
@@ -81,7 +86,7 @@ class OnnxBackend(EmbeddingBackend):
 
     async def close(self) -> None:
         sessions, self._sessions = self._sessions, {}
-        await asyncio.to_thread(self._pool.shutdown, wait=True)
+        await asyncio.to_thread(self._pool.close, wait=True)
         del sessions
 
     def status(self) -> dict[str, Any]:
@@ -139,15 +144,15 @@ class OnnxBackend(EmbeddingBackend):
         self, tower: Tower, inputs: NDArray[Any], vectors: NDArray[np.float32], starts: Iterator[int], batch: int
     ) -> None:
         """Run slice after slice until none is left; `starts` is shared with the other tasks of the same call."""
-        loop = asyncio.get_running_loop()
         for start in starts:
             if (session := self._sessions.get(tower)) is None:
                 raise _not_loaded()
             part = slice(start, start + batch)
             try:
-                result = await loop.run_in_executor(self._pool, self._compute, session, tower, inputs[part])
+                run = self._pool.submit(partial(self._compute, session, tower, inputs[part]), current_turn.get())
             except RuntimeError:  # the pool was shut down by `close`
                 raise VisualSearchError("unavailable", "the model was closed", stage="embed") from None
+            result = await asyncio.wrap_future(run)
             if result.shape != vectors[part].shape:
                 message = f"the model returned {list(result.shape)}, expected {list(vectors[part].shape)}"
                 raise VisualSearchError("embedding_failed", message)

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from executors.documents import DEFAULT_COLLECTION, ImageDoc
 from executors.gateway.chunks import Answer
 from executors.gateway.collections import Collections
+from executors.gateway.completion import completed
 from executors.gateway.index_client import IndexClient
 from executors.gateway.parameters import (
     CollectionParameters,
@@ -58,7 +59,7 @@ class Administration:
         return run
 
     async def _create(self, given: CreateParameters) -> dict[str, Any]:
-        return await self._collections.create(given, self._model())
+        return await completed(self._collections.create(given, self._model()))
 
     async def _list(self, _: NoParameters) -> dict[str, Any]:
         return await self._collections.list()
@@ -67,7 +68,7 @@ class Administration:
         return await self._collections.describe(given.collection)
 
     async def _drop(self, given: CollectionParameters) -> dict[str, Any]:
-        return await self._collections.drop(given.collection)
+        return await completed(self._collections.drop(given.collection))
 
     async def _reindex(self, given: ReindexParameters) -> dict[str, Any]:
         if given.collection not in (None, DEFAULT_COLLECTION):

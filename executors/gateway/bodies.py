@@ -10,13 +10,14 @@ import numpy as np
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from executors.document_values import check_box
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
 from executors.gateway.admission import MAX_THUMBNAIL_BYTES
+from executors.gateway.incoming import IncomingBody
 from executors.json_reading import InvalidJsonError, read_json
 from executors.preprocess.sources import decode_base64
 
@@ -29,42 +30,32 @@ _TEXT_FIELDS: Final = ("id", "collection", "parent", "text", "uri", "model_id")
 _KNOWN_FIELDS: Final = frozenset((*_TEXT_FIELDS, "blob", "embedding", "tags", "box", "thumbnail"))
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """Read a body, and stop as soon as it is too large.
-
-    Raises:
-        VisualSearchError: `request_too_large`.
-    """
-    chunks = []
-    size = 0
-    _check_declared_length(request, max_bytes)
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        chunks.append(chunk)
-    return b"".join(chunks)
+def weight_of(request: Request) -> int:
+    """Bytes of memory that one byte of a body takes while it is read: JSON is there as text and as what it stands for."""
+    return 1 if _media_type(request) == "multipart/form-data" else 2
 
 
-async def read_documents(
-    request: Request, max_request_bytes: int, max_image_bytes: int
-) -> tuple[list[ImageDoc], dict[str, Any]]:
+async def read_documents(body: IncomingBody, max_image_bytes: int) -> tuple[list[ImageDoc], dict[str, Any]]:
     """The documents and parameters of a request, whatever its content type.
 
     Raises:
-        VisualSearchError: `request_too_large`, `malformed_body`, `unsupported_media_type`.
+        VisualSearchError: `request_too_large`, `malformed_body`, `unsupported_media_type`, `body_timeout`, `overloaded`.
     """
-    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    media_type = _media_type(body.request)
     if media_type == "multipart/form-data":
-        return await _read_multipart(request, max_request_bytes, max_image_bytes)
+        return await _read_multipart(body, max_image_bytes)
     if media_type not in ("", "application/json", "text/json") and not media_type.endswith("+json"):
         raise VisualSearchError(
             "unsupported_media_type", f"Content-Type {media_type!r}; send application/json or multipart/form-data"
         )
-    body = await read_body(request, max_request_bytes)
-    if len(body) < _LARGE_BODY:
-        return parse_json(body, max_image_bytes)
-    return await asyncio.to_thread(parse_json, body, max_image_bytes)
+    content = await body.read()
+    if len(content) < _LARGE_BODY:
+        return parse_json(content, max_image_bytes)
+    return await asyncio.to_thread(parse_json, content, max_image_bytes)
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
 def parse_json(body: bytes, max_image_bytes: int) -> tuple[list[ImageDoc], dict[str, Any]]:
@@ -85,7 +76,11 @@ def parse_json(body: bytes, max_image_bytes: int) -> tuple[list[ImageDoc], dict[
     data = content.get("data")
     documents = [] if data is None else data if isinstance(data, list) else [data]
     parameters = content.get("parameters")
-    return [document_from_json(each, max_image_bytes) for each in documents], {} if parameters is None else parameters
+    made = []
+    for position, each in enumerate(documents):
+        made.append(document_from_json(each, max_image_bytes))
+        documents[position] = None  # its text is not kept beside what it stands for
+    return made, {} if parameters is None else parameters
 
 
 def document_from_json(given: Any, max_image_bytes: int) -> ImageDoc:
@@ -156,19 +151,16 @@ def _box(given: Any) -> list[float]:
     return [float(each) for each in given]
 
 
-async def _read_multipart(
-    request: Request, max_request_bytes: int, max_image_bytes: int
-) -> tuple[list[ImageDoc], dict[str, Any]]:
-    _check_declared_length(request, max_request_bytes)
-    body = _CountedBody(request, max_request_bytes)
+async def _read_multipart(incoming: IncomingBody, max_image_bytes: int) -> tuple[list[ImageDoc], dict[str, Any]]:
+    body = _EndedBody(incoming)
     try:
-        form = await Request(request.scope, body.receive).form(
+        form = await Request(incoming.request.scope, body.receive).form(
             max_files=100_000, max_fields=16, max_part_size=16_000_000
         )
     except MultiPartException as error:
         raise VisualSearchError("malformed_body", f"the form can't be read: {error.message}") from None
     except Exception as error:
-        if isinstance(error, VisualSearchError):
+        if isinstance(error, VisualSearchError | ClientDisconnect):
             raise
         detail = getattr(error, "detail", None) or type(error).__name__
         raise VisualSearchError("malformed_body", f"the form can't be read: {detail}") from None
@@ -240,37 +232,17 @@ def _by_position(given: Any, count: int, name: str) -> Sequence[Any] | None:
     return given
 
 
-def _check_declared_length(request: Request, max_bytes: int) -> None:
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > max_bytes:
-        raise _too_large(max_bytes)
+class _EndedBody:
+    """Passes a multipart body on, and sees whether it was complete."""
 
-
-def _too_large(max_bytes: int) -> VisualSearchError:
-    return VisualSearchError("request_too_large", f"the body is larger than {max_bytes} bytes", limit=max_bytes)
-
-
-class _CountedBody:
-    """Passes a multipart body on, stops when it is too large, and sees whether it was complete."""
-
-    def __init__(self, request: Request, max_bytes: int) -> None:
-        self._request = request
-        self._max_bytes = max_bytes
-        self._size = 0
+    def __init__(self, incoming: IncomingBody) -> None:
+        self._incoming = incoming
         self._tail = b""
 
     async def receive(self) -> Message:
-        """The next piece.
-
-        Raises:
-            VisualSearchError: `request_too_large`.
-        """
-        message = await self._request.receive()
-        body = message.get("body", b"")
-        self._size += len(body)
-        if self._size > self._max_bytes:
-            raise _too_large(self._max_bytes)
-        self._tail = (self._tail + body[-_TAIL_BYTES:])[-_TAIL_BYTES:]
+        """The next piece."""
+        message = await self._incoming.receive()
+        self._tail = (self._tail + message["body"][-_TAIL_BYTES:])[-_TAIL_BYTES:]
         return message
 
     def check_complete(self) -> None:
@@ -279,6 +251,6 @@ class _CountedBody:
         Raises:
             VisualSearchError: `malformed_body`.
         """
-        _, parameters = parse_options_header(self._request.headers["content-type"])
+        _, parameters = parse_options_header(self._incoming.request.headers["content-type"])
         if b"--" + parameters.get(b"boundary", b"") + b"--" not in self._tail:
             raise VisualSearchError("malformed_body", "the form is cut off: it has no closing boundary")

@@ -9,21 +9,22 @@ from fastapi.responses import Response
 
 from executors.errors import VisualSearchError
 from executors.gateway import openapi
-from executors.gateway.bodies import read_body
 from executors.gateway.health import Health
+from executors.gateway.incoming import incoming_body
+from executors.gateway.intake import Intake
 from executors.gateway.responses import Json
 from executors.gateway.service import SearchService
 from executors.json_reading import InvalidJsonError, read_json
 from executors.settings import Settings
 
 
-def add_collections(app: FastAPI, service: SearchService, health: Health, settings: Settings) -> None:
+def add_collections(app: FastAPI, service: SearchService, health: Health, intake: Intake, settings: Settings) -> None:
     """Add the routes."""
 
     async def answer(action: str, parameters: dict[str, Any], request: Request | None = None) -> Response:
         health.check_ready()
+        given = {} if request is None else await _read_object(request, intake, settings.max_request_bytes)
         async with service.admitted():
-            given = {} if request is None else await _read_object(request, settings.max_request_bytes)
             return Json((await service.handle(f"/collections/{action}", [], given | parameters)).extra)
 
     @app.get("/collections", response_class=Json, **openapi.COLLECTIONS["list"])
@@ -44,13 +45,14 @@ def add_collections(app: FastAPI, service: SearchService, health: Health, settin
         return await answer("drop", {"collection": name})
 
 
-async def _read_object(request: Request, max_bytes: int) -> dict[str, Any]:
+async def _read_object(request: Request, intake: Intake, max_bytes: int) -> dict[str, Any]:
     """A body that is a JSON object, or nothing.
 
     Raises:
         VisualSearchError: `malformed_body`, `request_too_large`, `invalid_parameter`.
     """
-    body = await read_body(request, max_bytes)
+    async with incoming_body(request, intake, max_bytes) as incoming:
+        body = await incoming.read()
     try:
         content = read_json(body) if body.strip() else {}
     except InvalidJsonError as error:

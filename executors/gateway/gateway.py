@@ -10,8 +10,10 @@ from jina.serve.runtimes.servers.grpc import GRPCServer
 from jina.serve.runtimes.servers.http import FastAPIBaseServer
 
 from executors.gateway.admission import Gate
+from executors.gateway.connections import Connections, bounded_options, connection_limit, let_kernel_keep_waiting
 from executors.gateway.grpc_service import GrpcService
 from executors.gateway.health import Health
+from executors.gateway.intake import Intake, IntakeLimits
 from executors.gateway.routes import make_app
 from executors.gateway.service import SearchService
 from executors.gateway.stages import Stages
@@ -30,11 +32,22 @@ class HttpServer(FastAPIBaseServer):
     """Jina's HTTP server with our application."""
 
     application: FastAPI
+    uvicorn_kwargs: dict[str, Any]
 
     @property
     def app(self) -> FastAPI:
         """The application; Jina asks for it once."""
         return self.application
+
+    async def setup_server(self) -> None:
+        """Listen; how many connections there may be is known when those to the stages are open."""
+        wanted = settings().max_connections
+        limit = connection_limit(wanted)
+        if limit < wanted:
+            self.logger.warning(f"`ulimit -n` leaves room for {limit} HTTP connections (VS_MAX_CONNECTIONS: {wanted})")
+        self.uvicorn_kwargs = {**self.uvicorn_kwargs, **bounded_options(Connections(limit, self.logger))}
+        await super().setup_server()
+        let_kernel_keep_waiting(self.server.servers)
 
 
 class VisualSearchGateway(CompositeGateway):
@@ -53,13 +66,20 @@ class VisualSearchGateway(CompositeGateway):
             stages, Gate(chosen.max_concurrency), clock, chosen.max_documents, chosen.timeout_ms / 1000
         )
         self._health = Health(self._service, self.logger)
-        application = make_app(self._service, self._health, chosen, self.logger)
+        self._intake = Intake(
+            IntakeLimits(
+                chosen.max_bodies, chosen.max_bodies_bytes, chosen.body_timeout_ms / 1000, chosen.body_min_rate
+            )
+        )
+        application = make_app(self._service, self._health, self._intake, chosen, self.logger)
         self.servers = [self._adapt(server, application) for server in self.servers]
         self.gateways = self.servers
 
     def _adapt(self, server: Any, application: FastAPI) -> Any:
         if isinstance(server, GRPCServer):
-            server._request_handler = GrpcService(self._request_handler, self._service, self._health, self.logger)
+            server._request_handler = GrpcService(
+                self._request_handler, self._service, self._health, self._intake, self.logger
+            )
             return server
         http = HttpServer(**next(each for each in self._server_kwargs if each["runtime_args"]["port"] == server.port))
         http.application = application

@@ -18,7 +18,9 @@ from jina.types.request.data import DataRequest, SingleDocumentRequest
 from executors.document_faults import FAULT
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
+from executors.gateway.chunks import size_of
 from executors.gateway.health import Health
+from executors.gateway.intake import Intake
 from executors.gateway.rendering import documents_for_grpc
 from executors.gateway.service import SearchService
 from executors.json_reading import InvalidJsonError, read_json
@@ -26,6 +28,8 @@ from executors.lifecycle import Logger, as_error
 
 # Requests of one stream that are worked on at the same time.
 _PREFETCH = 16
+# A message is there as bytes and as documents.
+_WEIGHT = 2
 # Jina's clients put this key of Jina's own into the parameters that they send.
 _JINA_RESULTS = "__results__"
 
@@ -33,10 +37,11 @@ _JINA_RESULTS = "__results__"
 class GrpcService:
     """Stands in front of Jina's gateway servicer; whatever is not a request for documents goes on to that one."""
 
-    def __init__(self, inner: Any, service: SearchService, health: Health, logger: Logger) -> None:
+    def __init__(self, inner: Any, service: SearchService, health: Health, intake: Intake, logger: Logger) -> None:
         self._inner = inner
         self._service = service
         self._health = health
+        self._intake = intake
         self._logger = logger
         self.streamer = inner.streamer
         self.executor = inner.executor
@@ -47,25 +52,36 @@ class GrpcService:
     async def stream(
         self, request_iterator: AsyncIterator[DataRequest], context: Any = None, *_: Any, **__: Any
     ) -> AsyncIterator[DataRequest]:
-        """Answer a stream of requests in its order, several at once; back-pressure by not reading further."""
-        pending: asyncio.Queue[asyncio.Task[DataRequest] | None] = asyncio.Queue(maxsize=_PREFETCH)
+        """Answer a stream of requests in its order, several at once; back-pressure by not reading further.
+
+        A caller that leaves, or an answer that can't be sent, ends what was begun for it.
+        """
+        pending: asyncio.Queue[asyncio.Task[DataRequest] | None] = asyncio.Queue()
+        places = asyncio.Semaphore(_PREFETCH)
+        tasks: set[asyncio.Task[DataRequest]] = set()
 
         async def read() -> None:
             try:
                 async for request in request_iterator:
-                    await pending.put(asyncio.create_task(self._answer(request)))
+                    held = asyncio.Event()
+                    task = asyncio.create_task(self._answer(request, held))
+                    tasks.add(task)
+                    task.add_done_callback(tasks.discard)
+                    pending.put_nowait(task)
+                    # The next message is read when this one has its share of the memory, and few are under way.
+                    await held.wait()
+                    await places.acquire()
             finally:
-                await pending.put(None)
+                pending.put_nowait(None)
 
         reader = asyncio.create_task(read())
         try:
             while (task := await pending.get()) is not None:
                 yield await task
+                places.release()
         finally:
-            reader.cancel()
-            while not pending.empty():
-                if (task := pending.get_nowait()) is not None:
-                    task.cancel()
+            for each in (reader, *tasks):
+                each.cancel()
 
     Call = stream
 
@@ -81,20 +97,36 @@ class GrpcService:
         _set_error(request, VisualSearchError("unknown_endpoint", f"{endpoint!r} does not stream single documents"))
         yield request
 
-    async def _answer(self, request: DataRequest) -> DataRequest:
+    async def _answer(self, request: DataRequest, held: asyncio.Event | None = None) -> DataRequest:
+        """Answer one request; `held` is set as soon as it has its share of the memory, or none."""
         try:
+            size = _size_of(request)
             endpoint = request.header.exec_endpoint
             self._health.check_ready()
-            documents = _read_documents(request, endpoint)
-            parameters = _read_parameters(request)
-            async with self._service.admitted():
-                answer = await self._service.handle(endpoint, documents, parameters)
+            async with self._intake.body(_WEIGHT) as body:
+                await body.add(size)
+                if held is not None:
+                    held.set()
+                documents = _read_documents(request, endpoint)
+                del request.proto_with_data.data.docs.docs[:]  # they are not kept twice
+                parameters = _read_parameters(request)
+                body.keep(sum(map(size_of, documents)))
+                async with self._service.admitted():
+                    answer = await self._service.handle(endpoint, documents, parameters)
             request.document_array_cls = DocList[ImageDoc]
             request.data.docs = documents_for_grpc(endpoint, answer.documents)
             request.parameters = answer.info()
         except Exception as error:
             _set_error(request, as_error(error, "gateway", self._logger))
+        finally:
+            if held is not None:
+                held.set()
         return request
+
+
+def _size_of(request: DataRequest) -> int:
+    """Bytes of a message, as it came or as it was made."""
+    return len(request.buffer) if request.buffer else int(request.proto_with_data.ByteSize())
 
 
 def _read_parameters(request: DataRequest) -> dict[str, Any]:

@@ -23,4 +23,7 @@ def error_response(error: VisualSearchError) -> Response:
     headers = {"Retry-After": str(error.details["retry_after_s"])} if "retry_after_s" in error.details else None
     if error.status == 503 and headers is None:
         headers = {"Retry-After": "1"}
+    if error.code == "body_timeout":
+        # What else its sender has to say is not waited for.
+        headers = {"Connection": "close"}
     return Json({"error": error.to_json()}, error.status, headers)

@@ -16,9 +16,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
 from executors.gateway import openapi
-from executors.gateway.bodies import parse_json, read_body, read_documents
+from executors.gateway.bodies import parse_json, read_documents, weight_of
+from executors.gateway.chunks import size_of
 from executors.gateway.collection_routes import add_collections
+from executors.gateway.disconnection import unless_gone
 from executors.gateway.health import Health
+from executors.gateway.incoming import incoming_body
+from executors.gateway.intake import Intake
 from executors.gateway.rendering import answer_to_json, status_of
 from executors.gateway.responses import Json, error_response
 from executors.gateway.security import CallerCheck
@@ -51,7 +55,7 @@ class Guard:
             await error_response(as_error(error, "gateway", self._logger))(scope, receive, send)
 
 
-def make_app(service: SearchService, health: Health, settings: Settings, logger: Logger) -> FastAPI:
+def make_app(service: SearchService, health: Health, intake: Intake, settings: Settings, logger: Logger) -> FastAPI:
     """The application that the HTTP gateway serves."""
     app = FastAPIOffline(**openapi.METADATA)
     callers = CallerCheck(settings.host, settings.allowed_hosts, settings.allowed_origins)
@@ -73,30 +77,32 @@ def make_app(service: SearchService, health: Health, settings: Settings, logger:
 
     for endpoint in openapi.DOCUMENT_ENDPOINTS:
         app.post(endpoint, response_class=Json, **openapi.operation(endpoint))(
-            _document_route(endpoint, service, health, settings)
+            _document_route(endpoint, service, health, intake, settings)
         )
-    _add_reports(app, service, health, settings)
-    add_collections(app, service, health, settings)
+    _add_reports(app, service, health, intake, settings)
+    add_collections(app, service, health, intake, settings)
     _add_health(app, service, health)
     return app
 
 
 def _document_route(
-    endpoint: str, service: SearchService, health: Health, settings: Settings
+    endpoint: str, service: SearchService, health: Health, intake: Intake, settings: Settings
 ) -> Callable[[Request], Awaitable[Response]]:
     async def handle(request: Request) -> Response:
         health.check_ready()
-        # Reading the body is inside, too: who sends slowly holds a place, and has the same deadline.
-        async with service.admitted():
-            documents, parameters = await read_documents(request, settings.max_request_bytes, settings.max_image_bytes)
-            answer = await service.handle(endpoint, documents, parameters)
+        # A place is taken when the body is there: one that comes slowly keeps nobody out.
+        async with incoming_body(request, intake, settings.max_request_bytes, weight_of(request)) as body:
+            documents, parameters = await read_documents(body, settings.max_image_bytes)
+            body.held.keep(sum(map(size_of, documents)))
+            async with service.admitted():
+                answer = await unless_gone(request, service.handle(endpoint, documents, parameters))
         return Json(answer_to_json(endpoint, answer), status_of(answer))
 
     handle.__name__ = endpoint.strip("/")
     return handle
 
 
-def _add_reports(app: FastAPI, service: SearchService, health: Health, settings: Settings) -> None:
+def _add_reports(app: FastAPI, service: SearchService, health: Health, intake: Intake, settings: Settings) -> None:
     @app.get("/status", response_class=Json, **openapi.STATUS)
     async def status() -> Response:
         return Json(await status_report(service, health))
@@ -116,19 +122,22 @@ def _add_reports(app: FastAPI, service: SearchService, health: Health, settings:
         return Response(document.thumbnail, media_type="image/jpeg", headers=headers)
 
     for endpoint, description in (("/verify", openapi.VERIFY), ("/reindex", openapi.REINDEX)):
-        app.post(endpoint, response_class=Json, **description)(_upkeep_route(endpoint, service, health, settings))
+        app.post(endpoint, response_class=Json, **description)(
+            _upkeep_route(endpoint, service, health, intake, settings)
+        )
 
 
 def _upkeep_route(
-    endpoint: str, service: SearchService, health: Health, settings: Settings
+    endpoint: str, service: SearchService, health: Health, intake: Intake, settings: Settings
 ) -> Callable[[Request], Awaitable[Response]]:
     """A request without documents, whose answer is an object of its own."""
 
     async def handle(request: Request) -> Response:
         health.check_ready()
+        async with incoming_body(request, intake, settings.max_request_bytes) as body:
+            content = await body.read()
+        documents, parameters = parse_json(content, settings.max_image_bytes)
         async with service.admitted():
-            body = await read_body(request, settings.max_request_bytes)
-            documents, parameters = parse_json(body, settings.max_image_bytes)
             return Json((await service.handle(endpoint, documents, parameters)).extra)
 
     handle.__name__ = endpoint.strip("/")

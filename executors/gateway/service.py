@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,7 +16,8 @@ from executors.documents import Failure, ImageDoc
 from executors.errors import ERRORS, VisualSearchError
 from executors.gateway.administration import Administration
 from executors.gateway.admission import Gate, admit_documents, check_id, check_request
-from executors.gateway.chunks import Answer, ChunkSender, by_collection, counted, in_order
+from executors.gateway.chunks import Answer, ChunkSender, by_collection, counted, in_order, size_of
+from executors.gateway.completion import completed
 from executors.gateway.deleting import Deleter, count_deleted
 from executors.gateway.id_locks import IdLocks
 from executors.gateway.index_client import INDEX, IndexClient, mismatch
@@ -39,6 +42,7 @@ from executors.index.answers import collection_of, unknown
 from executors.index.merge import unpack
 from executors.index.records import Collection
 from executors.index.versions import HybridClock
+from executors.scheduling import Turn, current_turn, is_bulk
 
 # With one of these in every document, the request failed as a whole.
 _SERVICE_STATUS = 500
@@ -58,6 +62,9 @@ class SearchService:
         self.index_client = IndexClient(stages, settle_ms=int(_SETTLED_AFTER * timeout_s * 1000))
         self.model: dict[str, Any] = {}
         self._clock = clock
+        # Stages tell requests of several gateways apart.
+        self._name = uuid.uuid4().hex[:8]
+        self._numbers = itertools.count()
         self._max_documents = max_documents
         self._timeout_s = timeout_s
         self._chunks = ChunkSender(stages.logger)
@@ -89,6 +96,8 @@ class SearchService:
         if operation is None:
             raise VisualSearchError("unknown_endpoint", f"no endpoint {endpoint!r}", endpoints=sorted(self.operations))
         started = time.perf_counter()
+        bulk = is_bulk(len(documents), sum(map(size_of, documents)))
+        current_turn.set(Turn(f"{self._name}-{next(self._numbers)}", bulk))
         await self._lost_shards.check(endpoint)
         try:
             answer = await operation(documents, parameters)
@@ -198,7 +207,7 @@ class SearchService:
         if given.filter is not None:
             if documents:
                 raise VisualSearchError("invalid_parameter", "filter: takes the place of `data`; send one or the other")
-            return await self._deleter.delete_matching(given)
+            return await completed(self._deleter.delete_matching(given))
         answer = await self._write_everywhere(documents, given.collection, self._deleter.delete)
         answer.extra["deleted"] = count_deleted(answer.documents)
         return answer
@@ -265,6 +274,9 @@ class SearchService:
             document.blob = document.tensor = document.embedding = None
 
         async def write(chunk: list[ImageDoc]) -> StageAnswer:
+            return await completed(apply(chunk))
+
+        async def apply(chunk: list[ImageDoc]) -> StageAnswer:
             async with self._locks.hold(keys_of(chunk)):
                 version = self._clock.next()
                 for document in chunk:

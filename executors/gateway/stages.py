@@ -15,8 +15,12 @@ from jina.serve.runtimes.gateway.streamer import GatewayStreamer
 
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
+from executors.gateway.outgoing import ended_with_caller
 from executors.lifecycle import Logger
+from executors.scheduling import current_turn
 
+# Where stages queue: decoding and embedding.
+_QUEUED = frozenset({"/index", "/search", "/embed"})
 _STAGE_IN_DETAILS = re.compile(r"deployment [`']?([\w-]+)")
 
 
@@ -44,6 +48,8 @@ class Stages:
     ) -> StageAnswer:
         """Send the documents through every stage that has the endpoint, or through the stages that `target` names.
 
+        The turn of the request goes along; when this is cancelled, the stages stop as well.
+
         Args:
             target: a regular expression over the names of stages.
 
@@ -51,26 +57,8 @@ class Stages:
             VisualSearchError: `unavailable` with the stage in its details, `deadline_exceeded`, or `internal`.
         """
         try:
-            async for response in self._streamer.stream_docs(
-                docs=DocList[ImageDoc](documents),
-                exec_endpoint=endpoint,
-                target_executor=target,
-                parameters=parameters or {},
-                request_size=len(documents),
-                return_results=True,
-                return_type=DocList[ImageDoc],
-            ):
-                self._raise_for_status(response, endpoint)
-                # Jina sets a class of its own making where the last stage was left out.
-                response.document_array_cls = DocList[ImageDoc]
-                answered = list(response.docs)
-                if len(answered) != len(documents):
-                    raise VisualSearchError(
-                        "unavailable",
-                        f"{len(answered)} of {len(documents)} documents came back",
-                        stage=target or "flow",
-                    )
-                return StageAnswer(answered, _durations(response))
+            with ended_with_caller():
+                return await self._post(endpoint, documents, {**(parameters or {}), **_turn(endpoint)}, target)
         except VisualSearchError:
             raise
         except InternalNetworkError as error:
@@ -79,6 +67,28 @@ class Stages:
             # Failures that persist through Jina's retries (CANCELLED, UNKNOWN, INTERNAL) end as errors of Jina's own code.
             self.logger.error(f"{endpoint}: {error!r}")
             raise VisualSearchError("unavailable", "a stage of the flow failed", stage=target or "flow") from None
+
+    async def _post(
+        self, endpoint: str, documents: Sequence[ImageDoc], parameters: dict[str, Any], target: str | None
+    ) -> StageAnswer:
+        async for response in self._streamer.stream_docs(
+            docs=DocList[ImageDoc](documents),
+            exec_endpoint=endpoint,
+            target_executor=target,
+            parameters=parameters,
+            request_size=len(documents),
+            return_results=True,
+            return_type=DocList[ImageDoc],
+        ):
+            self._raise_for_status(response, endpoint)
+            # Jina sets a class of its own making where the last stage was left out.
+            response.document_array_cls = DocList[ImageDoc]
+            answered = list(response.docs)
+            if len(answered) != len(documents):
+                raise VisualSearchError(
+                    "unavailable", f"{len(answered)} of {len(documents)} documents came back", stage=target or "flow"
+                )
+            return StageAnswer(answered, _durations(response))
         raise VisualSearchError("unavailable", "the flow gave no answer", stage=target or "flow")
 
     def _network_error(self, error: InternalNetworkError, target: str | None) -> VisualSearchError:
@@ -95,6 +105,11 @@ class Stages:
             stage = status.exception.executor or "flow"
             self.logger.error(f"{endpoint}: {stage}: {status.description}")
             raise VisualSearchError("internal", "a stage of the flow failed; its log has the details", stage=stage)
+
+
+def _turn(endpoint: str) -> dict[str, Any]:
+    """What a stage has to know to let small requests pass."""
+    return current_turn.get().parameters() if endpoint in _QUEUED else {}
 
 
 def _durations(response: Any) -> dict[str, float]:

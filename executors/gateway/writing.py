@@ -1,9 +1,11 @@
 """The way of a write: prepared and embedded, bound to its collection, stamped, stored in one shard, superseded elsewhere.
 
 The version is stamped last, just before the shard stores it: what another request does to the same id while this one is
-being embedded is older then. In this gateway, writes of one id wait for each other; what another gateway writes in between is
-seen when older copies are superseded (one of them is newer), and the write is stored again under a new version: what is
-acknowledged is the only copy.
+being embedded is older then. A caller that leaves before that leaves nothing behind; from then on the write is completed, so
+that an id never ends with two copies.
+
+In this gateway, writes of one id wait for each other; what another gateway writes in between is seen when older copies are
+superseded (one of them is newer), and the write is stored again under a new version: what is acknowledged is the only copy.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import numpy as np
 
 from executors.documents import Failure, ImageDoc
 from executors.errors import ERRORS, VisualSearchError
+from executors.gateway.completion import completed
 from executors.gateway.id_locks import IdLocks, Key
 from executors.gateway.index_client import INDEX, IndexClient
 from executors.gateway.stages import StageAnswer, Stages
@@ -53,6 +56,9 @@ class IndexWriter:
             VisualSearchError: a stage does not answer; nothing of the chunk was acknowledged.
         """
         prepared = await self._stages.post("/index", chunk, target=PIPELINE)
+        return await completed(self._write_prepared(prepared, fresh, refresh=refresh))
+
+    async def _write_prepared(self, prepared: StageAnswer, fresh: AnyCollection[str], *, refresh: bool) -> StageAnswer:
         answer = StageAnswer(list(prepared.documents), dict(prepared.took_ms))
         await self._bind(prepared.documents)
         pending = [n for n, document in enumerate(prepared.documents) if document.error is None]

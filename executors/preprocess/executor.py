@@ -1,7 +1,9 @@
 """Preprocess as a Jina executor: encoded pictures in, tensors and thumbnails out; queries in words pass."""
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import orjson
@@ -11,11 +13,14 @@ from jina import Executor, requests
 from executors.cores import available_cores, threads_for
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
+from executors.fair_threads import Cost, FairThreads
 from executors.lifecycle import as_error, starting
 from executors.models.repository import load_spec
+from executors.preprocess.cost import cost_of
 from executors.preprocess.decode import configure_opencv
 from executors.preprocess.header import ImageLimits
 from executors.preprocess.pipeline import ImagePipeline
+from executors.scheduling import Turn
 from executors.settings import settings
 from executors.texts import text_not_supported
 
@@ -23,7 +28,10 @@ STAGE = "preprocess"
 
 
 class ImagePreprocessor(Executor):
-    """Decodes, turns upright, fits to the model's input; each picture in a thread, since OpenCV releases the GIL."""
+    """Decodes, turns upright, fits to the model's input; each picture in a thread, since OpenCV releases the GIL.
+
+    Requests take turns, and small ones have threads of their own. What is not begun when its caller leaves never is.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -36,32 +44,51 @@ class ImagePreprocessor(Executor):
                 thumbnails=chosen.thumbnails == "on",
             )
             self._threads = threads_for(1, available_cores(), chosen.threads)
-            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
+            # One picture that takes long leaves a thread for the others.
+            small = max(2, self._threads)
+            self._pool = FairThreads(bulk=self._threads, small=small, budget=chosen.max_decoded_bytes, name="decode")
+            self._headers = ThreadPoolExecutor(1, thread_name_prefix="header")
 
     def close(self) -> None:
         """Called by Jina when the process ends."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._headers.shutdown(wait=False, cancel_futures=True)
+        self._pool.close()
 
     @requests(on="/index")
-    async def index(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+    async def index(self, docs: DocList[ImageDoc], parameters: Any = None, **_: Any) -> DocList[ImageDoc]:
         """Tensor and thumbnail for every picture; a `text` is what was read in it."""
-        return await self._prepare(docs, query=False)
+        return await self._prepare(docs, Turn.of(parameters or {}), query=False)
 
     @requests(on=["/search", "/embed"])
-    async def query(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+    async def query(self, docs: DocList[ImageDoc], parameters: Any = None, **_: Any) -> DocList[ImageDoc]:
         """Only the tensor: nobody keeps the picture of a query."""
-        return await self._prepare(docs, query=True)
+        return await self._prepare(docs, Turn.of(parameters or {}), query=True)
 
     @requests(on="/status")
     async def status(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
         """What this stage runs with."""
-        report = orjson.dumps({"threads": self._threads, "model": self._pipeline.spec.name})
+        report = orjson.dumps(
+            {"threads": self._threads, "model": self._pipeline.spec.name, "decodes": self._pool.status()}
+        )
         return DocList[ImageDoc]([ImageDoc.from_values(id=document.id, hits=report) for document in docs])
 
-    async def _prepare(self, docs: DocList[ImageDoc], *, query: bool) -> DocList[ImageDoc]:
-        loop = asyncio.get_running_loop()
-        await asyncio.gather(*(loop.run_in_executor(self._pool, self._prepare_one, each, query) for each in docs))
+    async def _prepare(self, docs: DocList[ImageDoc], turn: Turn, *, query: bool) -> DocList[ImageDoc]:
+        costs = await asyncio.get_running_loop().run_in_executor(self._headers, self._costs_of, docs, query)
+        work = [
+            self._pool.submit(partial(self._prepare_one, document, query), turn, cost)
+            for document, cost in zip(docs, costs, strict=True)
+        ]
+        # Whoever cancels this cancels what waits.
+        await asyncio.gather(*map(asyncio.wrap_future, work))
         return docs
+
+    def _costs_of(self, docs: Sequence[ImageDoc], query: bool) -> list[Cost]:
+        return [
+            Cost()
+            if document.blob is None or document.error is not None
+            else cost_of(document.blob, self._pipeline, thumbnail=not query)
+            for document in docs
+        ]
 
     def _prepare_one(self, document: ImageDoc, query: bool) -> None:
         """Replace the picture by what the next stages need of it; a bad one is data, never an exception."""

@@ -64,7 +64,7 @@ class ImagePipeline:
         check_limits(header, self.limits)
         thumbnail = thumbnail and self.thumbnails
         height, width = header.upright_size
-        image = decode(blob, header, self._needed_size(height, width, thumbnail))
+        image = decode(blob, header, self.needed_size(height, width, thumbnail))
         return self._finish(image, thumbnail, height, width, header.format)
 
     def prepare_tensor(self, array: Pixels, *, thumbnail: bool = True) -> Prepared:
@@ -89,7 +89,7 @@ class ImagePipeline:
         check_pixels(width, height, self.limits)
         return self._finish(np.ascontiguousarray(pixels), thumbnail and self.thumbnails, height, width, "tensor")
 
-    def _needed_size(self, height: int, width: int, thumbnail: bool) -> tuple[int, int]:
+    def needed_size(self, height: int, width: int, thumbnail: bool) -> tuple[int, int]:
         """Height and width below which a picture must not be decoded."""
         spec = self.spec
         scaled = scaled_size((height, width), spec.fit, spec.height, spec.width, spec.crop_fraction)

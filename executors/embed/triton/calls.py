@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from executors.embed.triton.client import CallError, FailureKind, infer
 from executors.models.spec import Tower
+from executors.scheduling import Turn
 
 # Triton may crash when a call is cancelled, or reaches the deadline that the server was told, at the moment that it completes:
 # 2.51 does once in some thousand such calls; issues 7368 and 8034 of triton-inference-server/server tell it of others. So
 # calls are not cancelled: whoever gives up, or has waited for `timeout_s`, just goes, and the server's own deadline is later.
 _OWN_DEADLINE_LATER_S: Final = 30.0
 
+_SMALL: Final = Turn()
 _Call: TypeAlias = "asyncio.Task[NDArray[np.float32]]"
 T = TypeVar("T")
 
@@ -66,6 +68,7 @@ class Sent:
         rows: of the input.
         at: when it was sent, by the event loop's clock.
         client: through which.
+        turn: whose it is.
         overtaken: whether a call that was sent long after it was answered before it.
     """
 
@@ -73,16 +76,17 @@ class Sent:
     rows: int
     at: float
     client: Any
+    turn: Turn = _SMALL
     overtaken: bool = False
 
 
 class CallsInFlight:
     """Sends calls, and keeps them until the server is done with them. Belongs to one event loop."""
 
-    def __init__(self, on_end: Callable[[], None], on_late_failure: Callable[[CallError, Sent], None]) -> None:
+    def __init__(self, on_end: Callable[[Sent], None], on_late_failure: Callable[[CallError, Sent], None]) -> None:
         """
         Args:
-            on_end: called whenever the server is done with one.
+            on_end: called with each one that the server is done with.
             on_late_failure: called with a failure that nobody waited for any longer.
         """
         self._on_end = on_end
@@ -136,7 +140,7 @@ class CallsInFlight:
         sent = self._calls.pop(call)
         late = call in self._abandoned
         self._abandoned.discard(call)
-        self._on_end()
+        self._on_end(sent)
         if not call.cancelled():
             failure = call.exception()  # somebody has to look at it, also where nobody waits any longer
             if late and isinstance(failure, CallError):

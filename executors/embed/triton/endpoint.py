@@ -22,6 +22,7 @@ from executors.embed.triton.verdicts import Verdict, Verdicts
 from executors.errors import VisualSearchError
 from executors.models.reference import Reference
 from executors.models.spec import Tower
+from executors.scheduling import current_turn
 
 # A deadline that its caller's own made shorter than this part of `timeout_s` says nothing against the server.
 _FAIR_PART: Final = 0.5
@@ -86,7 +87,7 @@ class Endpoint:
         self._on_change = on_change
         self._verdicts = Verdicts(towers, on_change)
         self._last_failure = ""
-        self._calls = CallsInFlight(self.slots.give_back, self._failed_late)
+        self._calls = CallsInFlight(lambda sent: self.slots.give_back(sent.turn), self._failed_late)
 
     def verdict(self, tower: Tower) -> Verdict:
         """What is known of one model."""
@@ -147,8 +148,9 @@ class Endpoint:
             CallError: no vectors, or vectors of a model that is in doubt by now.
         """
         loop = asyncio.get_running_loop()
+        turn = current_turn.get()
         try:
-            await self.slots.take(deadline - loop.time())
+            await self.slots.take(deadline - loop.time(), turn)
         except TimeoutError:
             raise CallError(FailureKind.NO_SLOT, _NO_ROOM) from None
         except asyncio.CancelledError:
@@ -158,9 +160,9 @@ class Endpoint:
         seconds = min(self.options.timeout_s, deadline - started)
         verdict = self.verdict(tower)
         if self.served(tower) is None or seconds <= 0:
-            self.slots.give_back()
+            self.slots.give_back(turn)
             raise CallError(FailureKind.NO_SLOT, _NO_ROOM) if seconds <= 0 else _turned_away()
-        sent = Sent(tower, len(inputs), started, self.client)
+        sent = Sent(tower, len(inputs), started, self.client, turn)
         try:
             vectors = await self._calls.answer(sent, inputs, seconds)
         except CallError as failure:

@@ -1,59 +1,46 @@
-"""A bounded number of calls in flight: whoever comes later waits in line, and can be turned away while waiting."""
+"""A bounded number of calls in flight: who comes later waits in line, small requests first, and can be turned away meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
+
+from executors.scheduling import FairPlaces, Turn
+
+_SMALL = Turn()
 
 
 class Slots:
-    """Slots for calls, handed out in the order in which they were asked for. Belongs to one event loop."""
+    """Slots for calls, that requests share. Belongs to one event loop."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._line: deque[asyncio.Future[None]] = deque()
-        self.taken = 0
+        # The server works on calls in the order in which they came: the fewer of bulk are there, the sooner is a search's.
+        self._places = FairPlaces(limit, limit - limit // 4)
+
+    @property
+    def taken(self) -> int:
+        """How many are in use."""
+        return self._places.taken
 
     @property
     def waiting(self) -> int:
         """How many stand in line."""
-        return sum(not place.done() for place in self._line)
+        return self._places.waiting
 
-    async def take(self, seconds: float) -> None:
-        """Wait for a slot; whoever gets one has to `give_back`.
+    async def take(self, seconds: float, turn: Turn = _SMALL) -> None:
+        """Wait for a slot; whoever gets one has to `give_back` it, with the same turn.
 
         Raises:
             TimeoutError: there was none within `seconds`.
             Exception: what `turn_away` was given.
         """
-        if self.taken < self._limit:  # then nobody waits: a slot is handed on as long as someone does
-            self.taken += 1
-            return
-        place = asyncio.get_running_loop().create_future()
-        self._line.append(place)
-        try:
-            async with asyncio.timeout(seconds):
-                await place
-        except BaseException:
-            if place.done() and not place.cancelled() and place.exception() is None:
-                self.give_back()  # it was handed a slot in the moment in which it gave up
-            elif place in self._line:
-                self._line.remove(place)
-            raise
+        async with asyncio.timeout(seconds):
+            await self._places.take(turn)
 
-    def give_back(self) -> None:
+    def give_back(self, turn: Turn = _SMALL) -> None:
         """Hand the slot to the next in line."""
-        while self._line:
-            place = self._line.popleft()
-            if not place.done():
-                place.set_result(None)
-                return
-        self.taken -= 1
+        self._places.give_back(turn)
 
     def turn_away(self, make_error: Callable[[], Exception]) -> None:
         """Raise an error of its own in everyone who waits."""
-        while self._line:
-            place = self._line.popleft()
-            if not place.done():
-                place.set_exception(make_error())
+        self._places.turn_away(make_error)

@@ -1,0 +1,161 @@
+"""Threads that requests share: one set for small requests, one of lower priority for bulk, both within one budget of memory."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeVar
+
+from executors.scheduling import BULK_NICENESS, FairQueue, Turn
+
+R = TypeVar("R")
+
+# What bulk leaves of the budget, so that a small request does not wait for it.
+_BULK_SHARE: Final = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a piece of work takes.
+
+    Attributes:
+        size: bytes of memory while it runs.
+        dear: long or large for what was sent: only one such runs at a time, others pass it.
+    """
+
+    size: int = 0
+    dear: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Job(Generic[R]):
+    run: Callable[[], R]
+    turn: Turn
+    cost: Cost
+    future: Future[R] = field(default_factory=Future)
+
+
+class FairThreads:
+    """Runs work in threads, the requests in turn. Work that is cancelled before its turn is never begun.
+
+    Args:
+        bulk, small: how many threads.
+        budget: bytes that all running work may take together; work that alone is larger runs when nothing else does.
+        name: of the threads.
+    """
+
+    def __init__(self, *, bulk: int, small: int, budget: int | None = None, name: str) -> None:
+        self._budget = budget
+        self._queues: dict[bool, FairQueue[_Job[Any]]] = {True: FairQueue(), False: FairQueue()}
+        self._changed = threading.Condition()
+        self._closed = self._dear_runs = False
+        self._size = self._size_of_bulk = 0
+        self.begun = self.running = self.dropped = 0
+        counts = ((True, bulk), (False, small))
+        self._threads = [
+            threading.Thread(target=self._work, args=(is_bulk,), name=f"{name}-{number}", daemon=True)
+            for is_bulk, count in counts
+            for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, run: Callable[[], R], turn: Turn, cost: Cost | None = None) -> Future[R]:
+        """Queue work.
+
+        Raises:
+            RuntimeError: after `close`.
+        """
+        job = _Job(run, turn, cost or Cost())
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("the threads were closed")
+            # Dear work has a line of its own: the rest of its request passes it, too.
+            self._queues[turn.bulk].push(job, (turn.request, job.cost.dear))
+            self._changed.notify_all()
+        return job.future
+
+    def close(self, *, wait: bool = False) -> None:
+        """Cancel what waits, and end the threads when what runs has ended."""
+        with self._changed:
+            self._closed = True
+            for queue in self._queues.values():
+                while (job := queue.pop()) is not None:
+                    job.future.cancel()
+            self._changed.notify_all()
+        if wait:
+            for thread in self._threads:
+                thread.join()
+
+    def status(self) -> dict[str, int]:
+        """For `/status`: what waits and runs now, and what was begun and dropped so far."""
+        with self._changed:
+            waiting = sum(len(queue) for queue in self._queues.values())
+            return {
+                "waiting": waiting,
+                "running": self.running,
+                "running_bytes": self._size,
+                "begun": self.begun,
+                "dropped": self.dropped,
+            }
+
+    def _work(self, is_bulk: bool) -> None:
+        if is_bulk:
+            _lower_priority()
+        while (job := self._take(is_bulk)) is not None:
+            try:
+                job.future.set_result(job.run())
+            except BaseException as error:  # whoever waits gets it; this thread goes on
+                job.future.set_exception(error)
+            finally:
+                self._give_back(job)
+            del job
+
+    def _take(self, is_bulk: bool) -> _Job[Any] | None:
+        with self._changed:
+            while not self._closed:
+                job = self._queues[is_bulk].pop(self._may_begin)
+                if job is None:
+                    self._changed.wait()
+                elif job.future.set_running_or_notify_cancel():
+                    self._size += job.cost.size
+                    self._size_of_bulk += job.cost.size * job.turn.bulk
+                    self._dear_runs = self._dear_runs or job.cost.dear
+                    self.running += 1
+                    self.begun += 1
+                    return job
+                else:
+                    self.dropped += 1
+            return None
+
+    def _give_back(self, job: _Job[Any]) -> None:
+        with self._changed:
+            self._size -= job.cost.size
+            self._size_of_bulk -= job.cost.size * job.turn.bulk
+            self._dear_runs = self._dear_runs and not job.cost.dear
+            self.running -= 1
+            self._changed.notify_all()
+
+    def _may_begin(self, job: _Job[Any]) -> bool:
+        if job.future.cancelled():
+            return True
+        if job.cost.dear and self._dear_runs:
+            return False
+        if self._budget is None or not self._size:
+            return True
+        if job.turn.bulk and self._size_of_bulk and self._size_of_bulk + job.cost.size > _BULK_SHARE * self._budget:
+            return False
+        return self._size + job.cost.size <= self._budget
+
+
+def _lower_priority() -> None:
+    """Let the threads of small requests go first. Priorities of single threads are Linux's own."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            thread = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + BULK_NICENESS))

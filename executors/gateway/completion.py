@@ -1,0 +1,26 @@
+"""Work that goes on to its end when whoever asked for it has left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+
+# The event loop itself holds tasks by weak references only.
+_running: Final[set[asyncio.Task[Any]]] = set()
+
+
+async def completed(work: Coroutine[Any, Any, T]) -> T:
+    """Await work that is not cancelled with its caller: a write that has reached a store has to end in order."""
+    task = asyncio.create_task(work)
+    _running.add(task)
+    task.add_done_callback(_ended)
+    return await asyncio.shield(task)
+
+
+def _ended(task: asyncio.Task[Any]) -> None:
+    _running.discard(task)
+    if not task.cancelled():
+        task.exception()  # somebody has to look at it, also where nobody waits any longer

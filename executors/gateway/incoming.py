@@ -1,0 +1,124 @@
+"""The body of an HTTP request as it comes in: counted, in time, within memory, and unpacked where it was sent with gzip."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message
+
+from executors.errors import VisualSearchError
+from executors.gateway.intake import Held, Intake
+
+_GZIP: Final = frozenset({"gzip", "x-gzip"})
+_GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
+_PIECE: Final = 1_000_000
+
+
+@asynccontextmanager
+async def incoming_body(
+    request: Request, intake: Intake, max_bytes: int, weight: int = 2
+) -> AsyncIterator[IncomingBody]:
+    """The body of a request, which holds memory until the request is answered.
+
+    Args:
+        request: whose body.
+        intake: all bodies of this gateway.
+        max_bytes: most bytes, as sent and unpacked.
+        weight: bytes of memory that one byte of it takes while it is read.
+    """
+    async with intake.body(weight) as held:
+        yield IncomingBody(request, intake, held, max_bytes)
+
+
+class IncomingBody:
+    """Reads the body of a request once, piece by piece.
+
+    Args:
+        request: whose body.
+        intake: all bodies of this gateway.
+        held: what this one holds of its memory and time.
+        max_bytes: most bytes, as sent and unpacked.
+
+    Raises:
+        VisualSearchError: `unsupported_media_type` for a Content-Encoding that is not taken, `request_too_large` by
+            what Content-Length says.
+    """
+
+    def __init__(self, request: Request, intake: Intake, held: Held, max_bytes: int) -> None:
+        self.request = request
+        self._intake = intake
+        self.held = held
+        self.max_bytes = max_bytes
+        encodings = [each.strip().lower() for each in request.headers.get("content-encoding", "").split(",")]
+        encodings = [each for each in encodings if each not in ("", "identity")]
+        if len(encodings) > 1 or not _GZIP.issuperset(encodings):
+            message = f"Content-Encoding {', '.join(encodings)!r}; send gzip or none"
+            raise VisualSearchError("unsupported_media_type", message)
+        self._gzip = bool(encodings)
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > max_bytes:
+            raise self._too_large()
+        self._pieces = self._unpacked() if self._gzip else self._received()
+
+    async def receive(self) -> Message:
+        """The next piece as ASGI has it, for parsers that read a request by themselves."""
+        async for piece in self._pieces:
+            return {"type": "http.request", "body": piece, "more_body": True}
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def read(self) -> bytes:
+        """All of it.
+
+        Raises:
+            VisualSearchError: `request_too_large`, `body_timeout`, `overloaded`, `malformed_body`.
+        """
+        return b"".join([piece async for piece in self._pieces])
+
+    async def _received(self) -> AsyncIterator[bytes]:
+        """The body as it was sent."""
+        size, more = 0, True
+        async with self._intake.arrival(self.held):
+            while more:
+                async with self.held.in_time():
+                    message = await self.request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                piece, more = message.get("body", b""), message.get("more_body", False)
+                size += len(piece)
+                if size > self.max_bytes:
+                    raise self._too_large()
+                if piece:
+                    await self.held.add(len(piece))
+                    yield piece
+
+    async def _unpacked(self) -> AsyncIterator[bytes]:
+        size, packed = 0, zlib.decompressobj(_GZIP_WINDOW)
+        begun = False
+        try:
+            async for sent in self._received():
+                while sent:
+                    if packed.eof:  # a file of several members
+                        packed = zlib.decompressobj(_GZIP_WINDOW)
+                    piece = packed.decompress(sent, _PIECE)
+                    sent = packed.unconsumed_tail or packed.unused_data
+                    begun = True
+                    size += len(piece)
+                    if size > self.max_bytes:
+                        raise self._too_large()
+                    if piece:
+                        await self.held.add(len(piece))
+                        yield piece
+                        await asyncio.sleep(0)  # a small body may hold much: others come in between
+        except zlib.error as error:
+            raise VisualSearchError("malformed_body", f"the body is not gzip: {error}") from None
+        if begun and not packed.eof:
+            raise VisualSearchError("malformed_body", "the gzip body is cut off")
+
+    def _too_large(self) -> VisualSearchError:
+        message = f"the body is larger than {self.max_bytes} bytes"
+        return VisualSearchError("request_too_large", message, limit=self.max_bytes)

@@ -1,0 +1,73 @@
+"""Calls to stages that are under way for one request, so that they end when nobody waits for their answer any more.
+
+Jina's streamer runs calls in tasks of its own, which a cancelled caller leaves running. They inherit the context that
+they were started in; what makes the calls (see `executors.bootstrap.send_unmeasured`) notes them here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final, Protocol
+
+
+class Call(Protocol):
+    """The part of a gRPC call that is needed."""
+
+    def cancel(self) -> bool:
+        """End it, at the other side, too."""
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+
+
+class OutgoingCalls:
+    """The calls of one request."""
+
+    def __init__(self) -> None:
+        self._calls: list[Call] = []
+        self.gone = False
+
+    def note(self, call: Call) -> None:
+        """Remember a call.
+
+        Raises:
+            asyncio.CancelledError: nobody waits any more.
+        """
+        if self.gone:
+            call.cancel()
+            raise asyncio.CancelledError
+        self._calls.append(call)
+
+    def cancel(self) -> None:
+        """End all of them, and those that would come."""
+        self.gone = True
+        for call in self._calls:
+            if not call.done():
+                call.cancel()
+
+
+_current: Final[ContextVar[OutgoingCalls | None]] = ContextVar("outgoing_calls", default=None)
+
+
+def note_call(call: Call) -> None:
+    """Remember a call for the request that this task works for; outside of one, nothing is to be done."""
+    calls = _current.get()
+    if calls is not None:
+        calls.note(call)
+
+
+@contextmanager
+def ended_with_caller() -> Iterator[None]:
+    """Around a request to the stages: when it is cancelled, its calls are."""
+    calls = OutgoingCalls()
+    token = _current.set(calls)
+    try:
+        yield
+    except (asyncio.CancelledError, GeneratorExit):
+        calls.cancel()
+        raise
+    finally:
+        _current.reset(token)

@@ -1,0 +1,190 @@
+"""Who comes next where many wait: requests take turns, small ones overtake bulk, and bulk is never kept waiting for good.
+
+A request is *bulk* by what it brings, not by its endpoint: many documents, or many bytes in more than one. The gateway
+decides once and sends a `Turn` along; each stage queues by it. Nothing here knows of Jina.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeVar
+
+T = TypeVar("T")
+
+BULK_DOCUMENTS: Final = 8
+BULK_BYTES: Final = 8_000_000
+# Where both wait for the same places, a small request counts as this many of bulk.
+SMALL_WEIGHT: Final = 8.0
+# What a bulk thread adds to its niceness: beside a thread of a search it gets about a tenth of a core, alone all of it.
+BULK_NICENESS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Whose work something is.
+
+    Attributes:
+        request: the same for all parts of one request, different for every other one.
+        bulk: whether small requests overtake it.
+    """
+
+    request: str = ""
+    bulk: bool = False
+
+    @property
+    def weight(self) -> float:
+        """Its share of places beside others."""
+        return 1.0 if self.bulk else SMALL_WEIGHT
+
+    def parameters(self) -> dict[str, Any]:
+        """What travels to the stages."""
+        return {"turn": self.request, "bulk": self.bulk} if self.request else {}
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> Turn:
+        """The turn that a stage was sent; without one, a small request."""
+        return cls(str(parameters.get("turn", "")), bool(parameters.get("bulk", False)))
+
+
+_ONE_OF_ITS_OWN: Final = Turn()
+# The turn of the request that this task works for; tasks that it starts inherit it.
+current_turn: Final[ContextVar[Turn]] = ContextVar("current_turn", default=_ONE_OF_ITS_OWN)
+
+
+def is_bulk(documents: int, size: int) -> bool:
+    """Whether a request is bulk work.
+
+    Args:
+        documents: how many it brings.
+        size: bytes of all of them. A single picture is never bulk, however large.
+    """
+    return documents > BULK_DOCUMENTS or (documents > 1 and size > BULK_BYTES)
+
+
+@dataclass(slots=True)
+class _Line(Generic[T]):
+    finish: float = 0.0
+    items: deque[tuple[float, int, T]] = field(default_factory=deque)
+
+
+class FairQueue(Generic[T]):
+    """A queue in which each request has a line of its own, and the lines are served by their weights.
+
+    Start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996): an item starts, in virtual time, when the item before it in
+    its line ends or now, and takes cost / weight; the one that starts first is served. So a newcomer is served before the
+    second item of those who queued up many, and everyone who waits is served. Not thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._lines: dict[object, _Line[T]] = {}
+        self._now = 0.0
+        self._pushed = 0
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def push(self, item: T, line: object, weight: float = 1.0, cost: float = 1.0) -> None:
+        """Add an item to the end of a line."""
+        found = self._lines.setdefault(line, _Line())
+        start = max(self._now, found.finish)
+        found.finish = start + cost / weight
+        found.items.append((start, self._pushed, item))
+        self._pushed += 1
+        self._count += 1
+
+    def pop(self, fits: Callable[[T], bool] = lambda _: True) -> T | None:
+        """Take the next item; with `fits`, the next one among the first of each line that fits. None if there is none."""
+        heads = [(line.items[0][:2], key) for key, line in self._lines.items() if line.items and fits(line.items[0][2])]
+        if not heads:
+            return None
+        _, key = min(heads, key=lambda head: head[0])
+        start, _, item = self._lines[key].items.popleft()
+        self._now = max(self._now, start)
+        self._count -= 1
+        self._forget_past_lines()
+        return item
+
+    def _forget_past_lines(self) -> None:
+        """An empty line whose last item has ended, in virtual time, is as a new one."""
+        for key in [key for key, line in self._lines.items() if not line.items and line.finish <= self._now]:
+            del self._lines[key]
+        if not self._count:
+            self._lines.clear()
+
+
+class FairPlaces:
+    """A bounded number of places that requests share. Belongs to one event loop.
+
+    Args:
+        limit: places.
+        bulk_limit: most of them that bulk work holds, so that a small request hardly ever waits.
+    """
+
+    def __init__(self, limit: int, bulk_limit: int) -> None:
+        self._limit = limit
+        self._bulk_limit = max(1, min(limit, bulk_limit))
+        self._queue: FairQueue[tuple[Turn, asyncio.Future[None]]] = FairQueue()
+        self.taken = self.taken_by_bulk = self._waiting = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many stand in line."""
+        return self._waiting
+
+    @asynccontextmanager
+    async def hold(self, turn: Turn) -> AsyncIterator[None]:
+        """Hold a place, as soon as it is this turn's."""
+        await self.take(turn)
+        try:
+            yield
+        finally:
+            self.give_back(turn)
+
+    async def take(self, turn: Turn) -> None:
+        """Wait for a place; whoever gets one has to `give_back` it, with the same turn.
+
+        Raises:
+            Exception: what `turn_away` was given.
+        """
+        place = asyncio.get_running_loop().create_future()
+        self._queue.push((turn, place), (turn.bulk, turn.request), turn.weight)
+        self._waiting += 1
+        self._hand_out()
+        try:
+            await place
+        except BaseException:
+            if place.done() and not place.cancelled() and place.exception() is None:
+                self.give_back(turn)  # it was handed a place in the moment in which it gave up
+            raise
+        finally:
+            self._waiting -= 1
+
+    def give_back(self, turn: Turn) -> None:
+        """Hand the place on."""
+        self.taken -= 1
+        self.taken_by_bulk -= turn.bulk
+        self._hand_out()
+
+    def turn_away(self, make_error: Callable[[], Exception]) -> None:
+        """Raise an error of its own in everyone who waits."""
+        while (entry := self._queue.pop()) is not None:
+            if not entry[1].done():
+                entry[1].set_exception(make_error())
+
+    def _hand_out(self) -> None:
+        while self.taken < self._limit and (entry := self._queue.pop(self._has_room)) is not None:
+            turn, place = entry
+            if not place.done():
+                self.taken += 1
+                self.taken_by_bulk += turn.bulk
+                place.set_result(None)
+
+    def _has_room(self, entry: tuple[Turn, asyncio.Future[None]]) -> bool:
+        turn, place = entry
+        return place.done() or not turn.bulk or self.taken_by_bulk < self._bulk_limit
