@@ -19,6 +19,7 @@ from executors.index.merge import unpack
 from executors.index.records import Collection
 
 INDEX = "^index$"
+_LOWEST = 0
 
 
 class IndexClient:
@@ -41,7 +42,7 @@ class IndexClient:
             VisualSearchError: `not_ready`, `shard_identity`, `model_mismatch`, `unavailable`.
         """
         reports = [ShardReport.from_columns(each) for each in await self.shard_reports()]
-        membership = form_index(reports)
+        membership = await self._agree(form_index(reports))
         await self._adopt(membership, [])
         self.membership = membership
         await settle(self, membership, self._settle_ms)
@@ -192,14 +193,19 @@ class IndexClient:
         self.membership = replace(self.joined(), collections=unite_collections(reports))
         return self.membership
 
+    async def _agree(self, membership: Membership) -> Membership:
+        """Have the lowest shard decide which index a new one is: several gateways may be forming it at the same time."""
+        if membership.populated:
+            return membership
+        answers = await self._gather("/adopt", _columns_of(membership, [], proposed_to=_LOWEST))
+        shards = [each["shard"] for each in answers if each.get("shard")]
+        decided = next((str(uuid) for uuid, number, _ in shards if number == _LOWEST), None)
+        if decided is None:
+            raise VisualSearchError("not_ready", f"shard {_LOWEST} has not answered which index this is")
+        return replace(membership, uuid=decided)
+
     async def _adopt(self, membership: Membership, collections: Iterable[Collection]) -> None:
-        columns = {
-            "uuid": membership.uuid,
-            "shards": membership.shards,
-            "populated": membership.populated,
-            "collections": [[each.name, each.model_id, each.dimension] for each in collections],
-        }
-        answered = len(await self._gather("/adopt", columns))
+        answered = len(await self._gather("/adopt", _columns_of(membership, collections)))
         if answered < membership.shards:
             raise _error_of(_missing(answered, membership.shards))
 
@@ -210,6 +216,18 @@ class IndexClient:
         if answer.error is not None:
             raise _error_of(answer.error)
         return list(unpack(answer)["shards"])
+
+
+def _columns_of(
+    membership: Membership, collections: Iterable[Collection], *, proposed_to: int | None = None
+) -> dict[str, Any]:
+    return {
+        "uuid": membership.uuid,
+        "shards": membership.shards,
+        "populated": membership.populated,
+        "collections": [[each.name, each.model_id, each.dimension] for each in collections],
+        "proposed_to": proposed_to,
+    }
 
 
 def _differs(bound: Collection | None, given: Collection) -> bool:

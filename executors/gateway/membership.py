@@ -52,9 +52,10 @@ class Membership:
 def form_index(reports: Sequence[ShardReport]) -> Membership:
     """Decide which index the answering shards form, or refuse.
 
-    A new index gets a new uuid. A shard without files may join an index that never held a document, or as an additional
-    one (more shards than before are allowed: no data has to move). Everything else would be searched in silence with a
-    part of the documents missing.
+    Shards that were written to decide. A shard without files, or of an index that was never written to, may join an
+    index that never held a document, or as an additional one (more shards than before are allowed: no data has to move).
+    Everything else would be searched in silence with a part of the documents missing. As long as nothing was written, the
+    uuid is only a proposal to the lowest shard, whose answer decides: other gateways may be forming the index now.
 
     Raises:
         VisualSearchError: `not_ready` while a shard has not answered, `shard_identity` for shards that do not belong
@@ -65,14 +66,14 @@ def form_index(reports: Sequence[ShardReport]) -> Membership:
         raise VisualSearchError(
             "not_ready", f"{len(reports)} of {configured} shards have answered", answered=len(reports), total=configured
         )
-    known = [report for report in reports if report.identity]
-    uuids = {report.identity[0] for report in known if report.identity}
+    written = {report.number: report.identity for report in reports if report.identity and report.populated}
+    uuids = {identity[0] for identity in written.values()}
     if len(uuids) > 1:
         raise _refuse("the shards belong to different indexes", uuids=sorted(uuids))
-    for report in known:
-        if report.identity and report.identity[1] != report.number:
-            raise _refuse(f"the folder of shard {report.number} holds shard {report.identity[1]}", shard=report.number)
-    remembered = max((report.identity[2] for report in known if report.identity), default=0)
+    for number, identity in written.items():
+        if identity[1] != number:
+            raise _refuse(f"the folder of shard {number} holds shard {identity[1]}", shard=number)
+    remembered = max((identity[2] for identity in written.values()), default=0)
     if remembered > configured:
         raise _refuse(
             f"the index has {remembered} shards, the flow {configured}: documents would be missing; start it with"
@@ -80,17 +81,19 @@ def form_index(reports: Sequence[ShardReport]) -> Membership:
             shards=remembered,
             configured=configured,
         )
-    populated = any(report.populated for report in known)
+    decided = uuids.pop() if uuids else uuid.uuid4().hex
     for report in reports:
-        if report.identity is None and populated and report.number < remembered:
+        # A crash may have kept some of the shards from hearing that the index is written to now.
+        belongs = report.identity is not None and report.identity[:2] == (decided, report.number)
+        if report.number < remembered and not belongs:
             raise _refuse(
                 f"shard {report.number} came up empty, but the others remember documents: restore its folder",
                 shard=report.number,
             )
     return Membership(
-        uuid=uuids.pop() if uuids else uuid.uuid4().hex,
+        uuid=decided,
         shards=configured,
-        populated=populated,
+        populated=bool(written),
         collections=unite_collections(reports),
         last_version=max((report.last_version for report in reports), default=""),
     )

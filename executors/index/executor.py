@@ -37,7 +37,6 @@ MERGES: Final[dict[str, MergeOne]] = {
     "/reindex": merge.gather,
     "/recent": merge.gather,
     "/verify": merge.gather,
-    "/adopt": merge.gather,
 }
 
 
@@ -135,7 +134,8 @@ class IndexShard(Executor):
     @requests(on="/adopt")
     async def adopt(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
         """Become a shard of the index that the gateway names, with the collections that it names."""
-        return await self._report("/adopt", docs, partial(reports.adopt, self._number))
+        answered = await self._answer(docs, partial(reports.adopt, self._number))
+        return self._merged_if_alone(answered, merge.merge_adopted, strict=False)
 
     @requests(on="/scroll")
     async def scroll(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
@@ -285,7 +285,12 @@ class ShardMerge(Executor):
         """How many documents went with the collection."""
         return self._merge(docs, docs_matrix, merge.merge_drop)
 
-    @requests(on=["/verify", "/adopt", "/reindex", "/recent"])
+    @requests(on="/adopt")
+    async def adopt(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
+        """Who every shard is now."""
+        return self._merge(docs, docs_matrix, merge.merge_adopted, strict=False)
+
+    @requests(on=["/verify", "/reindex", "/recent"])
     async def report(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
         """What every shard says, side by side."""
         return self._merge(docs, docs_matrix, merge.gather)

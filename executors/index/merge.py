@@ -185,6 +185,12 @@ def gather(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
     return ImageDoc.from_values(id=answers[0].id, hits=orjson.dumps({"shards": list(columns)}))
 
 
+def merge_adopted(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
+    """Who every shard is now, side by side; they need not belong together yet. A shard that refuses is the answer."""
+    failure = next((each.error for each in answers if each.error), None)
+    return refused(answers[0], failure) if failure else gather(answers, columns)
+
+
 def merge_count(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
     """How many documents all shards hold."""
     return _united(answers, {"count": sum(each.get("count", 0) for each in columns)})

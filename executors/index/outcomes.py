@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from executors.document_values import MAX_TAGS_BYTES
 from executors.errors import VisualSearchError
 from executors.index.encoding import encode_tags, is_text
@@ -15,13 +17,17 @@ from executors.index.records import (
 )
 
 
-def adopted(mine: ShardIdentity | None, identity: ShardIdentity) -> ShardIdentity:
-    """Who a shard is after `Store.adopt`.
+def adopted(mine: ShardIdentity | None, identity: ShardIdentity, *, proposed: bool = False) -> ShardIdentity:
+    """Who a shard is after `Store.adopt`. A shard of an index that was never written to may be adopted anew.
 
     Raises:
         VisualSearchError: `shard_identity`.
     """
-    if mine is not None and (mine.index_uuid, mine.shard) != (identity.index_uuid, identity.shard):
+    if mine is None or (not mine.populated and not (proposed and mine.shard == identity.shard)):
+        return identity
+    if proposed and mine.shard == identity.shard:
+        return mine
+    if (mine.index_uuid, mine.shard) != (identity.index_uuid, identity.shard):
         raise VisualSearchError(
             "shard_identity",
             f"this is shard {mine.shard} of the index {mine.index_uuid}, not shard {identity.shard} of"
@@ -29,15 +35,14 @@ def adopted(mine: ShardIdentity | None, identity: ShardIdentity) -> ShardIdentit
             expected=[mine.index_uuid, mine.shard],
             got=[identity.index_uuid, identity.shard],
         )
-    if mine is not None and identity.shards < mine.shards:
+    if identity.shards < mine.shards:
         raise VisualSearchError(
             "shard_identity",
             f"the index had {mine.shards} shards, {identity.shards} would leave documents out",
             expected=mine.shards,
             got=identity.shards,
         )
-    populated = identity.populated or (mine is not None and mine.populated)
-    return ShardIdentity(identity.index_uuid, identity.shard, identity.shards, populated)
+    return replace(identity, populated=True)
 
 
 def check_binding(collection: Collection, model_id: str, dimension: int) -> None:

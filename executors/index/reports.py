@@ -22,9 +22,15 @@ async def supersede(number: int, store: Store, columns: Columns) -> Columns:
 
 
 async def adopt(number: int, store: Store, columns: Columns) -> Columns:
-    """Become a shard of the index that the gateway names, with the collections that it names."""
+    """Become a shard of the index that the gateway names, with the collections that it names.
+
+    With `proposed_to`, only the shard of that number is asked, and keeps to what an earlier gateway proposed.
+    """
+    proposed_to = columns.get("proposed_to")
+    if proposed_to not in (None, number):
+        return {}
     identity = ShardIdentity(columns["uuid"], number, int(columns["shards"]), columns["populated"])
-    await store.adopt(identity)
+    await store.adopt(identity, proposed=proposed_to is not None)
     for name, model_id, dimension in columns["collections"]:
         await store.ensure_collection(Collection(name, model_id, int(dimension)))
     return {}

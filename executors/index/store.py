@@ -64,14 +64,20 @@ class Store(ABC):
         """Who this shard is, or None for one that never belonged to an index."""
 
     @abstractmethod
-    async def adopt(self, identity: ShardIdentity) -> None:
+    async def adopt(self, identity: ShardIdentity, *, proposed: bool = False) -> None:
         """Become, or go on being, this shard of this index.
 
-        A shard without identity takes it. One of the same index and number takes over `shards` (it may only grow) and
-        `populated` (it never goes back to False).
+        A shard without identity, or of an index that was never written to, takes it. One of the same index and number
+        takes over `shards` (it may only grow) and `populated` (it never goes back to False).
+
+        Args:
+            identity: who this shard is to be.
+            proposed: keep an identity of the same number, whatever its index. Of several gateways that propose at the
+                same time, the first one is followed.
 
         Raises:
-            VisualSearchError: `shard_identity` for another index, another number, or fewer shards than before.
+            VisualSearchError: `shard_identity` for a shard that was written to and is of another index or number, or
+                had more shards.
         """
 
     @abstractmethod

@@ -103,6 +103,14 @@ class WriteContract:
         assert again.identity == expected
         assert (await again.status()).identity == expected
 
+    async def test_an_index_that_was_never_written_to_may_be_adopted_anew(self, harness: Harness) -> None:
+        store = await harness.open()
+        await store.adopt(IDENTITY, proposed=True)
+        await store.adopt(replace(IDENTITY, index_uuid="late"), proposed=True)
+        assert store.identity == IDENTITY, "the first proposal is followed"
+        await store.adopt(replace(IDENTITY, index_uuid="decided"))
+        assert store.identity == replace(IDENTITY, index_uuid="decided")
+
     async def test_the_first_accepted_write_marks_the_index_as_populated_for_good(self, harness: Harness) -> None:
         store = await prepared(harness)
         await store.delete([key("never there", 1)])

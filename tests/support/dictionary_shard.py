@@ -51,12 +51,18 @@ class Shard:
     removed: dict[tuple[str, str], Gone] = field(default_factory=dict)
     drops: dict[str, str] = field(default_factory=dict)
 
-    def adopt(self, identity: ShardIdentity) -> None:
+    def adopt(self, identity: ShardIdentity, proposed: bool) -> None:
         mine = self.identity or identity
+        if proposed and mine.shard == identity.shard:
+            self.identity = mine
+            return
+        if not mine.populated:
+            self.identity = identity
+            return
         same = (mine.index_uuid, mine.shard) == (identity.index_uuid, identity.shard)
         if not same or identity.shards < mine.shards:
             raise VisualSearchError("shard_identity", f"this is {mine}, not {identity}")
-        self.identity = replace(identity, populated=mine.populated or identity.populated)
+        self.identity = replace(identity, populated=True)
 
     def drop(self, name: str, version: str) -> int | None:
         before = self.drops.get(name, "")

@@ -56,8 +56,8 @@ class DictionaryStore(Store):
     def identity(self) -> ShardIdentity | None:
         return self._shard.identity if self._open else None
 
-    async def adopt(self, identity: ShardIdentity) -> None:
-        (await self._opened()).adopt(identity)
+    async def adopt(self, identity: ShardIdentity, *, proposed: bool = False) -> None:
+        (await self._opened()).adopt(identity, proposed)
 
     async def ensure_collection(self, collection: Collection) -> None:
         known = (await self._opened()).collections.setdefault(collection.name, collection)

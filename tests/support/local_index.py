@@ -5,6 +5,7 @@ Documents and parameters take the same way through protobuf as between the proce
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -82,13 +83,16 @@ class LocalStages:
             self.owner += 1
         if not asked:
             raise VisualSearchError("unavailable", "no shard answers", stage="index")
-        matrix = [
-            DocList[ImageDoc](_wired(await _call(self.shards[n], endpoint, documents, parameters=parameters)))
-            for n in asked
-        ]
+        matrix = await asyncio.gather(*(self._ask_one(n, endpoint, documents, parameters) for n in asked))
         if len(self.shards) == 1 or endpoint in _ONE_SHARD:
             return list(matrix[0])
         return _wired(await _call(self.merge, endpoint, matrix[0], docs_matrix=matrix, parameters=parameters))
+
+    async def _ask_one(
+        self, number: int, endpoint: str, documents: list[ImageDoc], parameters: dict[str, Any]
+    ) -> DocList[ImageDoc]:
+        answered = await _call(self.shards[number], endpoint, documents, parameters=parameters)
+        return DocList[ImageDoc](_wired(answered))
 
 
 def _embed(document: ImageDoc) -> None:

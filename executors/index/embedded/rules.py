@@ -32,9 +32,9 @@ from executors.index.records import (
 )
 
 
-def adopt(transaction: Transaction, identity: ShardIdentity) -> None:
+def adopt(transaction: Transaction, identity: ShardIdentity, *, proposed: bool) -> None:
     """See `Store.adopt`."""
-    transaction.set_identity(adopted(transaction.identity, identity))
+    transaction.set_identity(adopted(transaction.identity, identity, proposed=proposed))
 
 
 def ensure_collection(transaction: Transaction, collection: Collection) -> None:

@@ -107,9 +107,9 @@ class EmbeddedStore(Store):
         """See `Store.identity`; None as long as the store is not open."""
         return None if self._running is None else self._running.memory.identity
 
-    async def adopt(self, identity: ShardIdentity) -> None:
+    async def adopt(self, identity: ShardIdentity, *, proposed: bool = False) -> None:
         """See `Store.adopt`."""
-        await self._write(partial(rules.adopt, identity=identity))
+        await self._write(partial(rules.adopt, identity=identity, proposed=proposed))
 
     async def ensure_collection(self, collection: Collection) -> None:
         """See `Store.ensure_collection`."""

@@ -80,11 +80,11 @@ class Catalog:
             if error.kind != "resource_already_exists_exception":
                 raise
 
-    async def adopt(self, identity: ShardIdentity) -> None:
+    async def adopt(self, identity: ShardIdentity, *, proposed: bool = False) -> None:
         """See `Store.adopt`."""
         while True:
             place = await self.read_identity()
-            merged = adopted(self.identity, identity)
+            merged = adopted(self.identity, identity, proposed=proposed)
             if merged == self.identity:
                 return
             source = {

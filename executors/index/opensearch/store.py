@@ -133,10 +133,10 @@ class OpenSearchStore(Store):
         """See `Store.identity`."""
         return self._catalog.identity if self._open else None
 
-    async def adopt(self, identity: ShardIdentity) -> None:
+    async def adopt(self, identity: ShardIdentity, *, proposed: bool = False) -> None:
         """See `Store.adopt`."""
         await self._check_open()
-        await self._catalog.adopt(identity)
+        await self._catalog.adopt(identity, proposed=proposed)
 
     async def ensure_collection(self, collection: Collection) -> None:
         """See `Store.ensure_collection`."""

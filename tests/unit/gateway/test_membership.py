@@ -47,19 +47,46 @@ def test_nothing_is_decided_before_every_shard_answered() -> None:
     [
         (report(0, 2, ("u", 0, 2), True), report(1)),
         (report(0), report(1, 2, ("u", 1, 2), True)),
-        (report(0, 2, ("u", 0, 2)), report(1, 2, ("v", 1, 2))),
-        (report(0, 2, ("u", 1, 2)), report(1, 2, ("u", 0, 2))),
+        (report(0, 2, ("u", 0, 2), True), report(1, 2, ("v", 1, 2), True)),
+        (report(0, 2, ("u", 0, 2), True), report(1, 2, ("v", 1, 2))),
+        (report(0, 2, ("u", 1, 2), True), report(1, 2, ("u", 0, 2), True)),
         (report(0, 2, ("u", 0, 3), True), report(1, 2, ("u", 1, 3), True)),
     ],
-    ids=["empty where others remember", "first empty", "foreign", "folders swapped", "fewer shards than before"],
+    ids=[
+        "empty where others remember",
+        "first empty",
+        "foreign",
+        "foreign and never written to",
+        "folders swapped",
+        "fewer shards than before",
+    ],
 )
 def test_shards_that_would_hide_documents_are_refused(reports: tuple[ShardReport, ...]) -> None:
     assert refused(*reports).code == "shard_identity"
 
 
-def test_an_empty_shard_may_join_an_index_that_never_held_a_document() -> None:
-    formed = form_index([report(0, 2, ("u", 0, 2)), report(1)])
-    assert formed.uuid == "u"
+@pytest.mark.parametrize(
+    "reports",
+    [
+        (report(0, 2, ("u", 0, 2)), report(1)),
+        (report(0, 2, ("u", 0, 2)), report(1, 2, ("v", 1, 2))),
+        (report(0, 2, ("u", 1, 2)), report(1, 2, ("u", 0, 2))),
+        (report(0, 1, ("u", 0, 3)),),
+    ],
+    ids=["one is empty", "of two indexes", "folders swapped", "fewer shards than before"],
+)
+def test_shards_that_were_never_written_to_form_any_index(reports: tuple[ShardReport, ...]) -> None:
+    assert not form_index(reports).populated
+
+
+def test_a_shard_that_was_not_told_of_the_first_write_still_belongs_to_its_index() -> None:
+    formed = form_index([report(0, 2, ("u", 0, 2), True), report(1, 2, ("u", 1, 2))])
+    assert (formed.uuid, formed.populated) == ("u", True)
+
+
+def test_a_foreign_shard_that_was_never_written_to_may_come_as_an_additional_one() -> None:
+    formed = form_index([report(0, 2, ("u", 0, 1), True), report(1, 2, ("v", 1, 2))])
+    assert (formed.uuid, formed.shards) == ("u", 2)
 
 
 def test_more_shards_than_before_are_taken_in() -> None:
