@@ -46,6 +46,9 @@ class Settings(OpenSearchSettings):
     workspace: Path = Field(
         default_factory=lambda: data_folder() / "workspace", description="folder of the index; one subfolder a shard"
     )
+    allow_network_fs: Literal["on", "off"] = Field(
+        "off", description="`on` keeps the index on a network file system, which can lose what was acknowledged"
+    )
     models_dir: Path = Field(
         default_factory=lambda: data_folder() / "models", description="the Triton model repository"
     )

@@ -34,6 +34,7 @@ def make_store(chosen: Settings, folder: Path, shards: int) -> Store:
     if chosen.store == "opensearch":
         return _on_opensearch(chosen, shards)
     from executors.index.embedded.collection_memory import GraphOptions
+    from executors.index.embedded.file_systems import check_local
     from executors.index.embedded.store import EmbeddedStore
 
     cores = available_cores()
@@ -44,6 +45,8 @@ def make_store(chosen: Settings, folder: Path, shards: int) -> Store:
         # A rebuild leaves half of the cores to everything else.
         threads=max(1, cores // 2),
     )
+    if chosen.allow_network_fs == "off":
+        check_local(folder)
     return EmbeddedStore(folder, search_threads=chosen.threads or cores, graph=options)
 
 

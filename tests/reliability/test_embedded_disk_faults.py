@@ -27,6 +27,53 @@ except Exception as error:
 """
 
 
+DELETE_ON_A_FULL_DISK = """
+import asyncio, json, sys
+from pathlib import Path
+from executors.errors import VisualSearchError
+from executors.index.embedded.store import EmbeddedStore
+from tests.support.embedded import SMALL_GRAPH
+from tests.support.records import IDENTITY, IMAGES, ids_of, key, record, results
+
+THUMBNAIL = b"t" * 8_000
+
+async def main(folder):
+    store = EmbeddedStore(folder, graph=SMALL_GRAPH)
+    await store.open()
+    await store.adopt(IDENTITY)
+    await store.ensure_collection(IMAGES)
+    before = (await store.status()).details["storage_error"]
+    stored = []
+    for number in range(10_000):
+        ids = [f"{number:05d}-{each}" for each in range(8)]
+        try:
+            await store.put([record(each, seed=number, thumbnail=THUMBNAIL) for each in ids])
+        except VisualSearchError as error:
+            refused = error
+            break
+        stored += ids
+    while_full = (await store.status()).details["storage_error"]
+    deleted = []
+    for position in range(0, len(stored) // 2, 8):
+        deleted += results(await store.delete([key(each, 10**6) for each in stored[position : position + 8]]))
+    await store.drop_collection("nothing there", "9")
+    written = results(await store.put([record(f"after {n}", seed=n, thumbnail=THUMBNAIL) for n in range(20)]))
+    kept = sorted([*stored[len(deleted):], *(f"after {n}" for n in range(20))])
+    whole = await ids_of(store) == kept
+    after = (await store.status()).details["storage_error"]
+    await store.close()
+    await store.open()
+    print(json.dumps({
+        "before": before, "refused": [refused.code, str(folder) in refused.message], "while_full": while_full,
+        "deleted": sorted(set(deleted)), "written": sorted(set(written)), "whole": whole and await ids_of(store) == kept,
+        "after": after, "faults": list((await store.verify()).faults),
+    }))
+    await store.close()
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
 def run(command: list[str], prefix: list[str] | None = None) -> str:
     done = subprocess.run(
         [*(prefix or []), sys.executable, *command],
@@ -82,10 +129,23 @@ def test_a_full_file_system(tmp_path: Path) -> None:
     expect_refused_and_recovered(answer)
 
 
+def test_deletes_make_room_on_a_full_file_system(tmp_path: Path) -> None:
+    folder = tmp_path / "shard"
+    answer = json.loads(run(["-c", DELETE_ON_A_FULL_DISK, str(folder)], small_disk(tmp_path, "size=24m")))
+    assert answer["before"] is None
+    assert answer["refused"] == ["storage_unavailable", True]
+    assert answer["while_full"]["code"] == "storage_unavailable"
+    assert str(folder) in answer["while_full"]["message"]
+    assert answer["deleted"] == ["deleted"]
+    assert answer["written"] == ["created"]
+    assert answer["whole"] is True
+    assert answer["faults"] == []
+
+
 def test_a_read_only_file_system(tmp_path: Path) -> None:
     out = run(["-c", OPEN, str(tmp_path / "shard")], small_disk(tmp_path, "ro"))
     assert out.startswith("storage_unavailable ")
-    assert str(tmp_path) not in out
+    assert str(tmp_path) in out
 
 
 def test_an_index_on_a_file_system_that_became_read_only(tmp_path: Path) -> None:
@@ -96,7 +156,7 @@ def test_an_index_on_a_file_system_that_became_read_only(tmp_path: Path) -> None
     script = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
     out = run(["-c", OPEN, str(shard)], in_a_namespace(script, shard))
     assert out.startswith("storage_unavailable ")
-    assert str(tmp_path) not in out
+    assert str(tmp_path) in out
     assert {path.name: path.read_bytes() for path in shard.iterdir()} == before
 
 

@@ -19,9 +19,11 @@ from executors.index.embedded.database import ReadConnections, connect_writer
 from executors.index.embedded.graph.hnsw import HnswGraph
 from executors.index.embedded.live_graph import ROWS_UNDER_LOCK, LiveGraph, set_places
 from executors.index.embedded.loading import load_memory
+from executors.index.embedded.placement import Placement
 from executors.index.embedded.ranking import Scope, scope_of
 from executors.index.embedded.reads import moment_of
 from executors.index.embedded.rebuild import Rebuild
+from executors.index.embedded.reserve import Reserve
 from executors.index.embedded.schema import prepare
 from executors.index.embedded.selection import selected_views
 from executors.index.embedded.targets import targets_of
@@ -48,7 +50,15 @@ class Shard:
         self.notes: list[str] = []
         self.memory = load_memory(self.connection, folder, graph, self.notes)
         self.now_ms = 1_800_000_000_000
-        self.writer = Writer(self.connection, self.memory, lambda: self.now_ms, HOUR_MS, Checkpointer(self.connection))
+        self.writer = Writer(
+            self.connection,
+            self.memory,
+            Placement(folder),
+            Reserve(folder),
+            lambda: self.now_ms,
+            HOUR_MS,
+            Checkpointer(self.connection),
+        )
         self.reading = ReadConnections(folder)
         self.run(partial(rules.adopt, identity=IDENTITY))
         self.run(partial(rules.ensure_collection, collection=IMAGES))

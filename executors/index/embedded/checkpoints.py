@@ -39,6 +39,10 @@ class Checkpointer:
         if changes - self._changes_before < self._every:
             return
         self._changes_before = changes
+        self.run()
+
+    def run(self) -> None:
+        """Checkpoint now."""
         try:
             _, frames, _ = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if frames > self._most:

@@ -42,7 +42,7 @@ def connect_writer(folder: Path) -> sqlite3.Connection:
     Raises:
         VisualSearchError: `store_invalid`, `storage_unavailable`.
     """
-    with database_errors():
+    with database_errors(folder):
         # Transactions are begun and ended by hand: Python's own rules for that never apply.
         connection = sqlite3.connect(
             database_path(folder), isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS
@@ -61,7 +61,7 @@ def connect_reader(folder: Path) -> sqlite3.Connection:
     Raises:
         VisualSearchError: `store_invalid`, `storage_unavailable`.
     """
-    with database_errors():
+    with database_errors(folder):
         connection = sqlite3.connect(
             f"{database_path(folder).absolute().as_uri()}?mode=ro",
             uri=True,
@@ -87,29 +87,36 @@ def structural_faults(connection: sqlite3.Connection, *, full: bool) -> list[str
     return [] if lines == ["ok"] else lines
 
 
-def as_visual_search_error(error: sqlite3.Error) -> VisualSearchError:
+def as_visual_search_error(error: sqlite3.Error, folder: Path | None = None) -> VisualSearchError:
     """A damaged file is `store_invalid`; everything else that the disk may do is `storage_unavailable`."""
     reason = str(error)
     # Python itself, not SQLite, refuses text that is no UTF-8: then there is no code.
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
     if (code & 0xFF) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return VisualSearchError("store_invalid", f"the shard's file is damaged: {reason}", reason=reason)
-    return VisualSearchError("storage_unavailable", f"the disk refused: {reason}", reason=reason)
+    if folder is None:
+        return VisualSearchError("storage_unavailable", f"the disk refused: {reason}", reason=reason)
+    message = f"the disk of {str(folder)!r} refused: {reason}"
+    return VisualSearchError("storage_unavailable", message, reason=reason, folder=str(folder))
 
 
 @contextmanager
-def database_errors() -> Iterator[None]:
-    """Turn what SQLite raises into errors that a user may see. A wrong statement stays what it is, a defect."""
+def database_errors(folder: Path | None = None) -> Iterator[None]:
+    """Turn what SQLite raises into errors that a user may see. A wrong statement stays what it is, a defect.
+
+    Args:
+        folder: the shard's, to be named in the error.
+    """
     try:
         yield
     except sqlite3.OperationalError as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
             raise
-        raise as_visual_search_error(error) from error
+        raise as_visual_search_error(error, folder) from error
     except sqlite3.DatabaseError as error:
         if type(error) is not sqlite3.DatabaseError:
             raise
-        raise as_visual_search_error(error) from error
+        raise as_visual_search_error(error, folder) from error
 
 
 class ReadConnections:
@@ -121,7 +128,7 @@ class ReadConnections:
 
     def run(self, read: Callable[[sqlite3.Connection], T]) -> T:
         """Call `read` inside a transaction: everything it reads is of one moment."""
-        with database_errors():
+        with database_errors(self._folder):
             connection = self._take()
             try:
                 connection.execute("BEGIN")

@@ -25,7 +25,7 @@ def make_folder(folder: Path) -> None:
             each.mkdir(exist_ok=True)
             _flush_folder(each.parent)
     except OSError as error:
-        raise _unusable(error) from error
+        raise _unusable(folder, error) from error
 
 
 class FolderLock:
@@ -47,7 +47,7 @@ class FolderLock:
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise _unusable(error) from error
+            raise _unusable(self._path.parent, error) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The name is a courtesy to whoever is refused; a full disk must not keep the store from being read.
@@ -59,12 +59,14 @@ class FolderLock:
             os.close(descriptor)
             raise VisualSearchError(
                 "store_locked",
-                f"another process holds this shard's folder (process {holder or 'unknown'}); stop it first",
+                f"another process (process {holder or 'unknown'}) holds the folder {str(self._path.parent)!r}; stop it first,"
+                " or choose another VS_WORKSPACE",
+                folder=str(self._path.parent),
                 holder=int(holder) if holder.isdigit() else None,
             ) from None
         except OSError as error:
             os.close(descriptor)
-            raise _unusable(error) from error
+            raise _unusable(self._path.parent, error) from error
         self._descriptor = descriptor
 
     def release(self) -> None:
@@ -82,6 +84,7 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _unusable(error: OSError) -> VisualSearchError:
+def _unusable(folder: Path, error: OSError) -> VisualSearchError:
     reason = os.strerror(error.errno or 0)
-    return VisualSearchError("storage_unavailable", f"the shard's folder can't be used: {reason}", reason=reason)
+    message = f"the folder {str(folder)!r} can't be used: {reason}"
+    return VisualSearchError("storage_unavailable", message, reason=reason, folder=str(folder))

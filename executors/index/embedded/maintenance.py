@@ -11,7 +11,6 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 
 from executors.errors import VisualSearchError
@@ -23,6 +22,7 @@ from executors.index.embedded.graph.hnsw import use_one_thread
 from executors.index.embedded.live_graph import ROWS_UNDER_LOCK, LiveGraph, room_for
 from executors.index.embedded.loading import epoch_of, graph_name
 from executors.index.embedded.memory import Memory
+from executors.index.embedded.placement import Placement
 from executors.index.embedded.rebuild import Rebuild
 from executors.index.embedded.transaction import Transaction
 from executors.index.embedded.writer import Writer
@@ -45,14 +45,15 @@ class Maintenance:
     """See the module. `wake` after every write; `close` waits for the step that runs, and saves.
 
     Args:
-        folder: where graphs are saved.
+        placement: the folder where graphs are saved, as long as it is the shard's.
         memory: what is kept up to date.
         reading: connections of this thread's own.
         writer: removes the documents of dropped collections.
     """
 
-    def __init__(self, folder: Path, memory: Memory, reading: ReadConnections, writer: Writer) -> None:
-        self._folder = folder
+    def __init__(self, placement: Placement, memory: Memory, reading: ReadConnections, writer: Writer) -> None:
+        self._placement = placement
+        self._folder = placement.folder
         self._memory = memory
         self._reading = reading
         self._writer = writer
@@ -123,6 +124,10 @@ class Maintenance:
     def _run(self) -> None:
         use_one_thread()
         while not self._closing:
+            if self._placement.lost is not None:
+                self._wake.wait(_IDLE_S)
+                self._wake.clear()
+                continue
             busy = False
             for step in (self._keep_graphs, self._rebuild, self._save_due, self._purge, self._vacuum):
                 try:
@@ -136,8 +141,9 @@ class Maintenance:
                 self._wake.clear()
         for rebuild in self._rebuilds.values():
             rebuild.abandon()
-        with suppress(Exception):
-            self._save_all(_SAVE_AT_CLOSE)
+        if self._placement.lost is None:
+            with suppress(Exception):
+                self._save_all(_SAVE_AT_CLOSE)
 
     def _keep_graphs(self) -> bool:
         busy = False
@@ -255,7 +261,7 @@ class Maintenance:
             return transaction.purge(number, _PURGED_A_TURN)
 
         try:
-            purged = self._writer.submit(some, _PURGED_A_TURN).result()
+            purged = self._writer.submit(some, _PURGED_A_TURN, frees_space=True).result()
         except VisualSearchError as error:
             # A full disk, or the shard is closing: the next start goes on.
             _log.warning("a dropped collection is not removed yet: %s", error)
@@ -278,7 +284,7 @@ class Maintenance:
             self._vacuum_at = time.monotonic() + _VACUUM_EVERY_S
             return False
         try:
-            self._writer.submit(Transaction.vacuum_some, _PURGED_A_TURN).result()
+            self._writer.submit(Transaction.vacuum_some, _PURGED_A_TURN, frees_space=True).result()
         except VisualSearchError as error:
             self._vacuum_at = time.monotonic() + _SAVE_RETRY_S
             _log.warning("free space is not given back yet: %s", error)

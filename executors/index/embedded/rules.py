@@ -32,7 +32,7 @@ from executors.index.records import (
 )
 
 
-def adopt(transaction: Transaction, identity: ShardIdentity, *, proposed: bool) -> None:
+def adopt(transaction: Transaction, identity: ShardIdentity, *, proposed: bool = False) -> None:
     """See `Store.adopt`."""
     transaction.set_identity(adopted(transaction.identity, identity, proposed=proposed))
 

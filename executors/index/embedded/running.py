@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import sqlite3
 import time
@@ -27,6 +28,8 @@ from executors.index.embedded.loading import load_memory
 from executors.index.embedded.lock import FolderLock, make_folder
 from executors.index.embedded.maintenance import Maintenance
 from executors.index.embedded.memory import Memory
+from executors.index.embedded.placement import Placement
+from executors.index.embedded.reserve import Reserve
 from executors.index.embedded.schema import prepare
 from executors.index.embedded.writer import Writer
 
@@ -53,6 +56,7 @@ class Running:
     """Everything that an open shard holds."""
 
     lock: FolderLock
+    placement: Placement
     connection: sqlite3.Connection
     memory: Memory
     writer: Writer
@@ -86,19 +90,25 @@ def open_shard(folder: Path, options: Options) -> Running:
         memory = _load(connection, folder, options.graph, notes)
         reading = ReadConnections(folder)
         undo.callback(reading.close)
+        placement = Placement(folder)
+        reserve = Reserve(folder)
+        reserve.fill()
         writer = Writer(
             connection,
             memory,
+            placement,
+            reserve,
             options.now_ms,
             options.keep_tombstones_ms,
             Checkpointer(connection, options.checkpoint_every),
         )
         undo.callback(writer.close)
-        maintenance = Maintenance(folder, memory, reading, writer)
+        maintenance = Maintenance(placement, memory, reading, writer)
         undo.callback(maintenance.close)
         writer.after_commit = maintenance.wake
         running = Running(
             lock=lock,
+            placement=placement,
             connection=connection,
             memory=memory,
             writer=writer,
@@ -127,8 +137,18 @@ def close_shard(running: Running) -> None:
     running.maintenance.close()
     running.writer.close()
     running.reading.close()
-    running.connection.close()
+    try:
+        running.placement.check_unwritten()
+        running.connection.close()
+    except VisualSearchError as error:
+        _log.error("the shard's files are left as they are: %s", error)
+        _leave_open(running.connection)
     running.lock.release()
+
+
+def _leave_open(connection: sqlite3.Connection) -> None:
+    """Never close a connection: its end would move its log into files, and remove one, that are not this shard's any more."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
 def submit(pool: ThreadPoolExecutor, function: Callable[..., T], *arguments: Any) -> Future[T]:

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from executors.errors import VisualSearchError
 from executors.index.embedded import reads, removal, rules, scrolling
@@ -21,6 +21,7 @@ from executors.index.embedded.collection_memory import GraphOptions
 from executors.index.embedded.database import ReadConnections
 from executors.index.embedded.memory import DEFAULT_OPTIONS, Memory
 from executors.index.embedded.pacing import wait_for_graphs
+from executors.index.embedded.reserve import can_write, disk_is_full
 from executors.index.embedded.running import Options, Running, close_shard, open_shard, submit
 from executors.index.embedded.schema import FORMAT_VERSION
 from executors.index.embedded.search import search_once
@@ -129,7 +130,7 @@ class EmbeddedStore(Store):
             documents = 0 if known is None else running.memory.documents(known)
             return removal.drop_collection(transaction, name, version, documents), set(transaction.changes.dropped)
 
-        documents, dropped = await self._write(drop)
+        documents, dropped = await self._write(drop, frees_space=True)
         for number in dropped:
             running.maintenance.purge(number)
         return documents
@@ -153,17 +154,17 @@ class EmbeddedStore(Store):
     async def delete(self, keys: Sequence[DocumentKey]) -> list[WriteOutcome]:
         """See `Store.delete`; also `invalid_id` in an outcome."""
         sound = await self._encode(keys, checked)
-        return await self._write(partial(removal.delete, keys=sound), len(sound))
+        return await self._write(partial(removal.delete, keys=sound), len(sound), frees_space=True)
 
     async def delete_children(self, collection: str, parents: Sequence[str], version: str) -> list[str]:
         """See `Store.delete_children`."""
         work = partial(removal.delete_children, collection=collection, parents=list(parents), version=version)
-        return await self._write(work, len(parents))
+        return await self._write(work, len(parents), frees_space=True)
 
     async def delete_matching(self, collection: str, where: Filter, version: str, limit: int) -> list[str]:
         """See `Store.delete_matching`."""
         work = partial(removal.delete_matching, collection=collection, where=where, version=version, most=limit)
-        return await self._write(work, limit)
+        return await self._write(work, limit, frees_space=True)
 
     async def get(
         self, collection: str, ids: Sequence[str], *, embedding: bool = False, thumbnail: bool = False
@@ -233,8 +234,10 @@ class EmbeddedStore(Store):
         running.maintenance.reindex({each.number for name, each in collections.items() if collection in (None, name)})
 
     async def status(self) -> StoreStatus:
-        """See `Store.status`."""
-        running = self._open_or_refuse()
+        """See `Store.status`; it answers also when the files are not the shard's any more, and tells so."""
+        running = self._running
+        if running is None:
+            raise VisualSearchError("storage_unavailable", "the store is not open")
         memory = running.memory
         held = list(memory.held.values())
         return StoreStatus(
@@ -245,6 +248,7 @@ class EmbeddedStore(Store):
             bytes_on_disk=await asyncio.to_thread(_bytes_in, self._folder),
             details={
                 **running.details,
+                "storage_error": await asyncio.to_thread(_storage_error, running),
                 "bytes_in_memory": sum(each.bytes_held for each in held),
                 "removed_in_memory": sum(each.flat.rows_held - each.flat.live for each in held),
                 "graphs": running.maintenance.report(),
@@ -277,14 +281,16 @@ class EmbeddedStore(Store):
             raise VisualSearchError("storage_unavailable", "the store is not open")
         if self._running.memory.broken:
             raise VisualSearchError("store_invalid", "memory and disk of this shard differ: restart it")
+        self._running.placement.check()
         return self._running
 
     async def _encode(self, items: Sequence[Item], encode: Callable[[Item], T]) -> list[T | VisualSearchError]:
         reads_pool = self._open_or_refuse().reads
         return await asyncio.wrap_future(submit(reads_pool, encode_each, list(items), encode))
 
-    async def _write(self, work: Callable[[Transaction], T], weight: int = 1) -> T:
-        return await asyncio.wrap_future(self._open_or_refuse().writer.submit(work, weight))
+    async def _write(self, work: Callable[[Transaction], T], weight: int = 1, *, frees_space: bool = False) -> T:
+        writer = self._open_or_refuse().writer
+        return await asyncio.wrap_future(writer.submit(work, weight, frees_space=frees_space))
 
 
 def _until_seen(reading: ReadConnections, read: Callable[[sqlite3.Connection], T | None]) -> T:
@@ -303,9 +309,20 @@ def _verify(folder: Path, memory: Memory) -> Findings:
         reading.close()
 
 
+def _storage_error(running: Running) -> dict[str, Any] | None:
+    """What keeps the shard from writing, by a look at its folder now; None when nothing does."""
+    folder = running.placement.folder
+    error = running.placement.lost
+    if error is None and (disk_is_full(folder) or (running.writer.disk_error and not can_write(folder))):
+        said = running.writer.disk_error
+        message = f"the disk of {str(folder)!r} is full" if said is None else f"{str(folder)!r}: {said.message}"
+        error = VisualSearchError("storage_unavailable", message, folder=str(folder))
+    return None if error is None else error.to_json()
+
+
 def _bytes_in(folder: Path) -> int:
     total = 0
-    for path in folder.iterdir():
+    for path in folder.iterdir() if folder.is_dir() else ():
         try:
             total += path.stat().st_size
         except FileNotFoundError:

@@ -16,6 +16,8 @@ from executors.index.embedded.checkpoints import Checkpointer
 from executors.index.embedded.counters import new_epoch
 from executors.index.embedded.database import database_errors
 from executors.index.embedded.memory import Memory
+from executors.index.embedded.placement import Placement
+from executors.index.embedded.reserve import Reserve
 from executors.index.embedded.transaction import Transaction
 
 T = TypeVar("T")
@@ -29,6 +31,7 @@ _WRITES_TOGETHER: Final = 1_024
 class _Job:
     work: Callable[[Transaction], Any]
     weight: int
+    frees_space: bool
     future: Future[Any] = field(default_factory=Future)
 
 
@@ -41,6 +44,8 @@ class Writer:
     Args:
         connection: the writing connection; nobody else uses it until `close` has returned.
         memory: learns every committed change before its call is answered.
+        placement: whether the connection's files are still the shard's.
+        reserve: given to the disk where work that makes room finds none.
         now_ms: the wall clock.
         keep_tombstones_ms: how long deletes and supersedes are remembered.
         checkpointer: called after every transaction that was answered.
@@ -50,12 +55,18 @@ class Writer:
         self,
         connection: sqlite3.Connection,
         memory: Memory,
+        placement: Placement,
+        reserve: Reserve,
         now_ms: Callable[[], int],
         keep_tombstones_ms: int,
         checkpointer: Checkpointer,
     ) -> None:
         self._connection = connection
         self._memory = memory
+        self._placement = placement
+        self._reserve = reserve
+        # What the disk said to the last transaction, None while it takes them.
+        self.disk_error: VisualSearchError | None = None
         self._now_ms = now_ms
         self._keep_tombstones_ms = keep_tombstones_ms
         self._epoch = new_epoch()
@@ -70,13 +81,16 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="index-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Callable[[Transaction], T], weight: int = 1) -> Future[T]:
+    def submit(self, work: Callable[[Transaction], T], weight: int = 1, *, frees_space: bool = False) -> Future[T]:
         """Queue work of `weight` writes. Cancelling the future before its turn takes it out; later it runs to its end.
+
+        Args:
+            frees_space: whether it may use the reserve when the disk is full.
 
         Raises:
             VisualSearchError: `storage_unavailable` after `close`.
         """
-        job = _Job(work, weight)
+        job = _Job(work, weight, frees_space)
         with self._closing:
             if self._closed:
                 raise VisualSearchError("storage_unavailable", "the store is closed")
@@ -98,7 +112,14 @@ class Writer:
             started = [job for job in jobs if job.future.set_running_or_notify_cancel()]
             if started:
                 self._answer(started)
-                self._checkpointer.run_if_due()
+                if self._placement.lost is None:
+                    if self._reserve.disk_is_tight:
+                        self._checkpointer.run()
+                    else:
+                        self._checkpointer.run_if_due()
+                    self._placement.note_written()
+                    if self.disk_error is None:
+                        self._reserve.fill()
 
     def _next_jobs(self) -> tuple[list[_Job], bool]:
         """Wait for a call, then take those that wait with it; False with the last ones."""
@@ -118,9 +139,11 @@ class Writer:
 
     def _answer(self, jobs: list[_Job]) -> None:
         try:
-            results = self._commit(jobs)
+            results = self._try_commit(jobs)
         except Exception as error:
-            if len(jobs) == 1:
+            if len(jobs) == 1 and jobs[0].frees_space and error is self.disk_error and self._reserve.release():
+                self._answer(jobs)
+            elif len(jobs) == 1:
                 jobs[0].future.set_exception(error)
             else:
                 for job in jobs:
@@ -129,8 +152,21 @@ class Writer:
         for job, result in zip(jobs, results, strict=True):
             job.future.set_result(result)
 
+    def _try_commit(self, jobs: list[_Job]) -> list[Any]:
+        self._placement.check_unwritten()
+        try:
+            results = self._commit(jobs)
+        except VisualSearchError as error:
+            if error.code == "storage_unavailable":
+                self.disk_error = error
+            raise
+        finally:
+            self._placement.note_written()
+        self.disk_error = None
+        return results
+
     def _commit(self, jobs: list[_Job]) -> list[Any]:
-        with database_errors():
+        with database_errors(self._placement.folder):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 memory = self._memory
@@ -148,6 +184,8 @@ class Writer:
                     with suppress(sqlite3.Error):
                         self._connection.execute("ROLLBACK")
                 raise
+        # What is in files that no start will find is not acknowledged.
+        self._placement.check()
         if transaction.has_changes:
             memory.publish(transaction.changes)
             self.after_commit()

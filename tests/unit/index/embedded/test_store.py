@@ -68,12 +68,14 @@ async def test_another_process_is_refused_while_this_one_holds_the_folder(store:
     assert run.stdout.split() == ["store_locked", str(os.getpid())]
 
 
-async def test_a_clean_close_leaves_one_file_and_the_lock(store: EmbeddedStore, folder: Path) -> None:
+async def test_a_clean_close_leaves_one_file_the_lock_and_the_room_for_deletes(
+    store: EmbeddedStore, folder: Path
+) -> None:
     await store.put([record("a")])
     assert was_stopped_uncleanly(folder)
     await asyncio.gather(*[found(store, vector_of(n)) for n in range(20)], store.verify(), store.get("images", ["a"]))
     await store.close()
-    assert names_in(folder) == ["LOCK", "index.sqlite3"]
+    assert names_in(folder) == ["LOCK", "index.sqlite3", "reserve"]
     await store.open()
     assert (await store.status()).details["stopped_uncleanly"] is False
 

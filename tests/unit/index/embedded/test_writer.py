@@ -16,7 +16,9 @@ from executors.index.embedded.checkpoints import Checkpointer
 from executors.index.embedded.database import ReadConnections, connect_writer
 from executors.index.embedded.loading import load_memory
 from executors.index.embedded.memory import Memory
+from executors.index.embedded.placement import Placement
 from executors.index.embedded.reads import sequence_of
+from executors.index.embedded.reserve import Reserve
 from executors.index.embedded.schema import prepare
 from executors.index.embedded.transaction import Transaction
 from executors.index.embedded.writer import Writer
@@ -35,7 +37,15 @@ class Shard:
         prepare(self.connection)
         self.memory: Memory = load_memory(self.connection, folder)
         self.now_ms = 1_800_000_000_000
-        self.writer = Writer(self.connection, self.memory, lambda: self.now_ms, HOUR_MS, Checkpointer(self.connection))
+        self.writer = Writer(
+            self.connection,
+            self.memory,
+            Placement(folder),
+            Reserve(folder),
+            lambda: self.now_ms,
+            HOUR_MS,
+            Checkpointer(self.connection),
+        )
         self.reading = ReadConnections(folder)
         self.writer.submit(partial(rules.adopt, identity=IDENTITY)).result()
         self.writer.submit(partial(rules.ensure_collection, collection=IMAGES)).result()

@@ -1,0 +1,89 @@
+"""Some room on the disk that is kept for deletes: on a full disk they need a little of it before they make any."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+RESERVE_NAME: Final = "reserve"
+# The log of a delete of some hundred documents with their tags.
+RESERVE_BYTES: Final = 8_000_000
+# Of a small disk, less is kept.
+_PART_OF_DISK: Final = 32
+# From here on the log is moved into the file after every write: moving it takes room, too.
+_TIGHT_BYTES: Final = 8 * RESERVE_BYTES
+# With less than this, the next writes fail.
+_NEARLY_FULL_BYTES: Final = 1_000_000
+_TRIAL_NAME: Final = "trial"
+_TRIAL_BYTES: Final = 65_536
+
+
+class Reserve:
+    """A file that takes room until a delete needs it.
+
+    Args:
+        folder: the shard's own.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / RESERVE_NAME
+
+    def fill(self) -> None:
+        """Take the room, if it is not taken and the disk has twice as much; nothing happens if it has not."""
+        with suppress(OSError):
+            if self._path.exists():
+                return
+            disk = shutil.disk_usage(self._folder)
+            size = min(RESERVE_BYTES, disk.total // _PART_OF_DISK)
+            if disk.free < 2 * size:
+                return
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                os.posix_fallocate(descriptor, 0, size)
+            except OSError:
+                self._path.unlink()
+            finally:
+                os.close(descriptor)
+
+    @property
+    def disk_is_tight(self) -> bool:
+        """Whether the disk has so little room left that no log should grow on it."""
+        try:
+            return shutil.disk_usage(self._folder).free < _TIGHT_BYTES
+        except OSError:
+            return True
+
+    def release(self) -> bool:
+        """Give the room back to the disk; whether there was any."""
+        try:
+            self._path.unlink()
+        except OSError:
+            return False
+        return True
+
+
+def disk_is_full(folder: Path) -> bool:
+    """Whether the disk of a folder has no room for the next writes."""
+    try:
+        return shutil.disk_usage(folder).free < _NEARLY_FULL_BYTES
+    except OSError:
+        return True
+
+
+def can_write(folder: Path) -> bool:
+    """Whether the disk of a folder takes a small file, by trying."""
+    path = folder / _TRIAL_NAME
+    try:
+        with path.open("wb") as trial:
+            trial.write(bytes(_TRIAL_BYTES))
+            trial.flush()
+            os.fsync(trial.fileno())
+    except OSError:
+        return False
+    finally:
+        path.unlink(missing_ok=True)
+    return True

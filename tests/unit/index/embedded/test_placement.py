@@ -1,0 +1,138 @@
+"""A shard whose folder is moved, replaced or removed while it runs acknowledges nothing any more."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from executors.errors import VisualSearchError
+from executors.index.embedded.database import DATABASE_NAME
+from executors.index.embedded.store import EmbeddedStore
+from executors.index.store import Store
+from tests.support.embedded import opened
+from tests.support.records import IMAGES, found, ids_of, key, record, results, tag_update, vector_of
+
+
+def move(folder: Path) -> None:
+    folder.rename(folder.parent / "moved")
+
+
+def move_parent(folder: Path) -> None:
+    folder.parent.rename(folder.parent.parent / "moved")
+
+
+def delete(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+def replace_by_a_copy(folder: Path) -> None:
+    shutil.copytree(folder, folder.parent / "copy")
+    folder.rename(folder.parent / "moved")
+    folder.parent.joinpath("copy").rename(folder)
+
+
+def replace_one_file(folder: Path) -> None:
+    copy = folder / "copy"
+    shutil.copy2(folder / DATABASE_NAME, copy)
+    copy.rename(folder / DATABASE_NAME)
+
+
+def delete_the_log(folder: Path) -> None:
+    (folder / f"{DATABASE_NAME}-wal").unlink()
+
+
+def copy_over_the_files(folder: Path) -> None:
+    for name in (DATABASE_NAME, f"{DATABASE_NAME}-wal"):
+        content = (folder / name).read_bytes()
+        with (folder / name).open("r+b") as file:
+            file.write(content)
+
+
+CHANGES: list[Callable[[Path], None]] = [
+    move, move_parent, delete, replace_by_a_copy, replace_one_file, delete_the_log, copy_over_the_files,
+]  # fmt: skip
+
+
+async def codes(store: Store) -> set[str]:
+    """What each kind of write is answered."""
+    answered = set()
+    for write in (
+        store.put([record("new", 5)]),
+        store.update([tag_update("a", 6, {"x": 1})]),
+        store.delete([key("a", 7)]),
+        store.drop_collection(IMAGES.name, "9"),
+    ):
+        with pytest.raises(VisualSearchError) as refused:
+            await write
+        answered.add(refused.value.code)
+    return answered
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+async def test_nothing_is_acknowledged_once_the_files_are_elsewhere(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    folder = tmp_path / "workspace" / "shard-0"
+    store = await opened(folder)
+    assert results(await store.put([record("a", 1)])) == ["created"]
+    change(folder)
+    assert await codes(store) == {"storage_unavailable"}
+    with pytest.raises(VisualSearchError, match="restart"):
+        await found(store, vector_of(1))
+    with pytest.raises(VisualSearchError, match="storage_unavailable"):
+        await store.verify()
+    error = (await store.status()).details["storage_error"]
+    assert error["code"] == "storage_unavailable"
+    assert str(folder) in error["message"]
+    await store.close()
+
+
+async def test_it_is_so_for_good(tmp_path: Path) -> None:
+    folder = tmp_path / "shard-0"
+    store = await opened(folder)
+    folder.rename(tmp_path / "moved")
+    assert await codes(store) == {"storage_unavailable"}
+    (tmp_path / "moved").rename(folder)
+    assert await codes(store) == {"storage_unavailable"}
+    await store.close()
+    await store.open()
+    assert results(await store.put([record("a", 10)])) == ["created"]
+    await store.close()
+
+
+async def test_a_backup_that_was_put_in_place_stays_as_it_is(tmp_path: Path) -> None:
+    folder, backup = tmp_path / "shard-0", tmp_path / "backup"
+    store = await opened(folder)
+    await store.put([record("in the backup", 1)])
+    shutil.copytree(folder, backup)
+    await store.put([record("after the backup", 2)])
+    for file in folder.iterdir():
+        file.unlink()
+    shutil.copytree(backup, folder, dirs_exist_ok=True)
+    before = {file.name: file.read_bytes() for file in folder.iterdir() if file.name != f"{DATABASE_NAME}-shm"}
+    assert await codes(store) == {"storage_unavailable"}
+    await store.close()
+    after = {file.name: file.read_bytes() for file in folder.iterdir() if file.name != f"{DATABASE_NAME}-shm"}
+    assert before == after
+    restored = EmbeddedStore(folder)
+    await restored.open()
+    assert await ids_of(restored) == ["in the backup"]
+    await restored.close()
+
+
+async def test_a_backup_that_was_copied_over_the_files_is_not_mixed_with_the_log(tmp_path: Path) -> None:
+    folder, backup = tmp_path / "shard-0", tmp_path / "backup.sqlite3"
+    store = await opened(folder)
+    await store.put([record("in the backup", 1)])
+    with sqlite3.connect(f"file:{folder / DATABASE_NAME}?mode=ro", uri=True) as source, sqlite3.connect(backup) as copy:
+        source.backup(copy)
+    copy.close()
+    await store.put([record("after the backup", 2)])
+    (folder / DATABASE_NAME).write_bytes(backup.read_bytes())
+    before = (folder / DATABASE_NAME).read_bytes()
+    await store.close()
+    assert (folder / DATABASE_NAME).read_bytes() == before
