@@ -192,10 +192,10 @@ async def test_update_get_embed_and_delete(client: VisualSearchClient, service: 
     assert [each.result for each in await client.update({"a": {"n": 1}}, replace_tags=True)] == ["updated"]
     assert service.requests[-1][2] == {"mode": "replace"}
     found, missing = await client.get(["a", "b"], with_embedding=True)
-    assert (found.uri, found.tags, found.embedding) == ("label", {"n": 1}, [1.0, 0.0])
+    assert (found.uri, found.tags, len(found.embedding or ())) == ("label", {"n": 1}, 8)
     assert missing.error is not None
     assert missing.error.code == "not_found"
-    assert [each.embedding for each in await client.embed([Document(blob=b"x")])] == [[1.0, 0.0]]
+    assert [len(each.embedding or ()) for each in await client.embed([Document(blob=b"x")])] == [8]
     assert [each.result for each in await client.delete(["a", "b"])] == ["deleted", "not_found"]
 
 
