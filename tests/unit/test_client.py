@@ -111,6 +111,18 @@ async def test_files_are_named_by_their_paths_unless_ids_are_given(
     assert service.documents["images", "first"]["tags"] == {"k": "v"}
 
 
+@pytest.mark.parametrize("name", ["/dev/zero", "missing.jpg"])
+async def test_a_file_that_can_t_be_read_is_named_and_nothing_is_sent(
+    client: VisualSearchClient, service: WireService, tmp_path: Path, name: str
+) -> None:
+    good = tmp_path / "a.jpg"
+    good.write_bytes(b"one")
+    with pytest.raises(VisualSearchError, match=f"{name}: can't be read") as caught:
+        await client.index_files([good, name])
+    assert caught.value.code == "unreadable_file"
+    assert service.requests == []
+
+
 async def test_a_document_at_fault_raises_nothing_and_costs_no_other(
     client: VisualSearchClient, service: WireService
 ) -> None:

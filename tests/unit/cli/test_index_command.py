@@ -186,12 +186,17 @@ def test_pictures_of_a_kind_that_is_not_read_are_counted_and_make_the_status_1(
 def test_files_folders_and_the_input_in_one_command(
     service: WireService, make_files: MakeFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, single = make_files("a.jpg", "sub/b.jpg"), make_files("c.jpg", "not-asked-for.jpg", folder="other") / "c.jpg"
+    folder, single = (
+        make_files("a.jpg", "sub/b.jpg"),
+        make_files("c.jpg", "not-asked-for.jpg", folder="other") / "c.jpg",
+    )
     for content, result in ((b"piped", "1 created, 3 skipped"), (b"again", "1 replaced, 3 skipped")):
         main(["index", str(folder), str(single), "--url", service.url])
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
         capsys.readouterr()
-        assert main(["index", "-", str(folder), str(single), "--name", "d.jpg", "--url", service.url, "--no-shrink"]) == 0
+        assert (
+            main(["index", "-", str(folder), str(single), "--name", "d.jpg", "--url", service.url, "--no-shrink"]) == 0
+        )
         assert result in capsys.readouterr().out
         assert service.documents["images", "d.jpg"]["blob"] == content
     assert sorted(service.documents) == [("images", name) for name in ("a.jpg", "c.jpg", "d.jpg", "sub/b.jpg")]
