@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from executors.errors import VisualSearchError
 from executors.preprocess.formats.base import Alpha, ImageHeader, undecodable, unsupported
 
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES = 256, 257, 258, 262, 274, 277
@@ -18,8 +19,9 @@ _BIT_DEPTHS: Final = (1, 2, 4, 8, 16)
 _PLAIN_FORMATS: Final = (1, 4)
 _MAX_ENTRIES: Final = 4096
 _MAX_SAMPLES: Final = 8
-# BYTE, SHORT, LONG, LONG8
-_INTEGER_FORMATS: Final = {1: "B", 3: "H", 4: "I", 16: "Q"}
+# BYTE, SHORT, LONG, IFD, LONG8
+_INTEGER_FORMATS: Final = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
+_SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 330, 50706
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ def read(data: bytes) -> ImageHeader:
         struct.error: the header is cut off.
     """
     order, entries = _directory(data)
+    if holds_raw(data):
+        raise unsupported("tiff", "holds a camera's raw data")
     width, height = _value(data, order, entries, _WIDTH, 0), _value(data, order, entries, _HEIGHT, 0)
     samples = _value(data, order, entries, _SAMPLES, 1)
     bits = max(_values(data, order, entries, _BITS), default=1)
@@ -66,6 +70,20 @@ def read(data: bytes) -> ImageHeader:
         buffer_width=_value(data, order, entries, _TILE_WIDTH, 0),
         buffer_height=_value(data, order, entries, _TILE_HEIGHT, 0),
     )
+
+
+def holds_raw(data: bytes) -> bool:
+    """Whether a camera's raw data come in the form of a TIFF: as DNG, or behind a preview (NEF, ARW and others).
+
+    Args:
+        data: the file, or its beginning, from which it may not be seen yet.
+    """
+    try:
+        order, entries = _directory(data)
+        is_preview = bool(_value(data, order, entries, _SUBFILE_TYPE, 0) & 1)
+    except (struct.error, VisualSearchError):
+        return False
+    return _DNG_VERSION in entries or (is_preview and _SUB_DIRECTORIES in entries)
 
 
 def check_complete(data: bytes) -> None:
