@@ -1,14 +1,57 @@
-"""From the samples that a file holds to 8-bit RGB without transparency."""
+"""From the samples that a file holds to 8-bit RGB in sRGB without transparency, in stripes."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
 
 import cv2
 import numpy as np
 
-from executors.preprocess.formats.base import Alpha
+from executors.preprocess import profiles
+from executors.preprocess.formats.base import ImageHeader
 from executors.preprocess.pixels import Pixels
 
 WHITE = 255
+# What is worked on at a time: small enough for no second full-size copy to stand beside the picture.
+_STRIPE_PIXELS: Final = 1 << 20
+
+
+def finish(image: Pixels, header: ImageHeader, factor: int = 1) -> Pixels:
+    """Make RGB of samples as OpenCV hands them over, and make the picture smaller on the way.
+
+    Args:
+        image: H x W grey, H x W x 3 BGR or H x W x 4 BGRA, uint8 or uint16.
+        header: what says which samples are transparent, and of which profile the colours are.
+        factor: 1, 2, 4 or 8: by how much both sides are divided, at least to one pixel. Blocks of pixels are averaged after
+            they were laid on white, so that what is invisible colours nothing.
+
+    Returns:
+        ceil(H / factor) x ceil(W / factor) x 3 uint8 RGB.
+    """
+    return in_stripes(image.shape[:2], factor, lambda top, bottom: _rgb(image[top:bottom], header))
+
+
+def in_stripes(size: tuple[int, ...], factor: int, rows: Callable[[int, int], Pixels]) -> Pixels:
+    """Put a picture together from stripes, and make it smaller on the way.
+
+    Args:
+        size: height and width.
+        factor: as for `finish`.
+        rows: makes RGB of the rows from one to (before) another one, which may lie beyond the last.
+    """
+    height, width = size
+    small = (-(-height // factor), -(-width // factor))
+    result = np.empty((*small, 3), np.uint8)
+    step = max(1, _STRIPE_PIXELS // (width * factor))
+    for top in range(0, small[0], step):
+        stripe = rows(top * factor, (top + step) * factor)
+        target = result[top : top + step]
+        if factor == 1:
+            target[:] = stripe
+        else:
+            target[:] = cv2.resize(stripe, target.shape[1::-1], interpolation=cv2.INTER_AREA)
+    return result
 
 
 def to_eight_bits(image: Pixels) -> Pixels:
@@ -18,37 +61,36 @@ def to_eight_bits(image: Pixels) -> Pixels:
     return cv2.convertScaleAbs(image, alpha=1 / 257)
 
 
-def grey_with_transparency(image: Pixels, transparent: int, bits: int) -> Pixels:
-    """Make H x W grey samples RGB, with white where they have the one value that is declared transparent.
+def over_white(colours: Pixels, opacity: Pixels) -> Pixels:
+    """Lay colours on white: colour x alpha + white x (1 - alpha) (Porter and Duff's «over»).
 
     Args:
-        image: H x W uint8 or uint16; samples of fewer than 8 bits are already spread over 0 to 255.
-        transparent: the transparent value in the file's own bits.
-        bits: bits of a sample in the file.
+        colours: H x W x 3 uint8, not multiplied by alpha.
+        opacity: H x W uint8.
     """
-    value = transparent * 255 // ((1 << bits) - 1) if bits < 8 else transparent
-    grey = to_eight_bits(image)
-    return cv2.cvtColor(np.where(image == value, np.uint8(WHITE), grey), cv2.COLOR_GRAY2RGB)
-
-
-def composite_on_white(image: Pixels, alpha: Alpha) -> Pixels:
-    """Lay a picture with transparency on white.
-
-    Args:
-        image: H x W x 4 BGRA, uint8 or uint16.
-        alpha: whether the colours are already multiplied by alpha.
-
-    Returns:
-        H x W x 3 RGB: colour x alpha + white x (1 - alpha) (Porter and Duff's «over»).
-    """
-    image = to_eight_bits(image)
-    opacity = cv2.extractChannel(image, 3)
-    colours = cv2.cvtColor(image, cv2.COLOR_BGRA2RGB)
-    if cv2.minMaxLoc(opacity)[0] == WHITE:
-        return colours
-    opacity = cv2.cvtColor(opacity, cv2.COLOR_GRAY2RGB)
-    if alpha == "premultiplied":
-        return cv2.add(colours, cv2.bitwise_not(opacity))
     # White minus the part of the picture's darkness that alpha lets through, so that only one rounding happens.
-    darkness = cv2.multiply(cv2.bitwise_not(colours), opacity, scale=1 / WHITE)
+    darkness = cv2.multiply(cv2.bitwise_not(colours), cv2.cvtColor(opacity, cv2.COLOR_GRAY2RGB), scale=1 / WHITE)
     return cv2.bitwise_not(darkness)
+
+
+def _rgb(image: Pixels, header: ImageHeader) -> Pixels:
+    """RGB of some rows: transparent colours first, as they are declared in the file's own bits, then profile, then white."""
+    eight = to_eight_bits(image)
+    if image.ndim == 2:
+        colours = profiles.to_srgb(cv2.cvtColor(eight, cv2.COLOR_GRAY2RGB), header.profile)
+        if header.transparent_grey is not None:
+            colours[image == _spread(header.transparent_grey, header.bits)] = WHITE
+        return colours
+    if image.shape[2] == 4:
+        colours = profiles.to_srgb(cv2.cvtColor(eight, cv2.COLOR_BGRA2RGB), header.profile)
+        opacity = cv2.extractChannel(eight, 3)
+        return colours if cv2.minMaxLoc(opacity)[0] == WHITE else over_white(colours, opacity)
+    colours = profiles.to_srgb(cv2.cvtColor(eight, cv2.COLOR_BGR2RGB), header.profile)
+    if header.transparent_colour is not None:
+        colours[(image[..., ::-1] == header.transparent_colour).all(axis=-1)] = WHITE
+    return colours
+
+
+def _spread(value: int, bits: int) -> int:
+    """A sample of fewer than 8 bits, spread over 0 to 255 as decoders do; deeper ones pass."""
+    return value * 255 // ((1 << bits) - 1) if bits < 8 else value

@@ -1,14 +1,16 @@
-"""Encoded pictures to upright RGB pixels: one way through OpenCV for every format and colour model."""
+"""Encoded pictures to upright sRGB pixels: the frequent formats by OpenCV, the others by Pillow and its plugins."""
 
 from __future__ import annotations
 
+import struct
+from dataclasses import replace
 from typing import Final
 
 import cv2
 import numpy as np
 
-from executors.preprocess import colour
-from executors.preprocess.formats import gif, jpeg, png, tiff
+from executors.preprocess import bitmap, colour, library, profiles
+from executors.preprocess.formats import bmp, gif, jpeg, png, tiff, webp
 from executors.preprocess.formats.base import ImageHeader, undecodable
 from executors.preprocess.native_stderr import silenced_native_stderr
 from executors.preprocess.orientation import apply_orientation
@@ -46,34 +48,35 @@ def decode(data: bytes, header: ImageHeader, at_least: tuple[int, int] | None = 
     Args:
         data: the encoded picture.
         header: what `read_header` made of it.
-        at_least: height and width (upright, pixels) below which the result must not fall. A JPEG that is larger
-            may come back at a half, a quarter or an eighth (its DCT is evaluated at that scale, so that time and memory
-            shrink with it); other formats gain nothing by it in OpenCV and come back whole.
+        at_least: height and width (upright, pixels) below which the result must not fall. A picture that is larger
+            may come back at a half, a quarter or an eighth: a JPEG (its DCT is evaluated at that scale) and a JPEG 2000,
+            where time and memory shrink with it, and what is worked on behind the decoder, where a second full-size copy is
+            saved. Others gain nothing by it and come back whole.
 
     Returns:
-        H x W x 3 uint8 RGB, upright, transparency laid on white, of an animation the first frame.
+        H x W x 3 uint8 RGB, upright, in sRGB, transparency laid on white, of an animation the first frame.
 
     Raises:
-        VisualSearchError: `undecodable_image`.
+        VisualSearchError: `undecodable_image`, or `unsupported_format` for a variant that no decoder knows.
     """
+    factor = reduction(header, at_least)
     match header.format:
         case "jpeg":
-            stored = _decode_jpeg(data, header, reduction(header, at_least))
+            stored = _decode_jpeg(data, header, factor)
         case "png":
-            stored = _decode_opencv(png.keep_pixels_only(data), header)
+            stored = _decode_png(data, header, factor)
         case "gif":
             stored = _decode_gif(data, header)
-        case "tiff":
-            tiff.check_complete(data)
-            stored = _decode_opencv(tiff.without_orientation(data) if header.orientation != 1 else data, header)
-        case "bmp" | "webp":
-            stored = _decode_opencv(data, header)
+        case "webp":
+            stored = _decode_webp(data, header, factor)
+        case _:
+            return _decode_by_library(data, header, factor)
     return apply_orientation(stored, header.orientation)
 
 
 def reduction(header: ImageHeader, at_least: tuple[int, int] | None) -> int:
-    """The largest of 8, 4, 2 by which a JPEG may be divided without falling below a size; 1 for none."""
-    if at_least is None or header.format != "jpeg":
+    """The largest of 8, 4, 2 by which a picture may be divided without falling below a size; 1 for none."""
+    if at_least is None:
         return 1
     height, width = header.upright_size
     factors = (factor for factor in (8, 4, 2) if height >= factor * at_least[0] and width >= factor * at_least[1])
@@ -92,7 +95,9 @@ def _decode_jpeg(data: bytes, header: ImageHeader, factor: int) -> Pixels:
     expected = (-(-header.height // factor), -(-header.width // factor), 3)
     if image is None or image.shape != expected:
         raise undecodable("jpeg", "is damaged: its header can be read, its pixels can't")
-    return image if factor == 1 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    if header.profile is not None and profiles.profile_mode(header.profile) == "CMYK":
+        return library.decode(data, replace(header, orientation=1), factor)
+    return profiles.to_srgb(image if factor == 1 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB), header.profile)
 
 
 def _looks_incomplete(image: Pixels, data: bytes) -> bool:
@@ -124,13 +129,32 @@ def _same_with_noise(plain: Pixels | None, body: bytes, flags: int) -> bool:
     return plain is not None and noisy is not None and np.array_equal(plain, noisy)
 
 
+def _decode_png(data: bytes, header: ImageHeader, factor: int) -> Pixels:
+    """Decode a PNG with as few bytes a pixel as show all of it."""
+    pixels_only = png.keep_pixels_only(data)
+    if header.bits == 16 and header.alpha != "none":
+        # OpenCV keeps 16 bits of each sample, Pillow 8.
+        return library.decode(pixels_only, replace(header, orientation=1), factor, header.profile)
+    if header.alpha != "none" or header.transparent_grey is not None or header.transparent_colour is not None:
+        return colour.finish(_decode_opencv(pixels_only, header, _AS_STORED), header, factor)
+    if header.grey:
+        return colour.finish(_decode_opencv(pixels_only, header, cv2.IMREAD_GRAYSCALE), header, factor)
+    return profiles.to_srgb(_decode_opencv(pixels_only, header, _RGB), header.profile)
+
+
+def _decode_webp(data: bytes, header: ImageHeader, factor: int) -> Pixels:
+    if header.alpha != "none":
+        return colour.finish(_decode_opencv(data, header, _AS_STORED), header, factor)
+    return profiles.to_srgb(_decode_opencv(data, header, _RGB), header.profile)
+
+
 def _decode_gif(data: bytes, header: ImageHeader) -> Pixels:
     """Decode the first frame and lay it on the canvas, which is transparent where the frame does not cover it."""
     frame = gif.find_first_frame(data)
     image = _imdecode(gif.cut_out(data, frame), _AS_STORED if header.alpha != "none" else _RGB)
     if image is None or image.shape[:2] != (frame.height, frame.width):
         raise undecodable("gif", "is damaged: its header can be read, its pixels can't")
-    pixels = colour.composite_on_white(image, "straight") if image.shape[2] == 4 else _rgb(image, header)
+    pixels = colour.finish(image, header) if header.alpha != "none" else image
     if (frame.height, frame.width) == (header.height, header.width):
         return pixels
     canvas = np.full((header.height, header.width, 3), colour.WHITE, np.uint8)
@@ -138,26 +162,40 @@ def _decode_gif(data: bytes, header: ImageHeader) -> Pixels:
     return canvas
 
 
-def _decode_opencv(data: bytes, header: ImageHeader) -> Pixels:
-    """Decode at full size, with the samples as stored where transparency has to be seen."""
-    as_stored = header.alpha != "none" or header.transparent_grey is not None
+def _decode_by_library(data: bytes, header: ImageHeader, factor: int) -> Pixels:
+    try:
+        if header.format == "tiff":
+            tiff.check_complete(data)
+            if parts := tiff.webp_parts(data):
+                return _decode_webp_in_tiff(data, header, parts)
+        elif header.format == "bmp" and not (layout := bmp.read_layout(data)).run_lengths:
+            return bitmap.decode(data, layout)
+    except struct.error:
+        raise undecodable(header.format, "is damaged: its header contradicts itself") from None
+    return library.decode(data, header, factor)
+
+
+def _decode_webp_in_tiff(data: bytes, header: ImageHeader, parts: list[tiff.Part]) -> Pixels:
+    """Put a TIFF together from its strips or tiles, which the libtiff of Pillow can't unpack."""
+    image = np.full((header.height, header.width, 3), colour.WHITE, np.uint8)
+    for part in parts:
+        target = image[part.top :, part.left :]
+        encoded = data[part.start : part.end]
+        own = webp.read(encoded)
+        if own.width * own.height > max(header.width * header.height, header.buffer_width * header.buffer_height):
+            raise undecodable("tiff", "holds a part that is larger than the whole")
+        pixels = _decode_webp(encoded, own, 1)
+        height, width = min(len(target), len(pixels)), min(target.shape[1], pixels.shape[1])
+        target[:height, :width] = pixels[:height, :width]
+    return apply_orientation(image, header.orientation)
+
+
+def _decode_opencv(data: bytes, header: ImageHeader, flags: int) -> Pixels:
+    """Decode at full size."""
     with silenced_native_stderr():
-        image = _imdecode(data, _AS_STORED if as_stored else _RGB)
+        image = _imdecode(data, flags)
     if image is None or image.shape[:2] != (header.height, header.width):
         raise undecodable(header.format, "is damaged: its header can be read, its pixels can't")
-    if image.ndim == 2 and header.transparent_grey is not None:
-        return colour.grey_with_transparency(image, header.transparent_grey, header.bits)
-    if image.ndim == 3 and image.shape[2] == 4:
-        return colour.composite_on_white(image, header.alpha)
-    return _rgb(image, header)
-
-
-def _rgb(image: Pixels, header: ImageHeader) -> Pixels:
-    """RGB from what OpenCV returned: RGB already, or, where it was asked for samples as stored, BGR or grey."""
-    if image.ndim == 2:
-        return cv2.cvtColor(colour.to_eight_bits(image), cv2.COLOR_GRAY2RGB)
-    if header.alpha != "none":
-        return cv2.cvtColor(colour.to_eight_bits(image), cv2.COLOR_BGR2RGB)
     return image
 
 

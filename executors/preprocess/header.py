@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from executors.errors import VisualSearchError
-from executors.preprocess.formats import bmp, gif, jpeg, png, tiff, webp
+from executors.preprocess.formats import bmp, gif, heif, jpeg, jpeg2000, jxl, png, tiff, webp
 from executors.preprocess.formats.base import ImageFormat, ImageHeader, undecodable
 from executors.preprocess.formats.signatures import FIRST_BYTES, name_unread, recognise
 
@@ -39,18 +41,18 @@ def read_header(data: bytes) -> ImageHeader:
         data: the encoded picture.
 
     Raises:
-        VisualSearchError: `unsupported_format` for anything else than JPEG, PNG, WebP, BMP, TIFF and GIF (and for variants
-            of them that hold no colours); `undecodable_image` for a header that is cut off or contradicts itself.
+        VisualSearchError: `unsupported_format` for anything that is not one of `ImageFormat` (and for variants of them that
+            hold no colours); `undecodable_image` for a header that is cut off or contradicts itself.
     """
     image_format = recognise(data)
-    if image_format not in _READERS:
+    if image_format is None:
         kind = name_unread(data)
         raise VisualSearchError(
             "unsupported_format", f"{kind} is not read" if kind else "not a picture of a known format"
         )
     try:
         return _READERS[image_format](data)
-    except struct.error:
+    except (struct.error, IndexError):
         raise undecodable(image_format, "is cut off within its header") from None
 
 
@@ -88,4 +90,15 @@ def check_pixels(width: int, height: int, limits: ImageLimits) -> None:
         )
 
 
-_READERS = {"jpeg": jpeg.read, "png": png.read, "webp": webp.read, "gif": gif.read, "tiff": tiff.read, "bmp": bmp.read}
+_READERS: Final[dict[ImageFormat, Callable[[bytes], ImageHeader]]] = {
+    "jpeg": jpeg.read,
+    "png": png.read,
+    "webp": webp.read,
+    "gif": gif.read,
+    "tiff": tiff.read,
+    "bmp": bmp.read,
+    "avif": heif.read_avif,
+    "heif": heif.read_heif,
+    "jpeg2000": jpeg2000.read,
+    "jxl": jxl.read,
+}

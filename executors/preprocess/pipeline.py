@@ -41,7 +41,8 @@ class Prepared:
 
 
 class ImagePipeline:
-    """Prepares pictures for one model; has no state, so that threads may share it. OpenCV releases the GIL."""
+    """Prepares pictures for one model; has no state, so that threads may share it. OpenCV and Pillow release the GIL, except for
+    JPEG 2000."""
 
     def __init__(self, spec: ModelSpec, limits: ImageLimits, *, thumbnails: bool) -> None:
         self.spec = spec
@@ -52,7 +53,7 @@ class ImagePipeline:
         """Prepare an encoded picture.
 
         Args:
-            blob: a JPEG, PNG, WebP, BMP, TIFF or GIF.
+            blob: a picture of one of `ImageFormat`.
             thumbnail: whether this one needs a thumbnail (if the pipeline makes any).
 
         Raises:
@@ -65,6 +66,9 @@ class ImagePipeline:
         thumbnail = thumbnail and self.thumbnails
         height, width = header.upright_size
         image = decode(blob, header, self._needed_size(height, width, thumbnail))
+        # Metadata that only the decoder reads (XMP in an AVIF) may have turned it.
+        if (image.shape[0] < image.shape[1] and height > width) or (image.shape[0] > image.shape[1] and height < width):
+            height, width = width, height
         return self._finish(image, thumbnail, height, width, header.format)
 
     def prepare_tensor(self, array: Pixels, *, thumbnail: bool = True) -> Prepared:

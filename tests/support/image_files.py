@@ -9,9 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pillow_heif
+import pillow_jxl  # noqa: F401 # registers JPEG XL with Pillow
 import skimage.data
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+
+pillow_heif.register_heif_opener()
 
 Tag = tuple[int, int, Sequence[int]]
 

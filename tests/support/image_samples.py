@@ -99,6 +99,21 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
     ),
     "gif interlaced": lambda: pillow(_palette(), "GIF", interlace=1),
     "gif animated": lambda: _animated("GIF"),
+    "avif": lambda: pillow(photo(), "AVIF", quality=90),
+    "avif rgba": lambda: pillow(transparent_photo(), "AVIF", quality=90),
+    "avif sequence": lambda: _animated("AVIF"),
+    "heif": lambda: pillow(photo(), "HEIF", quality=90),
+    "heif rgba": lambda: pillow(transparent_photo(), "HEIF", quality=90),
+    "jpeg2000": lambda: pillow(photo(), "JPEG2000"),
+    "jpeg2000 codestream": lambda: pillow(photo(), "JPEG2000", no_jp2=True, irreversible=True),
+    "jpeg2000 grey": lambda: pillow(photo()[..., 0], "JPEG2000"),
+    "jpeg2000 rgba": lambda: pillow(transparent_photo(), "JPEG2000"),
+    "jpeg2000 tiles": lambda: pillow(photo(), "JPEG2000", tile_size=(64, 64)),
+    "jxl": lambda: pillow(photo(), "JXL", quality=90),
+    "jxl lossless": lambda: pillow(photo(), "JXL", lossless=True),
+    "jxl rgba": lambda: pillow(transparent_photo(), "JXL", lossless=True),
+    "jxl grey": lambda: pillow(photo()[..., 0], "JXL"),
+    "jxl container": lambda: pillow(photo(), "JXL", use_container=True),
 }
 
 # One plain file of each format, for what is tried on all of them.
@@ -109,6 +124,10 @@ FORMATS = {
     "bmp": "bmp rgb",
     "tiff": "tiff lzw",
     "gif": "gif",
+    "avif": "avif",
+    "heif": "heif",
+    "jpeg2000": "jpeg2000",
+    "jxl": "jxl",
 }
 
 

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from executors.errors import VisualSearchError
 
 ImageFormat: TypeAlias = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif", "avif", "heif", "jpeg2000", "jxl"]
 Alpha: TypeAlias = Literal["none", "straight", "premultiplied"]
+
+
+# Bytes a pixel that decoders work with (their planes, and the samples they hand over): of 8 bits; of more, or progressive.
+_WORKING_BYTES: Final[dict[ImageFormat, tuple[int, int]]] = {
+    "jpeg": (3, 9),
+    "png": (4, 6),
+    "webp": (6, 6),
+    "gif": (5, 5),
+    "bmp": (1, 1),
+    "tiff": (5, 9),
+    "avif": (7, 12),
+    "heif": (5, 10),
+    "jpeg2000": (17, 17),
+    "jxl": (16, 16),
+}
+_RESULT_BYTES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +37,14 @@ class ImageHeader:
         orientation: EXIF orientation, 1 to 8 (1: upright as stored).
         bits: bits of one sample.
         alpha: whether pixels may be transparent, and whether their colours are already multiplied by it.
+        grey: a PNG without colours.
         transparent_grey: the sample value that a grey PNG declares as transparent.
+        transparent_colour: red, green and blue that a PNG declares as transparent, in its own bits.
         progressive: a JPEG in several passes over the picture.
         animated: more than one frame; the first one is the picture.
         buffer_width, buffer_height: the largest single buffer that decoding needs, in pixels, where that can exceed
             the picture (a TIFF tile larger than its picture, a WebP frame larger than its canvas).
+        profile: the ICC profile of a JPEG, PNG or WebP (other formats' are read by the library that decodes them).
     """
 
     format: ImageFormat
@@ -34,11 +53,14 @@ class ImageHeader:
     orientation: int = 1
     bits: int = 8
     alpha: Alpha = "none"
+    grey: bool = False
     transparent_grey: int | None = None
+    transparent_colour: tuple[int, int, int] | None = None
     progressive: bool = False
     animated: bool = False
     buffer_width: int = 0
     buffer_height: int = 0
+    profile: bytes | None = field(default=None, repr=False)
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -47,11 +69,10 @@ class ImageHeader:
 
     @property
     def decoded_bytes(self) -> int:
-        """About how many bytes decoding at full size takes at its peak, by what the header declares."""
+        """About how many bytes decoding at full size takes at its peak, by what the header declares; not the file itself."""
         pixels = max(self.width * self.height, self.buffer_width * self.buffer_height)
-        samples = 4 if self.alpha != "none" else 3
-        # The decoder's own buffer, and the 8-bit RGB that is made of it.
-        return pixels * (samples * max(1, self.bits // 8) + 3)
+        shallow, deep = _WORKING_BYTES[self.format]
+        return pixels * ((deep if self.bits > 8 or self.progressive else shallow) + _RESULT_BYTES)
 
 
 def undecodable(image_format: ImageFormat, reason: str, **details: int) -> VisualSearchError:

@@ -8,8 +8,6 @@ from typing import Final
 
 from executors.preprocess.formats.base import ImageHeader, undecodable
 
-SIGNATURES: Final = (b"GIF87a", b"GIF89a")
-
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 _GRAPHIC_CONTROL: Final = 0xF9
 _COLOUR_TABLE_FLAG: Final = 0x80

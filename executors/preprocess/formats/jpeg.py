@@ -6,13 +6,15 @@ import re
 import struct
 from typing import Final
 
-from executors.preprocess.formats.base import ImageHeader, undecodable
-from executors.preprocess.formats.exif import read_orientation
+from executors.preprocess.formats.base import ImageHeader, undecodable, unsupported
+from executors.preprocess.formats.exif import orientation_of
 
-SIGNATURE: Final = b"\xff\xd8\xff"
 END_OF_IMAGE: Final = b"\xff\xd9"
 
-_SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
+_SOI, _EOI, _SOS, _APP1, _APP2 = 0xD8, 0xD9, 0xDA, 0xE1, 0xE2
+_EXIF: Final = b"Exif\0\0"
+_XMP: Final = b"http://ns.adobe.com/xap/1.0/\0"
+_ICC: Final = b"ICC_PROFILE\0"
 # SOF0 to SOF15 without DHT (C4), JPG (C8) and DAC (CC).
 _FRAME_MARKERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE_MARKERS: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
@@ -21,6 +23,7 @@ _BARE_MARKERS: Final = frozenset({0x00, 0x01, *range(0xD0, 0xD8)})
 
 # Real files have a few hundred segments at most (a large colour profile or XMP packet is cut into 64 KB segments).
 _MAX_SEGMENTS: Final = 4096
+_MAX_PROFILE_PARTS: Final = 255
 # libjpeg writes 10 passes, the most elaborate encoders about 20; each costs a walk over all blocks of the picture.
 MAX_SCANS: Final = 32
 
@@ -41,7 +44,9 @@ def read(data: bytes) -> ImageHeader:
         struct.error: the header is cut off.
     """
     frame: tuple[int, int, int] | None = None
-    orientation: int | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    profile: list[bytes] = []
     position = 2
     for _ in range(_MAX_SEGMENTS):
         found = _MARKER.search(data, position)
@@ -59,7 +64,9 @@ def read(data: bytes) -> ImageHeader:
             if frame is not None:
                 raise undecodable("jpeg", "declares its size twice")
             precision, height, width = struct.unpack_from(">BHH", data, position + 2)
-            if precision != 8 or not width or not height:
+            if precision != 8 and width and height:
+                raise unsupported("jpeg", f"holds samples of {precision} bits")
+            if not width or not height:
                 raise undecodable("jpeg", f"declares {width}x{height} pixels of {precision} bits")
             frame = (width, height, marker)
         elif marker == _SOS:
@@ -69,11 +76,17 @@ def read(data: bytes) -> ImageHeader:
                 format="jpeg",
                 width=frame[0],
                 height=frame[1],
-                orientation=orientation or 1,
+                orientation=orientation_of(exif, xmp),
                 progressive=frame[2] in _PROGRESSIVE_MARKERS,
+                # Parts begin with their number, from 1, and how many there are.
+                profile=b"".join(part[2:] for part in sorted(profile)) or None,
             )
-        elif marker == _APP1 and orientation is None and data[position + 2 : position + 8] == b"Exif\0\0":
-            orientation = read_orientation(data[position + 8 : position + length])
+        elif marker == _APP1 and exif is None and data.startswith(_EXIF, position + 2):
+            exif = data[position + 8 : position + length]
+        elif marker == _APP1 and xmp is None and data.startswith(_XMP, position + 2):
+            xmp = data[position + 2 + len(_XMP) : position + length]
+        elif marker == _APP2 and len(profile) < _MAX_PROFILE_PARTS and data.startswith(_ICC, position + 2):
+            profile.append(data[position + 2 + len(_ICC) : position + length])
         position += length
     raise undecodable("jpeg", "has too many segments")
 

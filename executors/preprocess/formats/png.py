@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from executors.preprocess.formats.base import ImageHeader, undecodable
-from executors.preprocess.formats.exif import read_orientation
+from executors.preprocess.formats.exif import orientation_of, raw_profile
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 
@@ -21,8 +21,15 @@ _BIT_DEPTHS: Final = {
     _RGB_ALPHA: (8, 16),
 }
 _NEEDED_CHUNKS: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_TEXT_CHUNKS: Final = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 _END: Final = b"\0\0\0\0IEND\xaeB`\x82"
-_MAX_CHUNKS: Final = 65_536
+# A walk over so many takes about a tenth of a second. 20 MB in chunks of 8 KB are 2,500.
+_MAX_CHUNKS: Final = 262_144
+# What is unpacked of a profile or a text: large profiles (of printers) have 2 to 3 MB.
+_MAX_PROFILE_BYTES: Final = 4_000_000
+_MAX_TEXT_BYTES: Final = 1_000_000
+_RAW_EXIF: Final = (b"Raw profile type exif", b"Raw profile type APP1")
+_XMP: Final = b"XML:com.adobe.xmp"
 
 
 def read(data: bytes) -> ImageHeader:
@@ -39,27 +46,42 @@ def read(data: bytes) -> ImageHeader:
         raise undecodable("png", f"declares {width}x{height} pixels of {bits} bits in colour type {colour}")
     has_alpha = colour in (_GREY_ALPHA, _RGB_ALPHA)
     transparent_grey: int | None = None
-    orientation: int | None = None
+    transparent_colour: tuple[int, int, int] | None = None
+    exif = xmp = profile = raw_exif = None
     animated = False
     for kind, start, end in _chunks(data):
         if kind == b"tRNS":
             if colour == _GREY and end - start == 2:
                 transparent_grey = int.from_bytes(data[start:end], "big") & ((1 << bits) - 1)
-            elif colour in (_RGB, _PALETTE):
+            elif colour == _RGB and end - start == 6:
+                red, green, blue = struct.unpack_from(">HHH", data, start)
+                transparent_colour = red, green, blue
+            elif colour == _PALETTE:
                 has_alpha = True
-        elif kind == b"eXIf" and orientation is None:
-            orientation = read_orientation(data[start:end])
+        elif kind == b"eXIf" and exif is None:
+            exif = data[start:end]
+        elif kind == b"iCCP" and profile is None:
+            profile = _unpack(data[start:end].partition(b"\0")[2][1:], _MAX_PROFILE_BYTES)
+        elif kind in _TEXT_CHUNKS and (keyword := _wanted_keyword(data, start)) is not None:
+            content = _text(kind, data[start:end])
+            if keyword == _XMP:
+                xmp = xmp or content
+            else:
+                raw_exif = raw_exif or raw_profile(content)
         elif kind == b"acTL":
             animated = True
     return ImageHeader(
         format="png",
         width=width,
         height=height,
-        orientation=orientation or 1,
+        orientation=orientation_of(exif or raw_exif, xmp),
         bits=bits,
         alpha="straight" if has_alpha else "none",
+        grey=colour == _GREY,
         transparent_grey=transparent_grey,
+        transparent_colour=transparent_colour,
         animated=animated,
+        profile=profile,
     )
 
 
@@ -85,9 +107,38 @@ def keep_pixels_only(data: bytes) -> bytes:
             kept.append(view[start - 8 : end + 4])
             if kind == b"IEND":
                 return b"".join(kept)
+    if position + 8 <= len(data):
+        raise undecodable("png", f"has more than {_MAX_CHUNKS} chunks", limit=_MAX_CHUNKS)
     if position < len(data):
         raise undecodable("png", "is cut off")
     return b"".join([*kept, _END])
+
+
+def _wanted_keyword(data: bytes, start: int) -> bytes | None:
+    """The keyword of a text that may turn the picture, None for all others."""
+    return next((keyword for keyword in (_XMP, *_RAW_EXIF) if data.startswith(keyword + b"\0", start)), None)
+
+
+def _text(kind: bytes, chunk: bytes) -> bytes:
+    """What stands behind the keyword of a text chunk, unpacked."""
+    rest = chunk.partition(b"\0")[2]
+    if kind == b"tEXt":
+        return rest
+    if kind == b"zTXt":
+        return _unpack(rest[1:], _MAX_TEXT_BYTES)
+    # Two flags, a language and a translated keyword stand before an international text.
+    text = rest[2:].partition(b"\0")[2].partition(b"\0")[2]
+    return _unpack(text, _MAX_TEXT_BYTES) if rest[:1] == b"\1" else text
+
+
+def _unpack(packed: bytes, most: int) -> bytes:
+    """Inflate what may be damaged or larger than `most` bytes, in which cases it is empty."""
+    unpacker = zlib.decompressobj()
+    try:
+        unpacked = unpacker.decompress(packed, most)
+    except zlib.error:
+        return b""
+    return unpacked if unpacker.eof else b""
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

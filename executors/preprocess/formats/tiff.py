@@ -6,19 +6,22 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from executors.errors import VisualSearchError
 from executors.preprocess.formats.base import Alpha, ImageHeader, undecodable, unsupported
 
-SIGNATURES: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES = 256, 257, 258, 262, 274, 277
-_STRIP_OFFSETS, _ROWS_PER_STRIP, _PLANAR = 273, 278, 284
+_COMPRESSION, _STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_BYTES, _PLANAR, _TILE_BYTES = 259, 273, 278, 279, 284, 325
+_WEBP: Final = 50001
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 322, 323, 324, 338, 339
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB = 0, 1, 2, 3, 5, 6, 8
 _BIT_DEPTHS: Final = (1, 2, 4, 8, 16)
+# Unsigned, and undefined, as some writers have it of extra samples.
+_PLAIN_FORMATS: Final = (1, 4)
 _MAX_ENTRIES: Final = 4096
 _MAX_SAMPLES: Final = 8
-# BYTE, SHORT, LONG, LONG8
-_INTEGER_FORMATS: Final = {1: "B", 3: "H", 4: "I", 16: "Q"}
+# BYTE, SHORT, LONG, IFD, LONG8
+_INTEGER_FORMATS: Final = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
+_SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 330, 50706
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +41,24 @@ def read(data: bytes) -> ImageHeader:
         struct.error: the header is cut off.
     """
     order, entries = _directory(data)
+    if holds_raw(data):
+        raise unsupported("tiff", "holds a camera's raw data")
     width, height = _value(data, order, entries, _WIDTH, 0), _value(data, order, entries, _HEIGHT, 0)
     samples = _value(data, order, entries, _SAMPLES, 1)
     bits = max(_values(data, order, entries, _BITS), default=1)
     photometric = _value(data, order, entries, _PHOTOMETRIC, _MIN_IS_BLACK)
     if not width or not height or not 1 <= samples <= _MAX_SAMPLES:
         raise undecodable("tiff", f"declares {width}x{height} pixels of {samples} samples")
-    if any(kind != 1 for kind in _values(data, order, entries, _SAMPLE_FORMAT)) or bits not in _BIT_DEPTHS:
+    if (
+        any(kind not in _PLAIN_FORMATS for kind in _values(data, order, entries, _SAMPLE_FORMAT))
+        or bits not in _BIT_DEPTHS
+    ):
         raise unsupported("tiff", f"holds samples of {bits} bits that are not plain colours")
     if photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB):
         raise unsupported("tiff", f"holds pixels of photometric kind {photometric}")
     if bits == 16 and (photometric > _RGB or samples == 2):
         raise unsupported("tiff", f"holds {samples} samples of 16 bits that are neither grey nor RGB")
-    if bits in (2, 4) and photometric != _PALETTE:
-        raise unsupported("tiff", f"holds grey of {bits} bits")
     alpha = _alpha(_values(data, order, entries, _EXTRA_SAMPLES), photometric, samples, bits)
-    if bits == 16 and alpha != "none" and _value(data, order, entries, _PLANAR, 1) != 1:
-        raise unsupported("tiff", "holds 16-bit colours and alpha in separate planes")
     orientation = _value(data, order, entries, _ORIENTATION, 1)
     return ImageHeader(
         format="tiff",
@@ -66,6 +70,20 @@ def read(data: bytes) -> ImageHeader:
         buffer_width=_value(data, order, entries, _TILE_WIDTH, 0),
         buffer_height=_value(data, order, entries, _TILE_HEIGHT, 0),
     )
+
+
+def holds_raw(data: bytes) -> bool:
+    """Whether a camera's raw data come in the form of a TIFF: as DNG, or behind a preview (NEF, ARW and others).
+
+    Args:
+        data: the file, or its beginning, from which it may not be seen yet.
+    """
+    try:
+        order, entries = _directory(data)
+        is_preview = bool(_value(data, order, entries, _SUBFILE_TYPE, 0) & 1)
+    except (struct.error, VisualSearchError):
+        return False
+    return _DNG_VERSION in entries or (is_preview and _SUB_DIRECTORIES in entries)
 
 
 def check_complete(data: bytes) -> None:
@@ -90,15 +108,48 @@ def check_complete(data: bytes) -> None:
         raise undecodable("tiff", "lacks parts of its picture", found=found, expected=needed)
 
 
-def without_orientation(data: bytes) -> bytes:
-    """Copy the file with its orientation set to 1: OpenCV turns TIFFs even when told not to."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A strip or tile: where it lies in the file, and the upper left corner of where it belongs, in pixels."""
+
+    start: int
+    end: int
+    left: int
+    top: int
+
+
+def webp_parts(data: bytes) -> list[Part]:
+    """The strips or tiles of a TIFF that are WebP pictures each; empty for another compression.
+
+    Raises:
+        VisualSearchError: `unsupported_format` for samples in separate planes.
+        struct.error: the directory is damaged.
+    """
     order, entries = _directory(data)
-    entry = entries.get(_ORIENTATION)
-    if entry is None:
-        return data
-    changed = bytearray(data)
-    struct.pack_into(order + entry.code, changed, entry.offset, 1)
-    return bytes(changed)
+    if _value(data, order, entries, _COMPRESSION, 1) != _WEBP:
+        return []
+    if _value(data, order, entries, _PLANAR, 1) != 1:
+        raise unsupported("tiff", "holds WebP in separate planes")
+    width, height = _value(data, order, entries, _WIDTH, 0), _value(data, order, entries, _HEIGHT, 0)
+    if _TILE_OFFSETS in entries:
+        part_width, part_height = (
+            _value(data, order, entries, _TILE_WIDTH, 1),
+            _value(data, order, entries, _TILE_HEIGHT, 1),
+        )
+        offsets, sizes = entries.get(_TILE_OFFSETS), entries.get(_TILE_BYTES)
+    else:
+        part_width, part_height = width, _value(data, order, entries, _ROWS_PER_STRIP, height)
+        offsets, sizes = entries.get(_STRIP_OFFSETS), entries.get(_STRIP_BYTES)
+    if offsets is None or sizes is None or not part_width or not part_height:
+        return []
+    columns = -(-width // part_width)
+    count = min(offsets.count, sizes.count, columns * -(-height // part_height))
+    starts = struct.unpack_from(f"{order}{count}{offsets.code}", data, offsets.offset)
+    lengths = struct.unpack_from(f"{order}{count}{sizes.code}", data, sizes.offset)
+    return [
+        Part(start, start + length, index % columns * part_width, index // columns * part_height)
+        for index, (start, length) in enumerate(zip(starts, lengths, strict=True))
+    ]
 
 
 def _alpha(extra: tuple[int, ...], photometric: int, samples: int, bits: int) -> Alpha:

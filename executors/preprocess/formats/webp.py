@@ -7,15 +7,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from executors.preprocess.formats.base import ImageHeader, undecodable
-from executors.preprocess.formats.exif import read_orientation
+from executors.preprocess.formats.exif import orientation_of
 
 _ALPHA_FLAG, _ANIMATION_FLAG = 0x10, 0x02
 _MAX_CHUNKS: Final = 16_384
-
-
-def matches(data: bytes) -> bool:
-    """Whether the bytes begin as a RIFF container of type WEBP."""
-    return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
 def read(data: bytes) -> ImageHeader:
@@ -31,11 +26,17 @@ def read(data: bytes) -> ImageHeader:
         return ImageHeader(format="webp", width=width, height=height, alpha="straight" if has_alpha else "none")
     flags, width, height = _extended_header(data)
     animated = bool(flags & _ANIMATION_FLAG)
-    orientation: int | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    profile: bytes | None = None
     buffer_width = buffer_height = 0
     for kind, start, end in _chunks(data):
-        if kind == b"EXIF" and orientation is None:
-            orientation = read_orientation(data[start:end])
+        if kind == b"EXIF" and exif is None:
+            exif = data[start:end]
+        elif kind == b"XMP " and xmp is None:
+            xmp = data[start:end]
+        elif kind == b"ICCP" and profile is None:
+            profile = data[start:end]
         elif kind == b"ANMF":
             frame_width, frame_height = _three_bytes(data, start + 6) + 1, _three_bytes(data, start + 9) + 1
             buffer_width, buffer_height = max(buffer_width, frame_width), max(buffer_height, frame_height)
@@ -46,12 +47,13 @@ def read(data: bytes) -> ImageHeader:
         format="webp",
         width=width,
         height=height,
-        orientation=orientation or 1,
+        orientation=orientation_of(exif, xmp),
         # Frames of an animation need not cover the canvas, which is transparent where they don't.
         alpha="straight" if animated or flags & _ALPHA_FLAG else "none",
         animated=animated,
         buffer_width=buffer_width,
         buffer_height=buffer_height,
+        profile=profile,
     )
 
 

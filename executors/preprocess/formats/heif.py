@@ -1,0 +1,179 @@
+"""HEIF (ISO/IEC 23008-12) and AVIF: sizes and turns of the primary picture, by the properties that its file declares."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from executors.preprocess.formats import bitstreams, boxes
+from executors.preprocess.formats.base import ImageFormat, ImageHeader, undecodable, unsupported
+
+_MAX_ITEMS: Final = 65_536
+_CODINGS: Final[dict[ImageFormat, frozenset[bytes]]] = {
+    "avif": frozenset({b"av01"}),
+    "heif": frozenset({b"hvc1", b"hev1"}),
+}
+_TRACK: Final = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
+# irot counts quarter turns against the clock.
+_ROTATIONS: Final = {0: 1, 1: 8, 2: 3, 3: 6}
+
+
+def read_avif(data: bytes) -> ImageHeader:
+    """Read an AVIF. For errors see `_read`."""
+    return _read(data, "avif")
+
+
+def read_heif(data: bytes) -> ImageHeader:
+    """Read an HEIC or another HEIF. For errors see `_read`."""
+    return _read(data, "heif")
+
+
+def _read(data: bytes, image_format: ImageFormat) -> ImageHeader:
+    """Find size, turn and depth of the primary picture; the largest size that stands anywhere is the buffer.
+
+    That covers tiles, layers, thumbnails and depth maps; and what the coded picture itself declares, which is what a decoder
+    makes room for.
+
+    Raises:
+        VisualSearchError: `undecodable_image`, or `unsupported_format` for another coding.
+        struct.error: the header is cut off.
+    """
+    end = len(data)
+    meta = boxes.find(data, (b"meta",), 0, end)
+    track = boxes.find(data, _TRACK, 0, end)
+    sizes: list[tuple[int, int]] = []
+    if track is not None:
+        # A full box and a count; then a sample entry, whose size stands behind its box header and 24 bytes.
+        sizes.append(struct.unpack_from(">HH", data, track.start + 8 + 8 + 24))
+    width = height = 0
+    quarter_turn, bits, alpha = 0, 8, False
+    if meta is not None:
+        for kind, start, stop in _primary_properties(data, meta):
+            if kind == b"ispe":
+                width, height = struct.unpack_from(">II", data, start + 4)
+            elif kind == b"clap" and image_format == "heif":
+                # The part that is shown, as fractions; Pillow's AVIF decoder shows all.
+                across, columns, down, rows = struct.unpack_from(">4I", data, start)
+                width, height = min(width, across // max(1, columns)), min(height, down // max(1, rows))
+            elif kind == b"irot":
+                quarter_turn = data[start] & 3
+            elif kind == b"pixi" and stop - start > 5:
+                bits = max(data[start + 5 : stop])
+        for kind, start, stop in _properties(data, meta):
+            if kind == b"ispe":
+                sizes.append(struct.unpack_from(">II", data, start + 4))
+            elif kind == b"hvcC":
+                sizes += bitstreams.hevc_sizes(data[start:stop])
+            elif (kind == b"auxC" and b":alpha" in data[start:stop]) or b"auxid:1" in data[start:stop]:
+                alpha = True
+        coded = set()
+        for kind, beginning in _items(data, meta):
+            coded.add(kind)
+            if kind == b"av01":
+                sizes += bitstreams.av1_sizes(beginning)
+            elif kind in (b"grid", b"iovl"):
+                sizes.append(_canvas(kind, beginning))
+        # Where nothing follows, the file is cut off, and not all that it holds is known.
+        if meta.end < end and coded.isdisjoint(_CODINGS[image_format]):
+            raise unsupported(image_format, "holds a picture of another coding than HEVC and AV1")
+    elif sizes:
+        width, height = sizes[0]
+    if not width or not height:
+        raise undecodable(image_format, f"declares a picture of {width}x{height} pixels")
+    buffer_width, buffer_height = max(sizes, key=lambda size: size[0] * size[1])
+    return ImageHeader(
+        format=image_format,
+        width=width,
+        height=height,
+        orientation=_ROTATIONS[quarter_turn],
+        bits=16 if bits > 8 else 8,
+        alpha="straight" if alpha else "none",
+        animated=track is not None,
+        buffer_width=buffer_width,
+        buffer_height=buffer_height,
+    )
+
+
+def _properties(data: bytes, meta: boxes.Box) -> list[boxes.Box]:
+    """All properties of all items, in the order by which they are numbered from 1."""
+    container = boxes.find(data, (b"iprp", b"ipco"), meta.start + 4, meta.end)
+    return [] if container is None else list(boxes.walk(data, container.start, container.end))
+
+
+def _primary_properties(data: bytes, meta: boxes.Box) -> list[boxes.Box]:
+    """The properties of the item that `pitm` names."""
+    primary = boxes.find(data, (b"pitm",), meta.start + 4, meta.end)
+    associations = boxes.find(data, (b"iprp", b"ipma"), meta.start + 4, meta.end)
+    if primary is None or associations is None:
+        return []
+    (wanted,) = struct.unpack_from(">I" if data[primary.start] else ">H", data, primary.start + 4)
+    properties = _properties(data, meta)
+    version, long_index = data[associations.start], data[associations.start + 3] & 1
+    (count,) = struct.unpack_from(">I", data, associations.start + 4)
+    position = associations.start + 8
+    for _ in range(min(count, _MAX_ITEMS)):
+        (item,) = struct.unpack_from(">I" if version else ">H", data, position)
+        position += 4 if version else 2
+        number = data[position] if position < len(data) else 0
+        position += 1
+        if item == wanted:
+            indexes = struct.unpack_from(f">{number}{'H' if long_index else 'B'}", data, position)
+            mask = 0x7FFF if long_index else 0x7F
+            return [properties[at - 1] for index in indexes if 0 < (at := index & mask) <= len(properties)]
+        position += number * (2 if long_index else 1)
+    return []
+
+
+def _items(data: bytes, meta: boxes.Box) -> Iterator[tuple[bytes, bytes]]:
+    """Type and first bytes of the data of each item, by `iinf` and `iloc`."""
+    types = _item_types(data, meta)
+    table = boxes.find(data, (b"iloc",), meta.start + 4, meta.end)
+    if table is None:
+        return
+    version = data[table.start]
+    sizes, more = data[table.start + 4], data[table.start + 5]
+    offset_size, length_size, base_size = sizes >> 4, sizes & 15, more >> 4
+    index_size = more & 15 if version else 0
+    inside = boxes.find(data, (b"idat",), meta.start + 4, meta.end)
+    position = table.start + 6
+    id_size = 4 if version == 2 else 2
+    count, position = _integer(data, position, id_size)
+    for _ in range(min(count, _MAX_ITEMS)):
+        item, position = _integer(data, position, id_size)
+        method = 0
+        if version:
+            method, position = _integer(data, position, 2)
+        base, position = _integer(data, position + 2, base_size)
+        extents, position = _integer(data, position, 2)
+        if extents:
+            offset, _ = _integer(data, position + index_size, offset_size)
+            start = base + offset + (inside.start if method & 15 == 1 and inside is not None else 0)
+            yield types.get(item, b""), data[start : start + bitstreams.BEGINNING]
+        position += extents * (index_size + offset_size + length_size)
+
+
+def _item_types(data: bytes, meta: boxes.Box) -> dict[int, bytes]:
+    """The four letters that say how each item is coded, by its number."""
+    table = boxes.find(data, (b"iinf",), meta.start + 4, meta.end)
+    if table is None:
+        return {}
+    types = {}
+    for kind, start, end in boxes.walk(data, table.start + (8 if data[table.start] else 6), table.end):
+        if kind == b"infe" and start < end and data[start] >= 2:
+            item, position = _integer(data, start + 4, 4 if data[start] == 3 else 2)
+            types[item] = data[position + 2 : position + 6]
+    return types
+
+
+def _canvas(kind: bytes, beginning: bytes) -> tuple[int, int]:
+    """Width and height of a grid or an overlay (ISO/IEC 23008-12, 6.6.2), for which a decoder makes room."""
+    position = 4 if kind == b"grid" else 10
+    return struct.unpack_from(">II" if beginning[1] & 1 else ">HH", beginning, position)
+
+
+def _integer(data: bytes, position: int, size: int) -> tuple[int, int]:
+    """A big-endian number of `size` bytes (0 bytes: 0), and the offset behind it."""
+    if position + size > len(data):
+        raise struct.error
+    return int.from_bytes(data[position : position + size], "big"), position + size

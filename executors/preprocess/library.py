@@ -1,0 +1,133 @@
+"""Pictures that Pillow and its plugins decode: what OpenCV does not read, or does not read right."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Callable
+from typing import Final
+
+import cv2
+import numpy as np
+import pillow_heif
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    ExifTags,
+    Image,
+    ImageFile,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+)
+from pillow_jxl import JpegXLImagePlugin
+
+from executors.preprocess import colour, profiles
+from executors.preprocess.formats.base import ImageFormat, ImageHeader, undecodable, unsupported
+from executors.preprocess.native_stderr import silenced_native_stderr
+from executors.preprocess.orientation import apply_orientation
+from executors.preprocess.pixels import Pixels
+
+# Sizes are checked by the header against the service's own limits, which may be larger than Pillow's.
+Image.MAX_IMAGE_PIXELS = None
+# Pictures are decoded beside each other in a pool of threads: one thread each.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+pillow_heif.options.DECODE_THREADS = 1
+JpegXLImagePlugin.DECODE_THREADS = 0
+# What Pillow says of odd files, on its log and as warnings, becomes a coded error or does not matter.
+logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
+warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif|pillow_jxl|executors\.preprocess\.library)(\..*)?$")
+
+# Image.open would try the plugins of all formats, and import them for what is damaged.
+_PLUGINS: Final[dict[ImageFormat, Callable[[io.BytesIO], ImageFile.ImageFile]]] = {
+    "avif": AvifImagePlugin.AvifImageFile,
+    "bmp": BmpImagePlugin.BmpImageFile,
+    "heif": pillow_heif.HeifImageFile,
+    "jpeg": JpegImagePlugin.JpegImageFile,
+    "jpeg2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
+    "jxl": JpegXLImagePlugin.JXLImageFile,
+    "png": PngImagePlugin.PngImageFile,
+    "tiff": TiffImagePlugin.TiffImageFile,
+}
+_PHOTOMETRIC: Final = 262
+
+
+def decode(data: bytes, header: ImageHeader, factor: int = 1, profile: bytes | None = None) -> Pixels:
+    """Decode a picture that is within the limits by its header.
+
+    Args:
+        data: the encoded picture.
+        header: what was read of it.
+        factor: 2, 4 or 8 for a picture at a half, a quarter or an eighth of its size, rounded up.
+        profile: the ICC profile, where `data` has none because it was taken out.
+
+    Returns:
+        H x W x 3 uint8 RGB, upright, in sRGB, transparency laid on white, of several pictures the primary one.
+
+    Raises:
+        VisualSearchError: `undecodable_image`; `unsupported_format` for a variant that the library does not know.
+    """
+    with silenced_native_stderr():
+        layer = _load(data, header, factor)
+    if layer.size != (header.width, header.height):
+        factor = _left_to_do(layer, header, factor)
+    profile = profile or layer.info.get("icc_profile")
+    # Pillow hands over deep grey as it is stored.
+    inverted = layer.mode.startswith("I;16") and getattr(layer, "tag_v2", {}).get(_PHOTOMETRIC) == 0
+
+    def rows(top: int, bottom: int) -> Pixels:
+        return _rgb(layer.crop((0, top, layer.width, min(bottom, layer.height))), profile, inverted)
+
+    return apply_orientation(colour.in_stripes((layer.height, layer.width), factor, rows), _orientation(layer, header))
+
+
+def _load(data: bytes, header: ImageHeader, factor: int) -> ImageFile.ImageFile:
+    try:
+        image = _PLUGINS[header.format](io.BytesIO(data))
+    except Exception as error:  # the parsers of Pillow and its plugins raise whatever they meet in damaged data
+        if isinstance(error, SyntaxError) and header.format == "tiff":
+            raise unsupported("tiff", f"can't be read: {error}") from None
+        raise undecodable(header.format, "is damaged: its header can't be read") from None
+    largest = max(header.width * header.height, header.buffer_width * header.buffer_height)
+    if image.width * image.height > largest:
+        raise undecodable(header.format, "holds another size than its header declares")
+    try:
+        if factor > 1 and isinstance(image, JpegImagePlugin.JpegImageFile):
+            image.draft(None, (-(-header.width // factor), -(-header.height // factor)))
+        elif factor > 1 and isinstance(image, Jpeg2KImagePlugin.Jpeg2KImageFile):
+            image.reduce = factor.bit_length() - 1
+        image.load()
+    except Exception:  # as above
+        raise undecodable(header.format, "is damaged: its header can be read, its pixels can't") from None
+    return image
+
+
+def _left_to_do(layer: Image.Image, header: ImageHeader, factor: int) -> int:
+    """By how much a picture still has to be divided that the decoder may have made smaller."""
+    done = max(1, round(max(header.width, header.height) / max(layer.size)))
+    return max(1, factor // done)
+
+
+def _orientation(layer: ImageFile.ImageFile, header: ImageHeader) -> int:
+    """How the pixels are still to be turned: what the decoders turned, they say is upright."""
+    if header.format in ("bmp", "png") or (header.format == "jxl" and not getattr(layer, "jpeg", False)):
+        return 1
+    orientation = layer.getexif().get(ExifTags.Base.Orientation, 1)
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _rgb(stripe: Image.Image, profile: bytes | None, inverted: bool) -> Pixels:
+    """Make 8-bit RGB of some rows of any mode."""
+    if stripe.mode in ("CMYK", "LAB"):
+        return np.asarray(profiles.layer_to_srgb(stripe, profile))
+    if stripe.mode.startswith("I;16"):
+        samples = np.asarray(stripe).astype(np.uint16)
+        grey = colour.to_eight_bits(cv2.bitwise_not(samples) if inverted else samples)
+        return profiles.to_srgb(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), profile)
+    if not stripe.has_transparency_data:
+        return profiles.to_srgb(np.array(stripe.convert("RGB")), profile)
+    samples = np.asarray(stripe.convert("RGBA"))
+    colours = profiles.to_srgb(cv2.cvtColor(samples, cv2.COLOR_RGBA2RGB), profile)
+    return colour.over_white(colours, cv2.extractChannel(samples, 3))

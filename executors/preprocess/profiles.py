@@ -1,0 +1,110 @@
+"""Embedded ICC profiles: from the colours that a file means to sRGB, by Little CMS through Pillow."""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from typing import Any, Final, Literal, TypeAlias
+
+import cv2
+import numpy as np
+from PIL import Image, ImageCms
+
+from executors.preprocess.pixels import Pixels
+
+Mode: TypeAlias = Literal["RGB", "L", "CMYK", "LAB"]
+
+# What differs from sRGB by less is rounding: an 8-bit picture would not be seen to change.
+_INVISIBLE: Final = 3
+_STEPS: Final = 9
+# About 3 MB of RGB at a time, so that no second full-size copy stands beside the picture.
+_STRIPE_PIXELS: Final = 1 << 20
+# Profiles of cameras, phones and programs are few; a transform holds some 100 KB.
+_TRANSFORMS: Final = 32
+_MAX_PROFILE_BYTES: Final = 4_000_000
+
+
+def to_srgb(image: Pixels, profile: bytes | None) -> Pixels:
+    """Convert RGB pixels to sRGB, in place, by the profile that came with them.
+
+    A profile of grey takes the first channel; one that is damaged, of another kind, or as good as sRGB changes nothing,
+    because a picture is not refused for its metadata.
+
+    Args:
+        image: H x W x 3 uint8.
+        profile: an ICC profile, None for none.
+    """
+    if not profile or len(profile) > _MAX_PROFILE_BYTES:
+        return image
+    mode = profile_mode(profile)
+    if mode not in ("RGB", "L"):
+        return image
+    transform = _transform(profile, mode)
+    if transform is None:
+        return image
+    image = np.require(image, requirements=("C", "W"))
+    rows = max(1, _STRIPE_PIXELS // image.shape[1])
+    for top in range(0, image.shape[0], rows):
+        stripe = image[top : top + rows]
+        source = stripe if mode == "RGB" else np.ascontiguousarray(stripe[..., 0])
+        stripe[:] = np.asarray(transform.apply(Image.fromarray(source)))
+    return image
+
+
+def layer_to_srgb(layer: Image.Image, profile: bytes | None) -> Image.Image:
+    """Convert a CMYK or CIELAB picture to RGB: by its profile, or, without a usable one, as Pillow does.
+
+    Args:
+        layer: mode `CMYK` or `LAB`.
+        profile: an ICC profile, None for none. CIELAB needs none.
+    """
+    transform: ImageCms.ImageCmsTransform | None = None
+    if layer.mode == "LAB":
+        transform = _lab_transform()
+    elif profile and len(profile) <= _MAX_PROFILE_BYTES and profile_mode(profile) == "CMYK":
+        transform = _transform(profile, "CMYK")
+    return layer.convert("RGB") if transform is None else transform.apply(layer)
+
+
+def profile_mode(profile: bytes) -> Mode | None:
+    """What the profile's pixels are, by its header (ICC.1:2022, 7.2.6); None for what is not converted."""
+    known: dict[bytes, Mode] = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
+    return known.get(profile[16:20])
+
+
+@lru_cache(maxsize=_TRANSFORMS)
+def _transform(profile: bytes, mode: Mode) -> ImageCms.ImageCmsTransform | None:
+    """How to convert; None for a profile that can't be used, and for one that changes nothing to speak of."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        transform = ImageCms.buildTransform(source, _srgb(), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None
+    return None if _changes_nothing(transform, mode) else transform
+
+
+@lru_cache(maxsize=1)
+def _lab_transform() -> ImageCms.ImageCmsTransform:
+    return ImageCms.buildTransform(ImageCms.createProfile("LAB"), _srgb(), "LAB", "RGB")
+
+
+@lru_cache(maxsize=1)
+def _srgb() -> Any:
+    return ImageCms.createProfile("sRGB")
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: Mode) -> bool:
+    """Whether a lattice of colours stays as it is."""
+    levels: Pixels = np.linspace(0, 255, _STEPS).round().astype(np.uint8)
+    lattice: Pixels
+    expected: Pixels
+    if mode == "RGB":
+        lattice = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(_STEPS, -1, 3)
+        expected = lattice
+    elif mode == "L":
+        lattice = levels[None]
+        expected = cv2.cvtColor(lattice, cv2.COLOR_GRAY2RGB)
+    else:
+        return False
+    converted = np.asarray(transform.apply(Image.fromarray(np.ascontiguousarray(lattice))))
+    return int(cv2.absdiff(converted, np.ascontiguousarray(expected)).max()) <= _INVISIBLE
