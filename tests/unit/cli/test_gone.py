@@ -102,6 +102,19 @@ def test_an_empty_folder_may_be_a_disk_that_is_not_mounted(
     assert ids(service) == []
 
 
+def test_another_disk_in_the_same_place_empties_nothing(
+    service: WireService, index: Index, make_files: MakeFiles
+) -> None:
+    folder = make_files("a.jpg", "b.jpg")
+    index(folder)
+    for name in ("a.jpg", "b.jpg"):
+        (folder / name).unlink()
+    (folder / "other.jpg").write_bytes(b"other")
+    status, shown = index(folder, "--prune", "--yes")
+    assert (status, ids(service)) == (1, ["a.jpg", "b.jpg", "other.jpg"])
+    assert "another one is" in shown
+
+
 def test_a_renamed_file_keeps_its_document_by_content_and_not_by_path(
     service: WireService, index: Index, make_files: MakeFiles
 ) -> None:
