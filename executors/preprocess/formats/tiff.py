@@ -56,8 +56,6 @@ def read(data: bytes) -> ImageHeader:
         raise unsupported("tiff", f"holds samples of {bits} bits that are not plain colours")
     if photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB):
         raise unsupported("tiff", f"holds pixels of photometric kind {photometric}")
-    if bits == 16 and (photometric > _RGB or samples == 2):
-        raise unsupported("tiff", f"holds {samples} samples of 16 bits that are neither grey nor RGB")
     alpha = _alpha(_values(data, order, entries, _EXTRA_SAMPLES), photometric, samples, bits)
     orientation = _value(data, order, entries, _ORIENTATION, 1)
     return ImageHeader(
