@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -160,7 +161,7 @@ def _convert(image: Image.Image, profile: Any) -> Image.Image:
 
 def assert_alike(picture: NDArray[np.uint8], expected: NDArray[np.uint8], tolerance: tuple[float, int]) -> None:
     assert picture.shape == expected.shape
-    difference = np.abs(picture.astype(int) - expected)
+    difference = cv2.absdiff(picture, expected)
     assert difference.mean() <= tolerance[0]
     assert difference.max() <= tolerance[1]
 
