@@ -121,9 +121,11 @@ def ours(data: bytes) -> NDArray[np.uint8] | str:
     try:
         header = read_header(data)
         check_limits(header, LIMITS)
-        return decode(data, header)
+        picture = decode(data, header)
     except VisualSearchError as error:
         return error.code
+    assert picture.shape == (*header.upright_size, 3)
+    return picture
 
 
 def by_pillow(data: bytes) -> tuple[NDArray[np.uint8], str]:
