@@ -66,9 +66,6 @@ class ImagePipeline:
         thumbnail = thumbnail and self.thumbnails
         height, width = header.upright_size
         image = decode(blob, header, self._needed_size(height, width, thumbnail))
-        # Metadata that only the decoder reads (XMP in an AVIF) may have turned it.
-        if (image.shape[0] < image.shape[1] and height > width) or (image.shape[0] > image.shape[1] and height < width):
-            height, width = width, height
         return self._finish(image, thumbnail, height, width, header.format)
 
     def prepare_tensor(self, array: Pixels, *, thumbnail: bool = True) -> Prepared:

@@ -8,6 +8,7 @@ from typing import Final
 
 from executors.preprocess.formats import bitstreams, boxes
 from executors.preprocess.formats.base import ImageFormat, ImageHeader, undecodable, unsupported
+from executors.preprocess.formats.exif import orientation_of
 
 _MAX_ITEMS: Final = 65_536
 _CODINGS: Final[dict[ImageFormat, frozenset[bytes]]] = {
@@ -47,7 +48,7 @@ def _read(data: bytes, image_format: ImageFormat) -> ImageHeader:
         # A full box and a count; then a sample entry, whose size stands behind its box header and 24 bytes.
         sizes.append(struct.unpack_from(">HH", data, track.start + 8 + 8 + 24))
     width = height = 0
-    quarter_turn, bits, alpha = 0, 8, False
+    orientation, turned, bits = 1, False, 8
     if meta is not None:
         for kind, start, stop in _primary_properties(data, meta):
             if kind == b"ispe":
@@ -57,7 +58,9 @@ def _read(data: bytes, image_format: ImageFormat) -> ImageHeader:
                 across, columns, down, rows = struct.unpack_from(">4I", data, start)
                 width, height = min(width, across // max(1, columns)), min(height, down // max(1, rows))
             elif kind == b"irot":
-                quarter_turn = data[start] & 3
+                orientation, turned = _ROTATIONS[data[start] & 3], True
+            elif kind == b"imir":
+                turned = True
             elif kind == b"pixi" and stop - start > 5:
                 bits = max(data[start + 5 : stop])
         for kind, start, stop in _properties(data, meta):
@@ -65,8 +68,6 @@ def _read(data: bytes, image_format: ImageFormat) -> ImageHeader:
                 sizes.append(struct.unpack_from(">II", data, start + 4))
             elif kind == b"hvcC":
                 sizes += bitstreams.hevc_sizes(data[start:stop])
-            elif (kind == b"auxC" and b":alpha" in data[start:stop]) or b"auxid:1" in data[start:stop]:
-                alpha = True
         coded = set()
         for kind, beginning in _items(data, meta):
             coded.add(kind)
@@ -74,6 +75,9 @@ def _read(data: bytes, image_format: ImageFormat) -> ImageHeader:
                 sizes += bitstreams.av1_sizes(beginning)
             elif kind in (b"grid", b"iovl"):
                 sizes.append(_canvas(kind, beginning))
+        if image_format == "avif" and not turned and b"Exif" not in coded:
+            # As in Pillow: where nothing else says it.
+            orientation = orientation_of(None, data)
         # Where nothing follows, the file is cut off, and not all that it holds is known.
         if meta.end < end and coded.isdisjoint(_CODINGS[image_format]):
             raise unsupported(image_format, "holds a picture of another coding than HEVC and AV1")
@@ -86,9 +90,8 @@ def _read(data: bytes, image_format: ImageFormat) -> ImageHeader:
         format=image_format,
         width=width,
         height=height,
-        orientation=_ROTATIONS[quarter_turn],
+        orientation=orientation,
         bits=16 if bits > 8 else 8,
-        alpha="straight" if alpha else "none",
         animated=track is not None,
         buffer_width=buffer_width,
         buffer_height=buffer_height,
