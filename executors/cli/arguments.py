@@ -171,7 +171,9 @@ def _add_index(commands: Any) -> None:
     parser.add_argument(
         "--requests", type=positive_integer, default=4, metavar="N", help="requests in flight (default: 4)"
     )
-    parser.add_argument("--report", metavar="FILE", help="write what failed, and what is not read, to FILE.csv or FILE.json")
+    parser.add_argument(
+        "--report", metavar="FILE", help="write what failed, and what is not read, to FILE.csv or FILE.json"
+    )
     add_json(parser, "print one JSON line per file, and one with totals where something was left out or is gone")
 
 
