@@ -40,7 +40,7 @@ ERRORS: Final[dict[str, ErrorKind]] = {
     "image_too_many_pixels": ErrorKind(
         413, "the header declares more pixels than VS_MAX_IMAGE_PIXELS, or a longer side than VS_MAX_IMAGE_SIDE"
     ),
-    "unsupported_format": ErrorKind(415, "not a JPEG, PNG, WebP, BMP, TIFF or GIF"),
+    "unsupported_format": ErrorKind(415, "no picture of a format that is read (the README lists them)"),
     "undecodable_image": ErrorKind(422, "the picture is damaged: its header is readable, its pixels are not"),
     "model_mismatch": ErrorKind(409, "the vector was made by another model than the collection is bound to"),
     "stale_version": ErrorKind(

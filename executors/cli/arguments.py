@@ -36,7 +36,6 @@ examples:
   visual-search index shop/ --collection products --tags '{"source": "catalogue"}'
   visual-search index ~/Pictures --report failed.csv      the files that failed, with their codes
   visual-search index ~/Pictures --json | jq .result      one line per file
-
   visual-search index ~/Pictures --prune                  remove what is no longer in the folder, after a question
   visual-search index /mnt/camera --id-prefix camera/     ids such as camera/DSC_0001.jpg
   visual-search index cat.jpg dog.jpg                     files, with their names as ids
@@ -51,7 +50,8 @@ another machine, from curl), the file fails with `id_taken`. The ways out: --id-
 moved, and the same folder of another machine, go on.
 
 Files that are gone from a folder are counted; --prune removes them from the index: only those that this folder brought,
-and that nobody else wrote since. An empty folder may be a disk that is not mounted: there, --prune wants --allow-empty.
+and that nobody else wrote since. Where a folder is empty, or nothing is left that it brought, the disk may not be mounted,
+or be another one: there, --prune wants --allow-empty.
 
 Left out of folders, and counted by kind in the summary and with --json:
   - what begins with a dot; waste baskets, snapshots and previews of systems, disk stations and photo managers, such as
@@ -162,14 +162,18 @@ def _add_index(commands: Any) -> None:
     parser.add_argument(
         "--prune", action="store_true", help="remove from the index what is no longer in the folder, after a question"
     )
-    parser.add_argument("--allow-empty", action="store_true", help="with --prune: also where the folder is empty")
+    parser.add_argument(
+        "--allow-empty", action="store_true", help="with --prune: also where nothing is left of what the folder brought"
+    )
     add_yes(parser)
     parser.add_argument("--no-shrink", action="store_true", help="send large pictures as they are")
     parser.add_argument("--no-resume", action="store_true", help="send files again that were acknowledged before")
     parser.add_argument(
         "--requests", type=positive_integer, default=4, metavar="N", help="requests in flight (default: 4)"
     )
-    parser.add_argument("--report", metavar="FILE", help="write the failed files to FILE.csv or FILE.json")
+    parser.add_argument(
+        "--report", metavar="FILE", help="write what failed, and what is not read, to FILE.csv or FILE.json"
+    )
     add_json(parser, "print one JSON line per file, and one with totals where something was left out or is gone")
 
 

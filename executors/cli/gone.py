@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,7 +34,7 @@ class Gone:
     Attributes:
         files: those that are gone.
         renamed: those that are there, and were sent anew with another --id-prefix: the index has them twice.
-        doubtful: those whose folder is empty, as it is when a disk is not mounted.
+        doubtful: those whose folder is empty, or of which none is left: so it is when a disk is not mounted, or another one.
     """
 
     files: list[GoneFile] = field(default_factory=list)
@@ -51,25 +51,27 @@ class Pruned:
     descendants: int = 0
 
 
-def find_gone(scan: Scan, scopes: dict[str, JournalScope]) -> Gone:
+def emptied_folders(scan: Scan, scopes: Mapping[str, JournalScope]) -> set[str]:
+    """The folders of which nothing is left that they brought: to be looked for before they bring anything else."""
+    return {folder for folder in scan.folders if folder in scopes and _is_emptied(folder, scan, scopes[folder])}
+
+
+def find_gone(scan: Scan, scopes: Mapping[str, JournalScope], emptied: Set[str]) -> Gone:
     """Compare what was acknowledged of the folders with what is there.
 
     Gone is only what the system says is not there: what can't be read, and what is left out, is.
     """
     gone = Gone()
-    there = {(file.folder, file.name) for file in (*scan.files, *(file for file, _ in scan.faults))}
+    there = _names(scan)
     for folder in scan.folders:
-        scope = scopes.get(folder)
-        if scope is None:
+        if (scope := scopes.get(folder)) is None:
             continue
-        is_empty = not any(each == folder for each, _ in there)
         for sent in scope.all():
             if (folder, sent.name) in there or not _is_gone(folder, sent.name):
                 continue
-            if _has_another_file(scope, folder, sent):
-                continue
-            doubtful = is_empty or _stands_in_an_empty_folder(folder, sent.name)
-            (gone.doubtful if doubtful else gone.files).append(GoneFile(folder, scope, sent))
+            if not _has_another_file(scope, folder, sent):
+                doubtful = folder in emptied or _stands_in_an_empty_folder(folder, sent.name)
+                (gone.doubtful if doubtful else gone.files).append(GoneFile(folder, scope, sent))
         gone.renamed += _renamed(folder, scope)
     return gone
 
@@ -99,6 +101,20 @@ async def prune(client: VisualSearchClient, files: Sequence[GoneFile], collectio
         for each in batch:
             each.scope.forget([each.sent.name])
     return pruned
+
+
+def _names(scan: Scan) -> set[tuple[str, str]]:
+    return {(file.folder, file.name) for file in (*scan.files, *(file for file, _ in scan.faults))}
+
+
+def _is_emptied(folder: str, scan: Scan, scope: JournalScope) -> bool:
+    there, known = _names(scan), 0
+    for sent in scope.all():
+        known += 1
+        if (folder, sent.name) in there or not _is_gone(folder, sent.name):
+            return False
+    # Of a single file it may well be that it has another name now.
+    return known > 1 or not any(each == folder for each, _ in there)
 
 
 def _is_gone(folder: str, name: str) -> bool:

@@ -203,7 +203,7 @@ def _say_how_to_go_on(console: Console, options: argparse.Namespace, run: _Run) 
     if options.file == "-" or not Path(options.file).is_file():
         console.print("not everything was imported; importing it again changes nothing that was")
     elif line == 0:
-        console.print(f"{printable(options.file)}: nothing was imported; the same command begins anew", soft_wrap=True)
+        console.print(f"{printable(options.file)}: the same command begins again at the first line", soft_wrap=True)
     elif run.journal_error is None:
         text = f"{printable(options.file)}: the same command with --resume goes on after line {line:,}"
         console.print(text, soft_wrap=True)

@@ -87,10 +87,9 @@ def open_input(path: str) -> io.FileIO:
         OSError: it can't be opened.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    stream = io.FileIO(descriptor, "rb")
     mode = os.fstat(descriptor).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or os.isatty(descriptor)):
-        stream.close()
+        os.close(descriptor)
         raise VisualSearchError("unreadable_file", f"{path}: it is {kind_of(mode)}, and not a file to import")
     if stat.S_ISFIFO(mode):
         arrival = select.poll()
@@ -99,7 +98,7 @@ def open_input(path: str) -> io.FileIO:
             print_warning(f"{path} is a pipe, and nothing is written to it yet; waiting (Ctrl-C ends it)")
             arrival.poll()
     os.set_blocking(descriptor, True)
-    return stream
+    return io.FileIO(descriptor, "rb")
 
 
 def read_lines(descriptor: int, place: Place) -> Iterator[tuple[int, bytes | None]]:

@@ -15,7 +15,7 @@ from executors.cli.confirmation import confirmed
 from executors.cli.exit_status import INTERRUPTED, OK, SOME_FAILED, UNAVAILABLE
 from executors.cli.failures import print_failures, write_failures
 from executors.cli.files import STANDARD_INPUT, PictureFile, Scan, clashing_names, scan_folders
-from executors.cli.gone import Gone, GoneFile, Pruned, find_gone, prune
+from executors.cli.gone import Gone, GoneFile, Pruned, emptied_folders, find_gone, prune
 from executors.cli.index_state import FileResult, IndexOptions, IndexOutcome
 from executors.cli.index_summary import (
     gone_to_json,
@@ -134,6 +134,7 @@ async def _send(
     scopes: Mapping[str, JournalScope],
     stop: asyncio.Event,
 ) -> _Run:
+    emptied = emptied_folders(scan, scopes)
     view, started = make_view(stderr_console()), time.monotonic()
 
     def on_result(result: FileResult) -> None:
@@ -152,7 +153,7 @@ async def _send(
     seconds = time.monotonic() - started
     gone = Gone()
     if not stop.is_set() and outcome.journal_error is None:
-        gone = await asyncio.to_thread(find_gone, scan, dict(scopes))
+        gone = await asyncio.to_thread(find_gone, scan, scopes, emptied)
     return _Run(scan, outcome, stop.is_set() and outcome.service_error is None, seconds, gone)
 
 

@@ -107,7 +107,8 @@ def print_gone(console: Console, gone: Gone, *, prune: bool) -> None:
     if gone.doubtful:
         console.print(
             f"{count_of(len(gone.doubtful), 'file')} that {_were(gone.doubtful)} indexed from here can't be seen, such as "
-            f"{printable(gone.doubtful[0].path)!r}: the folder is empty, as it is when a disk is not mounted",
+            f"{printable(gone.doubtful[0].path)!r}: its folder is empty, or nothing is left that was there, as it is when a "
+            "disk is not mounted or another one is",
             soft_wrap=True,
         )
     if gone.renamed:

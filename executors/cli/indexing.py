@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from executors.cli.exit_status import is_unavailable
 from executors.cli.files import PictureFile, in_groups
+from executors.cli.id_guard import IdGuard
 from executors.cli.index_journal import IndexJournal
 from executors.cli.index_state import FileResult, IndexOptions, IndexOutcome
 from executors.cli.journal import Claim, JournalScope, Sent
 from executors.cli.loading import LoadedFile, in_requests, label_of, load_file
-from executors.cli.ownership import Standing, id_taken, same_pictures, standing_of
-from executors.cli.presence import IDS_A_REQUEST, found_documents, may_hold_documents
-from executors.client import DEFAULT_COLLECTION, Document, FoundDocument, VisualSearchClient
+from executors.cli.presence import IDS_A_REQUEST, found_documents
+from executors.client import Document, VisualSearchClient
 from executors.errors import VisualSearchError
 
 GROUP_FILES: Final = 16
@@ -47,6 +47,7 @@ class FileSender:
         self._client = client
         self._options = options
         self._journal = IndexJournal(scopes, options.tags)
+        self._guard = IdGuard(client, options, self._journal)
         self._on_result = on_result
         # Documents by what is known of them: in the index; not in it, though the journal says so; failed in this run;
         # being sent, with the files of the same content that wait for what becomes of it.
@@ -56,10 +57,6 @@ class FileSender:
         self._doubles: dict[str, list[LoadedFile]] = {}
         # Of what is in the index, for the files of the same content.
         self._versions: dict[str, str] = {}
-        # Whether it is looked what stands under an id before that is written.
-        self._is_careful = not options.replace
-        # Whether ids have to be asked for before they are written: a collection that was empty holds nothing to lose.
-        self._is_filled = True
         self._deadlines = 0
         self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "load")
         self.outcome = IndexOutcome()
@@ -98,12 +95,9 @@ class FileSender:
         batches = (known[start : start + IDS_A_REQUEST] for start in range(0, len(known), IDS_A_REQUEST))
         await self._beside(lambda: self._skip_present(batches, pending, stop), stop)
         if pending:
-            await self._until_stopped(self._look_whether_filled, stop)
+            await self._until_stopped(self._guard.look, stop)
         groups = in_groups(pending, GROUP_FILES, GROUP_BYTES)
         await self._beside(lambda: self._send_groups(groups, stop), stop)
-
-    async def _look_whether_filled(self) -> None:
-        self._is_filled = await may_hold_documents(self._client, self._options.collection or DEFAULT_COLLECTION)
 
     async def _beside(self, work: Callable[[], Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:
         """Do the same work as many times beside each other as requests may be in flight."""
@@ -168,8 +162,7 @@ class FileSender:
                         return
                     await self._send(request)
             finally:
-                if self._is_careful:
-                    self._journal.release(loaded)
+                self._guard.release(loaded)
 
     async def _load(self, group: Sequence[PictureFile]) -> list[LoadedFile]:
         """Read files beside each other; those that can't be sent are reported, not returned."""
@@ -218,50 +211,14 @@ class FileSender:
                 self._versions[document_id] = document.version or ""
 
     async def _own(self, loaded: Sequence[LoadedFile]) -> list[LoadedFile]:
-        """Those that take no other picture's place; of the others it is told, and of those that the index has already."""
-        if not self._is_careful:
-            return list(loaded)
-        taken = self._journal.reserve(loaded)
-        for each in loaded:
-            if each.id in taken:
-                self._settle(each, "failed", id_taken(taken[each.id]))
-        loaded = [each for each in loaded if each.id not in taken]
-        # Another run may have begun to fill the collection since this one looked.
-        self._is_filled = self._is_filled or any(
-            claim.folder != each.file.folder for each in loaded for claim in self._journal.claims(each)
-        )
-        if not loaded or not self._is_filled:
-            return loaded
-        found = await found_documents(self._client, [each.id for each in loaded], self._options.collection)
-        standings = {each.id: self._standing(each, found.get(each.id)) for each in loaded}
-        unknown = [each for each in loaded if standings[each.id][0] is Standing.UNKNOWN]
-        same = await same_pictures(self._client, unknown, self._options.collection) if unknown else {}
-        kept = []
-        for each in loaded:
-            standing, claim = standings[each.id]
-            compared = same.get(each.id)
-            if isinstance(compared, VisualSearchError):
-                self._settle(each, "failed", compared)
-            elif standing is Standing.OTHER or compared is False:
-                self._settle(each, "failed", id_taken(claim))
-            elif standing in (Standing.SAME, Standing.UNKNOWN) and self._is_as_acknowledged(each, claim):
-                self._record([(each, found[each.id].version or "")])
-                self._settle(each, "skipped")
-            else:
-                kept.append(each)
-        return kept
-
-    def _standing(self, loaded: LoadedFile, found: FoundDocument | None) -> tuple[Standing, Claim | None]:
-        claims = self._journal.claims(loaded) if found is not None else []
-        return standing_of(loaded, found, self._journal.sent_before(loaded.file), claims)
-
-    def _is_as_acknowledged(self, loaded: LoadedFile, claim: Claim | None) -> bool:
-        """Whether a picture that the index holds was acknowledged with these tags, here or from where it was before."""
-        if not self._options.resume:
-            return False
-        if claim is not None:
-            return self._journal.with_these_tags(claim.sent)
-        return self._journal.acknowledged(loaded.file) is not None
+        """Those that are to be sent; of the others it is told what becomes of them."""
+        sorted_files = await self._guard.sort(loaded)
+        for each, error in sorted_files.refused:
+            self._settle(each, "failed", error)
+        self._record(sorted_files.held)
+        for each, _ in sorted_files.held:
+            self._settle(each, "skipped")
+        return sorted_files.to_send
 
     def _settle(self, loaded: LoadedFile, result: str, error: VisualSearchError | None = None) -> None:
         """Report what became of a file that was sent, and of those with the same content."""
@@ -301,8 +258,8 @@ class FileSender:
         ]
         self._record(acknowledged)
         for each, result in zip(files, answer, strict=True):
-            # Somebody else has begun to write here, too.
-            self._is_filled = self._is_filled or result.result == "replaced"
+            if result.result == "replaced":
+                self._guard.note_replaced()
             self._settle(each, "failed" if result.error else str(result.result), result.error)
 
     async def _send_less(self, files: Sequence[LoadedFile], error: VisualSearchError) -> None:

@@ -44,17 +44,21 @@ _TIFF_RAWS: Final = frozenset(
     {"3fr", "arw", "cr2", "cap", "dcr", "dng", "eip", "erf", "fff", "iiq", "k25", "kdc", "mef", "mos", "nef", "nrw"}
     | {"pef", "ptx", "rwl", "sr2", "srf", "srw"}
 )
-# Formats without a signature.
-_UNSIGNED_PICTURES: Final = {
-    **dict.fromkeys((".tga", ".icb", ".vda", ".vst"), "TGA"),
-    **dict.fromkeys((".pct", ".pict"), "PICT"),
-    **dict.fromkeys((".xbm", ".xpm"), "X bitmap"),
-    ".pcd": "Photo CD",
-    ".wbmp": "WBMP",
-}
+_OTHER_RAWS: Final = frozenset({"cr3", "crw", "orf", "raf", "rw2", "x3f"})
+# Where the first bytes say nothing, because the format has no signature or the file is damaged, the name does.
+_VIDEOS: Final = frozenset(
+    {"3g2", "3gp", "asf", "avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "ogv"}
+    | {"vob", "webm", "wmv"}
+)
+_PICTURES: Final = frozenset(
+    {"cur", "dcm", "dds", "exr", "fits", "hdr", "icb", "icns", "ico", "jxr", "pam", "pbm", "pcd", "pct", "pcx", "pfm"}
+    | {"pgm", "pict", "pnm", "ppm", "psb", "psd", "qoi", "ras", "rgb", "sgi", "svg", "tga", "vda", "vst", "wbmp", "wdp"}
+    | {"xcf"}
+)
 # Both headers of the oldest kind; a shorter file is a text that begins with its signature, BM.
 _SHORTEST_BMP: Final = 26
 _EXTENSION: Final = re.compile(r"\.[a-z0-9_]{1,12}")
+_VIDEO: Final = Kind("video (MP4, MOV, …)", is_missed=True)
 _RAW: Final = Kind("camera raw (CR2, NEF, DNG, …)", is_missed=True)
 
 
@@ -76,6 +80,14 @@ def file_kind(first_bytes: bytes, name: str = "") -> Kind:
     unread = name_unread(first_bytes)
     if unread is not None:
         return Kind(unread, is_missed=unread not in _DOCUMENTS)
-    if suffix in _UNSIGNED_PICTURES:
-        return Kind(_UNSIGNED_PICTURES[suffix], is_missed=True)
-    return Kind(suffix) if _EXTENSION.fullmatch(suffix) else OTHER
+    is_text = bool(first_bytes) and b"\0" not in first_bytes
+    by_name = None if is_text else _kind_by_name(suffix[1:])
+    return by_name or (Kind(suffix) if _EXTENSION.fullmatch(suffix) else OTHER)
+
+
+def _kind_by_name(extension: str) -> Kind | None:
+    if extension in _TIFF_RAWS | _OTHER_RAWS:
+        return _RAW
+    if extension in _VIDEOS:
+        return _VIDEO
+    return Kind(extension.upper(), is_missed=True) if extension in _PICTURES else None

@@ -36,7 +36,7 @@ def shrink(blob: bytes, max_side: int = MAX_SIDE) -> bytes:
     try:
         header = read_header(blob)
         height, width = header.upright_size
-        if max(height, width) <= max_side or header.alpha != "none" or header.transparent_grey is not None:
+        if max(height, width) <= max_side or header.may_be_transparent:
             return blob
         check_limits(header, _LIMITS)
         scale = max_side / max(height, width)

@@ -16,6 +16,7 @@ from typing import Any, Final
 from executors.errors import VisualSearchError
 from executors.models.pbtxt import KIND_TEXT, parameters_from_pbtxt, spec_from_pbtxt, tower_from_pbtxt, versioned
 from executors.models.spec import ModelSpec, TextSpec, Tower, Towers
+from executors.reading import read_text
 
 CONFIG_FILE: Final = "config.pbtxt"
 MODEL_FILE: Final = "1/model.onnx"
@@ -106,15 +107,16 @@ def read_config(models_dir: Path, name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise VisualSearchError("model_missing", f"{name!r} is not the name of a model", model=name)
-    try:
-        return (models_dir / name / CONFIG_FILE).read_text("utf-8")
-    except (FileNotFoundError, NotADirectoryError):
+    path = models_dir / name / CONFIG_FILE
+    if not path.exists():
         if (models_dir / name).is_dir():
             message = f"the folder of the model {name!r} has no {CONFIG_FILE}, which says what its files are"
-            raise VisualSearchError("model_missing", message, model=name) from None
-        raise _missing(name, "is not in VS_MODELS_DIR") from None
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"the configuration of the model {name!r} can't be read ({type(error).__name__})"
+            raise VisualSearchError("model_missing", message, model=name)
+        raise _missing(name, "is not in VS_MODELS_DIR")
+    try:
+        return read_text(path)
+    except VisualSearchError as error:
+        message = f"the configuration of the model {name!r} {error.message}"
         raise VisualSearchError("model_invalid", message, model=name) from None
 
 

@@ -132,10 +132,10 @@ def _same_with_noise(plain: Pixels | None, body: bytes, flags: int) -> bool:
 def _decode_png(data: bytes, header: ImageHeader, factor: int) -> Pixels:
     """Decode a PNG with as few bytes a pixel as show all of it."""
     pixels_only = png.keep_pixels_only(data)
-    if header.bits == 16 and header.alpha != "none":
+    if header.bits == 16 and header.alpha:
         # OpenCV keeps 16 bits of each sample, Pillow 8.
         return library.decode(pixels_only, replace(header, orientation=1), factor, header.profile)
-    if header.alpha != "none" or header.transparent_grey is not None or header.transparent_colour is not None:
+    if header.may_be_transparent:
         return colour.finish(_decode_opencv(pixels_only, header, _AS_STORED), header, factor)
     if header.grey:
         return colour.finish(_decode_opencv(pixels_only, header, cv2.IMREAD_GRAYSCALE), header, factor)
@@ -143,7 +143,7 @@ def _decode_png(data: bytes, header: ImageHeader, factor: int) -> Pixels:
 
 
 def _decode_webp(data: bytes, header: ImageHeader, factor: int) -> Pixels:
-    if header.alpha != "none":
+    if header.alpha:
         return colour.finish(_decode_opencv(data, header, _AS_STORED), header, factor)
     return profiles.to_srgb(_decode_opencv(data, header, _RGB), header.profile)
 
@@ -151,10 +151,10 @@ def _decode_webp(data: bytes, header: ImageHeader, factor: int) -> Pixels:
 def _decode_gif(data: bytes, header: ImageHeader) -> Pixels:
     """Decode the first frame and lay it on the canvas, which is transparent where the frame does not cover it."""
     frame = gif.find_first_frame(data)
-    image = _imdecode(gif.cut_out(data, frame), _AS_STORED if header.alpha != "none" else _RGB)
+    image = _imdecode(gif.cut_out(data, frame), _AS_STORED if header.alpha else _RGB)
     if image is None or image.shape[:2] != (frame.height, frame.width):
         raise undecodable("gif", "is damaged: its header can be read, its pixels can't")
-    pixels = colour.finish(image, header) if header.alpha != "none" else image
+    pixels = colour.finish(image, header) if header.alpha else image
     if (frame.height, frame.width) == (header.height, header.width):
         return pixels
     canvas = np.full((header.height, header.width, 3), colour.WHITE, np.uint8)

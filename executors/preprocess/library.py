@@ -112,7 +112,8 @@ def _left_to_do(layer: Image.Image, header: ImageHeader, factor: int) -> int:
 
 def _orientation(layer: ImageFile.ImageFile, header: ImageHeader) -> int:
     """How the pixels are still to be turned: what the decoders turned, they say is upright."""
-    if header.format in ("bmp", "png") or (header.format == "jxl" and not getattr(layer, "jpeg", False)):
+    # libjxl turns what its own metadata say, unless it gives back a JPEG.
+    if header.format in ("bmp", "png") or (header.turned_by_decoder and not getattr(layer, "jpeg", False)):
         return 1
     orientation = layer.getexif().get(ExifTags.Base.Orientation, 1)
     return orientation if orientation in range(1, 9) else 1

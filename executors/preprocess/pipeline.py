@@ -41,7 +41,8 @@ class Prepared:
 
 
 class ImagePipeline:
-    """Prepares pictures for one model; has no state, so that threads may share it. OpenCV releases the GIL."""
+    """Prepares pictures for one model; has no state, so that threads may share it. OpenCV and Pillow release the GIL, except for
+    JPEG 2000."""
 
     def __init__(self, spec: ModelSpec, limits: ImageLimits, *, thumbnails: bool) -> None:
         self.spec = spec
@@ -52,7 +53,7 @@ class ImagePipeline:
         """Prepare an encoded picture.
 
         Args:
-            blob: a JPEG, PNG, WebP, BMP, TIFF or GIF.
+            blob: a picture of one of `ImageFormat`.
             thumbnail: whether this one needs a thumbnail (if the pipeline makes any).
 
         Raises:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
+from executors.client import Document, VisualSearchClient
 from executors.demo.changes import CHANGES
 from tests.support.flow import ROOT, RunningFlow
 from tests.support.pictures import encode, scene
@@ -135,6 +138,46 @@ def test_get_like_delete_and_index_again(run: Run, photos: Path, collection: str
     run("search", "--like", "05.jpg", *options, status=1)
     run("delete", "05.jpg", *options, status=1)
     assert "1 created, 20 skipped" in run("index", folder, *options).stdout
+
+
+def test_two_folders_with_the_same_names_keep_both_pictures(
+    run: Run, flow: RunningFlow, collection: str, tmp_path: Path
+) -> None:
+    options = ("--collection", collection)
+    first, second = tmp_path / "first", tmp_path / "second"
+    for number, folder in enumerate((first, second)):
+        folder.mkdir()
+        for n in range(3):
+            (folder / f"IMG_{n}.jpg").write_bytes(encode(scene(400 + 10 * number + n)))
+    run("index", str(first), *options)
+    refused = lines_of(run("index", str(second), *options, "--json", status=1))
+    assert {line["error"]["code"] for line in refused} == {"id_taken"}
+    run("index", str(second), *options, "--id-prefix", "second/")
+    for folder, prefix in ((first, ""), (second, "second/")):
+        (line,) = lines_of(run("search", str(folder / "IMG_1.jpg"), *options, "--json", "--limit", "1"))
+        assert (line["matches"][0]["id"], round(line["matches"][0]["score"], 3)) == (f"{prefix}IMG_1.jpg", 1.0)
+
+    # Another client puts another picture there, and changes the tags of a second one.
+    async def write() -> None:
+        async with VisualSearchClient(flow.http_url) as client:
+            await client.index([Document(id="IMG_0.jpg", blob=encode(scene(450)))], collection=collection)
+            await client.update({"IMG_1.jpg": {"n": 1}}, collection=collection)
+
+    asyncio.run(write())
+    again = {line["id"]: line for line in lines_of(run("index", str(first), *options, "--json", status=1))}
+    assert again["IMG_0.jpg"]["error"]["code"] == "id_taken"
+    assert (again["IMG_1.jpg"]["result"], again["IMG_2.jpg"]["result"]) == ("skipped", "skipped")
+    assert lines_of(run("get", "IMG_1.jpg", *options, "--json"))[0]["tags"] == {"n": 1}
+    assert "1 replaced, 2 skipped" in run("index", str(first), *options, "--replace").stdout
+    # Without a journal, the same pictures are known by what the index holds.
+    shutil.rmtree(tmp_path / "data")
+    assert "3 unchanged" in run("index", str(second), *options, "--id-prefix", "second/").stdout
+    moved = first.rename(tmp_path / "moved")
+    (moved / "IMG_2.jpg").unlink()
+    run("index", str(moved), *options)
+    (moved / "IMG_1.jpg").unlink()
+    assert "1 document removed" in run("index", str(moved), *options, "--prune", "--yes").stdout
+    assert run("count", *options).stdout == "5\n"
 
 
 def test_status_and_verify_of_a_sound_index(run: Run, photos: Path, collection: str) -> None:

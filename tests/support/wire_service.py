@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import BodyPartReader, web
+
+from executors.index.versions import HybridClock
 
 THUMBNAIL = b"\xff\xd8\xff\xe0 a thumbnail of "
 
@@ -53,6 +56,7 @@ class WireService:
     uuid: str = "index-1"
     ready: bool = True
     documents: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    versions: dict[tuple[str, str], str] = field(default_factory=dict)
     requests: list[tuple[str, list[dict[str, Any]], dict[str, Any]]] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     bodies: list[int] = field(default_factory=list)
@@ -67,6 +71,7 @@ class WireService:
         default_factory=lambda: {"ok": True, "documents": 3, "faults": [], "double_ids": [], "repaired": 0}
     )
     _in_flight: int = 0
+    _clock: HybridClock = field(default_factory=lambda: HybridClock("wire"))
 
     def sent_ids(self, endpoint: str = "/index") -> list[str]:
         """The ids of all documents that requests to an endpoint held, in the order of arrival."""
@@ -88,7 +93,10 @@ class WireService:
         index: dict[str, Any] = {
             "uuid": self.uuid if self.ready else None,
             "documents": len(self.documents),
-            "collections": [],
+            "collections": [
+                {"name": name, "documents": number}
+                for name, number in Counter(name for name, _ in self.documents).items()
+            ],
         }
         index["shards"] = [{"shard": 0, "documents": len(self.documents), "bytes_on_disk": 1234}]
         index["missing"] = self.missing_shards
@@ -176,7 +184,8 @@ class WireService:
         known = self.documents.get(key)
         result = "created" if known is None else "unchanged" if known == doc else "replaced"
         self.documents[key] = doc
-        return {"id": doc["id"], "result": result, "version": "v1", "error": None}
+        self.versions[key] = self._clock.next()
+        return {"id": doc["id"], "result": result, "version": self.versions[key], "error": None}
 
     def _search_one(self, doc: dict[str, Any], collection: str, parameters: dict[str, Any]) -> dict[str, Any]:
         if doc.get("blob", b"x").startswith(b"bad"):
@@ -193,19 +202,22 @@ class WireService:
         if found is None:
             return {"id": doc["id"], "error": _error("not_found", f"no document {doc['id']!r}", 404)}
         kept = {"id": doc["id"], "collection": collection, "uri": found.get("uri"), "tags": found.get("tags", {})}
-        vector = {"embedding": [1.0, 0.0]} if "embedding" in parameters.get("with", []) else {}
-        return {**kept, **vector, "model_id": "tiny@1", "version": "v1", "error": None}
+        vector = {"embedding": _vector(found)} if "embedding" in parameters.get("with", []) else {}
+        version = self.versions.get((collection, doc["id"]))
+        return {**kept, **vector, "model_id": "tiny@1", "version": version, "error": None}
 
     def _delete_one(self, doc: dict[str, Any], collection: str, _: dict[str, Any]) -> dict[str, Any]:
         found = self.documents.pop((collection, doc["id"]), None)
-        return {"id": doc["id"], "result": "deleted" if found else "not_found", "version": "v2", "error": None}
+        version = self._clock.next()
+        return {"id": doc["id"], "result": "deleted" if found else "not_found", "version": version, "error": None}
 
     def _update_one(self, doc: dict[str, Any], collection: str, _: dict[str, Any]) -> dict[str, Any]:
         self.documents[collection, doc["id"]]["tags"] = doc.get("tags", {})
-        return {"id": doc["id"], "result": "updated", "version": "v2", "error": None}
+        self.versions[collection, doc["id"]] = self._clock.next()
+        return {"id": doc["id"], "result": "updated", "version": self.versions[collection, doc["id"]], "error": None}
 
     def _embed_one(self, doc: dict[str, Any], *_: Any) -> dict[str, Any]:
-        return {"id": doc["id"], "embedding": [1.0, 0.0], "model_id": "tiny@1", "error": None}
+        return {"id": doc["id"], "embedding": _vector(doc), "model_id": "tiny@1", "error": None}
 
 
 @contextmanager
@@ -270,6 +282,11 @@ async def _read(request: web.Request) -> tuple[list[dict[str, Any]], dict[str, A
         for n, (name, content) in enumerate(files)
     ]
     return documents, fields.get("parameters", {})
+
+
+def _vector(document: dict[str, Any]) -> list[float]:
+    """A vector that only the same picture has."""
+    return [each / 255 for each in hashlib.sha256(document.get("blob") or b"").digest()[:8]]
 
 
 def _error(code: str, message: str, status: int = 0) -> dict[str, Any]:

@@ -111,6 +111,18 @@ async def test_files_are_named_by_their_paths_unless_ids_are_given(
     assert service.documents["images", "first"]["tags"] == {"k": "v"}
 
 
+@pytest.mark.parametrize("name", ["/dev/zero", "missing.jpg"])
+async def test_a_file_that_can_t_be_read_is_named_and_nothing_is_sent(
+    client: VisualSearchClient, service: WireService, tmp_path: Path, name: str
+) -> None:
+    good = tmp_path / "a.jpg"
+    good.write_bytes(b"one")
+    with pytest.raises(VisualSearchError, match=f"{name}: can't be read") as caught:
+        await client.index_files([good, name])
+    assert caught.value.code == "unreadable_file"
+    assert service.requests == []
+
+
 async def test_a_document_at_fault_raises_nothing_and_costs_no_other(
     client: VisualSearchClient, service: WireService
 ) -> None:
@@ -192,10 +204,10 @@ async def test_update_get_embed_and_delete(client: VisualSearchClient, service: 
     assert [each.result for each in await client.update({"a": {"n": 1}}, replace_tags=True)] == ["updated"]
     assert service.requests[-1][2] == {"mode": "replace"}
     found, missing = await client.get(["a", "b"], with_embedding=True)
-    assert (found.uri, found.tags, found.embedding) == ("label", {"n": 1}, [1.0, 0.0])
+    assert (found.uri, found.tags, len(found.embedding or ())) == ("label", {"n": 1}, 8)
     assert missing.error is not None
     assert missing.error.code == "not_found"
-    assert [each.embedding for each in await client.embed([Document(blob=b"x")])] == [[1.0, 0.0]]
+    assert [len(each.embedding or ()) for each in await client.embed([Document(blob=b"x")])] == [8]
     assert [each.result for each in await client.delete(["a", "b"])] == ["deleted", "not_found"]
 
 

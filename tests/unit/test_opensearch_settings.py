@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,23 @@ def test_hosts_and_secrets_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert options.urls == ("https://one:9200", "https://two:9200")
     assert (options.user, options.password, options.api_key) == ("me", "hidden 4711", None)
     assert "4711" not in f"{options!r} {read_settings()!r}"
+
+
+@pytest.mark.parametrize("file", ["/dev/zero", "pipe", "missing", "huge"])
+def test_a_file_that_holds_no_secret_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: str
+) -> None:
+    path = tmp_path / file
+    if file == "pipe":
+        os.mkfifo(path)
+    elif file == "huge":
+        with path.open("wb") as stream:
+            stream.truncate(3 << 30)
+    given(monkeypatch, VS_OPENSEARCH_USER="me", VS_OPENSEARCH_PASSWORD_FILE=str(path))
+    with pytest.raises(VisualSearchError) as refused:
+        connection_options(read_settings())
+    assert refused.value.code == "unreadable_file"
+    assert str(path) in refused.value.message
 
 
 def test_a_secret_of_the_environment_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ from typing import Final, Literal, TypeAlias
 from executors.errors import VisualSearchError
 
 ImageFormat: TypeAlias = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif", "avif", "heif", "jpeg2000", "jxl"]
-Alpha: TypeAlias = Literal["none", "straight", "premultiplied"]
 
 
 # Bytes a pixel that decoders work with (their planes, and the samples they hand over): of 8 bits; of more, or progressive.
@@ -35,8 +34,9 @@ class ImageHeader:
         format: the file's format by its content; names and media types are not looked at.
         width, height: pixels as stored, before the EXIF orientation is applied.
         orientation: EXIF orientation, 1 to 8 (1: upright as stored).
+        turned_by_decoder: whether a JPEG XL is turned by its decoder, whatever its EXIF says.
         bits: bits of one sample.
-        alpha: whether pixels may be transparent, and whether their colours are already multiplied by it.
+        alpha: whether pixels of a PNG, WebP or GIF may be transparent by themselves, rather than by their colour.
         grey: a PNG without colours.
         transparent_grey: the sample value that a grey PNG declares as transparent.
         transparent_colour: red, green and blue that a PNG declares as transparent, in its own bits.
@@ -51,8 +51,9 @@ class ImageHeader:
     width: int
     height: int
     orientation: int = 1
+    turned_by_decoder: bool = False
     bits: int = 8
-    alpha: Alpha = "none"
+    alpha: bool = False
     grey: bool = False
     transparent_grey: int | None = None
     transparent_colour: tuple[int, int, int] | None = None
@@ -66,6 +67,11 @@ class ImageHeader:
     def upright_size(self) -> tuple[int, int]:
         """Height and width in pixels as a person sees the picture."""
         return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
+
+    @property
+    def may_be_transparent(self) -> bool:
+        """Whether pixels of a PNG, WebP or GIF may be transparent, by themselves or by their colour."""
+        return self.alpha or self.transparent_grey is not None or self.transparent_colour is not None
 
     @property
     def decoded_bytes(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 from typing import Final
 
 from executors.preprocess.formats.bits import BitReader
@@ -37,15 +36,12 @@ def hevc_sizes(configuration: bytes) -> list[tuple[int, int]]:
     return sizes
 
 
-def av1_sizes(beginnings: Iterable[bytes]) -> list[tuple[int, int]]:
-    """Width and height of each sequence header at the beginning of an item; items that are something else have none."""
-    sizes = []
-    for beginning in beginnings:
-        try:
-            sizes.append(_av1_size(beginning))
-        except (struct.error, ValueError):
-            continue
-    return sizes
+def av1_sizes(beginning: bytes) -> list[tuple[int, int]]:
+    """Width and height in the sequence header at the beginning of a coded picture; empty where none can be read."""
+    try:
+        return [_av1_size(beginning)]
+    except (struct.error, ValueError):
+        return []
 
 
 def _hevc_size(unit: bytes) -> tuple[int, int]:

@@ -47,16 +47,14 @@ class Layout:
 
 
 def read(data: bytes) -> ImageHeader:
-    """Read size and alpha mask.
+    """Read the size.
 
     Raises:
         VisualSearchError: `undecodable_image`, or `unsupported_format` for a JPEG or PNG wrapped in a BMP and the like.
         struct.error: the header is cut off.
     """
     layout = read_layout(data)
-    return ImageHeader(
-        format="bmp", width=layout.width, height=layout.height, alpha="straight" if layout.masks[3] else "none"
-    )
+    return ImageHeader(format="bmp", width=layout.width, height=layout.height)
 
 
 def read_layout(data: bytes) -> Layout:

@@ -57,7 +57,7 @@ def read(data: bytes) -> ImageHeader:
         format="gif",
         width=frame.canvas_width,
         height=frame.canvas_height,
-        alpha="straight" if has_alpha else "none",
+        alpha=has_alpha,
         animated=animated,
     )
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Final
 
 from executors.preprocess.formats import bitstreams, boxes
-from executors.preprocess.formats.base import ImageFormat, ImageHeader, undecodable
+from executors.preprocess.formats.base import ImageFormat, ImageHeader, undecodable, unsupported
+from executors.preprocess.formats.exif import orientation_of
 
 _MAX_ITEMS: Final = 65_536
+_CODINGS: Final[dict[ImageFormat, frozenset[bytes]]] = {
+    "avif": frozenset({b"av01"}),
+    "heif": frozenset({b"hvc1", b"hev1"}),
+}
 _TRACK: Final = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
 # irot counts quarter turns against the clock.
 _ROTATIONS: Final = {0: 1, 1: 8, 2: 3, 3: 6}
@@ -31,7 +37,7 @@ def _read(data: bytes, image_format: ImageFormat) -> ImageHeader:
     makes room for.
 
     Raises:
-        VisualSearchError: `undecodable_image`.
+        VisualSearchError: `undecodable_image`, or `unsupported_format` for another coding.
         struct.error: the header is cut off.
     """
     end = len(data)
@@ -42,7 +48,7 @@ def _read(data: bytes, image_format: ImageFormat) -> ImageHeader:
         # A full box and a count; then a sample entry, whose size stands behind its box header and 24 bytes.
         sizes.append(struct.unpack_from(">HH", data, track.start + 8 + 8 + 24))
     width = height = 0
-    quarter_turn, bits, alpha = 0, 8, False
+    orientation, turned, bits = 1, False, 8
     if meta is not None:
         for kind, start, stop in _primary_properties(data, meta):
             if kind == b"ispe":
@@ -52,7 +58,9 @@ def _read(data: bytes, image_format: ImageFormat) -> ImageHeader:
                 across, columns, down, rows = struct.unpack_from(">4I", data, start)
                 width, height = min(width, across // max(1, columns)), min(height, down // max(1, rows))
             elif kind == b"irot":
-                quarter_turn = data[start] & 3
+                orientation, turned = _ROTATIONS[data[start] & 3], True
+            elif kind == b"imir":
+                turned = True
             elif kind == b"pixi" and stop - start > 5:
                 bits = max(data[start + 5 : stop])
         for kind, start, stop in _properties(data, meta):
@@ -60,9 +68,19 @@ def _read(data: bytes, image_format: ImageFormat) -> ImageHeader:
                 sizes.append(struct.unpack_from(">II", data, start + 4))
             elif kind == b"hvcC":
                 sizes += bitstreams.hevc_sizes(data[start:stop])
-            elif (kind == b"auxC" and b":alpha" in data[start:stop]) or b"auxid:1" in data[start:stop]:
-                alpha = True
-        sizes += bitstreams.av1_sizes(_beginnings(data, meta)) if image_format == "avif" else []
+        coded = set()
+        for kind, beginning in _items(data, meta):
+            coded.add(kind)
+            if kind == b"av01":
+                sizes += bitstreams.av1_sizes(beginning)
+            elif kind in (b"grid", b"iovl"):
+                sizes.append(_canvas(kind, beginning))
+        if image_format == "avif" and not turned and b"Exif" not in coded:
+            # As in Pillow: where nothing else says it.
+            orientation = orientation_of(None, data)
+        # Where nothing follows, the file is cut off, and not all that it holds is known.
+        if meta.end < end and coded.isdisjoint(_CODINGS[image_format]):
+            raise unsupported(image_format, "holds a picture of another coding than HEVC and AV1")
     elif sizes:
         width, height = sizes[0]
     if not width or not height:
@@ -72,9 +90,8 @@ def _read(data: bytes, image_format: ImageFormat) -> ImageHeader:
         format=image_format,
         width=width,
         height=height,
-        orientation=_ROTATIONS[quarter_turn],
+        orientation=orientation,
         bits=16 if bits > 8 else 8,
-        alpha="straight" if alpha else "none",
         animated=track is not None,
         buffer_width=buffer_width,
         buffer_height=buffer_height,
@@ -111,21 +128,22 @@ def _primary_properties(data: bytes, meta: boxes.Box) -> list[boxes.Box]:
     return []
 
 
-def _beginnings(data: bytes, meta: boxes.Box) -> list[bytes]:
-    """The first bytes of each item's data, by `iloc`."""
+def _items(data: bytes, meta: boxes.Box) -> Iterator[tuple[bytes, bytes]]:
+    """Type and first bytes of the data of each item, by `iinf` and `iloc`."""
+    types = _item_types(data, meta)
     table = boxes.find(data, (b"iloc",), meta.start + 4, meta.end)
     if table is None:
-        return []
+        return
     version = data[table.start]
     sizes, more = data[table.start + 4], data[table.start + 5]
     offset_size, length_size, base_size = sizes >> 4, sizes & 15, more >> 4
     index_size = more & 15 if version else 0
     inside = boxes.find(data, (b"idat",), meta.start + 4, meta.end)
     position = table.start + 6
-    count, position = _integer(data, position, 4 if version == 2 else 2)
-    found = []
+    id_size = 4 if version == 2 else 2
+    count, position = _integer(data, position, id_size)
     for _ in range(min(count, _MAX_ITEMS)):
-        position += 4 if version == 2 else 2
+        item, position = _integer(data, position, id_size)
         method = 0
         if version:
             method, position = _integer(data, position, 2)
@@ -134,9 +152,27 @@ def _beginnings(data: bytes, meta: boxes.Box) -> list[bytes]:
         if extents:
             offset, _ = _integer(data, position + index_size, offset_size)
             start = base + offset + (inside.start if method & 15 == 1 and inside is not None else 0)
-            found.append(data[start : start + bitstreams.BEGINNING])
+            yield types.get(item, b""), data[start : start + bitstreams.BEGINNING]
         position += extents * (index_size + offset_size + length_size)
-    return found
+
+
+def _item_types(data: bytes, meta: boxes.Box) -> dict[int, bytes]:
+    """The four letters that say how each item is coded, by its number."""
+    table = boxes.find(data, (b"iinf",), meta.start + 4, meta.end)
+    if table is None:
+        return {}
+    types = {}
+    for kind, start, end in boxes.walk(data, table.start + (8 if data[table.start] else 6), table.end):
+        if kind == b"infe" and start < end and data[start] >= 2:
+            item, position = _integer(data, start + 4, 4 if data[start] == 3 else 2)
+            types[item] = data[position + 2 : position + 6]
+    return types
+
+
+def _canvas(kind: bytes, beginning: bytes) -> tuple[int, int]:
+    """Width and height of a grid or an overlay (ISO/IEC 23008-12, 6.6.2), for which a decoder makes room."""
+    position = 4 if kind == b"grid" else 10
+    return struct.unpack_from(">II" if beginning[1] & 1 else ">HH", beginning, position)
 
 
 def _integer(data: bytes, position: int, size: int) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import re
 import struct
 from typing import Final
 
-from executors.preprocess.formats.base import ImageHeader, undecodable
+from executors.preprocess.formats.base import ImageHeader, undecodable, unsupported
 from executors.preprocess.formats.exif import orientation_of
 
 END_OF_IMAGE: Final = b"\xff\xd9"
@@ -64,7 +64,9 @@ def read(data: bytes) -> ImageHeader:
             if frame is not None:
                 raise undecodable("jpeg", "declares its size twice")
             precision, height, width = struct.unpack_from(">BHH", data, position + 2)
-            if precision != 8 or not width or not height:
+            if precision != 8 and width and height:
+                raise unsupported("jpeg", f"holds samples of {precision} bits")
+            if not width or not height:
                 raise undecodable("jpeg", f"declares {width}x{height} pixels of {precision} bits")
             frame = (width, height, marker)
         elif marker == _SOS:

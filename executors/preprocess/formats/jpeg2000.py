@@ -39,7 +39,6 @@ def read(data: bytes) -> ImageHeader:
         width=width,
         height=height,
         bits=16 if bits > 8 else 8,
-        alpha="straight" if components in (2, 4) else "none",
         # Decoders work on whole tiles, of which only the part within the picture is held.
         buffer_width=min(tile_width, right - tile_left),
         buffer_height=min(tile_height, bottom - tile_top),

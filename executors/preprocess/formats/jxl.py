@@ -7,10 +7,12 @@ from typing import Final
 from executors.preprocess.formats import boxes
 from executors.preprocess.formats.base import ImageHeader, undecodable
 from executors.preprocess.formats.bits import BitReader
+from executors.preprocess.formats.exif import orientation_of
 
 _CODESTREAM: Final = b"\xff\x0a"
 # Height and its ratio to the width (ISO/IEC 18181-1, table F.2), and the bits of a number by its selector.
 _RATIOS: Final = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
+_BEGINNING: Final = 64
 _SIZE_BITS: Final = (9, 13, 18, 30)
 
 
@@ -21,7 +23,7 @@ def read(data: bytes) -> ImageHeader:
         VisualSearchError: `undecodable_image`.
         struct.error: the header is cut off.
     """
-    bits = BitReader(_codestream(data)[2:34], lowest_first=True)
+    bits = BitReader(_codestream(data)[2:], lowest_first=True)
     width, height = _size(bits)
     orientation, animated = 1, False
     if not bits.read(1) and bits.read(1):  # not all metadata are default, and there are extra fields
@@ -31,29 +33,45 @@ def read(data: bytes) -> ImageHeader:
         if bits.read(1):
             _preview_size(bits)
         animated = bool(bits.read(1))
+    turned_by_decoder = orientation != 1
+    if not turned_by_decoder:
+        # What Pillow's plugin writes is not turned; where the codestream says that it is, that counts alone.
+        orientation = orientation_of(_exif(data), None)
     return ImageHeader(
         format="jxl",
         width=width,
         height=height,
         orientation=orientation,
-        # Depth and transparency stand further behind; deep ones with transparency are what decoding may need room for.
+        turned_by_decoder=turned_by_decoder,
+        # The depth stands further behind; a deep one is what decoding may need room for.
         bits=16,
-        alpha="straight",
         animated=animated,
     )
 
 
 def _codestream(data: bytes) -> bytes:
+    """The beginning of the codestream, which may be cut into boxes that each begin with their number."""
     if data.startswith(_CODESTREAM):
-        return data
+        return data[:_BEGINNING]
+    found = b""
     for kind, start, end in boxes.walk(data, 0, len(data)):
-        # Partial codestreams begin with their number.
         first = start + 4 if kind == b"jxlp" else start
         if kind in (b"jxlc", b"jxlp"):
-            if not data.startswith(_CODESTREAM, first):
-                break
-            return data[first : min(end, first + 64)]
-    raise undecodable("jxl", "has no picture")
+            found += data[first : min(end, first + _BEGINNING)]
+        if len(found) >= _BEGINNING:
+            break
+    if not found.startswith(_CODESTREAM):
+        raise undecodable("jxl", "has no picture")
+    return found
+
+
+def _exif(data: bytes) -> bytes | None:
+    """The EXIF block, before which an offset of four bytes should stand, but Pillow's plugin writes none."""
+    found = boxes.find(data, (b"Exif",), 0, len(data)) if data.startswith(b"\0") else None
+    if found is None:
+        return None
+    starts_at_once = data.startswith((b"II", b"MM"), found.start)
+    return data[found.start if starts_at_once else found.start + 4 : found.end]
 
 
 def _size(bits: BitReader) -> tuple[int, int]:

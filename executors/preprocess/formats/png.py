@@ -76,7 +76,7 @@ def read(data: bytes) -> ImageHeader:
         height=height,
         orientation=orientation_of(exif or raw_exif, xmp),
         bits=bits,
-        alpha="straight" if has_alpha else "none",
+        alpha=has_alpha,
         grey=colour == _GREY,
         transparent_grey=transparent_grey,
         transparent_colour=transparent_colour,

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import Final
 
+from executors.preprocess.formats import tiff
 from executors.preprocess.formats.base import ImageFormat
 
 # With this many bytes from the start of a file both functions say what can be said.
 FIRST_BYTES: Final = 4096
 
+_TIFFS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PICTURES: Final[tuple[tuple[bytes, ImageFormat], ...]] = (
     (b"\xff\xd8\xff", "jpeg"),  # MPO, .jfif and the like are JPEGs
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"GIF87a", "gif"),
     (b"GIF89a", "gif"),
-    (b"II*\0", "tiff"),
-    (b"MM\0*", "tiff"),
-    (b"II+\0", "tiff"),
-    (b"MM\0+", "tiff"),
+    (_TIFFS[0], "tiff"),
+    (_TIFFS[1], "tiff"),
+    (_TIFFS[2], "tiff"),
+    (_TIFFS[3], "tiff"),
     (b"\0\0\0\x0cjP  \r\n\x87\n", "jpeg2000"),
     (b"\xff\x4f\xff\x51", "jpeg2000"),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "jxl"),
@@ -122,7 +124,7 @@ def name_unread(first_bytes: bytes) -> str | None:
     Args:
         first_bytes: as for `recognise`.
     """
-    if first_bytes[8:11] == b"CR\x02" and first_bytes[:2] in (b"II", b"MM"):
+    if first_bytes.startswith(_TIFFS) and (first_bytes[8:11] == b"CR\x02" or tiff.holds_raw(first_bytes)):
         return _RAW
     for position, signature, name in _UNREAD:
         if first_bytes.startswith(signature, position):

@@ -6,20 +6,24 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from executors.preprocess.formats.base import Alpha, ImageHeader, undecodable, unsupported
+from executors.errors import VisualSearchError
+from executors.preprocess.formats.base import ImageHeader, undecodable, unsupported
+from executors.preprocess.formats.exif import orientation_of
 
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES = 256, 257, 258, 262, 274, 277
 _COMPRESSION, _STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_BYTES, _PLANAR, _TILE_BYTES = 259, 273, 278, 279, 284, 325
 _WEBP: Final = 50001
-_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 322, 323, 324, 338, 339
+_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _SAMPLE_FORMAT = 322, 323, 324, 339
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB = 0, 1, 2, 3, 5, 6, 8
 _BIT_DEPTHS: Final = (1, 2, 4, 8, 16)
 # Unsigned, and undefined, as some writers have it of extra samples.
 _PLAIN_FORMATS: Final = (1, 4)
 _MAX_ENTRIES: Final = 4096
 _MAX_SAMPLES: Final = 8
-# BYTE, SHORT, LONG, LONG8
-_INTEGER_FORMATS: Final = {1: "B", 3: "H", 4: "I", 16: "Q"}
+# BYTE, SHORT, LONG, UNDEFINED, IFD, LONG8
+_INTEGER_FORMATS: Final = {1: "B", 3: "H", 4: "I", 7: "B", 13: "I", 16: "Q"}
+_XMP: Final = 700
+_SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 330, 50706
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ def read(data: bytes) -> ImageHeader:
         struct.error: the header is cut off.
     """
     order, entries = _directory(data)
+    if holds_raw(data):
+        raise unsupported("tiff", "holds a camera's raw data")
     width, height = _value(data, order, entries, _WIDTH, 0), _value(data, order, entries, _HEIGHT, 0)
     samples = _value(data, order, entries, _SAMPLES, 1)
     bits = max(_values(data, order, entries, _BITS), default=1)
@@ -52,20 +58,32 @@ def read(data: bytes) -> ImageHeader:
         raise unsupported("tiff", f"holds samples of {bits} bits that are not plain colours")
     if photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB):
         raise unsupported("tiff", f"holds pixels of photometric kind {photometric}")
-    if bits == 16 and (photometric > _RGB or samples == 2):
-        raise unsupported("tiff", f"holds {samples} samples of 16 bits that are neither grey nor RGB")
-    alpha = _alpha(_values(data, order, entries, _EXTRA_SAMPLES), photometric, samples, bits)
-    orientation = _value(data, order, entries, _ORIENTATION, 1)
+    orientation = _value(data, order, entries, _ORIENTATION, 0)
+    if _ORIENTATION not in entries and (packet := entries.get(_XMP)) is not None:
+        orientation = orientation_of(None, data[packet.offset : packet.offset + packet.count])
     return ImageHeader(
         format="tiff",
         width=width,
         height=height,
         orientation=orientation if 1 <= orientation <= 8 else 1,
         bits=bits,
-        alpha=alpha,
         buffer_width=_value(data, order, entries, _TILE_WIDTH, 0),
         buffer_height=_value(data, order, entries, _TILE_HEIGHT, 0),
     )
+
+
+def holds_raw(data: bytes) -> bool:
+    """Whether a camera's raw data come in the form of a TIFF: as DNG, or behind a preview (NEF, ARW and others).
+
+    Args:
+        data: the file, or its beginning, from which it may not be seen yet.
+    """
+    try:
+        order, entries = _directory(data)
+        is_preview = bool(_value(data, order, entries, _SUBFILE_TYPE, 0) & 1)
+    except (struct.error, VisualSearchError):
+        return False
+    return _DNG_VERSION in entries or (is_preview and _SUB_DIRECTORIES in entries)
 
 
 def check_complete(data: bytes) -> None:
@@ -132,16 +150,6 @@ def webp_parts(data: bytes) -> list[Part]:
         Part(start, start + length, index % columns * part_width, index // columns * part_height)
         for index, (start, length) in enumerate(zip(starts, lengths, strict=True))
     ]
-
-
-def _alpha(extra: tuple[int, ...], photometric: int, samples: int, bits: int) -> Alpha:
-    """What the fourth sample of an RGB picture is (tag 338: 0 unspecified, 1 premultiplied, 2 straight alpha)."""
-    if photometric != _RGB or samples < 4 or extra[:1] == (0,):
-        return "none"
-    # libtiff's RGBA interface, by which OpenCV reads 8-bit samples, hands straight alpha over premultiplied.
-    if extra[:1] == (1,) or (extra[:1] == (2,) and bits < 16):
-        return "premultiplied"
-    return "straight"
 
 
 def _directory(data: bytes) -> tuple[str, dict[int, _Entry]]:

@@ -23,7 +23,7 @@ def read(data: bytes) -> ImageHeader:
     (name,) = struct.unpack_from("4s", data, 12)
     if name != b"VP8X":
         width, height, has_alpha = _frame_size(data, name, 20)
-        return ImageHeader(format="webp", width=width, height=height, alpha="straight" if has_alpha else "none")
+        return ImageHeader(format="webp", width=width, height=height, alpha=has_alpha)
     flags, width, height = _extended_header(data)
     animated = bool(flags & _ANIMATION_FLAG)
     exif: bytes | None = None
@@ -49,7 +49,7 @@ def read(data: bytes) -> ImageHeader:
         height=height,
         orientation=orientation_of(exif, xmp),
         # Frames of an animation need not cover the canvas, which is transparent where they don't.
-        alpha="straight" if animated or flags & _ALPHA_FLAG else "none",
+        alpha=animated or bool(flags & _ALPHA_FLAG),
         animated=animated,
         buffer_width=buffer_width,
         buffer_height=buffer_height,

@@ -48,6 +48,13 @@ def _subparser(command: str):  # type: ignore[no-untyped-def]
     return choices[command]
 
 
+def test_the_help_of_index_says_whose_id_it_is_and_what_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["index", "--help"]) == 0
+    shown = capsys.readouterr().out
+    for part in ("id_taken", "--prune", "--exclude", "--follow", "--all", "@eaDir", "$RECYCLE.BIN", "first bytes"):
+        assert part in shown
+
+
 def test_the_help_of_index_says_that_deleted_documents_are_sent_again(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["index", "--help"]) == 0
     assert "what was deleted from it since is sent again" in capsys.readouterr().out

@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executors.cli.files import PictureFile, check_id, clashing_names, in_groups, scan_folders
+from executors.cli.selection import Selection
 from executors.errors import VisualSearchError
+
+JPEG = b"\xff\xd8\xff\xe0\0\x10JFIF\0"
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -67,11 +70,18 @@ def test_a_folder_reached_twice_is_read_once_by_its_own_path(tmp_path: Path) -> 
     assert names_of(tmp_path) == ["z-real/a.jpg"]
 
 
-def test_a_linked_folder_from_elsewhere_is_read(tmp_path: Path) -> None:
-    touch(tmp_path, "elsewhere/sub/a.jpg", "photos/b.jpg")
+def test_links_out_of_the_folder_are_followed_when_asked_for(tmp_path: Path) -> None:
+    touch(tmp_path, "elsewhere/sub/a.jpg", "photos/b.jpg", "photos/sub/d.jpg")
     (tmp_path / "photos" / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "photos" / "c.jpg").symlink_to(tmp_path / "elsewhere" / "sub" / "a.jpg")
-    assert names_of(tmp_path / "photos") == ["b.jpg", "c.jpg", "link/sub/a.jpg"]
+    (tmp_path / "photos" / "within.jpg").symlink_to("sub/d.jpg")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path)
+    scan = scan_folders([str(tmp_path / "photos")])
+    assert [file.name for file in scan.files] == ["b.jpg", "within.jpg", "sub/d.jpg"]
+    assert sorted(each.file.name for each in scan.left_out) == ["c.jpg", "link"]
+    assert scan.left_out_by_kind == {"link out of the folder": 2}
+    followed = scan_folders([str(tmp_path / "photos")], Selection(follow=True))
+    assert [file.name for file in followed.files] == ["b.jpg", "c.jpg", "within.jpg", "sub/d.jpg", "link/sub/a.jpg"]
 
 
 def test_a_link_to_nothing_is_a_fault_not_a_silence(tmp_path: Path) -> None:
@@ -120,12 +130,76 @@ def test_an_id_may_have_512_bytes_and_no_more() -> None:
     assert (caught.value.code, caught.value.details) == ("invalid_id", {"bytes": 513})
 
 
-def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
+def test_what_is_not_there_is_refused_by_its_name(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg")
-    for name in ("a.jpg", "missing"):
-        with pytest.raises(VisualSearchError) as caught:
-            scan_folders([str(tmp_path / name)])
+    for name in ("missing", "a.jpg/b.jpg"):
+        with pytest.raises(VisualSearchError, match="there is no file or folder .*" + name) as caught:
+            scan_folders([str(tmp_path), str(tmp_path / name)])
         assert caught.value.code == "invalid_parameter"
+
+
+def test_a_file_is_taken_with_its_name_as_id_and_only_once(tmp_path: Path) -> None:
+    touch(tmp_path, "sub/a.jpg", "sub/.hidden.jpg", "sub/named.txt", "b.jpg")
+    (tmp_path / "link.jpg").symlink_to("sub/a.jpg")
+    paths = [str(tmp_path / name) for name in ("sub/a.jpg", "sub/.hidden.jpg", "sub/named.txt", "link.jpg")]
+    scan = scan_folders(paths)
+    names = {(file.folder, file.name) for file in scan.files}
+    sub = str(tmp_path / "sub")
+    assert names == {(sub, "a.jpg"), (sub, ".hidden.jpg"), (sub, "named.txt"), (str(tmp_path), "link.jpg")}
+    assert scan.folders == []
+    both = scan_folders([str(tmp_path / "b.jpg"), str(tmp_path), str(tmp_path / "b.jpg")])
+    assert [file.name for file in both.files] == ["b.jpg", "link.jpg", "sub/a.jpg"]
+
+
+@pytest.mark.parametrize("name", ["pipe.jpg", "device"])
+def test_a_named_pipe_or_device_is_a_fault_at_once(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        os.mkfifo(path)
+    scan = scan_folders([str(path)])
+    assert [(file.name, error.code) for file, error in scan.faults] == [(name, "unreadable_file")]
+    assert "not a regular file" in scan.faults[0][1].message
+
+
+def test_the_first_bytes_decide_and_not_the_name(tmp_path: Path) -> None:
+    contents = {
+        "no-ending": JPEG,
+        "IMG_1.dat": JPEG,
+        "live.mov": b"\0\0\0\x14ftypqt  \0\0\0\0qt  ",
+        "shot.nef": b"II*\0\x08\0\0\0",
+        "scan": b"II*\0\x08\0\0\0",
+        "layers.psd": b"8BPS\0\1",
+        "old.tga": b"\0\0\2\0\0\0\0\0\0\0\0\0",
+        "IMG_1.aae": b'<?xml version="1.0"?><plist></plist>',
+        "notes.txt": b"BM is how a bitmap begins",
+        "bm": b"BMW",
+        "Thumbs.db": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        "empty": b"",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    os.mkfifo(tmp_path / "pipe")
+    scan = scan_folders([str(tmp_path)])
+    assert [file.name for file in scan.files] == ["IMG_1.dat", "no-ending", "scan"]
+    missed = {each.file.name for each in scan.left_out if each.is_missed}
+    assert missed == {"live.mov", "shot.nef", "layers.psd", "old.tga"}
+    assert scan.left_out_by_kind.total() == len(contents) + 1 - 3
+    assert scan.left_out_by_kind[".txt"] == 1
+    assert scan.left_out_by_kind["pipe, socket or device"] == 1
+
+
+def test_system_folders_are_left_out_whatever_their_case(tmp_path: Path) -> None:
+    folders = ["@eaDir", ".thumbnails", "#recycle", "$RECYCLE.BIN", "$Recycle.Bin", "lost+found", ".stversions"]
+    folders += ["System Volume Information", "__MACOSX", "Catalog Previews.lrdata", "A.photoslibrary/resources"]
+    touch(tmp_path, *(f"{each}/a.jpg" for each in folders), "A.photoslibrary/originals/0/b.jpg", "originals/c.jpg")
+    scan = scan_folders([str(tmp_path)])
+    assert [file.name for file in scan.files] == ["A.photoslibrary/originals/0/b.jpg", "originals/c.jpg"]
+    assert {each.file.name for each in scan.left_out} == set(folders)
+    assert len(scan_folders([str(tmp_path)], Selection(everything=True)).files) == len(folders) + 2
+    # A folder that is asked for by its name is read.
+    assert names_of(tmp_path / "@eaDir") == ["a.jpg"]
 
 
 def test_the_same_folder_given_twice_is_read_once(tmp_path: Path) -> None:

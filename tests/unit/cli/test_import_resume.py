@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from executors.cli import main
 from tests.support.commands import run_process, wait_for
+from tests.support.export_lines import doc
 from tests.support.library_service import LibraryService
 from tests.support.wire_service import Fault
 
@@ -31,6 +34,50 @@ def test_a_service_that_fails_on_the_way_ends_with_3_and_resume_goes_on(
     assert len(target.documents) == 2000
     assert len(target.sent_ids()) == 2000 - 768
     assert "2,000 created" in capsys.readouterr().out
+
+
+def test_an_import_that_did_not_begin_is_not_told_to_go_on(
+    tmp_path: Path, target: LibraryService, capsys: Output
+) -> None:
+    file = tmp_path / "lines.ndjson"
+    file.write_bytes(doc("0001") + doc("0002"))
+    target.standing_faults.append(Fault(status=403, code="forbidden_host", ids=frozenset({"0001"})))
+    assert main(["import", str(file), "--url", target.url]) == 3
+    shown = capsys.readouterr().out
+    assert f"{file}: the same command begins again at the first line" in shown
+    assert "line 0" not in shown
+    target.standing_faults.clear()
+    assert main(["import", str(file), "--url", target.url, "--resume"]) == 0
+
+
+@pytest.mark.parametrize(("name", "what"), [("/dev/zero", "a device"), (".", "a folder"), ("no-such-file", "No such")])
+def test_what_has_no_end_or_is_no_file_is_refused_by_its_name(
+    target: LibraryService, capsys: Output, name: str, what: str
+) -> None:
+    assert main(["import", name, "--url", target.url]) == 1
+    told = capsys.readouterr().err
+    assert "unreadable_file" in told
+    assert name in told
+    assert what in told
+
+
+def test_a_pipe_without_a_writer_is_waited_for_and_that_is_said(
+    tmp_path: Path, target: LibraryService, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("executors.cli.import_reading._PATIENCE_S", 0.1)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def write() -> None:
+        time.sleep(0.5)
+        pipe.write_bytes(doc("0001"))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert main(["import", str(pipe), "--url", target.url]) == 0
+    writer.join()
+    assert "nothing is written to it yet" in capsys.readouterr().err
+    assert list(target.documents) == [("images", "0001")]
 
 
 def test_what_was_acknowledged_after_a_gap_does_not_hide_the_gap(backup: Path, target: LibraryService) -> None:

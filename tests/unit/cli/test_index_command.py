@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -147,6 +148,86 @@ def test_an_empty_folder_is_fine(
 ) -> None:
     assert main(["index", str(make_files("notes.txt")), "--url", service.url]) == 0
     assert "0 files" in capsys.readouterr().out
+
+
+def test_pictures_of_a_kind_that_is_not_read_are_counted_and_make_the_status_1(
+    service: WireService, make_files: MakeFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = b"\0\0\0\x14ftypqt  \0\0\0\0qt  "
+    contents = {"a.mov": video, "b": video, "c.psd": b"8BPS\0\1", ".hidden/d.jpg": b"x", "notes.txt": b"notes"}
+    folder, report = make_files(**contents), tmp_path / "left_out.json"
+    command = ["index", str(folder), "--url", service.url]
+    assert main([*command, "--report", str(report)]) == 1
+    shown = capsys.readouterr().out
+    assert "0 files" in shown
+    assert "not read, and left out: 2 video (MP4, MOV, …), 1 PSD" in shown
+    assert "left out: 1 hidden, 1 .txt" in shown
+    assert {(Path(row["path"]).name, row["code"]) for row in json.loads(report.read_text())} == {
+        (name, "unsupported_format") for name in ("a.mov", "b", "c.psd")
+    }
+    assert main([*command, "--json"]) == 1
+    *lines, totals = map(json.loads, capsys.readouterr().out.splitlines())
+    kinds = {Path(line["path"]).name: line["kind"] for line in lines}
+    assert kinds == {
+        ".hidden": "hidden",
+        "a.mov": "video (MP4, MOV, …)",
+        "b": "video (MP4, MOV, …)",
+        "c.psd": "PSD",
+        "notes.txt": ".txt",
+    }
+    assert totals["left_out"] == {"video (MP4, MOV, …)": 2, "PSD": 1, ".txt": 1, "hidden": 1}
+    assert totals["not_read"] == 3
+    # What is excluded is meant to be left out.
+    assert main([*command, "--exclude", "*.mov", "--exclude", "c.*", "--exclude", "b"]) == 0
+    assert "3 excluded" in capsys.readouterr().out
+    assert service.requests == []
+
+
+def test_files_folders_and_the_input_in_one_command(
+    service: WireService, make_files: MakeFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, single = (
+        make_files("a.jpg", "sub/b.jpg"),
+        make_files("c.jpg", "not-asked-for.jpg", folder="other") / "c.jpg",
+    )
+    for content, result in ((b"piped", "1 created, 3 skipped"), (b"again", "1 replaced, 3 skipped")):
+        main(["index", str(folder), str(single), "--url", service.url])
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+        capsys.readouterr()
+        assert (
+            main(["index", "-", str(folder), str(single), "--name", "d.jpg", "--url", service.url, "--no-shrink"]) == 0
+        )
+        assert result in capsys.readouterr().out
+        assert service.documents["images", "d.jpg"]["blob"] == content
+    assert sorted(service.documents) == [("images", name) for name in ("a.jpg", "c.jpg", "d.jpg", "sub/b.jpg")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-"], "--name ID"),
+        (["nowhere/at-all"], "there is no file or folder 'nowhere/at-all'"),
+        ([".", "--name", "x"], "--name is the id of the picture on the standard input"),
+        (["-", "--id", "sha256", "--id-prefix", "x/"], "--id-prefix stands before paths"),
+    ],
+)
+def test_what_can_t_be_meant_is_said_before_anything_is_sent(
+    service: WireService, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert main(["index", *arguments, "--url", service.url]) == 2
+    assert message in capsys.readouterr().err
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("arguments", [["-", "--name", "x"]])
+def test_an_input_without_an_end_is_refused(
+    service: WireService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    monkeypatch.setattr("executors.cli.index_command.MAX_FILE_BYTES", 1_000_000)
+    with Path("/dev/zero").open() as endless:
+        monkeypatch.setattr("sys.stdin", endless)
+        assert main(["index", *arguments, "--url", service.url]) == 1
+    assert "image_too_large" in capsys.readouterr().err
 
 
 def test_the_escape_codes_of_a_file_name_do_not_reach_the_terminal(

@@ -133,3 +133,49 @@ def test_tags_have_one_digest_whatever_their_order() -> None:
     assert tags_digest({}) == ""
     assert tags_digest({"a": 1, "b": [2]}) == tags_digest({"b": [2], "a": 1})
     assert tags_digest({"a": 1}) != tags_digest({"a": 2})
+
+
+FORMAT_1 = """
+CREATE TABLE scope (
+    number INTEGER PRIMARY KEY, index_uuid TEXT NOT NULL, collection TEXT NOT NULL, folder BLOB NOT NULL,
+    id_mode TEXT NOT NULL, UNIQUE (index_uuid, collection, folder, id_mode));
+CREATE TABLE sent (
+    scope INTEGER NOT NULL, name BLOB NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    tags TEXT NOT NULL, document_id TEXT NOT NULL, PRIMARY KEY (scope, name)) WITHOUT ROWID;
+CREATE INDEX sent_by_id ON sent (document_id);
+CREATE TABLE imports (
+    index_uuid TEXT NOT NULL, collection TEXT NOT NULL, path BLOB NOT NULL, size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL, state TEXT NOT NULL, PRIMARY KEY (index_uuid, collection, path)) WITHOUT ROWID;
+PRAGMA user_version = 1;
+INSERT INTO scope VALUES (1, 'uuid', 'images', CAST('/one' AS BLOB), 'path'), (2, 'uuid', 'images', CAST('/two' AS BLOB), 'path');
+INSERT INTO sent VALUES (1, CAST('a.jpg' AS BLOB), 10, 111, '', 'a.jpg'), (1, CAST('both.jpg' AS BLOB), 1, 2, '', 'both.jpg'),
+    (2, CAST('both.jpg' AS BLOB), 3, 4, '', 'both.jpg');
+"""
+
+
+def test_a_journal_of_format_1_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "sent.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(FORMAT_1)
+    os.utime(path, (1_000_000, 1_000_000))
+    before, after = f"{999_999_999:012x}-0000-n", f"{1_000_000_001:012x}-0000-n"
+    for _ in range(2):
+        with closing(Journal(path)) as journal:
+            one = journal.scope("uuid", "images", "/one", "path")
+            known, both = one.find("a.jpg"), one.find("both.jpg")
+            assert known is not None
+            assert (known.size, known.mtime_ns, known.document_id) == (10, 111, "a.jpg")
+            # What was in the index then is what was sent; what came later is not, and of two files nobody knows.
+            assert (known.stands(before), known.stands(after)) == (True, False)
+            assert both is not None
+            assert not both.stands(before)
+            assert [claim.folder for claim in one.claims("both.jpg")] == ["/one", "/two"]
+
+
+def test_two_processes_bring_a_journal_up_to_date_at_the_same_time(tmp_path: Path) -> None:
+    path = tmp_path / "sent.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(FORMAT_1)
+    code = "import sys; from pathlib import Path; from executors.cli.journal import Journal; Journal(Path(sys.argv[1]))"
+    running = [subprocess.Popen([sys.executable, "-c", code, str(path)], stderr=subprocess.PIPE) for _ in range(4)]
+    assert [(each.communicate(timeout=60)[1], each.returncode) for each in running] == [(b"", 0)] * 4

@@ -65,9 +65,6 @@ def test_the_index_is_asked_for_many_ids_at_a_time_and_only_for_what_the_journal
     assert dict(send(folder).counts) == {"skipped": 1200}
     assert sorted(gets(service)) == [200, IDS_A_REQUEST, IDS_A_REQUEST]
     assert len(service.requests) == 3
-    service.requests.clear()
-    send(folder, resume=False)
-    assert gets(service) == []
 
 
 def test_a_service_that_takes_fewer_ids_is_asked_for_fewer(

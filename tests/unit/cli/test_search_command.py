@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -176,6 +178,43 @@ def test_an_error_of_the_request_gives_its_exit_status(
     indexed.standing_faults.append(fault)
     assert main(["search", str(make_files("one.jpg") / "one.jpg"), "--url", indexed.url]) == status
     assert main(["search", "--like", "a.jpg", "--url", indexed.url]) == status
+
+
+def test_what_is_no_regular_file_or_too_large_fails_at_once_and_alone(
+    indexed: WireService, make_files: MakeFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_files("a.jpg")
+    os.mkfifo(folder / "pipe.jpg")
+    with (folder / "huge.tif").open("wb") as stream:
+        stream.truncate(3 << 30)
+    names = [str(folder / "pipe.jpg"), "/dev/zero", str(folder / "huge.tif"), str(folder), str(folder / "a.jpg")]
+    assert main(["search", *names, "--url", indexed.url, "--json"]) == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    codes = [line["error"] and line["error"]["code"] for line in lines]
+    assert codes == ["unreadable_file", "unreadable_file", "image_too_large", "unreadable_file", None]
+
+
+def test_the_input_is_a_picture_and_bounded(
+    indexed: WireService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("executors.cli.search_command.MAX_PICTURE_BYTES", 1_000_000)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a picture")))
+    assert main(["search", "-", "--url", indexed.url, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["query"] == "-"
+    with Path("/dev/zero").open() as endless:
+        monkeypatch.setattr("sys.stdin", endless)
+        assert main(["search", "-", "--url", indexed.url, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "image_too_large"
+
+
+def test_what_the_shell_opened_is_read(
+    indexed: WireService, make_files: MakeFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"a picture")
+    os.close(writing)
+    assert main(["search", f"/dev/fd/{reading}", "--url", indexed.url]) == 0
+    os.close(reading)
 
 
 def test_every_option_of_a_search_is_sent_as_the_wire_has_it() -> None:

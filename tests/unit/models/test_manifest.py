@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import os
 import re
 from collections.abc import Callable
 from importlib import metadata
@@ -96,7 +97,16 @@ def test_a_name_that_is_taken_is_refused(tmp_path: Path) -> None:
         load_manifest(tmp_path / "ours.toml")
 
 
-@pytest.mark.parametrize("make", [lambda file: None, lambda file: file.mkdir(), lambda file: file.write_bytes(b"\xff")])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda file: None,
+        lambda file: file.mkdir(),
+        lambda file: file.write_bytes(b"\xff"),
+        os.mkfifo,
+        lambda file: file.symlink_to("/dev/zero"),
+    ],
+)
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path, make: Callable[[Path], object]) -> None:
     file = tmp_path / "ours.toml"
     make(file)

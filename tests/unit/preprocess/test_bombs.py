@@ -54,6 +54,38 @@ def _webp_lossy(width: int, height: int) -> bytes:
     return webp(webp_chunk(b"VP8 ", b"\x10\0\0\x9d\x01\x2a" + struct.pack("<HH", width, height) + bytes(30)))
 
 
+def _declaring(data: bytes, width: int, height: int) -> bytes:
+    """An AVIF or HEIF whose every `ispe` lies about the size."""
+    parts = data.split(b"ispe")
+    changed = [part[:4] + struct.pack(">II", width, height) + part[12:] for part in parts[1:]]
+    return b"ispe".join([parts[0], *changed])
+
+
+def _box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content) + 8) + kind + content
+
+
+def _grid(width: int, height: int) -> bytes:
+    """An HEIF of one item, a grid whose data ask for another size than its properties."""
+    items = _box(b"iinf", b"\0\0\0\0\0\x01" + _box(b"infe", b"\2\0\0\0\0\1\0\0grid\0"))
+    place = _box(b"iloc", b"\1\0\0\0\x44\0\0\1\0\1\0\1\0\0\0\1" + struct.pack(">II", 0, 12))
+    sizes = _box(b"ipco", _box(b"ispe", b"\0\0\0\0" + struct.pack(">II", 64, 64)))
+    properties = _box(b"iprp", sizes + _box(b"ipma", b"\0\0\0\0\0\0\0\1\0\1\1\x81"))
+    inside = _box(b"idat", b"\0\1\0\0" + struct.pack(">II", width, height))
+    meta = b"\0\0\0\0" + _box(b"pitm", b"\0\0\0\0\0\1") + items + place + properties + inside
+    return _box(b"ftyp", b"heic\0\0\0\0mif1heic") + _box(b"meta", meta)
+
+
+def _jxl_declaring(width: int, height: int) -> bytes:
+    """The beginning of a JPEG XL codestream: two sizes of 30 bits each, and no ratio."""
+    bits = 0
+    position = 1
+    for number, ratio_bits in ((height, 3), (width, 0)):
+        bits |= 3 << position | (number - 1) << position + 2
+        position += 32 + ratio_bits
+    return b"\xff\x0a" + bits.to_bytes(40, "little")
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
     "png": lambda: _deep_png(20_000),
     "png rgba, 16 bits": lambda: png(16_000, 16_000, 16, 6, b""),
@@ -75,6 +107,15 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "bmp": lambda: bmp(30_000, 30_000, 24, bytes(100)),
     "bmp run lengths": lambda: bmp(30_000, 30_000, 8, bytes(100), compression=1, palette=bytes(1024)),
     "bmp downwards": lambda: bmp(1, -(2**31), 24, bytes(100)),
+    "avif": lambda: _declaring(sample("avif"), 30_000, 30_000),
+    "heif": lambda: _declaring(sample("heif"), 30_000, 30_000),
+    "heif grid": lambda: _grid(60_000, 60_000),
+    "jpeg2000": lambda: sample("jpeg2000").replace(struct.pack(">II", 160, 96), struct.pack(">II", 30_000, 30_000)),
+    "jpeg2000 codestream": lambda: sample("jpeg2000 codestream").replace(
+        struct.pack(">II", 160, 96), struct.pack(">II", 30_000, 30_000)
+    ),
+    "jxl": lambda: _jxl_declaring(1 << 29, 1 << 29),
+    "jxl in boxes": lambda: b"\0\0\0\x0cJXL \r\n\x87\n\0\0\0\0jxlc" + _jxl_declaring(1 << 18, 1 << 18),
     "too long a side": lambda: png(20_000, 1, 8, 0, bytes(20_001)),
 }
 
@@ -130,6 +171,14 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     assert done.returncode == 0, done.stderr
     kilobytes = int(done.stdout) // (1024 if sys.platform == "darwin" else 1)
     assert kilobytes < 20_000
+
+
+@pytest.mark.parametrize("image_format", ["avif", "heif"])
+def test_the_coded_picture_counts_whatever_the_file_around_it_says(image_format: str) -> None:
+    header = read_header(_declaring(sample(image_format), 16, 16))
+    assert (header.width, header.height) == (16, 16)
+    with pytest.raises(VisualSearchError, match="image_too_many_pixels"):
+        check_limits(header, ImageLimits(max_bytes=20_000_000, max_pixels=15_000, max_side=16_384))
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,7 @@ def test_mutated_pictures_yield_a_picture_or_a_coded_error() -> None:
 
 def test_damaged_pictures_leave_no_line_on_stderr(tmp_path: Path) -> None:
     jpeg, portable = sample("jpeg"), sample("png")
+    fax = sample("tiff group4")
     # A checksum that fits, so that libpng gets to see the damage.
     damaged_png = png(160, 96, 8, 2, b"\x09" * 46_176, png_chunk(b"iCCP", b"x\0\0garbage"))
     files = {
@@ -139,6 +140,13 @@ def test_damaged_pictures_leave_no_line_on_stderr(tmp_path: Path) -> None:
         "half.tif": sample("tiff")[:9_000],
         "half.gif": sample("gif")[:3_000],
         "half.webp": sample("webp")[:2_000],
+        "half.avif": sample("avif")[:2_000],
+        "half.heic": sample("heif")[:2_000],
+        "half.jp2": sample("jpeg2000")[:2_000],
+        "half.jxl": sample("jxl")[:2_000],
+        "half.bmp": sample("bmp run lengths")[:2_000],
+        "codes.tif": fax[: fax.index(b"II*") + 8] + b"\x55" * 40 + fax[48:],
+        "tags.tif": tiff(160, 96, [photo().tobytes()], tags=[(34675, 1, [0] * 900)])[:-300],
     }
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
@@ -161,7 +169,7 @@ ctypes.CDLL(None).perror(b"and C again")
 """
     command = [sys.executable, "-c", script, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-    assert sorted(done.stdout.split()) == sorted(set(files) - {"extraneous.jpg"})
+    assert sorted(done.stdout.split()) == sorted(set(files) - {"extraneous.jpg", "codes.tif", "tags.tif"})
     first, second = done.stderr.splitlines()
     assert first == "python may speak"
     assert second.startswith("and C again")

@@ -1,0 +1,405 @@
+"""Beside Pillow: every odd picture that is accepted looks as in Pillow, every other one is refused with the right code."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps
+
+from executors.errors import VisualSearchError
+from executors.preprocess import profiles
+from executors.preprocess.decode import configure_opencv, decode
+from executors.preprocess.header import ImageLimits, check_limits, read_header
+from tests.support.icc_profiles import ADOBE_RGB, DISPLAY_P3, PROPHOTO, cmyk_profile, grey_profile, rgb_profile
+from tests.support.image_files import exif, photo, pillow, png, png_chunk, tiff, transparent_photo
+
+PICTURES = Path(__file__).resolve().parents[4] / "shared" / "data" / "pictures"
+LIMITS = ImageLimits(max_bytes=20_000_000, max_pixels=50_000_000, max_side=16_384)
+FILES = sorted(path.relative_to(PICTURES).as_posix() for path in PICTURES.rglob("*") if path.is_file())
+# Mean and largest difference of a sample: rounding, where both decode without loss; and other inverse transforms.
+LOSSLESS = (0.6, 2)
+LOSSY = (1.0, 12)
+LOSSY_FORMATS = {"JPEG", "MPO", "WEBP", "AVIF", "HEIF", "JPEG2000", "JXL"}
+
+# What is not read, by the ending that these files do have rightly.
+UNREAD = {
+    "tga",
+    "dds",
+    "psd",
+    "pcx",
+    "sgi",
+    "qoi",
+    "ico",
+    "ppm",
+    "pgm",
+    "pbm",
+    "im",
+    "eps",
+    "blp",
+    "md",
+    "txt",
+    "LICENSE",
+}
+REFUSED = {
+    "unsupported_format": {
+        "pillow": (
+            "10ct_32bit_128.tiff",
+            "12bit.cropped.tif",
+            "16_bit_binary_pgm.tiff",
+            "16bit.s.tif",
+            "separate_planar_extra_samples.tiff",
+            "unknown_mode.j2k",
+            "bmp/q/rgb24jpeg.bmp",
+            "bmp/q/rgb24png.bmp",
+        ),
+    },
+    "image_too_many_pixels": {"pillow": ("bmp/b/reallybig.bmp", "l2rgb_read.bmp")},
+    "undecodable_image": {
+        "pillow": (
+            "00r0_gray_l.jp2",
+            "balloon_eciRGBv2_aware.jp2",
+            "bmp/b/badbitcount.bmp",
+            "bmp/b/badpalettesize.bmp",
+            "bmp/b/badwidth.bmp",
+            "bmp/b/shortfile.bmp",
+            "broken_data_stream.png",
+            "ultrahdr.jpg",
+            "unbound_variable.jp2",
+            "zero_height.j2k",
+            "zero_width.gif",
+            "libtiff_segfault.tif",
+            "seek_too_large.tif",
+        )
+    },
+}
+REFUSALS = {
+    f"{folder}/{name}": code for code, folders in REFUSED.items() for folder, names in folders.items() for name in names
+}
+# Broken on purpose by those who look for crashes of decoders; fax codes that are wrong, libtiff and Pillow tolerate.
+BROKEN = ("crash-", "oom-")
+TOLERATED = {
+    "pillow/crash-0da013a13571cc8eb457a39fee8db18f8a3c7127.tif",
+    "pillow/crash-74d2a78403a5a59db1fb0a2b8735ac068a75f6e3.tif",
+}
+MISNAMED = {"pillow/courB08.pbm"}
+# Good pictures, or good as far as their pixels go, that Pillow refuses: here stands why.
+NOT_BY_PILLOW = {
+    "found/webp-in-tiff.tif": "WebP in TIFF",
+    "pillow/hopper_webp.tif": "WebP in TIFF",
+    "pillow/apng/chunk_no_fctl.png": "later frames",
+    "pillow/png_decompression_dos.png": "a text",
+    "pillow/unknown_compression_method.png": "a text",
+    "pillow/bmp/g/rgb32bf.bmp": "masks",
+    "pillow/bmp/q/rgb16-231.bmp": "masks",
+    "pillow/bmp/q/rgba16-4444.bmp": "masks",
+    "pillow/bmp/q/rgba32abf.bmp": "masks",
+    "pillow/bmp/q/pal2.bmp": "2 bits",
+    "pillow/bmp/q/pal8os2v2-16.bmp": "a short header",
+    "pillow/bmp/q/pal8oversizepal.bmp": "a long palette",
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quiet_opencv() -> None:
+    configure_opencv()
+
+
+def ours(data: bytes) -> NDArray[np.uint8] | str:
+    """The picture, or the code of the refusal."""
+    try:
+        header = read_header(data)
+        check_limits(header, LIMITS)
+        picture = decode(data, header)
+    except VisualSearchError as error:
+        return error.code
+    assert picture.shape == (*header.upright_size, 3)
+    return picture
+
+
+def by_pillow(data: bytes) -> tuple[NDArray[np.uint8], str]:
+    """The picture as Pillow shows it (upright, in sRGB, on white), and its format."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = Image.open(io.BytesIO(data))
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+    profile = image.info.get("icc_profile")
+    if upright.mode.startswith("I;16"):
+        upright = Image.fromarray(np.rint(np.asarray(upright).astype(float) / 257).astype(np.uint8))
+    opacity: Image.Image | None = None
+    if upright.has_transparency_data:
+        rgba = upright.convert("RGBA")
+        opacity, upright = rgba.getchannel("A"), rgba.convert("RGB")
+    if upright.mode == "LAB":
+        upright = _convert(upright, ImageCms.createProfile("LAB"))
+    elif profile:
+        grey = profile[16:20] == b"GRAY"
+        source = upright if upright.mode == "CMYK" else upright.convert("L" if grey else "RGB")
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):
+            upright = _convert(source, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+    upright = upright.convert("RGB")
+    white = Image.new("RGB", upright.size, "white")
+    white.paste(upright, mask=opacity)
+    return np.asarray(white if opacity else upright), str(image.format)
+
+
+def _convert(image: Image.Image, profile: Any) -> Image.Image:
+    converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    assert converted is not None
+    return converted
+
+
+def assert_alike(picture: NDArray[np.uint8], expected: NDArray[np.uint8], tolerance: tuple[float, int]) -> None:
+    assert picture.shape == expected.shape
+    difference = cv2.absdiff(picture, expected)
+    assert difference.mean() <= tolerance[0]
+    assert difference.max() <= tolerance[1]
+
+
+@pytest.mark.skipif(not FILES, reason="no folder of odd pictures beside the repository")
+@pytest.mark.parametrize("name", FILES)
+def test_a_shared_picture_looks_as_in_pillow_or_is_refused_with_the_right_code(name: str) -> None:
+    data = (PICTURES / name).read_bytes()
+    picture = ours(data)
+    if name.rsplit("/", 1)[-1].rsplit(".", 1)[-1] in UNREAD and name not in MISNAMED:
+        assert picture == "unsupported_format"
+        return
+    if name in REFUSALS or (name.rsplit("/", 1)[-1].startswith(BROKEN) and name not in TOLERATED):
+        assert picture == REFUSALS.get(name, "undecodable_image")
+        return
+    assert not isinstance(picture, str), picture
+    if name in NOT_BY_PILLOW:
+        return
+    expected, image_format = by_pillow(data)
+    assert_alike(picture, expected, LOSSY if image_format in LOSSY_FORMATS else LOSSLESS)
+
+
+@pytest.mark.skipif(not FILES, reason="no folder of odd pictures beside the repository")
+@pytest.mark.parametrize(
+    ("name", "same"),
+    [
+        ("bmp/g/rgb32bf.bmp", "bmp/html/rgb24.png"),
+        ("bmp/q/rgb32bf-xbgr.bmp", "bmp/html/rgb24.png"),
+        ("bmp/g/rgb16-565.bmp", "bmp/html/rgb16-565.png"),
+        ("bmp/q/pal8os2v2-16.bmp", "bmp/html/pal8.png"),
+        ("bmp/q/pal8oversizepal.bmp", "bmp/html/pal8.png"),
+    ],
+)
+def test_a_bmp_of_the_suite_looks_as_its_reference(name: str, same: str) -> None:
+    picture = ours((PICTURES / "pillow" / name).read_bytes())
+    assert not isinstance(picture, str)
+    assert_alike(picture, np.asarray(Image.open(PICTURES / "pillow" / same).convert("RGB")), (0.05, 2))
+
+
+def _exif_beside_a_turn(image_format: str, orientation: int) -> bytes:
+    """A picture that its container turns, and whose EXIF (against the specification) still says so, too."""
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    tags[0x0115] = orientation
+    data = pillow(photo(), image_format, exif=tags.tobytes(), quality=90)
+    # The encoders take the orientation out of the EXIF: another tag becomes it.
+    for order in ("little", "big"):
+        data = data.replace(
+            (0x0115).to_bytes(2, order) + (3).to_bytes(2, order) + (1).to_bytes(4, order),
+            (0x0112).to_bytes(2, order) + (3).to_bytes(2, order) + (1).to_bytes(4, order),
+        )
+    return data
+
+
+def _xmp(orientation: int) -> bytes:
+    return (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description tiff:Orientation="%d"/></rdf:RDF></x:xmpmeta>'
+        % orientation
+    )
+
+
+def _raw_profile(orientation: int) -> bytes:
+    block = exif(orientation)
+    digits = block.hex().encode()
+    lines = b"\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
+    return b"\nexif\n%8d\n%s\n" % (len(block), lines)
+
+
+def _with_chunk(kind: bytes, content: bytes) -> bytes:
+    return png(160, 96, 8, 2, photo(), png_chunk(kind, content))
+
+
+def _cmyk() -> Image.Image:
+    return Image.fromarray(photo()).convert("CMYK")
+
+
+def _grey_of(bits: int) -> bytes:
+    levels = photo()[..., 0] >> (8 - bits)
+    per_byte = 8 // bits
+    packed = sum(levels[:, at::per_byte].astype(int) << (8 - bits * (at + 1)) for at in range(per_byte))
+    return tiff(160, 96, [np.asarray(packed, np.uint8).tobytes()], bits=bits, samples=1, photometric=1)
+
+
+def _deep(pixels: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    return pixels.astype(np.uint16) * 257
+
+
+WIDE = {
+    "adobe rgb": rgb_profile(ADOBE_RGB, 2.2),
+    "display p3": rgb_profile(DISPLAY_P3, 2.2),
+    "prophoto": rgb_profile(PROPHOTO, 1.8),
+}
+GENERATED: dict[str, Callable[[], bytes]] = {
+    **{
+        f"{image_format} {name}": lambda image_format=image_format, profile=profile, options=options: pillow(
+            photo(), image_format, icc_profile=profile, **options
+        )
+        for name, profile in WIDE.items()
+        for image_format, options in {
+            "JPEG": {"quality": 95},
+            "PNG": {},
+            "WEBP": {"lossless": True},
+            "TIFF": {},
+            "AVIF": {"quality": 90},
+            "HEIF": {"quality": 90},
+        }.items()
+    },
+    "png rgba wide": lambda: pillow(transparent_photo(), "PNG", icc_profile=WIDE["adobe rgb"]),
+    "webp rgba wide": lambda: pillow(transparent_photo(), "WEBP", lossless=True, icc_profile=WIDE["adobe rgb"]),
+    "avif rgba wide": lambda: pillow(transparent_photo(), "AVIF", quality=90, icc_profile=WIDE["adobe rgb"]),
+    "png palette wide": lambda: pillow(Image.fromarray(photo()).quantize(64), "PNG", icc_profile=WIDE["adobe rgb"]),
+    "jpeg grey profile": lambda: pillow(photo()[..., 0], "JPEG", quality=95, icc_profile=grey_profile(1.2)),
+    "png grey profile": lambda: pillow(photo()[..., 0], "PNG", icc_profile=grey_profile(1.2)),
+    "jpeg cmyk profile": lambda: pillow(_cmyk(), "JPEG", quality=95, icc_profile=cmyk_profile()),
+    "tiff cmyk profile": lambda: pillow(_cmyk(), "TIFF", icc_profile=cmyk_profile()),
+    "jpeg damaged profile": lambda: pillow(photo(), "JPEG", icc_profile=WIDE["prophoto"][:200]),
+    **{
+        f"tiff {compression}": lambda compression=compression: pillow(photo(), "TIFF", compression=compression)
+        for compression in ("zstd", "lzma", "packbits", "tiff_lzw", "tiff_adobe_deflate")
+    },
+    "tiff lab": lambda: pillow(
+        ImageCms.profileToProfile(
+            Image.fromarray(photo()),
+            ImageCms.createProfile("sRGB"),
+            ImageCms.createProfile("LAB"),
+            outputMode="LAB",
+        ),
+        "TIFF",
+    ),
+    "tiff five samples": lambda: tiff(
+        160, 96, [np.dstack([photo(), photo()[..., :2]]).tobytes()], samples=5, tags=[(338, 3, [0, 0])]
+    ),
+    "tiff cmyk 16 bits": lambda: tiff(
+        160, 96, [_deep(np.asarray(_cmyk())).tobytes()], bits=16, samples=4, photometric=5
+    ),
+    "tiff grey 2 bits": lambda: _grey_of(2),
+    "tiff grey 4 bits": lambda: _grey_of(4),
+    "tiff 16 bits planes": lambda: tiff(
+        160, 96, [_deep(photo())[..., k].tobytes() for k in range(3)], bits=16, tags=[(284, 3, [2])]
+    ),
+    "png rgb 16 bits transparent": lambda: png(
+        160, 96, 16, 2, _deep(photo()), png_chunk(b"tRNS", _deep(photo())[5, 5].astype(">u2").tobytes())
+    ),
+    "png 65,534 texts": lambda: png(160, 96, 8, 2, photo(), png_chunk(b"tEXt", b"a\0b") * 65_534),
+    "png xmp": lambda: _with_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + _xmp(6)),
+    "png xmp packed": lambda: _with_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(_xmp(8))),
+    "png raw profile": lambda: _with_chunk(b"tEXt", b"Raw profile type exif\0" + _raw_profile(6)),
+    "png raw profile packed": lambda: _with_chunk(
+        b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(_raw_profile(5))
+    ),
+    "jpeg xmp": lambda: pillow(photo(), "JPEG", quality=95, xmp=_xmp(6)),
+    "webp xmp": lambda: pillow(photo(), "WEBP", lossless=True, xmp=_xmp(3)),
+    "tiff xmp": lambda: tiff(160, 96, [photo().tobytes()], tags=[(700, 1, list(_xmp(6)))]),
+    **{
+        f"{image_format} turned {orientation}": lambda image_format=image_format, orientation=orientation: (
+            _exif_beside_a_turn(image_format, orientation)
+        )
+        for image_format in ("AVIF", "HEIF", "JXL")
+        for orientation in range(1, 9)
+    },
+}
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_a_generated_picture_looks_as_in_pillow(name: str) -> None:
+    data = GENERATED[name]()
+    picture = ours(data)
+    assert not isinstance(picture, str), picture
+    expected, image_format = by_pillow(data)
+    assert_alike(picture, expected, LOSSY if image_format in LOSSY_FORMATS else LOSSLESS)
+
+
+@pytest.mark.parametrize("image_format", ["AVIF", "HEIF", "JXL"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_that_container_and_exif_turn_is_turned_once(image_format: str, orientation: int) -> None:
+    picture = ours(_exif_beside_a_turn(image_format, orientation))
+    expected = Image.fromarray(photo())
+    expected.getexif()[0x0112] = orientation
+    assert not isinstance(picture, str)
+    upright = np.asarray(ImageOps.exif_transpose(expected))
+    assert picture.shape == upright.shape
+    assert np.abs(picture.astype(int) - upright).mean() < 6
+
+
+@pytest.mark.parametrize("name", WIDE)
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "TIFF", "HEIF"])
+def test_a_wide_gamut_picture_looks_as_its_srgb_original(name: str, image_format: str) -> None:
+    wide = ImageCms.profileToProfile(
+        Image.fromarray(photo()),
+        ImageCms.createProfile("sRGB"),
+        ImageCms.ImageCmsProfile(io.BytesIO(WIDE[name])),
+        outputMode="RGB",
+    )
+    assert wide is not None
+    picture = ours(
+        pillow(wide, image_format, icc_profile=WIDE[name], **({"quality": 95} if image_format != "TIFF" else {}))
+    )
+    assert not isinstance(picture, str)
+    assert np.abs(picture.astype(int) - photo()).mean() < 2.5
+    assert np.abs(np.asarray(wide).astype(int) - photo()).mean() > 3
+
+
+def test_an_srgb_profile_costs_nothing() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert profiles._transform(profile, "RGB") is None
+    pixels = photo()
+    assert profiles.to_srgb(pixels, profile) is pixels
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+def test_a_bmp_of_any_masks_has_the_colours_that_they_say(bits: int) -> None:
+    generator = np.random.default_rng(3)
+    for header_size in (40, 56, 124):
+        for _ in range(20):
+            places = sorted(generator.choice(np.arange(1, bits), 5, replace=False).tolist())
+            masks = [(1 << high) - (1 << low) for low, high in pairwise(places)]
+            generator.shuffle(masks)
+            with_alpha = header_size > 40
+            red, green, blue, alpha = masks if with_alpha else (*masks[:3], 0)
+            values = generator.integers(0, 1 << bits, (5, 7), dtype=np.uint64)
+            rows = values.astype(f"<u{bits // 8}")[::-1]
+            padded = b"".join(row.tobytes().ljust(-(-row.nbytes // 4) * 4, b"\0") for row in rows)
+            head = struct.pack("<IiiHHIIiiII", header_size, 7, 5, 1, bits, 3, len(padded), 0, 0, 0, 0)
+            head = (head + struct.pack("<IIII", red, green, blue, alpha)).ljust(max(52, header_size), b"\0")
+            head = head[: max(52, header_size)]
+            data = b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + len(head)) + head + padded
+            samples = [
+                ((values & mask) >> (mask & -mask).bit_length() - 1) * 255.0 / (mask // (mask & -mask))
+                if mask
+                else None
+                for mask in (red, green, blue, alpha)
+            ]
+            colours = np.dstack([sample for sample in samples[:3] if sample is not None])
+            if samples[3] is not None:
+                opacity = samples[3][..., None] / 255
+                colours = colours * opacity + 255 * (1 - opacity)
+            picture = ours(data)
+            assert not isinstance(picture, str), picture
+            assert np.abs(picture - colours).max() <= 1.6

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from executors.errors import VisualSearchError
+from executors.serve import find_flow
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "huge", "missing"])
+def test_what_is_no_flow_file_is_refused_by_its_name_and_not_read(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / kind
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "huge":
+        with path.open("wb") as stream:
+            stream.truncate(3 << 30)
+    with pytest.raises(VisualSearchError) as refused:
+        find_flow(str(path))
+    assert refused.value.code == "invalid_flow"
+    assert str(path) in refused.value.message
+
+
+def test_a_flow_that_comes_with_the_package_is_found_by_its_name() -> None:
+    assert find_flow(None) == find_flow("image-search.yml")
