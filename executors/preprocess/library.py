@@ -97,7 +97,8 @@ def _load(data: bytes, header: ImageHeader, factor: int) -> ImageFile.ImageFile:
         if factor > 1 and isinstance(image, JpegImagePlugin.JpegImageFile):
             image.draft(None, (-(-header.width // factor), -(-header.height // factor)))
         elif factor > 1 and isinstance(image, Jpeg2KImagePlugin.Jpeg2KImageFile):
-            image.reduce = factor.bit_length() - 1
+            # Not all of it: the last halving is done on the pixels, since wavelets leave more moiré than means do.
+            image.reduce = min(factor.bit_length() - 2, header.levels)
         image.load()
     except Exception:  # as above
         raise undecodable(header.format, "is damaged: its header can be read, its pixels can't") from None

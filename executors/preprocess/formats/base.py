@@ -35,6 +35,7 @@ class ImageHeader:
         width, height: pixels as stored, before the EXIF orientation is applied.
         orientation: EXIF orientation, 1 to 8 (1: upright as stored).
         turned_by_decoder: whether a JPEG XL is turned by its decoder, whatever its EXIF says.
+        levels: how often a JPEG 2000 can be halved while it is decoded.
         bits: bits of one sample.
         alpha: whether pixels of a PNG, WebP or GIF may be transparent by themselves, rather than by their colour.
         grey: a PNG without colours.
@@ -52,6 +53,7 @@ class ImageHeader:
     height: int
     orientation: int = 1
     turned_by_decoder: bool = False
+    levels: int = 0
     bits: int = 8
     alpha: bool = False
     grey: bool = False

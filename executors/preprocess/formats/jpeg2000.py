@@ -9,6 +9,8 @@ from executors.preprocess.formats import boxes
 from executors.preprocess.formats.base import ImageHeader, undecodable, unsupported
 
 _CODESTREAM: Final = b"\xff\x4f\xff\x51"
+_CODING_STYLE: Final = b"\xff\x52"
+_HEADER_BYTES: Final = 4096
 _MAX_COMPONENTS: Final = 4
 
 
@@ -32,6 +34,9 @@ def read(data: bytes) -> ImageHeader:
         raise undecodable("jpeg2000", f"declares {width}x{height} pixels of {components} components")
     if components > _MAX_COMPONENTS:
         raise unsupported("jpeg2000", f"has {components} components")
+    # COD: behind its length, style, progression, layers and colour transform; missing ones mean no smaller ones.
+    coding = data.find(_CODING_STYLE, start + 42 + 3 * components, start + _HEADER_BYTES)
+    levels = data[coding + 9] if 0 < coding < len(data) - 9 else 0
     depths = struct.unpack_from("Bxx" * components, data, start + 42)
     bits = max((depth & 0x7F) + 1 for depth in depths)
     return ImageHeader(
@@ -39,6 +44,7 @@ def read(data: bytes) -> ImageHeader:
         width=width,
         height=height,
         bits=16 if bits > 8 else 8,
+        levels=levels,
         # Decoders work on whole tiles, of which only the part within the picture is held.
         buffer_width=min(tile_width, right - tile_left),
         buffer_height=min(tile_height, bottom - tile_top),

@@ -243,3 +243,57 @@ def test_a_reduced_picture_is_the_full_one_made_smaller(name: str, factor: int, 
     assert reduced.shape == (full.shape[0] // factor, full.shape[1] // factor, 3)
     difference = scale_to(full, 24, 24).astype(int) - scale_to(reduced, 24, 24)
     assert np.abs(difference).mean() < 2.5
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(
+    ("image_format", "options"),
+    [
+        ("PNG", {}),
+        ("WEBP", {"lossless": True, "exact": True}),
+        ("TIFF", {}),
+        ("AVIF", {"quality": 95}),
+        ("JPEG2000", {}),
+    ],
+)
+def test_what_is_laid_on_white_is_made_smaller_on_the_way(
+    factor: int, orientation: int, image_format: str, options: dict[str, Any]
+) -> None:
+    pixels = skimage.data.astronaut()
+    fade = np.tile(np.linspace(255, 0, 512).astype(np.uint8), (512, 1))
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    data = pillow(np.dstack([pixels, fade])[:480], image_format, exif=tags, **options)
+    full = picture(data)
+    reduced = picture(data, at_least=(full.shape[0] // factor, full.shape[1] // factor))
+    assert reduced.shape == (full.shape[0] // factor, full.shape[1] // factor, 3)
+    difference = scale_to(full, 24, 24).astype(int) - scale_to(reduced, 24, 24)
+    assert np.abs(difference).mean() < 2.5
+    assert (reduced[-1, -1] >= 250).all() or orientation != 1
+
+
+@pytest.mark.parametrize("resolutions", [1, 2, 6])
+def test_a_jpeg_2000_of_few_resolutions_is_made_smaller_too(resolutions: int) -> None:
+    data = pillow(skimage.data.astronaut(), "JPEG2000", num_resolutions=resolutions)
+    assert picture(data, at_least=(64, 64)).shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("bits", [1, 16])
+def test_deep_and_grey_pictures_are_made_smaller_on_the_way(bits: int) -> None:
+    deep = skimage.data.astronaut()[:480, ::-1].astype(np.uint16) * 257
+    if bits == 16:
+        alpha = np.full((480, 512, 1), 65_535, np.uint16)
+        data = png(512, 480, 16, 6, np.concatenate([deep, alpha], axis=2))
+    else:
+        data = pillow(Image.fromarray((deep >> 8).astype(np.uint8)).convert("1"), "PNG")
+    full = picture(data)
+    reduced = picture(data, at_least=(120, 128))
+    assert reduced.shape == (120, 128, 3)
+    assert np.abs(scale_to(full, 24, 24).astype(int) - scale_to(reduced, 24, 24)).mean() < 2.5
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_decode_is_expected_to_take_at_least_what_its_result_takes(name: str) -> None:
+    header = read_header(sample(name))
+    assert header.decoded_bytes >= 3 * header.width * header.height
