@@ -50,7 +50,7 @@ test-slow: install  ## the long form of the crash, property and fidelity suites
 test-services: install  ## tests against real servers (Triton, set up from the package index)
 	@$(BIN)/python -m pytest -q -m "services and not slow"
 
-BENCHMARKS := indexing search recall embedding shared_memory ann footprint writes stalls stages
+BENCHMARKS := indexing search fairness recall embedding shared_memory ann footprint writes stalls stages
 
 bench: install  ## the figures of the README (about half an hour; other engines with the extra `bench`)
 	@for name in $(BENCHMARKS); do $(BIN)/python -m tests.benchmarks.bench_$$name || exit 1; done

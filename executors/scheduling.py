@@ -18,8 +18,8 @@ T = TypeVar("T")
 
 BULK_DOCUMENTS: Final = 8
 BULK_BYTES: Final = 8_000_000
-# Where both wait for the same places, a small request counts as this many of bulk.
-SMALL_WEIGHT: Final = 8.0
+# Where both wait for the same places, so many small requests go first before bulk has one.
+SMALL_IN_A_ROW: Final = 8
 # What a bulk thread adds to its niceness: beside a thread of a search it gets about a tenth of a core, alone all of it.
 BULK_NICENESS: Final = 10
 
@@ -35,11 +35,6 @@ class Turn:
 
     request: str = ""
     bulk: bool = False
-
-    @property
-    def weight(self) -> float:
-        """Its share of places beside others."""
-        return 1.0 if self.bulk else SMALL_WEIGHT
 
     def parameters(self) -> dict[str, Any]:
         """What travels to the stages."""
@@ -73,11 +68,11 @@ class _Line(Generic[T]):
 
 
 class FairQueue(Generic[T]):
-    """A queue in which each request has a line of its own, and the lines are served by their weights.
+    """A queue in which each request has a line of its own, and the lines take turns. Not thread-safe.
 
-    Start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996): an item starts, in virtual time, when the item before it in
-    its line ends or now, and takes cost / weight; the one that starts first is served. So a newcomer is served before the
-    second item of those who queued up many, and everyone who waits is served. Not thread-safe.
+    Start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996) with equal weights: an item starts, in virtual time, now or one
+    unit after the item before it in its line; the one that starts first is served. So a newcomer is served before the
+    second item of those who queued up many.
     """
 
     def __init__(self) -> None:
@@ -89,11 +84,11 @@ class FairQueue(Generic[T]):
     def __len__(self) -> int:
         return self._count
 
-    def push(self, item: T, line: object, weight: float = 1.0, cost: float = 1.0) -> None:
+    def push(self, item: T, line: object) -> None:
         """Add an item to the end of a line."""
         found = self._lines.setdefault(line, _Line())
         start = max(self._now, found.finish)
-        found.finish = start + cost / weight
+        found.finish = start + 1.0
         found.items.append((start, self._pushed, item))
         self._pushed += 1
         self._count += 1
@@ -129,7 +124,8 @@ class FairPlaces:
     def __init__(self, limit: int, bulk_limit: int) -> None:
         self._limit = limit
         self._bulk_limit = max(1, min(limit, bulk_limit))
-        self._queue: FairQueue[tuple[Turn, asyncio.Future[None]]] = FairQueue()
+        self._queues: dict[bool, FairQueue[asyncio.Future[None]]] = {True: FairQueue(), False: FairQueue()}
+        self._small_in_a_row = 0
         self.taken = self.taken_by_bulk = self._waiting = 0
 
     @property
@@ -153,7 +149,7 @@ class FairPlaces:
             Exception: what `turn_away` was given.
         """
         place = asyncio.get_running_loop().create_future()
-        self._queue.push((turn, place), (turn.bulk, turn.request), turn.weight)
+        self._queues[turn.bulk].push(place, turn.request)
         self._waiting += 1
         self._hand_out()
         try:
@@ -173,18 +169,24 @@ class FairPlaces:
 
     def turn_away(self, make_error: Callable[[], Exception]) -> None:
         """Raise an error of its own in everyone who waits."""
-        while (entry := self._queue.pop()) is not None:
-            if not entry[1].done():
-                entry[1].set_exception(make_error())
+        for queue in self._queues.values():
+            while (place := queue.pop()) is not None:
+                if not place.done():
+                    place.set_exception(make_error())
 
     def _hand_out(self) -> None:
-        while self.taken < self._limit and (entry := self._queue.pop(self._has_room)) is not None:
-            turn, place = entry
-            if not place.done():
+        while self.taken < self._limit and (bulk := self._next_kind()) is not None:
+            place = self._queues[bulk].pop()
+            if place is not None and not place.done():  # who gave up waiting is still in line
+                self._small_in_a_row = 0 if bulk else self._small_in_a_row + 1
                 self.taken += 1
-                self.taken_by_bulk += turn.bulk
+                self.taken_by_bulk += bulk
                 place.set_result(None)
 
-    def _has_room(self, entry: tuple[Turn, asyncio.Future[None]]) -> bool:
-        turn, place = entry
-        return place.done() or not turn.bulk or self.taken_by_bulk < self._bulk_limit
+    def _next_kind(self) -> bool | None:
+        """Whether bulk is next; None when none that waits may have a place."""
+        bulk = bool(self._queues[True]) and self.taken_by_bulk < self._bulk_limit
+        small = bool(self._queues[False])
+        if bulk and small:
+            return self._small_in_a_row >= SMALL_IN_A_ROW
+        return bulk if bulk or small else None

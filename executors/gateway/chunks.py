@@ -17,9 +17,11 @@ from executors.scheduling import FairPlaces, current_turn
 # event loops stand still while a message is written or read.
 CHUNK_DOCUMENTS: Final = 32
 CHUNK_BYTES: Final = 8_000_000
-# Chunks in the flow at once, over all requests: enough to keep every stage busy, few enough that none waits for long.
-CHUNKS_IN_FLIGHT: Final = 24
+# Bulk chunks in the flow at once, over all requests: enough to keep every stage busy, few enough that none waits for long.
 BULK_CHUNKS_IN_FLIGHT: Final = 6
+BULK_CHUNKS_A_REPLICA: Final = 3
+# Those of small requests beside them.
+SMALL_CHUNKS_IN_FLIGHT: Final = 18
 
 
 @dataclass(slots=True)
@@ -54,10 +56,11 @@ class Answer:
 class ChunkSender:
     """Sends documents in chunks, bounded over all requests of this gateway."""
 
-    def __init__(self, logger: Logger) -> None:
+    def __init__(self, logger: Logger, replicas: int) -> None:
         self._logger = logger
         self._beginning = asyncio.Lock()
-        self._places = FairPlaces(CHUNKS_IN_FLIGHT, BULK_CHUNKS_IN_FLIGHT)
+        bulk = max(BULK_CHUNKS_IN_FLIGHT, BULK_CHUNKS_A_REPLICA * replicas)
+        self._places = FairPlaces(bulk + SMALL_CHUNKS_IN_FLIGHT, bulk)
 
     async def send(self, documents: list[ImageDoc], post: Callable[[list[ImageDoc]], Awaitable[StageAnswer]]) -> Answer:
         """Send what is sound in chunks, several at once, and put the answers back in request order."""

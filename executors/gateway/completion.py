@@ -20,6 +20,12 @@ async def completed(work: Coroutine[Any, Any, T]) -> T:
     return await asyncio.shield(task)
 
 
+async def all_completed(within_s: float) -> None:
+    """Wait for all such work of this process, but not longer than that."""
+    if _running:
+        await asyncio.wait(_running, timeout=within_s)
+
+
 def _ended(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
     if not task.cancelled():

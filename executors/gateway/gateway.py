@@ -10,6 +10,7 @@ from jina.serve.runtimes.servers.grpc import GRPCServer
 from jina.serve.runtimes.servers.http import FastAPIBaseServer
 
 from executors.gateway.admission import Gate
+from executors.gateway.completion import all_completed
 from executors.gateway.connections import Connections, bounded_options, connection_limit, let_kernel_keep_waiting
 from executors.gateway.grpc_service import GrpcService
 from executors.gateway.health import Health
@@ -26,6 +27,10 @@ def _is_news(record: logging.LogRecord) -> bool:
     """Leave out what Jina warns of at every start: that stages are still starting, and that we have our own `GET /`."""
     message = record.getMessage()
     return not message.startswith(("Getting endpoints failed", 'endpoint GET on "/"'))
+
+
+# Writes whose callers have left are waited for so long when the gateway stops.
+_COMPLETION_S = 3.0
 
 
 class HttpServer(FastAPIBaseServer):
@@ -63,7 +68,12 @@ class VisualSearchGateway(CompositeGateway):
         clock = HybridClock(uuid.uuid4().hex[:8])
         stages = Stages(self.streamer, self.logger)
         self._service = SearchService(
-            stages, Gate(chosen.max_concurrency), clock, chosen.max_documents, chosen.timeout_ms / 1000
+            stages,
+            Gate(chosen.max_concurrency),
+            clock,
+            chosen.max_documents,
+            chosen.timeout_ms / 1000,
+            replicas=chosen.replicas,
         )
         self._health = Health(self._service, self.logger)
         self._intake = Intake(
@@ -101,4 +111,5 @@ class VisualSearchGateway(CompositeGateway):
         """Refuse new work, then stop both servers."""
         self._service.gate.draining = True
         await self._health.stop()
+        await all_completed(_COMPLETION_S)
         await super().shutdown()

@@ -23,6 +23,7 @@ SMALL_BYTES: Final = 8_000_000
 _LARGE_SHARE: Final = 0.75
 # One that came just now is not closed to make room for another.
 _YOUNG_S: Final = 0.25
+_TRIES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ class Intake:
         Raises:
             VisualSearchError: `overloaded`.
         """
-        if len(self._on_their_way) >= self.limits.bodies and not self._close_slowest():
+        if not await self._place_found():
             message = f"{self.limits.bodies} bodies are on their way already (VS_MAX_BODIES); try again"
             raise VisualSearchError("overloaded", message, retry_after_s=1)
         self._on_their_way[held] = None
@@ -186,6 +187,14 @@ class Intake:
     def _has_room(self, held: Held, size: int) -> bool:
         share = 1.0 if held.size + size <= SMALL_BYTES else _LARGE_SHARE
         return self.size + size <= share * self.limits.size or next(iter(self._held)) is held
+
+    async def _place_found(self) -> bool:
+        """Whether there is a place, or one can be made; waits a moment for it."""
+        for _ in range(_TRIES):
+            if len(self._on_their_way) < self.limits.bodies or self._close_slowest():
+                return True
+            await asyncio.sleep(_YOUNG_S)
+        return False
 
     def _close_slowest(self) -> bool:
         """Make room for a body by ending the one that comes slowest; False when all are young or come well."""

@@ -56,7 +56,16 @@ Operation = Callable[[list[ImageDoc], Any], Awaitable[Answer]]
 class SearchService:
     """The operations of the API on documents. One instance a gateway process."""
 
-    def __init__(self, stages: Stages, gate: Gate, clock: HybridClock, max_documents: int, timeout_s: float) -> None:
+    def __init__(
+        self,
+        stages: Stages,
+        gate: Gate,
+        clock: HybridClock,
+        max_documents: int,
+        timeout_s: float,
+        *,
+        replicas: int = 1,
+    ) -> None:
         self.stages = stages
         self.gate = gate
         self.index_client = IndexClient(stages, settle_ms=int(_SETTLED_AFTER * timeout_s * 1000))
@@ -67,7 +76,7 @@ class SearchService:
         self._numbers = itertools.count()
         self._max_documents = max_documents
         self._timeout_s = timeout_s
-        self._chunks = ChunkSender(stages.logger)
+        self._chunks = ChunkSender(stages.logger, replicas)
         self._lost_shards = LostShards(self.index_client)
         self._locks = IdLocks()
         self._writer = IndexWriter(stages, self.index_client, clock, self._locks)
