@@ -80,7 +80,7 @@ def test_one_bad_picture_costs_no_other(api: Api, pictures: list[bytes]) -> None
     [
         ({"uri": "https://example.com/a.jpg"}, 400, "no_content"),
         ({"blob": "!!!"}, 400, "invalid_base64"),
-        ({"blob": ""}, 400, "invalid_base64"),
+        ({"blob": ""}, 400, "no_content"),
         ({"blob": as_base64(b"\xff\xd8\xff\xe0 cut")}, 422, "undecodable_image"),
         ({"embedding": [1.0, 2.0]}, 400, "dimension_mismatch"),
         ({"embedding": [0.0] * 1280}, 400, "invalid_embedding"),
