@@ -84,7 +84,7 @@ def admit_documents(
 
     Args:
         queries: a `text` is a query in words, not what was read in a picture.
-        thumbnails: whether a `thumbnail` is kept. Where nothing is stored, what came with a document that was read is ignored.
+        thumbnails: whether a `thumbnail` is taken. Where only ids count, one that came with a document is ignored.
         tags_only: nothing but tags is taken.
 
     Returns:
@@ -103,8 +103,8 @@ def admit_documents(
                     _check_no_more_than_tags(document)
                 elif thumbnails:
                     check_thumbnail(document)
-                if queries:
-                    check_query_text(document)
+                elif queries:
+                    _check_query(document)
             except VisualSearchError as error:
                 document.error = Failure(**error.to_json(), stage=STAGE)
         if not thumbnails:
@@ -129,6 +129,17 @@ def _check_document(document: ImageDoc) -> None:
         check_vector(document.embedding)
     if document.box is not None:
         check_box(document.box)
+
+
+def _check_query(document: ImageDoc) -> None:
+    """Check what a query holds.
+
+    Raises:
+        VisualSearchError: `invalid_document`, `invalid_text`.
+    """
+    if document.thumbnail is not None:
+        raise VisualSearchError("invalid_document", "`thumbnail` is no part of a query: only /index takes one")
+    check_query_text(document)
 
 
 _NOT_UPDATED = ("blob", "tensor", "embedding", "thumbnail", "uri", "parent", "text", "box")

@@ -65,6 +65,7 @@ CASES = [
     everywhere("short box", "invalid_document", embedding=VECTOR, box=[1.0, 2.0]),
     everywhere("no collection", "invalid_document", embedding=VECTOR, collection="a b"),
     everywhere("empty model", "invalid_document", embedding=VECTOR, model_id=""),
+    Case("thumbnail without a picture", {"thumbnail": b"no JPEG"}, "invalid_document", "invalid_document", "unknown"),
     Case("nothing", {}, "no_content", "unknown", "unknown"),
 ]
 
@@ -81,6 +82,8 @@ def by_http(flow: RunningFlow, collection: str, endpoint: str, fields: dict[str,
     document = dict(fields)
     if "blob" in document:
         document["blob"] = base64.b64encode(document["blob"]).decode()
+    if "thumbnail" in document:
+        document["thumbnail"] = base64.b64encode(document["thumbnail"]).decode()
     if "embedding" in document:
         document["embedding"] = document["embedding"].tolist()
     body = {"data": [document], "parameters": {"collection": collection}}

@@ -35,9 +35,8 @@ def _told(requests: list[Request]) -> str:
     return "\n".join(map(str, sorted(requests, key=lambda each: each.start)))
 
 
-async def test_all_interfaces_at_once_are_explained_by_one_order(tmp_path: Path, models_dir: Path) -> None:
-    with running_flow(tmp_path, VS_REPLICAS="1") as flow:
-        history = await check(flow, seed=1, documents=24, seconds=6, threads=1)
+async def test_all_interfaces_at_once_are_explained_by_one_order(flow: RunningFlow) -> None:
+    history = await check(flow, seed=1, documents=24, seconds=6, threads=1)
     told = [each for requests in history.requests.values() for each in requests]
     assert {each.writer.split()[0] for each in told if each.kind != "get"} == {"http", "grpc", "command"}
     assert {each.answer for each in told} >= {"created", "replaced", "updated", "deleted", "not_found"}
