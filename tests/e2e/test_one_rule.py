@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from docarray import DocList
 from jina import Client
 from jina.excepts import BadServer
 
+from executors.cli import main
 from executors.documents import ImageDoc
 from tests.support.api import Api, unit_vectors
 from tests.support.flow import RunningFlow
@@ -133,6 +135,16 @@ def test_a_bad_document_has_one_code(flow: RunningFlow, collection: str, case: C
         code = case.content if endpoint in CONTENT else case.update if endpoint == "/update" else case.others
         wanted[endpoint, protocol] = unknown[endpoint] if code == "unknown" else code
     assert codes == wanted
+
+
+def test_an_empty_file_has_one_code_on_the_command_line_too(
+    flow: RunningFlow, collection: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty.jpg").touch()
+    for typed in (["index", str(tmp_path)], ["search", str(tmp_path / "empty.jpg")]):
+        assert main([*typed, "--url", flow.http_url, "--collection", collection, "--json"]) == 1
+        (line,) = capsys.readouterr().out.splitlines()
+        assert json.loads(line)["error"]["code"] == "no_content"
 
 
 def test_an_id_that_is_missing_is_made_and_an_empty_one_is_not(flow: RunningFlow, collection: str) -> None:
