@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from executors.document_values import check_text, plain_tags
 from executors.errors import VisualSearchError
 
 
@@ -27,6 +28,10 @@ class Document:
 
     As a query, it may have a `text` in place of a picture. A `thumbnail` (JPEG, at most 64 KB) goes with a vector only: of a
     picture, the service makes its own.
+
+    Raises:
+        VisualSearchError: `invalid_tags`, `invalid_id`, `invalid_text`, `invalid_document` where it is made, for a value that
+            can't be sent; numpy's numbers, booleans and texts are taken.
     """
 
     id: str | None = None
@@ -40,6 +45,12 @@ class Document:
     text: str | None = None
     model_id: str | None = None
     thumbnail: bytes | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("id", "uri", "collection", "parent", "text", "model_id"):
+            check_text(name, getattr(self, name))
+        if self.tags:
+            object.__setattr__(self, "tags", plain_tags(self.tags))
 
 
 def encode_request(documents: Sequence[Document], parameters: Mapping[str, Any]) -> Body:

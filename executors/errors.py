@@ -21,15 +21,16 @@ class ErrorKind:
 ERRORS: Final[dict[str, ErrorKind]] = {
     # one document is at fault; its neighbours are not touched
     "invalid_document": ErrorKind(400, "a field of the document has the wrong type or is unknown"),
-    "invalid_id": ErrorKind(400, "an id must be 1 to 512 bytes of UTF-8"),
+    "invalid_id": ErrorKind(400, "an id must be 1 to 512 bytes of UTF-8; an empty one is not a missing one"),
     "no_content": ErrorKind(
-        400, "the document has neither picture, embedding nor text (a `uri` is a label and is not opened)"
+        400,
+        "the document has neither picture, embedding nor text (a `uri` is a label and is not opened), or its picture is empty",
     ),
     "invalid_base64": ErrorKind(400, "`blob` is neither base64 nor a base64 data URI"),
     "invalid_tensor": ErrorKind(400, "`tensor` must be H×W×3 uint8"),
     "invalid_embedding": ErrorKind(400, "`embedding` must be a vector of finite numbers that is not zero"),
     "invalid_tags": ErrorKind(
-        400, "`tags` must be a JSON object (integers within ±2^53, finite numbers, at most 64 KB)"
+        400, "`tags` must be a JSON object (integers within ±2^53, finite numbers, at most 64 KB and 32 deep)"
     ),
     "text_not_supported": ErrorKind(
         400, "a text, but the model has no text tower (`models list` shows those that have)"
@@ -50,7 +51,9 @@ ERRORS: Final[dict[str, ErrorKind]] = {
     "collection_not_found": ErrorKind(404, "no collection with this name"),
     "embedding_failed": ErrorKind(500, "the model returned a vector that is not finite, empty, or of the wrong shape"),
     # the request as a whole is at fault
-    "malformed_body": ErrorKind(400, "the body is not the JSON or multipart form that the endpoint takes"),
+    "malformed_body": ErrorKind(
+        400, "the body is not the JSON or multipart form that the endpoint takes, or names a key twice"
+    ),
     "empty_request": ErrorKind(400, "the request holds no document"),
     "duplicate_id": ErrorKind(400, "the same id stands twice in one request"),
     "invalid_parameter": ErrorKind(400, "a parameter is unknown, of the wrong type, or out of range"),

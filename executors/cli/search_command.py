@@ -211,10 +211,10 @@ def _load(name: str, with_picture: bool) -> _Query:
 def _requests(documents: Sequence[Document]) -> list[list[Document]]:
     """Cut queries into requests by their bytes."""
     requests: list[list[Document]] = []
-    size = _REQUEST_BYTES
+    size = 0
     for document in documents:
         length = len(document.blob or b"")
-        if size + length > _REQUEST_BYTES:
+        if not requests or size + length > _REQUEST_BYTES:
             requests.append([])
             size = 0
         requests[-1].append(document)

@@ -84,7 +84,7 @@ def admit_documents(
 
     Args:
         queries: a `text` is a query in words, not what was read in a picture.
-        thumbnails: whether a `thumbnail` is taken.
+        thumbnails: whether a `thumbnail` is taken. Where only ids count, one that came with a document is ignored.
         tags_only: nothing but tags is taken.
 
     Returns:
@@ -99,13 +99,16 @@ def admit_documents(
         if document.error is None:
             try:
                 _check_document(document)
-                check_thumbnail(document, taken=thumbnails)
-                if queries:
-                    check_query_text(document)
                 if tags_only:
                     _check_no_more_than_tags(document)
+                elif thumbnails:
+                    check_thumbnail(document)
+                elif queries:
+                    _check_query(document)
             except VisualSearchError as error:
                 document.error = Failure(**error.to_json(), stage=STAGE)
+        if not thumbnails:
+            document.thumbnail = None
         document.id = document.id or ID("")
     return made
 
@@ -126,6 +129,17 @@ def _check_document(document: ImageDoc) -> None:
         check_vector(document.embedding)
     if document.box is not None:
         check_box(document.box)
+
+
+def _check_query(document: ImageDoc) -> None:
+    """Check what a query holds.
+
+    Raises:
+        VisualSearchError: `invalid_document`, `invalid_text`.
+    """
+    if document.thumbnail is not None:
+        raise VisualSearchError("invalid_document", "`thumbnail` is no part of a query: only /index takes one")
+    check_query_text(document)
 
 
 _NOT_UPDATED = ("blob", "tensor", "embedding", "thumbnail", "uri", "parent", "text", "box")
@@ -184,7 +198,7 @@ def check_model_id(name: str | None) -> None:
         raise VisualSearchError("invalid_document", f"`model_id` must have 1 to {MAX_MODEL_ID} characters")
 
 
-def check_thumbnail(document: ImageDoc, *, taken: bool) -> None:
+def check_thumbnail(document: ImageDoc) -> None:
     """Check a thumbnail that comes ready-made; it goes with a ready embedding only: of a picture, the service makes its own.
 
     Raises:
@@ -193,9 +207,7 @@ def check_thumbnail(document: ImageDoc, *, taken: bool) -> None:
     if document.thumbnail is None:
         return
     fault = None
-    if not taken:
-        fault = "only /index takes one"
-    elif document.blob is not None or document.tensor is not None or document.embedding is None:
+    if document.blob is not None or document.tensor is not None or document.embedding is None:
         fault = "goes with a ready `embedding` and without a picture, of which the service makes its own"
     elif len(document.thumbnail) > MAX_THUMBNAIL_BYTES:
         fault = f"has {len(document.thumbnail)} bytes; at most {MAX_THUMBNAIL_BYTES}"

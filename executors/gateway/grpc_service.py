@@ -107,7 +107,7 @@ class GrpcService:
                 await body.add(size)
                 if held is not None:
                     held.set()
-                documents = _read_documents(request, endpoint)
+                documents = _read_documents(request)
                 del request.proto_with_data.data.docs.docs[:]  # they are not kept twice
                 parameters = _read_parameters(request)
                 body.keep(sum(map(size_of, documents)))
@@ -143,7 +143,7 @@ def _read_parameters(request: DataRequest) -> dict[str, Any]:
     return parameters
 
 
-def _read_documents(request: DataRequest, endpoint: str) -> list[ImageDoc]:
+def _read_documents(request: DataRequest) -> list[ImageDoc]:
     """The documents of a request; one that can't be read carries its error and costs no other.
 
     Raises:
@@ -157,14 +157,14 @@ def _read_documents(request: DataRequest, endpoint: str) -> list[ImageDoc]:
         except Exception as error:
             raise VisualSearchError("malformed_body", f"the documents can't be read: {error}") from None
         request.document_array_cls = DocList[ImageDoc]
-    return [_read_document(message, endpoint) for message in messages]
+    return [_read_document(message) for message in messages]
 
 
-def _read_document(message: DocProto, endpoint: str) -> ImageDoc:
+def _read_document(message: DocProto) -> ImageDoc:
     try:
         document = ImageDoc.from_protobuf(message)
         fault = document.error if FAULT in message.data else None
-        _drop_answers(document, endpoint)
+        _drop_answers(document)
         document.error = fault
         if document.tags and message.data["tags"].WhichOneof("content") == "text":
             read_json(message.data["tags"].text)
@@ -181,11 +181,9 @@ def _failure(code: str, message: str) -> Failure:
     return Failure(**VisualSearchError(code, message).to_json(), stage="gateway")
 
 
-def _drop_answers(document: ImageDoc, endpoint: str) -> None:
+def _drop_answers(document: ImageDoc) -> None:
     """Fields that only an answer has are not taken from a caller."""
     document.version = document.result = document.error = document.hits = None
-    if endpoint != "/index":
-        document.thumbnail = None
     document.shards_total = document.shards_answered = None
     if document.matches:
         del document.matches[:]

@@ -65,12 +65,17 @@ _ENDPOINTS: Final[dict[str, tuple[str, type[Parameters], dict[str, Any], bool]]]
         True,
     ),
     "/update": (
-        "Change tags",
+        "Change tags; a document that is not there is an error, `not_found`",
         UpdateParameters,
         {"data": [{"id": "red-square", "tags": {"shape": "square"}}], "parameters": {"mode": "merge"}},
         False,
     ),
-    "/get": ("Read documents by id", GetParameters, {"data": [{"id": "red-square"}]}, False),
+    "/get": (
+        "Read documents by id; one that is not there is an error, `not_found`",
+        GetParameters,
+        {"data": [{"id": "red-square"}]},
+        False,
+    ),
     "/embed": (
         "Vectors of pictures and texts, without storing anything",
         EmbedParameters,
@@ -90,7 +95,7 @@ _ENDPOINTS: Final[dict[str, tuple[str, type[Parameters], dict[str, Any], bool]]]
         False,
     ),
     "/delete": (
-        "Remove documents by id (`data`) or by filter, and what came from them (`parent`)",
+        "Remove documents by id (`data`) or by filter, and what came from them (`parent`); what is not there is no failure",
         DeleteParameters,
         {"data": [{"id": "red-square"}]},
         False,
@@ -102,7 +107,7 @@ _WITHOUT_DOCUMENTS: Final = frozenset({"/scroll", "/count"})
 _DOCUMENT: Final = {
     "type": "object",
     "properties": {
-        "id": {"type": "string", "description": "1 to 512 bytes of UTF-8; made when missing"},
+        "id": {"type": "string", "description": "1 to 512 bytes of UTF-8; made when missing, refused when empty"},
         "blob": {"type": "string", "description": "the encoded picture as base64 or data URI"},
         "embedding": {"type": "array", "items": {"type": "number"}},
         "thumbnail": {

@@ -60,7 +60,15 @@ def _field_name(name: str) -> str:
 FilterText = Annotated[
     str | None,
     BeforeValidator(_filter_text),
-    WithJsonSchema({"type": "object", "examples": [{"brand": "acme", "price": {"$lt": 50}}]}),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "examples": [
+                {"brand": "acme", "price": {"$lt": 50}},
+                {"taken": {"$gte": {"$datetime": "2024-05-01T10:00:00+02:00"}}},
+            ],
+        }
+    ),
 ]
 FieldName = Annotated[str, StringConstraints(max_length=512), AfterValidator(_field_name)]
 WholeNumber = Annotated[int, BeforeValidator(_whole)]

@@ -17,14 +17,15 @@ def value_at(tags: Mapping[str, Any], path: str) -> tuple[bool, Any]:
     """Whether there is a value at the path, and the value, whole; a key that has dots itself is found by its own name."""
     if path in tags:
         return True, tags[path]
-    head = ""
-    for part in path.split(".")[:-1]:
-        head = f"{head}.{part}" if head else part
+    end = path.find(".")
+    while end >= 0:
+        head = path[:end]
         inner = tags.get(head)
         if isinstance(inner, Mapping):
             found, value = value_at(inner, path[len(head) + 1 :])
             if found:
                 return True, value
+        end = path.find(".", end + 1)
     return False, None
 
 

@@ -80,7 +80,7 @@ def test_one_bad_picture_costs_no_other(api: Api, pictures: list[bytes]) -> None
     [
         ({"uri": "https://example.com/a.jpg"}, 400, "no_content"),
         ({"blob": "!!!"}, 400, "invalid_base64"),
-        ({"blob": ""}, 400, "invalid_base64"),
+        ({"blob": ""}, 400, "no_content"),
         ({"blob": as_base64(b"\xff\xd8\xff\xe0 cut")}, 422, "undecodable_image"),
         ({"embedding": [1.0, 2.0]}, 400, "dimension_mismatch"),
         ({"embedding": [0.0] * 1280}, 400, "invalid_embedding"),
@@ -159,7 +159,10 @@ def test_update_get_and_delete(api: Api) -> None:
     assert results == ["deleted", "not_found"]
     answer = api.post("/get", [{"id": "a"}])
     assert (answer.status_code, answer.json()["data"][0]["error"]["code"]) == (404, "not_found")
-    assert api.ok("/update", {"id": "a", "tags": {}})[0]["result"] == "not_found"
+    answer = api.post("/update", {"id": "a", "tags": {}})
+    assert (answer.status_code, answer.json()["parameters"]["failed"]) == (404, 1)
+    assert answer.json()["data"][0]["error"]["code"] == "not_found"
+    assert answer.json()["data"][0]["result"] == "not_found"
 
 
 def test_an_update_of_more_than_tags_is_refused(api: Api) -> None:

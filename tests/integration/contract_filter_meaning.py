@@ -17,13 +17,13 @@ class FilterMeaningContract:
     """See `store_contract.StoreContract`, which needs the fixture `harness`."""
 
     # How many filters the short form tries, and the long one.
-    filters_tried: ClassVar[tuple[int, int]] = (1_500, 20_000)
+    filters_tried: ClassVar[tuple[int, int]] = (1_500, 5_000)
 
     async def test_random_filters_find_what_the_readme_says(self, harness: Harness) -> None:
         await check_random_filters(harness, seed=1, count=self.filters_tried[0])
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("seed", [2, 3, 4])
+    @pytest.mark.parametrize("seed", [2, 3])
     async def test_many_random_filters_find_what_the_readme_says(self, harness: Harness, seed: int) -> None:
         await check_random_filters(harness, seed, self.filters_tried[1])
 

@@ -134,10 +134,11 @@ class Ledger:
     ) -> None:
         """The answer to a write, document by document: what it says must fit what was known."""
         for result in results:
-            if result.error is not None:
+            unknown = result.error is not None and result.error.code == "not_found"
+            if result.error is not None and not unknown:
                 self.refusals[result.error.code] += 1
                 continue
-            was_there = _WAS_THERE[str(result.result)]
+            was_there = _WAS_THERE["not_found" if unknown else str(result.result)]
             assert any((state is not None) == was_there for state in before[result.id]), (result, before[result.id])
             self.did(collection, operation, token, [result.id])
 

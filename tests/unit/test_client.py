@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from executors.client import DEFAULT_COLLECTION, Document, RetryPolicy, VisualSearchClient
+from executors.client import DEFAULT_COLLECTION, Document, RetryPolicy, VisualSearchClient, _named
 from executors.client_answers import error_from_json
 from executors.errors import VisualSearchError
 from tests.support.wire_service import THUMBNAIL, Fault, WireService, wire_service
@@ -229,10 +230,22 @@ async def test_the_thumbnail_of_any_id_can_be_fetched(
 async def test_an_id_that_is_not_unicode_is_an_error_not_a_crash(client: VisualSearchClient) -> None:
     with pytest.raises(VisualSearchError) as caught:
         await client.get(["caf\udce9.jpg"])
-    assert caught.value.code == "invalid_document"
+    assert caught.value.code == "invalid_id"
 
 
 def test_the_default_collection_is_that_of_the_documents() -> None:
     from executors import documents
 
     assert DEFAULT_COLLECTION == documents.DEFAULT_COLLECTION
+
+
+@pytest.mark.parametrize("bad", [float("nan"), b"bytes", object(), 2**53 + 1, "\ud800", {1: 2}])
+def test_tags_that_are_not_json_are_refused_where_the_document_is_made(bad: object) -> None:
+    """NaN would arrive as null, and anything else would cost the whole request."""
+    with pytest.raises(VisualSearchError, match="invalid_tags"):
+        Document(id="a", tags={"x": [bad]})
+    assert Document(tags={"n": np.int64(3)}).tags == {"n": 3}
+
+
+def test_an_empty_id_is_sent_as_it_is() -> None:
+    assert [each.id for each in _named([Document(id=""), Document(id="a")])] == ["", "a"]

@@ -213,7 +213,6 @@ def test_what_numpy_calls_a_number_or_a_text_is_one(given: Any, plain: Any) -> N
         {"tags": None},
         {"tags": [1]},
     ],
-    ids=repr,
 )
 def test_values_that_cannot_be_sent_are_refused_where_the_document_is_made(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(fields))):

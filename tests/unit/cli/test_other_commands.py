@@ -63,7 +63,7 @@ def test_what_was_deleted_is_sent_again_by_the_next_index(
 
 def test_an_id_that_is_not_unicode_is_an_error(indexed: WireService, capsys: Output) -> None:
     assert main(["get", "caf\udce9", "--url", indexed.url]) == 1
-    assert "invalid_document" in capsys.readouterr().err
+    assert "invalid_id" in capsys.readouterr().err
 
 
 def test_status_for_people_and_for_programs(indexed: WireService, capsys: Output) -> None:

@@ -15,7 +15,7 @@ from executors.gateway.rendering import documents_for_grpc, matches_of
 from executors.index import merge
 from executors.index.hit_columns import hits_to_columns
 from executors.index.records import Hits, ShardIdentity
-from executors.index.tag_values import cut_tags, value_key
+from executors.index.tag_values import cut_tags, value_at, value_key
 
 GROUPS = st.sampled_from([None, True, False, 1, 1.0, 1.5, "1", "", [1, "a"], {"a": 1, "b": 2}, {"b": 2.0, "a": 1.0}])
 ROWS = st.lists(
@@ -152,3 +152,15 @@ def test_reports_are_added_up_and_a_shard_that_lacks_the_collection_adds_nothing
     assert merge.unpack(together(merge.merge_removed, {"ids": ["b"]}, {"ids": ["a"]}))["ids"] == ["a", "b"]
     assert merge.unpack(together(merge.merge_drop, {"documents": 0}, {"documents": None}))["documents"] == 0
     assert merge.unpack(together(merge.merge_drop, {"documents": None}, {"documents": None}))["documents"] is None
+
+
+def test_a_value_is_found_at_its_path_whatever_its_keys_are_called() -> None:
+    tags = {"": {"": {"a": 1}, "a": 2}, "a": {"b.c": 3, "": {"b": 4}}, "a.b": {"c": 5}}
+    assert [value_at(tags, path) for path in ("..a", ".a", "a.b.c", "a..b", "a.b")] == [
+        (True, 1),
+        (True, 2),
+        (True, 3),
+        (True, 4),
+        (True, {"c": 5}),
+    ]
+    assert [value_at(tags, path)[0] for path in ("...", "a.", "b", "..b")] == [False, True, False, False]
