@@ -50,6 +50,8 @@ ERRORS: Final[dict[str, ErrorKind]] = {
     "collection_not_found": ErrorKind(404, "no collection with this name"),
     "embedding_failed": ErrorKind(500, "the model returned a vector that is not finite, empty, or of the wrong shape"),
     # the request as a whole is at fault
+    "malformed_request": ErrorKind(400, "the bytes are not an HTTP/1.1 request, or break off"),
+    "headers_too_large": ErrorKind(431, "the request line and headers have more than 64 KiB"),
     "malformed_body": ErrorKind(400, "the body is not the JSON or multipart form that the endpoint takes"),
     "empty_request": ErrorKind(400, "the request holds no document"),
     "duplicate_id": ErrorKind(400, "the same id stands twice in one request"),

@@ -31,17 +31,17 @@ def add_collections(app: FastAPI, service: SearchService, health: Health, settin
         return await answer("list", {})
 
     # Names that no collection can have reach the check of names, instead of being an unknown endpoint.
-    @app.get("/collections/{name:path}", response_class=Json, **openapi.COLLECTIONS["describe"])
-    async def describe_collection(name: str) -> Response:
-        return await answer("describe", {"collection": name})
+    @app.get("/collections/{name:rest}", response_class=Json, **openapi.COLLECTIONS["describe"])
+    async def describe_collection(request: Request) -> Response:
+        return await answer("describe", {"collection": request.path_params["name"]})
 
-    @app.put("/collections/{name:path}", response_class=Json, **openapi.COLLECTIONS["create"])
-    async def create_collection(name: str, request: Request) -> Response:
-        return await answer("create", {"collection": name}, request)
+    @app.put("/collections/{name:rest}", response_class=Json, **openapi.COLLECTIONS["create"])
+    async def create_collection(request: Request) -> Response:
+        return await answer("create", {"collection": request.path_params["name"]}, request)
 
-    @app.delete("/collections/{name:path}", response_class=Json, **openapi.COLLECTIONS["drop"])
-    async def drop_collection(name: str) -> Response:
-        return await answer("drop", {"collection": name})
+    @app.delete("/collections/{name:rest}", response_class=Json, **openapi.COLLECTIONS["drop"])
+    async def drop_collection(request: Request) -> Response:
+        return await answer("drop", {"collection": request.path_params["name"]})
 
 
 async def _read_object(request: Request, max_bytes: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from jina.serve.runtimes.servers.http import FastAPIBaseServer
 from executors.gateway.admission import Gate
 from executors.gateway.grpc_service import GrpcService
 from executors.gateway.health import Health
+from executors.gateway.http_protocol import server_options
 from executors.gateway.routes import make_app
 from executors.gateway.service import SearchService
 from executors.gateway.stages import Stages
@@ -54,6 +55,7 @@ class VisualSearchGateway(CompositeGateway):
         )
         self._health = Health(self._service, self.logger)
         application = make_app(self._service, self._health, chosen, self.logger)
+        self._http_options = server_options(chosen.keepalive_s)
         self.servers = [self._adapt(server, application) for server in self.servers]
         self.gateways = self.servers
 
@@ -61,7 +63,8 @@ class VisualSearchGateway(CompositeGateway):
         if isinstance(server, GRPCServer):
             server._request_handler = GrpcService(self._request_handler, self._service, self._health, self.logger)
             return server
-        http = HttpServer(**next(each for each in self._server_kwargs if each["runtime_args"]["port"] == server.port))
+        given = next(each for each in self._server_kwargs if each["runtime_args"]["port"] == server.port)
+        http = HttpServer(**(given | {"uvicorn_kwargs": self._http_options}))
         http.application = application
         return http
 

@@ -212,6 +212,7 @@ THUMBNAIL: Final[dict[str, Any]] = {
     "summary": "The small JPEG that was kept of a document",
     "responses": {200: {"content": {"image/jpeg": {}}}, 404: {"description": "no such document, or no thumbnail"}},
 }
+THUMBNAIL_BY_QUERY: Final[dict[str, Any]] = THUMBNAIL
 
 
 def _upkeep(summary: str, parameters: type[Parameters]) -> dict[str, Any]:
