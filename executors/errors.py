@@ -65,7 +65,9 @@ ERRORS: Final[dict[str, ErrorKind]] = {
     "method_not_allowed": ErrorKind(405, "the endpoint takes another HTTP method"),
     "request_too_large": ErrorKind(413, "the body has more bytes than VS_MAX_REQUEST_BYTES"),
     "too_many_documents": ErrorKind(413, "more documents in one request than VS_MAX_DOCUMENTS"),
-    "unsupported_media_type": ErrorKind(415, "the Content-Type is neither application/json nor multipart/form-data"),
+    "unsupported_media_type": ErrorKind(
+        415, "the Content-Type is neither application/json, multipart/form-data nor a picture's"
+    ),
     "overloaded": ErrorKind(429, "more requests in flight than VS_MAX_CONCURRENCY; try again after Retry-After"),
     # the service is at fault
     "internal": ErrorKind(500, "a defect of this software; the log has the details"),

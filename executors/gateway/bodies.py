@@ -17,6 +17,8 @@ from starlette.types import Message
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
 from executors.gateway.admission import MAX_THUMBNAIL_BYTES
+from executors.gateway.form_names import FormParser
+from executors.gateway.query import as_parameters, query_values
 from executors.json_reading import read_json
 from executors.preprocess.sources import decode_base64
 
@@ -26,6 +28,7 @@ _TAIL_BYTES: Final = 256
 # From here on, a body is decoded beside the event loop: other requests don't wait for it.
 _LARGE_BODY: Final = 1_000_000
 _TEXT_FIELDS: Final = ("id", "collection", "parent", "text", "uri", "model_id")
+_PICTURE_FIELDS: Final[tuple[str, ...]] = ("id", "uri", "tags")
 _KNOWN_FIELDS: Final = frozenset((*_TEXT_FIELDS, "blob", "embedding", "tags", "box", "thumbnail"))
 
 
@@ -47,24 +50,65 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
 
 
 async def read_documents(
-    request: Request, max_request_bytes: int, max_image_bytes: int
+    request: Request, max_request_bytes: int, max_image_bytes: int, *, pictures: bool
 ) -> tuple[list[ImageDoc], dict[str, Any]]:
-    """The documents and parameters of a request, whatever its content type.
+    """The documents and parameters of a request, whatever its content type; parameters may stand in the query string.
+
+    Args:
+        pictures: whether a body may be a picture's bytes as they are; its `id`, `uri` and `tags` are in the query string.
 
     Raises:
-        VisualSearchError: `request_too_large`, `malformed_body`, `unsupported_media_type`.
+        VisualSearchError: `request_too_large`, `malformed_body`, `unsupported_media_type`, `invalid_parameter`.
     """
+    given = query_values(request)
     media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if pictures and (media_type.startswith("image/") or media_type == "application/octet-stream"):
+        document: dict[str, str] = {name: given.pop(name) for name in _PICTURE_FIELDS if name in given}
+        content = await read_body(request, max_request_bytes)
+        return [picture_document(content, document, max_image_bytes)], as_parameters(given)
     if media_type == "multipart/form-data":
-        return await _read_multipart(request, max_request_bytes, max_image_bytes)
+        documents, parameters = await _read_multipart(request, max_request_bytes, max_image_bytes)
+        return documents, _joined(as_parameters(given), parameters)
     if media_type not in ("", "application/json", "text/json") and not media_type.endswith("+json"):
         raise VisualSearchError(
-            "unsupported_media_type", f"Content-Type {media_type!r}; send application/json or multipart/form-data"
+            "unsupported_media_type",
+            f"Content-Type {media_type!r}; send application/json"
+            + (", multipart/form-data, or a picture as image/*" if pictures else ""),
         )
     body = await read_body(request, max_request_bytes)
     if len(body) < _LARGE_BODY:
-        return parse_json(body, max_image_bytes)
-    return await asyncio.to_thread(parse_json, body, max_image_bytes)
+        documents, parameters = parse_json(body, max_image_bytes)
+    else:
+        documents, parameters = await asyncio.to_thread(parse_json, body, max_image_bytes)
+    return documents, _joined(as_parameters(given), parameters)
+
+
+def _joined(query: dict[str, Any], parameters: Any) -> Any:
+    """The parameters of a query string and of a body; a body's that are no object are left to their check."""
+    if not isinstance(parameters, dict):
+        return parameters
+    twice = sorted(set(query) & set(parameters))
+    if twice:
+        raise VisualSearchError("invalid_parameter", f"{twice[0]}: stands in the query string and in the body")
+    return query | parameters
+
+
+def picture_document(content: bytes, given: Mapping[str, str], max_image_bytes: int) -> ImageDoc:
+    """The document of a body that is a picture.
+
+    Args:
+        given: its `id`, `uri` and `tags` (JSON), as far as they were given.
+    """
+    document_id = given.get("id", "")
+    try:
+        if len(content) > max_image_bytes:
+            raise _image_too_large(len(content), max_image_bytes)
+        tags = _json_part(given.get("tags"), "tags", {})
+        if not isinstance(tags, dict):
+            raise VisualSearchError("invalid_tags", "`tags` must be a JSON object")
+    except VisualSearchError as error:
+        return ImageDoc.from_values(id=document_id, error=Failure(**error.to_json(), stage=STAGE))
+    return ImageDoc.from_values(id=document_id, blob=content, uri=given.get("uri"), tags=tags)
 
 
 def parse_json(body: bytes, max_image_bytes: int) -> tuple[list[ImageDoc], dict[str, Any]]:
@@ -166,9 +210,10 @@ async def _read_multipart(
     _check_declared_length(request, max_request_bytes)
     body = _CountedBody(request, max_request_bytes)
     try:
-        form = await Request(request.scope, body.receive).form(
-            max_files=100_000, max_fields=16, max_part_size=16_000_000
-        )
+        stream = Request(request.scope, body.receive).stream()
+        form = await FormParser(
+            request.headers, stream, max_files=100_000, max_fields=16, max_part_size=16_000_000
+        ).parse()
     except MultiPartException as error:
         raise VisualSearchError("malformed_body", f"the form can't be read: {error.message}") from None
     except Exception as error:
@@ -204,13 +249,12 @@ async def _read_form(form: FormData, max_image_bytes: int) -> tuple[list[ImageDo
 async def _file_bytes(part: UploadFile, max_image_bytes: int) -> bytes | VisualSearchError:
     size = part.size or 0
     if size > max_image_bytes:
-        return VisualSearchError(
-            "image_too_large",
-            f"the file has {size} bytes; at most {max_image_bytes}",
-            bytes=size,
-            limit=max_image_bytes,
-        )
+        return _image_too_large(size, max_image_bytes)
     return await part.read()
+
+
+def _image_too_large(size: int, limit: int) -> VisualSearchError:
+    return VisualSearchError("image_too_large", f"the file has {size} bytes; at most {limit}", bytes=size, limit=limit)
 
 
 def _file_document(part: UploadFile, content: bytes | VisualSearchError, name: Any, tags: Any) -> ImageDoc:
@@ -230,6 +274,9 @@ def _json_part(part: Any, name: str, default: Any) -> Any:
         return default
     if not isinstance(part, str):
         raise VisualSearchError("malformed_body", f"the part `{name}` must be text, not a file")
+    if not part.strip():
+        # Pages send the fields that were left empty, too.
+        return default
     try:
         return read_json(part)
     except orjson.JSONDecodeError as error:

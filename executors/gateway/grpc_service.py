@@ -7,7 +7,7 @@ request raised while it was read. Here nothing raised leaves a stream: every req
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from docarray import DocList
@@ -19,6 +19,7 @@ from executors.errors import VisualSearchError
 from executors.gateway.health import Health
 from executors.gateway.rendering import documents_for_grpc
 from executors.gateway.service import SearchService
+from executors.gateway.status import status_report
 from executors.lifecycle import Logger, as_error
 
 # Requests of one stream that are worked on at the same time.
@@ -81,17 +82,26 @@ class GrpcService:
     async def _answer(self, request: DataRequest) -> DataRequest:
         try:
             endpoint = request.header.exec_endpoint
+            if endpoint == "/status":
+                # As over HTTP: also of a flow that is not ready. The report takes the place of the parameters.
+                _answer_with(request, [], await status_report(self._service, self._health))
+                return request
             self._health.check_ready()
             documents = _read_documents(request, endpoint)
             parameters = _read_parameters(request)
             async with self._service.admitted():
                 answer = await self._service.handle(endpoint, documents, parameters)
-            request.document_array_cls = DocList[ImageDoc]
-            request.data.docs = documents_for_grpc(endpoint, answer.documents)
-            request.parameters = answer.info()
+            _answer_with(request, documents_for_grpc(endpoint, answer.documents), answer.info())
         except Exception as error:
             _set_error(request, as_error(error, "gateway", self._logger))
         return request
+
+
+def _answer_with(request: DataRequest, documents: Sequence[ImageDoc], parameters: dict[str, Any]) -> None:
+    """Put an answer in place of what was asked; what is no document stands in its parameters."""
+    request.document_array_cls = DocList[ImageDoc]
+    request.data.docs = DocList[ImageDoc](documents)
+    request.parameters = parameters
 
 
 def _read_parameters(request: DataRequest) -> dict[str, Any]:

@@ -73,7 +73,12 @@ def _document_route(
         health.check_ready()
         # Reading the body is inside, too: who sends slowly holds a place, and has the same deadline.
         async with service.admitted():
-            documents, parameters = await read_documents(request, settings.max_request_bytes, settings.max_image_bytes)
+            documents, parameters = await read_documents(
+                request,
+                settings.max_request_bytes,
+                settings.max_image_bytes,
+                pictures=endpoint in openapi.PICTURE_ENDPOINTS,
+            )
             answer = await service.handle(endpoint, documents, parameters)
         return Json(answer_to_json(endpoint, answer), status_of(answer))
 
@@ -116,13 +121,13 @@ def _add_health(app: FastAPI, service: SearchService, health: Health) -> None:
         return Json({"ok": True})
 
     @app.get(
-        "/health/ready", response_class=Json, **openapi.health("every stage answered once, and it is not stopping")
+        "/health/ready", response_class=Json, **openapi.unsound("every stage answered once, and it is not stopping")
     )
     async def ready() -> Response:
         health.check_ready()
         return Json({"ok": True})
 
-    @app.get("/health/full", response_class=Json, **openapi.health("every stage and shard answers now"))
+    @app.get("/health/full", response_class=Json, **openapi.unsound("every stage and shard answers now"))
     async def full() -> Response:
         sound, report = await health.full()
         return Json(report, 200 if sound else 503)
