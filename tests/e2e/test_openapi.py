@@ -1,58 +1,39 @@
-"""The description of the API against a gateway that runs: what is described comes, and nothing else does."""
+"""The description of the API against gateways that run: what is described comes, and nothing else does (schemathesis)."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import sys
+from pathlib import Path
 
 import pytest
-import requests
-import schemathesis
-from hypothesis import HealthCheck, Phase, seed
-from hypothesis import settings as hypothesis_settings
-from schemathesis.checks import CHECKS
 
-from tests.support.flow import RunningFlow
+from tests.support.flow import running_flow
+from tests.support.local_gateway import local_gateway
 
-# Bodies that fit the schema may still be no pictures (400, 415, 422), and there are no keys to leave out.
-_NOT_TRIED = {"positive_data_acceptance", "ignored_auth"}
-OPERATIONS = [
-    f"{method.upper()} {path}"
-    for path, methods in {
-        "/index": ["post"], "/search": ["post"], "/update": ["post"], "/get": ["post"], "/embed": ["post"],
-        "/scroll": ["post"], "/count": ["post"], "/delete": ["post"], "/verify": ["post"], "/reindex": ["post"],
-        "/status": ["get"], "/thumbnail": ["get"], "/thumbnail/{collection}/{id}": ["get"], "/collections": ["get"],
-        "/collections/{name}": ["get", "put", "delete"],
-        "/health/live": ["get"], "/health/ready": ["get"], "/health/full": ["get"],
-    }.items()
-    for method in methods
-]  # fmt: skip
+# Not tried: bodies that fit the schema may still be no pictures, no vectors of the model's dimension and so on
+# (positive_data_acceptance).
+_OPTIONS = ("--exclude-checks", "positive_data_acceptance", "--continue-on-failure", "--no-color", "--seed", "13")
 
 
-@pytest.fixture(scope="module")
-def schema(flow: RunningFlow) -> Any:
-    return schemathesis.openapi.from_url(f"{flow.http_url}/openapi.json")
-
-
-def _try(schema: Any, operation: str, examples: int) -> None:
-    method, path = operation.split()
-    checks = [CHECKS.get_one(name) for name in CHECKS.get_all_names() if name not in _NOT_TRIED]
-
-    @seed(13)
-    @hypothesis_settings(
-        max_examples=examples,
-        deadline=None,
-        database=None,
-        phases=[Phase.explicit, Phase.generate],
-        suppress_health_check=list(HealthCheck),
+async def conform(url: str, *options: str) -> None:
+    """Run schemathesis over all operations."""
+    command = ("-m", "schemathesis.cli", "run", f"{url}/openapi.json", *_OPTIONS, *options)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    @schema.include(path=path, method=method).parametrize()
-    def conforms(case: Any) -> None:
-        case.call_and_validate(checks=checks)
-
-    conforms()
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
 
 
-def test_every_operation_is_tried(schema: Any) -> None:
-    described = {f"{each.ok().method.upper()} {each.ok().path}" for each in schema.get_all_operations()}
-    assert described == set(OPERATIONS)
+async def test_answers_are_those_of_the_description() -> None:
+    async with local_gateway(2) as gateway:
+        await gateway.call.index("red-square", collection="images", thumbnail=b"\xff\xd8\xff")
+        await conform(gateway.url, "--phases", "examples,coverage,fuzzing", "--max-examples", "3", "--no-shrink")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+async def test_answers_of_a_whole_flow_are_those_of_the_description(tmp_path: Path, models_dir: Path) -> None:
+    with running_flow(tmp_path, shards=2) as flow:
+        await conform(flow.http_url, "--max-examples", "100")
