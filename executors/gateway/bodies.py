@@ -232,8 +232,10 @@ async def _read_form(form: FormData, max_image_bytes: int) -> tuple[list[ImageDo
     unknown = sorted(set(form) - {"file", "parameters", "tags", "ids"})
     if unknown:
         raise VisualSearchError("malformed_body", f"unknown part {unknown[0]!r} (known: file, ids, parameters, tags)")
-    files = [part for part in form.getlist("file") if isinstance(part, UploadFile)]
-    if len(files) != len(form.getlist("file")):
+    # A page sends the place of a file that nothing was chosen for as an empty text.
+    parts = [part for part in form.getlist("file") if part != ""]
+    files = [part for part in parts if isinstance(part, UploadFile)]
+    if len(files) != len(parts):
         raise VisualSearchError("malformed_body", "a part `file` without a file name: send it as a file")
     parameters = _json_part(form.get("parameters"), "parameters", {})
     ids = _by_position(_json_part(form.get("ids"), "ids", None), len(files), "ids")

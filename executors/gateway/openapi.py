@@ -243,7 +243,11 @@ def _form(parameters: type[Parameters]) -> dict[str, Any]:
         "required": ["file"],
         "additionalProperties": False,
         "properties": {
-            "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
+            "file": {
+                "type": "array",
+                "items": {"type": "string", "format": "binary", "example": ""},
+                "example": [""],
+            },
             "parameters": {"type": "string", "description": "JSON, as `parameters` of a JSON body", **_EMPTY},
             "tags": {"type": "string", "description": "JSON: an object for all files, or a list by position", **_EMPTY},
             "ids": {"type": "string", "description": "JSON list of ids; default: the file names", **_EMPTY},

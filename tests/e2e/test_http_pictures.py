@@ -65,7 +65,8 @@ def test_a_file_has_the_name_that_its_client_meant(
 ) -> None:
     body = b"--x\r\nContent-Disposition: form-data; name=file; " + parameters + b"\r\n\r\n" + one_picture
     # A page sends the fields that were left empty, too.
-    body += b'\r\n--x\r\nContent-Disposition: form-data; name="ids"\r\n\r\n\r\n--x--\r\n'
+    body += b'\r\n--x\r\nContent-Disposition: form-data; name="ids"\r\n\r\n\r\n--x\r\n'
+    body += b'Content-Disposition: form-data; name="file"\r\n\r\n\r\n--x--\r\n'
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     target = f"{flow.http_url}/index?collection={collection}"
     written = requests.post(target, data=body, headers=headers, timeout=30).json()
