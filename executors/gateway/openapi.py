@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pydantic import BaseModel
-
 from executors import __version__
 from executors.gateway.described_errors import error_responses, status_responses
+from executors.gateway.openapi_schemas import (
+    ANSWER,
+    DOCUMENT,
+    NO_DATA,
+    PICTURE_BODY,
+    body_schema,
+    form_schema,
+    json_schema,
+)
 from executors.gateway.parameters import (
     CountParameters,
     CreateParameters,
@@ -107,45 +114,6 @@ _ENDPOINTS: Final[dict[str, tuple[str, type[Parameters], dict[str, Any], bool]]]
 DOCUMENT_ENDPOINTS: Final = tuple(_ENDPOINTS)
 _WITHOUT_DOCUMENTS: Final = frozenset({"/scroll", "/count"})
 
-_DOCUMENT: Final = {
-    "type": "object",
-    "additionalProperties": False,
-    "properties": {
-        "id": {"type": ["string", "null"], "description": "1 to 512 bytes of UTF-8; made when missing"},
-        "blob": {"type": ["string", "null"], "description": "the encoded picture as base64 or data URI"},
-        "embedding": {"type": ["array", "null"], "items": {"type": "number"}},
-        "thumbnail": {
-            "type": ["string", "null"],
-            "description": "a JPEG of at most 64 KB as base64, beside a ready embedding (/index)",
-        },
-        "tags": {"type": ["object", "null"]},
-        "uri": {"type": ["string", "null"], "description": "a label; never opened"},
-        "collection": {"type": ["string", "null"]},
-        "model_id": {"type": ["string", "null"], "description": "of a ready embedding; default: the flow's model"},
-        "parent": {"type": ["string", "null"]},
-        "box": {"type": ["array", "null"], "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
-        "text": {
-            "type": ["string", "null"],
-            "description": "a query in words; of an indexed document: what was read in the picture",
-        },
-    },
-}
-_ANSWER: Final = {
-    "type": "object",
-    "required": ["data", "parameters"],
-    "properties": {
-        "data": {"type": "array", "items": {"type": "object"}, "description": "one a document, in request order"},
-        "parameters": {
-            "type": "object",
-            "description": "shards, partial, failed, took_ms; /search: explain; /scroll: next; /count: count; /delete: deleted",
-        },
-    },
-}
-# What pages show in an empty field; a part that is left empty counts as missing.
-_EMPTY: Final = {"example": "", "default": ""}
-_PICTURE_BODY: Final = {"schema": {"type": "string", "format": "binary"}}
-_NO_DATA: Final = {"type": ["array", "null"], "maxItems": 0, "description": "not taken here"}
-_BOUNDS: Final = {"ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum"}
 PICTURE_ENDPOINTS: Final = frozenset(endpoint for endpoint, (*_, files) in _ENDPOINTS.items() if files)
 
 
@@ -156,21 +124,21 @@ def operation(endpoint: str) -> dict[str, Any]:
         "application/json": {"schema": _json_body(endpoint, parameters), **_examples(endpoint, example)}
     }
     if files:
-        content["multipart/form-data"] = {"schema": _form(parameters)}
-        content |= {"image/*": _PICTURE_BODY, "application/octet-stream": _PICTURE_BODY}
+        content["multipart/form-data"] = {"schema": form_schema(parameters)}
+        content |= {"image/*": PICTURE_BODY, "application/octet-stream": PICTURE_BODY}
     return {
         "summary": summary,
         "openapi_extra": {
             "requestBody": {"required": True, "content": content},
             "parameters": _query(endpoint, parameters),
         },
-        "responses": _responses(endpoint, "At least one document succeeded", _ANSWER),
+        "responses": _responses(endpoint, "At least one document succeeded", ANSWER),
     }
 
 
 def _query(endpoint: str, parameters: type[Parameters]) -> list[dict[str, Any]]:
     """Parameters of a query string; without examples, which a page would send beside those of the body."""
-    schemas = _json_schema(parameters)["properties"]
+    schemas = json_schema(parameters)["properties"]
     shown = [each for each in ("collection", "limit") if each in schemas]
     described = [(each, schemas[each].get("description", ""), _without_default(schemas[each])) for each in shown]
     if endpoint == "/index":
@@ -184,23 +152,6 @@ def _query(endpoint: str, parameters: type[Parameters]) -> list[dict[str, Any]]:
 def _without_default(schema: dict[str, Any]) -> dict[str, Any]:
     kept = next((each for each in schema.get("anyOf", ()) if each.get("type") != "null"), schema)
     return {key: value for key, value in kept.items() if key not in ("default", "title", "description")}
-
-
-def _json_schema(parameters: type[BaseModel]) -> dict[str, Any]:
-    """The schema of parameters, in the words of JSON Schema where pydantic leaves its own."""
-    schema: dict[str, Any] = _in_json_schema(parameters.model_json_schema())
-    for each in schema["properties"].values():
-        if "default" in each and each["default"] is None and isinstance(each.get("type"), str):
-            each["type"] = [each["type"], "null"]
-    return schema
-
-
-def _in_json_schema(schema: Any) -> Any:
-    if isinstance(schema, list):
-        return [_in_json_schema(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {_BOUNDS.get(key, key): _in_json_schema(value) for key, value in schema.items()}
 
 
 def _examples(endpoint: str, first: dict[str, Any]) -> dict[str, Any]:
@@ -228,37 +179,13 @@ def unsound(meaning: str) -> dict[str, Any]:
 
 
 def _json_body(endpoint: str, parameters: type[Parameters]) -> dict[str, Any]:
-    documents = {"anyOf": [{"type": "array", "items": _DOCUMENT}, _DOCUMENT, {"type": "null"}]}
-    return _body(parameters, {"data": _NO_DATA if endpoint in _WITHOUT_DOCUMENTS else documents})
-
-
-def _body(parameters: type[BaseModel], more: dict[str, Any]) -> dict[str, Any]:
-    schema = {"anyOf": [_json_schema(parameters), {"type": "null"}]}
-    return {"type": "object", "additionalProperties": False, "properties": {**more, "parameters": schema}}
-
-
-def _form(parameters: type[Parameters]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "required": ["file"],
-        "additionalProperties": False,
-        "properties": {
-            "file": {
-                "type": "array",
-                "items": {"type": "string", "format": "binary", "example": ""},
-                "example": [""],
-            },
-            "parameters": {"type": "string", "description": "JSON, as `parameters` of a JSON body", **_EMPTY},
-            "tags": {"type": "string", "description": "JSON: an object for all files, or a list by position", **_EMPTY},
-            "ids": {"type": "string", "description": "JSON list of ids; default: the file names", **_EMPTY},
-        },
-        "description": parameters.__doc__,
-    }
+    documents = {"anyOf": [{"type": "array", "items": DOCUMENT}, DOCUMENT, {"type": "null"}]}
+    return body_schema(parameters, {"data": NO_DATA if endpoint in _WITHOUT_DOCUMENTS else documents})
 
 
 def _responses(operation: str, meaning: str, schema: dict[str, Any]) -> dict[int | str, Any]:
     succeeded = {"description": meaning, "content": {"application/json": {"schema": schema}}}
-    return {200: succeeded} | error_responses(operation, _ANSWER)
+    return {200: succeeded} | error_responses(operation, ANSWER)
 
 
 STATUS: Final[dict[str, Any]] = {
@@ -315,7 +242,7 @@ THUMBNAIL_BY_QUERY: Final = _THUMBNAIL | {
 
 
 def _upkeep(endpoint: str, summary: str, parameters: type[Parameters]) -> dict[str, Any]:
-    content = {"application/json": {"schema": _body(parameters, {"data": _NO_DATA}), "example": {}}}
+    content = {"application/json": {"schema": body_schema(parameters, {"data": NO_DATA}), "example": {}}}
     return {
         "summary": summary,
         "openapi_extra": {"requestBody": {"content": content}},
@@ -337,7 +264,7 @@ _COLLECTION: Final = {
     },
 }
 _ONE: Final = {"type": "object", "properties": {"collection": _COLLECTION}}
-_CREATE_SCHEMA: Final = _json_schema(CreateParameters)
+_CREATE_SCHEMA: Final = json_schema(CreateParameters)
 _CREATE_BODY: Final = {
     "type": "object",
     "additionalProperties": False,

@@ -21,20 +21,20 @@ from tests.support.raw_http import exchange
 _OPTIONS = ("--exclude-checks", "positive_data_acceptance", "--continue-on-failure", "--no-color", "--seed", "13")
 
 
-async def conform(url: str, *options: str) -> None:
-    """Run schemathesis over all operations."""
+async def conform(url: str, folder: Path, *options: str) -> None:
+    """Run schemathesis over all operations; what it keeps goes to the folder."""
     command = ("-m", "schemathesis.cli", "run", f"{url}/openapi.json", *_OPTIONS, *options)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        sys.executable, *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, cwd=folder
     )
     said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()
 
 
-async def test_answers_are_those_of_the_description() -> None:
+async def test_answers_are_those_of_the_description(tmp_path: Path) -> None:
     async with local_gateway(2) as gateway:
         await gateway.call.index("red-square", collection="images", thumbnail=b"\xff\xd8\xff")
-        await conform(gateway.url, "--phases", "examples,fuzzing", "--max-examples", "10", "--no-shrink")
+        await conform(gateway.url, tmp_path, "--phases", "examples,fuzzing", "--max-examples", "10", "--no-shrink")
 
 
 async def test_the_description_speaks_json_schema_and_names_only_what_comes() -> None:
@@ -75,4 +75,4 @@ def _keys(content: Any) -> Iterator[str]:
 @pytest.mark.timeout(1200)
 async def test_answers_of_a_whole_flow_are_those_of_the_description(tmp_path: Path, models_dir: Path) -> None:
     with running_flow(tmp_path, shards=2) as flow:
-        await conform(flow.http_url, "--max-examples", "100")
+        await conform(flow.http_url, tmp_path, "--max-examples", "100")
