@@ -118,7 +118,7 @@ def parse_json(body: bytes, max_image_bytes: int) -> tuple[list[ImageDoc], dict[
         VisualSearchError: `malformed_body`.
     """
     try:
-        content = read_json(body) if body.strip() else {}
+        content = read_json(body) if body else {}
     except orjson.JSONDecodeError as error:
         raise VisualSearchError("malformed_body", f"the body is not JSON: {error}") from None
     if not isinstance(content, dict):

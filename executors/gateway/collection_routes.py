@@ -52,7 +52,7 @@ async def _read_object(request: Request, max_bytes: int) -> dict[str, Any]:
     """
     body = await read_body(request, max_bytes)
     try:
-        content = orjson.loads(body) if body.strip() else {}
+        content = orjson.loads(body) if body else {}
     except orjson.JSONDecodeError as error:
         raise VisualSearchError("malformed_body", f"the body is not JSON: {error}") from None
     if isinstance(content, dict) and "collection" in content:

@@ -18,7 +18,15 @@ from tests.support.raw_http import exchange
 
 # Not tried: bodies that fit the schema may still be no pictures, no vectors of the model's dimension and so on
 # (positive_data_acceptance).
-_OPTIONS = ("--exclude-checks", "positive_data_acceptance", "--continue-on-failure", "--no-color", "--seed", "13")
+_OPTIONS = (
+    "--exclude-checks",
+    "positive_data_acceptance",
+    "--continue-on-failure",
+    "--no-color",
+    "--seed",
+    "13",
+    "--generation-deterministic",
+)
 
 
 async def conform(url: str, folder: Path, *options: str) -> None:
