@@ -68,6 +68,17 @@ async def test_the_description_speaks_json_schema_and_names_only_what_comes() ->
     assert set(described["paths"]["/health/live"]["get"]["responses"]) == {"200"}
 
 
+async def test_a_number_that_json_can_not_carry_is_no_defect() -> None:
+    body = b'{"data": [{"id": "a", "tags": {"n": 36893488147419103232}}]}'
+    async with local_gateway(1) as gateway:
+        for path in ("/get", "/search"):
+            head = (
+                f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+            )
+            answer = await exchange(urlsplit(gateway.url).port or 0, head.encode() + body)
+            assert (answer.status, answer.json()["data"][0]["error"]["code"]) == (400, "invalid_tags")
+
+
 def _keys(content: Any) -> Iterator[str]:
     """Every key of every object in it, names of parameters aside."""
     if isinstance(content, list):
