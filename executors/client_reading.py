@@ -104,7 +104,7 @@ class ReadingMethods(ClientBase):
 
     async def thumbnail(self, document_id: str, *, collection: str = DEFAULT_COLLECTION) -> bytes | None:
         """The small JPEG of an indexed picture; None when the index has none of it."""
-        path = f"/thumbnail/{quote(collection, safe='')}/{quote(document_id, safe='')}"
+        path = f"/thumbnail?collection={quote(collection, safe='')}&id={quote(document_id, safe='')}"
         response = await self._transport.request("GET", path)
         if response.status == 200:
             return response.content

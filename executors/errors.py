@@ -51,6 +51,8 @@ ERRORS: Final[dict[str, ErrorKind]] = {
     "collection_not_found": ErrorKind(404, "no collection with this name"),
     "embedding_failed": ErrorKind(500, "the model returned a vector that is not finite, empty, or of the wrong shape"),
     # the request as a whole is at fault
+    "malformed_request": ErrorKind(400, "the bytes are not an HTTP/1.1 request, or break off"),
+    "headers_too_large": ErrorKind(431, "the request line and headers have more than 64 KiB"),
     "malformed_body": ErrorKind(
         400, "the body is not the JSON or multipart form that the endpoint takes, or names a key twice"
     ),
@@ -67,7 +69,8 @@ ERRORS: Final[dict[str, ErrorKind]] = {
     "request_too_large": ErrorKind(413, "the body has more bytes than VS_MAX_REQUEST_BYTES"),
     "too_many_documents": ErrorKind(413, "more documents in one request than VS_MAX_DOCUMENTS"),
     "unsupported_media_type": ErrorKind(
-        415, "the Content-Type is neither application/json nor multipart/form-data, or the Content-Encoding not gzip"
+        415,
+        "the Content-Type is neither application/json, multipart/form-data nor a picture's, or the Content-Encoding not gzip",
     ),
     "body_timeout": ErrorKind(
         408,

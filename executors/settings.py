@@ -11,6 +11,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -29,6 +30,27 @@ _NO_SERVERS: Final = "VS_TRITON_URLS: the backend `triton` needs at least one ho
 _ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):\d{1,5}")
 
 
+def _origin(given: str) -> str:
+    """An origin as browsers write it: lower case, without a path, and without the port that its scheme has anyway.
+
+    Raises:
+        ValueError: it is none, so that no browser would ever send it.
+    """
+    if given == "*":
+        return given
+    try:
+        parts = urlsplit(given)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc or "*" in parts.netloc
+    if parts.scheme not in ("http", "https") or not parts.hostname or more:
+        raise ValueError(f"{given!r} is no origin; write https://shop.example, with a port if it has one, or *")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    shown = "" if port in (None, {"http": 80, "https": 443}[parts.scheme]) else f":{port}"
+    return f"{parts.scheme}://{host}{shown}"
+
+
 class Settings(OpenSearchSettings):
     """All settings; each is the environment variable `VS_` + its name in capitals."""
 
@@ -41,7 +63,7 @@ class Settings(OpenSearchSettings):
         (), description="more names that a Host header may carry, by commas (this machine's own are known)"
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="origins of other pages that may call the API, by commas"
+        (), description="origins of other pages that may call the API, by commas (`https://shop.example`); `*` for any"
     )
     workspace: Path = Field(
         default_factory=lambda: data_folder() / "workspace", description="folder of the index; one subfolder a shard"
@@ -119,6 +141,12 @@ class Settings(OpenSearchSettings):
     max_documents: int = Field(100_000, ge=1, description="most documents in one request")
     max_concurrency: int = Field(256, ge=1, description="requests in flight before new ones get 429")
     timeout_ms: int = Field(60_000, ge=100, description="deadline of a request from end to end")
+    keepalive_s: int = Field(
+        75,
+        ge=1,
+        le=86_400,
+        description="seconds that an idle HTTP connection stays open; longer than those of a proxy in front",
+    )
     log_format: Literal["text", "json"] = Field("text", description="`json` for one JSON object a log line")
 
     @property
@@ -132,6 +160,11 @@ class Settings(OpenSearchSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("allowed_origins", mode="after")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_origin(each) for each in value)
 
     @field_validator("models_manifest", mode="before")
     @classmethod

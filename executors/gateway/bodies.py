@@ -17,7 +17,9 @@ from executors.document_values import check_box
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
 from executors.gateway.admission import MAX_THUMBNAIL_BYTES
+from executors.gateway.form_names import FormParser
 from executors.gateway.incoming import IncomingBody
+from executors.gateway.query import as_parameters, query_values
 from executors.json_reading import InvalidJsonError, read_json
 from executors.preprocess.sources import decode_base64
 
@@ -27,35 +29,84 @@ _TAIL_BYTES: Final = 256
 # From here on, a body is decoded beside the event loop: other requests don't wait for it.
 _LARGE_BODY: Final = 1_000_000
 _TEXT_FIELDS: Final = ("id", "collection", "parent", "text", "uri", "model_id")
+_PICTURE_FIELDS: Final[tuple[str, ...]] = ("id", "uri", "tags")
 _KNOWN_FIELDS: Final = frozenset((*_TEXT_FIELDS, "blob", "embedding", "tags", "box", "thumbnail"))
 
 
 def weight_of(request: Request) -> int:
     """Bytes of memory that one byte of a body takes while it is read: JSON is there as text and as what it stands for."""
-    return 1 if _media_type(request) == "multipart/form-data" else 2
+    media_type = _media_type(request)
+    return 1 if media_type == "multipart/form-data" or _is_picture(media_type) else 2
 
 
-async def read_documents(body: IncomingBody, max_image_bytes: int) -> tuple[list[ImageDoc], dict[str, Any]]:
-    """The documents and parameters of a request, whatever its content type.
+async def read_documents(
+    body: IncomingBody, max_image_bytes: int, *, pictures: bool
+) -> tuple[list[ImageDoc], dict[str, Any]]:
+    """The documents and parameters of a request, whatever its content type; parameters may stand in the query string.
+
+    Args:
+        pictures: whether a body may be a picture's bytes as they are; its `id`, `uri` and `tags` are in the query string.
 
     Raises:
-        VisualSearchError: `request_too_large`, `malformed_body`, `unsupported_media_type`, `body_timeout`, `overloaded`.
+        VisualSearchError: `request_too_large`, `malformed_body`, `unsupported_media_type`, `invalid_parameter`,
+            `body_timeout`, `overloaded`.
     """
+    given = query_values(body.request)
     media_type = _media_type(body.request)
+    if pictures and _is_picture(media_type):
+        document: dict[str, str] = {name: given.pop(name) for name in _PICTURE_FIELDS if name in given}
+        return [picture_document(await body.read(), document, max_image_bytes)], as_parameters(given)
     if media_type == "multipart/form-data":
-        return await _read_multipart(body, max_image_bytes)
+        documents, parameters = await _read_multipart(body, max_image_bytes)
+        return documents, _joined(as_parameters(given), parameters)
     if media_type not in ("", "application/json", "text/json") and not media_type.endswith("+json"):
         raise VisualSearchError(
-            "unsupported_media_type", f"Content-Type {media_type!r}; send application/json or multipart/form-data"
+            "unsupported_media_type",
+            f"Content-Type {media_type!r}; send application/json"
+            + (", multipart/form-data, or a picture as image/*" if pictures else ""),
         )
     content = await body.read()
     if len(content) < _LARGE_BODY:
-        return parse_json(content, max_image_bytes)
-    return await asyncio.to_thread(parse_json, content, max_image_bytes)
+        documents, parameters = parse_json(content, max_image_bytes)
+    else:
+        documents, parameters = await asyncio.to_thread(parse_json, content, max_image_bytes)
+    return documents, _joined(as_parameters(given), parameters)
 
 
 def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+def _is_picture(media_type: str) -> bool:
+    return media_type.startswith("image/") or media_type == "application/octet-stream"
+
+
+def _joined(query: dict[str, Any], parameters: Any) -> Any:
+    """The parameters of a query string and of a body; a body's that are no object are left to their check."""
+    if not isinstance(parameters, dict):
+        return parameters
+    twice = sorted(set(query) & set(parameters))
+    if twice:
+        raise VisualSearchError("invalid_parameter", f"{twice[0]}: stands in the query string and in the body")
+    return query | parameters
+
+
+def picture_document(content: bytes, given: Mapping[str, str], max_image_bytes: int) -> ImageDoc:
+    """The document of a body that is a picture.
+
+    Args:
+        given: its `id`, `uri` and `tags` (JSON), as far as they were given.
+    """
+    document_id = given.get("id")
+    try:
+        if len(content) > max_image_bytes:
+            raise _image_too_large(len(content), max_image_bytes)
+        tags = _json_part(given.get("tags"), "tags", {})
+        if not isinstance(tags, dict):
+            raise VisualSearchError("invalid_tags", "`tags` must be a JSON object")
+    except VisualSearchError as error:
+        return ImageDoc.from_values(id=document_id, error=Failure(**error.to_json(), stage=STAGE))
+    return ImageDoc.from_values(id=document_id, blob=content, uri=given.get("uri"), tags=tags)
 
 
 def parse_json(body: bytes, max_image_bytes: int) -> tuple[list[ImageDoc], dict[str, Any]]:
@@ -65,7 +116,7 @@ def parse_json(body: bytes, max_image_bytes: int) -> tuple[list[ImageDoc], dict[
         VisualSearchError: `malformed_body`.
     """
     try:
-        content = read_json(body) if body.strip() else {}
+        content = read_json(body) if body else {}
     except InvalidJsonError as error:
         raise VisualSearchError("malformed_body", f"the body {error}") from None
     if not isinstance(content, dict):
@@ -154,9 +205,10 @@ def _box(given: Any) -> list[float]:
 async def _read_multipart(incoming: IncomingBody, max_image_bytes: int) -> tuple[list[ImageDoc], dict[str, Any]]:
     body = _EndedBody(incoming)
     try:
-        form = await Request(incoming.request.scope, body.receive).form(
-            max_files=100_000, max_fields=16, max_part_size=16_000_000
-        )
+        stream = Request(incoming.request.scope, body.receive).stream()
+        form = await FormParser(
+            incoming.request.headers, stream, max_files=100_000, max_fields=16, max_part_size=16_000_000
+        ).parse()
     except MultiPartException as error:
         raise VisualSearchError("malformed_body", f"the form can't be read: {error.message}") from None
     except Exception as error:
@@ -175,8 +227,10 @@ async def _read_form(form: FormData, max_image_bytes: int) -> tuple[list[ImageDo
     unknown = sorted(set(form) - {"file", "parameters", "tags", "ids"})
     if unknown:
         raise VisualSearchError("malformed_body", f"unknown part {unknown[0]!r} (known: file, ids, parameters, tags)")
-    files = [part for part in form.getlist("file") if isinstance(part, UploadFile)]
-    if len(files) != len(form.getlist("file")):
+    # A page sends the place of a file that nothing was chosen for as an empty text.
+    parts = [part for part in form.getlist("file") if part != ""]
+    files = [part for part in parts if isinstance(part, UploadFile)]
+    if len(files) != len(parts):
         raise VisualSearchError("malformed_body", "a part `file` without a file name: send it as a file")
     parameters = _json_part(form.get("parameters"), "parameters", {})
     ids = _by_position(_json_part(form.get("ids"), "ids", None), len(files), "ids")
@@ -192,13 +246,12 @@ async def _read_form(form: FormData, max_image_bytes: int) -> tuple[list[ImageDo
 async def _file_bytes(part: UploadFile, max_image_bytes: int) -> bytes | VisualSearchError:
     size = part.size or 0
     if size > max_image_bytes:
-        return VisualSearchError(
-            "image_too_large",
-            f"the file has {size} bytes; at most {max_image_bytes}",
-            bytes=size,
-            limit=max_image_bytes,
-        )
+        return _image_too_large(size, max_image_bytes)
     return await part.read()
+
+
+def _image_too_large(size: int, limit: int) -> VisualSearchError:
+    return VisualSearchError("image_too_large", f"the file has {size} bytes; at most {limit}", bytes=size, limit=limit)
 
 
 def _file_document(part: UploadFile, content: bytes | VisualSearchError, name: Any, tags: Any) -> ImageDoc:
@@ -218,6 +271,9 @@ def _json_part(part: Any, name: str, default: Any) -> Any:
         return default
     if not isinstance(part, str):
         raise VisualSearchError("malformed_body", f"the part `{name}` must be text, not a file")
+    if not part.strip():
+        # Pages send the fields that were left empty, too.
+        return default
     try:
         return read_json(part)
     except InvalidJsonError as error:

@@ -32,17 +32,17 @@ def add_collections(app: FastAPI, service: SearchService, health: Health, intake
         return await answer("list", {})
 
     # Names that no collection can have reach the check of names, instead of being an unknown endpoint.
-    @app.get("/collections/{name:path}", response_class=Json, **openapi.COLLECTIONS["describe"])
-    async def describe_collection(name: str) -> Response:
-        return await answer("describe", {"collection": name})
+    @app.get("/collections/{name:rest}", response_class=Json, **openapi.COLLECTIONS["describe"])
+    async def describe_collection(request: Request) -> Response:
+        return await answer("describe", {"collection": request.path_params["name"]})
 
-    @app.put("/collections/{name:path}", response_class=Json, **openapi.COLLECTIONS["create"])
-    async def create_collection(name: str, request: Request) -> Response:
-        return await answer("create", {"collection": name}, request)
+    @app.put("/collections/{name:rest}", response_class=Json, **openapi.COLLECTIONS["create"])
+    async def create_collection(request: Request) -> Response:
+        return await answer("create", {"collection": request.path_params["name"]}, request)
 
-    @app.delete("/collections/{name:path}", response_class=Json, **openapi.COLLECTIONS["drop"])
-    async def drop_collection(name: str) -> Response:
-        return await answer("drop", {"collection": name})
+    @app.delete("/collections/{name:rest}", response_class=Json, **openapi.COLLECTIONS["drop"])
+    async def drop_collection(request: Request) -> Response:
+        return await answer("drop", {"collection": request.path_params["name"]})
 
 
 async def _read_object(request: Request, intake: Intake, max_bytes: int) -> dict[str, Any]:
@@ -54,7 +54,7 @@ async def _read_object(request: Request, intake: Intake, max_bytes: int) -> dict
     async with incoming_body(request, intake, max_bytes) as incoming:
         body = await incoming.read()
     try:
-        content = read_json(body) if body.strip() else {}
+        content = read_json(body) if body else {}
     except InvalidJsonError as error:
         raise VisualSearchError("malformed_body", f"the body {error}") from None
     if isinstance(content, dict) and "collection" in content:

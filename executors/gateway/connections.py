@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from executors.errors import VisualSearchError
+from executors.gateway.http_protocol import HttpProtocol
 from executors.lifecycle import Logger
 
 # Left for calls to stages, files of uploads, gRPC callers, and connections that are accepted in one turn of the event loop.
@@ -84,7 +84,7 @@ class Connections:
         return True
 
 
-class BoundedProtocol(H11Protocol):
+class BoundedProtocol(HttpProtocol):
     """uvicorn's protocol for one connection, which is counted, and whose requests have to be begun in time."""
 
     def __init__(self, connections: Connections, **options: Any) -> None:

@@ -14,6 +14,7 @@ from executors.gateway.completion import all_completed
 from executors.gateway.connections import Connections, bounded_options, connection_limit, let_kernel_keep_waiting
 from executors.gateway.grpc_service import GrpcService
 from executors.gateway.health import Health
+from executors.gateway.http_protocol import server_options
 from executors.gateway.intake import Intake, IntakeLimits
 from executors.gateway.routes import make_app
 from executors.gateway.service import SearchService
@@ -82,6 +83,7 @@ class VisualSearchGateway(CompositeGateway):
             )
         )
         application = make_app(self._service, self._health, self._intake, chosen, self.logger)
+        self._http_options = server_options(chosen.keepalive_s)
         self.servers = [self._adapt(server, application) for server in self.servers]
         self.gateways = self.servers
 
@@ -91,7 +93,8 @@ class VisualSearchGateway(CompositeGateway):
                 self._request_handler, self._service, self._health, self._intake, self.logger
             )
             return server
-        http = HttpServer(**next(each for each in self._server_kwargs if each["runtime_args"]["port"] == server.port))
+        given = next(each for each in self._server_kwargs if each["runtime_args"]["port"] == server.port)
+        http = HttpServer(**(given | {"uvicorn_kwargs": self._http_options}))
         http.application = application
         return http
 

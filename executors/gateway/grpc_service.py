@@ -7,7 +7,7 @@ request raised while it was read. Here nothing raised leaves a stream: every req
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from docarray import DocList
@@ -23,6 +23,7 @@ from executors.gateway.health import Health
 from executors.gateway.intake import Intake
 from executors.gateway.rendering import documents_for_grpc
 from executors.gateway.service import SearchService
+from executors.gateway.status import status_report
 from executors.json_reading import InvalidJsonError, read_json
 from executors.lifecycle import Logger, as_error
 
@@ -102,6 +103,10 @@ class GrpcService:
         try:
             size = _size_of(request)
             endpoint = request.header.exec_endpoint
+            if endpoint == "/status":
+                # As over HTTP: also of a flow that is not ready. The report takes the place of the parameters.
+                _answer_with(request, [], await status_report(self._service, self._health))
+                return request
             self._health.check_ready()
             async with self._intake.body(_WEIGHT) as body:
                 await body.add(size)
@@ -113,9 +118,7 @@ class GrpcService:
                 body.keep(sum(map(size_of, documents)))
                 async with self._service.admitted():
                     answer = await self._service.handle(endpoint, documents, parameters)
-            request.document_array_cls = DocList[ImageDoc]
-            request.data.docs = documents_for_grpc(endpoint, answer.documents)
-            request.parameters = answer.info()
+            _answer_with(request, documents_for_grpc(endpoint, answer.documents), answer.info())
         except Exception as error:
             _set_error(request, as_error(error, "gateway", self._logger))
         finally:
@@ -127,6 +130,13 @@ class GrpcService:
 def _size_of(request: DataRequest) -> int:
     """Bytes of a message, as it came or as it was made."""
     return len(request.buffer) if request.buffer else int(request.proto_with_data.ByteSize())
+
+
+def _answer_with(request: DataRequest, documents: Sequence[ImageDoc], parameters: dict[str, Any]) -> None:
+    """Put an answer in place of what was asked; what is no document stands in its parameters."""
+    request.document_array_cls = DocList[ImageDoc]
+    request.data.docs = DocList[ImageDoc](documents)
+    request.parameters = parameters
 
 
 def _read_parameters(request: DataRequest) -> dict[str, Any]:

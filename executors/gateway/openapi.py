@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any, Final
 
 from executors import __version__
-from executors.errors import ERRORS
+from executors.gateway.described_errors import error_responses, status_responses
+from executors.gateway.openapi_schemas import (
+    ANSWER,
+    DOCUMENT,
+    NO_DATA,
+    PICTURE_BODY,
+    body_schema,
+    form_schema,
+    json_schema,
+)
 from executors.gateway.parameters import (
     CountParameters,
     CreateParameters,
@@ -24,7 +33,13 @@ from executors.gateway.parameters import (
 METADATA: Final[dict[str, Any]] = {
     "title": "Visual Search Flows",
     "version": __version__,
-    "description": "Index pictures, search by picture or text. Every error is `{code, message, details}`; the codes are stable.",
+    "description": (
+        "Index pictures, search by picture or text. Every error is `{code, message, details}`; the codes are stable. "
+        "Beside the errors of each operation there are `malformed_request` (400), `unknown_endpoint` (404), "
+        "`method_not_allowed` (405, with `Allow`) and `headers_too_large` (431). Over gRPC the answers of `/collections/create`, "
+        "`list`, `describe`, `drop`, `/status`, `/verify` and `/reindex` stand in the `parameters` of the response: "
+        "`client.post(..., return_responses=True)[0].parameters`."
+    ),
 }
 
 # A red square on white, 16 × 16 pixels.
@@ -104,46 +119,7 @@ _ENDPOINTS: Final[dict[str, tuple[str, type[Parameters], dict[str, Any], bool]]]
 DOCUMENT_ENDPOINTS: Final = tuple(_ENDPOINTS)
 _WITHOUT_DOCUMENTS: Final = frozenset({"/scroll", "/count"})
 
-_DOCUMENT: Final = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "string", "description": "1 to 512 bytes of UTF-8; made when missing, refused when empty"},
-        "blob": {"type": "string", "description": "the encoded picture as base64 or data URI"},
-        "embedding": {"type": "array", "items": {"type": "number"}},
-        "thumbnail": {
-            "type": "string",
-            "description": "a JPEG of at most 64 KB as base64, beside a ready embedding (/index)",
-        },
-        "tags": {"type": "object"},
-        "uri": {"type": "string", "description": "a label; never opened"},
-        "collection": {"type": "string"},
-        "model_id": {"type": "string", "description": "of a ready embedding; default: the flow's model"},
-        "parent": {"type": "string"},
-        "box": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
-        "text": {
-            "type": "string",
-            "description": "a query in words; of an indexed document: what was read in the picture",
-        },
-    },
-}
-_ERROR: Final = {
-    "type": "object",
-    "properties": {
-        "code": {"type": "string", "enum": sorted(ERRORS)},
-        "message": {"type": "string"},
-        "details": {"type": "object"},
-    },
-}
-_ANSWER: Final = {
-    "type": "object",
-    "properties": {
-        "data": {"type": "array", "items": {"type": "object"}, "description": "one a document, in request order"},
-        "parameters": {
-            "type": "object",
-            "description": "shards, partial, failed, took_ms; /search: explain; /scroll: next; /count: count; /delete: deleted",
-        },
-    },
-}
+PICTURE_ENDPOINTS: Final = frozenset(endpoint for endpoint, (*_, files) in _ENDPOINTS.items() if files)
 
 
 def operation(endpoint: str) -> dict[str, Any]:
@@ -153,12 +129,34 @@ def operation(endpoint: str) -> dict[str, Any]:
         "application/json": {"schema": _json_body(endpoint, parameters), **_examples(endpoint, example)}
     }
     if files:
-        content["multipart/form-data"] = {"schema": _form(parameters)}
+        content["multipart/form-data"] = {"schema": form_schema(parameters)}
+        content |= {"image/*": PICTURE_BODY, "application/octet-stream": PICTURE_BODY}
     return {
         "summary": summary,
-        "openapi_extra": {"requestBody": {"required": True, "content": content}},
-        "responses": _responses("At least one document succeeded", _ANSWER),
+        "openapi_extra": {
+            "requestBody": {"required": True, "content": content},
+            "parameters": _query(endpoint, parameters),
+        },
+        "responses": _responses(endpoint, "At least one document succeeded", ANSWER),
     }
+
+
+def _query(endpoint: str, parameters: type[Parameters]) -> list[dict[str, Any]]:
+    """Parameters of a query string; without examples, which a page would send beside those of the body."""
+    schemas = json_schema(parameters)["properties"]
+    shown = [each for each in ("collection", "limit") if each in schemas]
+    described = [(each, schemas[each].get("description", ""), _without_default(schemas[each])) for each in shown]
+    if endpoint == "/index":
+        described.append(("id", "the id, where the body is a picture as it is", {"type": "string"}))
+    return [
+        {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
+        for name, text, schema in described
+    ]
+
+
+def _without_default(schema: dict[str, Any]) -> dict[str, Any]:
+    kept = next((each for each in schema.get("anyOf", ()) if each.get("type") != "null"), schema)
+    return {key: value for key, value in kept.items() if key not in ("default", "title", "description")}
 
 
 def _examples(endpoint: str, first: dict[str, Any]) -> dict[str, Any]:
@@ -172,61 +170,95 @@ def _examples(endpoint: str, first: dict[str, Any]) -> dict[str, Any]:
 
 def health(meaning: str) -> dict[str, Any]:
     """What FastAPI is told of a health endpoint."""
-    return {"summary": f"200 if {meaning}", "responses": {503: {"description": "it is not so"}}}
+    content = {"application/json": {"schema": {"type": "object"}}}
+    answers = {200: {"description": "it is so", "content": content}}
+    return {"summary": f"200 if {meaning}", "responses": answers}
+
+
+def unsound(meaning: str) -> dict[str, Any]:
+    """The same of one that can answer 503."""
+    described = health(meaning)
+    content = {"application/json": {"schema": {"type": "object"}}}
+    described["responses"] |= {503: {"description": "it is not so", "content": content}}
+    return described
 
 
 def _json_body(endpoint: str, parameters: type[Parameters]) -> dict[str, Any]:
-    data = {"data": {"anyOf": [{"type": "array", "items": _DOCUMENT}, _DOCUMENT]}}
-    return {
-        "type": "object",
-        "properties": {
-            **({} if endpoint in _WITHOUT_DOCUMENTS else data),
-            "parameters": parameters.model_json_schema(),
-        },
+    documents = {"anyOf": [{"type": "array", "items": DOCUMENT}, DOCUMENT, {"type": "null"}]}
+    return body_schema(parameters, {"data": NO_DATA if endpoint in _WITHOUT_DOCUMENTS else documents})
+
+
+def _responses(operation: str, meaning: str, schema: dict[str, Any]) -> dict[int | str, Any]:
+    succeeded = {"description": meaning, "content": {"application/json": {"schema": schema}}}
+    return {200: succeeded} | error_responses(operation, ANSWER)
+
+
+STATUS: Final[dict[str, Any]] = {
+    "summary": "The index, the model, the stages, this gateway",
+    "responses": {
+        200: {
+            "description": "What each says of itself",
+            "content": {"application/json": {"schema": {"type": "object"}}},
+        }
     }
-
-
-def _form(parameters: type[Parameters]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "required": ["file"],
-        "properties": {
-            "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
-            "parameters": {"type": "string", "description": "JSON", "example": "{}"},
-            "tags": {"type": "string", "description": "JSON: an object for all files, or a list by position"},
-            "ids": {"type": "string", "description": "JSON list of ids; default: the file names"},
-        },
-        "description": parameters.__doc__,
-    }
-
-
-def _responses(meaning: str, schema: dict[str, Any]) -> dict[int | str, Any]:
-    failed = {"type": "object", "properties": {"error": _ERROR}}
-    return {
-        200: {"description": meaning, "content": {"application/json": {"schema": schema}}},
-        "4XX": {
-            "description": "The request or every document is at fault",
-            "content": {"application/json": {"schema": failed}},
-        },
-        "5XX": {"description": "The service is at fault", "content": {"application/json": {"schema": failed}}},
-    }
-
-
-STATUS: Final[dict[str, Any]] = {"summary": "The index, the model, the stages, this gateway"}
-THUMBNAIL: Final[dict[str, Any]] = {
+    | status_responses(),
+}
+_ENTITY_TAG_HEADER: Final = {
+    "ETag": {"description": "changes with every write of the document", "schema": {"type": "string"}}
+}
+_THUMBNAIL: Final[dict[str, Any]] = {
     "summary": "The small JPEG that was kept of a document",
-    "responses": {200: {"content": {"image/jpeg": {}}}, 404: {"description": "no such document, or no thumbnail"}},
+    "responses": {
+        200: {
+            "description": "The picture",
+            "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
+            "headers": _ENTITY_TAG_HEADER,
+        },
+        304: {"description": "The picture is the one of If-None-Match", "headers": _ENTITY_TAG_HEADER},
+    }
+    | error_responses("/thumbnail", {}),
+}
+_IF_NONE_MATCH: Final = {"name": "If-None-Match", "in": "header", "required": False, "schema": {"type": "string"}}
+
+
+def _parameter(name: str, place: str, example: str, *, required: bool = True) -> dict[str, Any]:
+    return {"name": name, "in": place, "required": required, "schema": {"type": "string"}, "example": example}
+
+
+THUMBNAIL: Final = _THUMBNAIL | {
+    "openapi_extra": {
+        "parameters": [
+            _parameter("collection", "path", "images"),
+            _parameter("id", "path", "red-square"),
+            _IF_NONE_MATCH,
+        ]
+    }
+}
+THUMBNAIL_BY_QUERY: Final = _THUMBNAIL | {
+    "summary": "The same for any id: also for those that a path can't carry through browsers and proxies",
+    "openapi_extra": {
+        "parameters": [
+            _parameter("collection", "query", "images", required=False),
+            _parameter("id", "query", "red-square"),
+            _IF_NONE_MATCH,
+        ]
+    },
 }
 
 
-def _upkeep(summary: str, parameters: type[Parameters]) -> dict[str, Any]:
-    schema = {"type": "object", "properties": {"parameters": parameters.model_json_schema()}}
-    content = {"application/json": {"schema": schema, "example": {}}}
-    return {"summary": summary, "openapi_extra": {"requestBody": {"content": content}}}
+def _upkeep(endpoint: str, summary: str, parameters: type[Parameters]) -> dict[str, Any]:
+    content = {"application/json": {"schema": body_schema(parameters, {"data": NO_DATA}), "example": {}}}
+    return {
+        "summary": summary,
+        "openapi_extra": {"requestBody": {"content": content}},
+        "responses": _responses(endpoint, "What was found or begun", {"type": "object"}),
+    }
 
 
-VERIFY: Final = _upkeep("Read everything back and check it", VerifyParameters)
-REINDEX: Final = _upkeep("Begin to build anew what searches walk through; /status shows how far", ReindexParameters)
+VERIFY: Final = _upkeep("/verify", "Read everything back and check it", VerifyParameters)
+REINDEX: Final = _upkeep(
+    "/reindex", "Begin to build anew what searches walk through; /status shows how far", ReindexParameters
+)
 _COLLECTION: Final = {
     "type": "object",
     "properties": {
@@ -237,27 +269,40 @@ _COLLECTION: Final = {
     },
 }
 _ONE: Final = {"type": "object", "properties": {"collection": _COLLECTION}}
-_CREATE_SCHEMA: Final = CreateParameters.model_json_schema()
+_CREATE_SCHEMA: Final = json_schema(CreateParameters)
 _CREATE_BODY: Final = {
     "type": "object",
+    "additionalProperties": False,
     "properties": {name: each for name, each in _CREATE_SCHEMA["properties"].items() if name != "collection"},
 }
+_NAME: Final = {"parameters": [_parameter("name", "path", "products")]}
 COLLECTIONS: Final[dict[str, dict[str, Any]]] = {
     "list": {
         "summary": "All collections, by name",
         "responses": _responses(
-            "The collections", {"type": "object", "properties": {"collections": {"type": "array"}}}
+            "list",
+            "The collections",
+            {"type": "object", "properties": {"collections": {"type": "array", "items": _COLLECTION}}},
         ),
     },
-    "describe": {"summary": "One collection", "responses": _responses("The collection", _ONE)},
+    "describe": {
+        "summary": "One collection",
+        "openapi_extra": _NAME,
+        "responses": _responses("describe", "The collection", _ONE),
+    },
     "create": {
         "summary": "Create a collection; by default bound to the flow's model",
-        "openapi_extra": {"requestBody": {"content": {"application/json": {"schema": _CREATE_BODY, "example": {}}}}},
-        "responses": _responses("It was `created`, or is there already and bound as wanted (`unchanged`)", _ONE),
+        "openapi_extra": _NAME
+        | {"requestBody": {"content": {"application/json": {"schema": _CREATE_BODY, "example": {}}}}},
+        "responses": _responses(
+            "create", "It was `created`, or is there already and bound as wanted (`unchanged`)", _ONE
+        ),
     },
     "drop": {
         "summary": "Remove a collection with all its documents",
+        "openapi_extra": _NAME,
         "responses": _responses(
+            "drop",
             "It is gone",
             {"type": "object", "properties": {"result": {"type": "string"}, "documents": {"type": "integer"}}},
         ),

@@ -90,7 +90,12 @@ def _delete_to_json(document: ImageDoc) -> dict[str, Any]:
 
 def _search_to_json(document: ImageDoc) -> dict[str, Any]:
     matches = [] if document.error else matches_of(document)
-    return {"id": document.id, "tags": document.tags, "matches": matches, "error": _error_to_json(document)}
+    return {"id": document.id, "tags": _tags(document), "matches": matches, "error": _error_to_json(document)}
+
+
+def _tags(document: ImageDoc) -> dict[str, Any]:
+    """Those of a document that failed are not shown: they may be what it failed for, and no JSON at all."""
+    return {} if document.error else document.tags
 
 
 def _get_to_json(document: ImageDoc) -> dict[str, Any]:
@@ -98,7 +103,7 @@ def _get_to_json(document: ImageDoc) -> dict[str, Any]:
         "id": document.id,
         "collection": document.collection,
         "uri": document.uri,
-        "tags": document.tags,
+        "tags": _tags(document),
         "parent": document.parent,
         "box": document.box,
         "text": document.text,
@@ -106,6 +111,8 @@ def _get_to_json(document: ImageDoc) -> dict[str, Any]:
         "version": document.version if document.error is None else None,
         "error": _error_to_json(document),
     }
+    if document.error is not None:
+        return rendered
     if document.embedding is not None:
         rendered["embedding"] = np.asarray(document.embedding)
     if document.thumbnail is not None:

@@ -19,7 +19,7 @@ class CallerCheck:
     Args:
         host: the address that the gateway listens on.
         allowed_hosts: more names.
-        allowed_origins: origins (`https://shop.example`) of pages that may call.
+        allowed_origins: origins (`https://shop.example`) of pages that may call, as browsers write them; `*` for any.
     """
 
     def __init__(self, host: str, allowed_hosts: tuple[str, ...], allowed_origins: tuple[str, ...]) -> None:
@@ -29,7 +29,7 @@ class CallerCheck:
             socket.gethostname().lower(),
             *(name.lower() for name in allowed_hosts),
         }
-        self._origins = {origin.rstrip("/").lower() for origin in allowed_origins}
+        self._origins = set(allowed_origins)
 
     def check(self, host: str | None, origin: str | None) -> None:
         """Refuse a foreign name or origin.
@@ -39,7 +39,7 @@ class CallerCheck:
         """
         if host and not self._is_own(_name_of(host)):
             raise VisualSearchError("forbidden_host", f"this server does not answer to the name {_name_of(host)!r}")
-        if not origin or origin.lower() in self._origins:
+        if not origin or "*" in self._origins or origin.lower() in self._origins:
             return
         same = host is not None and origin.lower() in (f"http://{host.lower()}", f"https://{host.lower()}")
         if not same:

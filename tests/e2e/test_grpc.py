@@ -203,3 +203,20 @@ def test_what_was_read_can_be_indexed_again_with_its_thumbnail(post: Post, one_p
     refused = post("/index", [ImageDoc(id="c", blob=one_picture, thumbnail=stored.thumbnail)])[0]
     assert refused.error is not None
     assert refused.error.code == "invalid_document"
+
+
+def test_what_is_no_document_stands_in_the_parameters(flow: RunningFlow) -> None:
+    client = Client(host=flow.grpc_url)
+
+    def told(endpoint: str, **parameters: object) -> dict[str, object]:
+        answer = client.post(endpoint, parameters=parameters, return_responses=True)[0]
+        assert len(answer.docs) == 0
+        return dict(answer.parameters)
+
+    status = told("/status")
+    assert (status["api"], status["ready"]) == (1, True)
+    assert {"index", "model", "stages", "gateway"} <= set(status)
+    assert told("/collections/create", collection="told")["result"] == "created"
+    assert told("/collections/describe", collection="told")["collection"]["documents"] == 0  # type: ignore[index]
+    assert "told" in [each["name"] for each in told("/collections/list")["collections"]]  # type: ignore[attr-defined]
+    assert told("/collections/drop", collection="told")["result"] == "deleted"

@@ -8,12 +8,15 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import uvicorn
 
 from executors.gateway.health import Health
+from executors.gateway.http_protocol import server_options
+from executors.gateway.intake import Intake, IntakeLimits
 from executors.gateway.routes import make_app
-from executors.settings import read_settings
+from executors.settings import Settings
 from tests.support.local_index import Caller, local_service
 
 
@@ -26,13 +29,17 @@ class LocalGateway:
 
 
 @asynccontextmanager
-async def local_gateway(shards: int) -> AsyncIterator[LocalGateway]:
+async def local_gateway(shards: int, keepalive_s: int = 75, **settings: Any) -> AsyncIterator[LocalGateway]:
     """Serve on a port of its own, in the event loop of the test."""
     service, stages = await local_service(shards)
     health = Health(service, stages.logger)
     health.ready, health.reason = True, None
-    application = make_app(service, health, read_settings(), stages.logger)
-    server = uvicorn.Server(uvicorn.Config(application, log_level=logging.CRITICAL, lifespan="off", ws="none"))
+    chosen = Settings(**settings)
+    intake = Intake(IntakeLimits(chosen.max_bodies, chosen.max_bodies_bytes, 10.0, chosen.body_min_rate))
+    application = make_app(service, health, intake, chosen, stages.logger)
+    server = uvicorn.Server(
+        uvicorn.Config(application, log_level=logging.CRITICAL, lifespan="off", **server_options(keepalive_s))
+    )
     server.install_signal_handlers = lambda: None  # type: ignore[method-assign]  # the test's own stay
     with socket.create_server(("127.0.0.1", 0)) as listener:
         running = asyncio.create_task(server.serve(sockets=[listener]))

@@ -86,7 +86,7 @@ class WireService:
         app.router.add_post("/reindex", self._reindex)
         app.router.add_get("/collections", self._collections)
         app.router.add_get("/status", self._status)
-        app.router.add_get("/thumbnail/{collection}/{id:[\\s\\S]*}", self._thumbnail)
+        app.router.add_get("/thumbnail", self._thumbnail)
         return app
 
     async def _status(self, request: web.Request) -> web.Response:
@@ -123,7 +123,7 @@ class WireService:
         return web.json_response({"collections": []})
 
     async def _thumbnail(self, request: web.Request) -> web.Response:
-        key = (request.match_info["collection"], request.match_info["id"])
+        key = (request.query["collection"], request.query["id"])
         self.requests.append(("/thumbnail", [{"id": key[1]}], {}))
         if key in self.documents:
             return web.Response(body=THUMBNAIL + key[1].encode(), content_type="image/jpeg")

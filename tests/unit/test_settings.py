@@ -75,3 +75,28 @@ def test_the_environment_wins_over_the_flow_files_backend(monkeypatch: pytest.Mo
             with_flow_backend(read_settings(), wrong)
     monkeypatch.setenv("VS_EMBED_BACKEND", "onnx")
     assert with_flow_backend(read_settings(), "managed-triton").embed_backend == "onnx"
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("*", ("*",)),
+        ("https://Shop.example/, http://a:8080", ("https://shop.example", "http://a:8080")),
+        ("https://shop.example:443,http://a:80", ("https://shop.example", "http://a")),
+        ("http://[::1]:3000", ("http://[::1]:3000",)),
+    ],
+)
+def test_origins_are_read_as_browsers_write_them(
+    monkeypatch: pytest.MonkeyPatch, given: str, read: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("VS_ALLOWED_ORIGINS", given)
+    assert read_settings().allowed_origins == read
+
+
+@pytest.mark.parametrize(
+    "given", ["shop.example", "https://*.example", "https://a/b", "ftp://a", "https://u@a", "null"]
+)
+def test_an_origin_that_no_browser_sends_is_refused(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("VS_ALLOWED_ORIGINS", given)
+    with pytest.raises(VisualSearchError, match="VS_ALLOWED_ORIGINS"):
+        read_settings()

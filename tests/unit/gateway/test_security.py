@@ -36,3 +36,10 @@ def test_the_own_page_and_listed_origins_are_served() -> None:
     check.check("localhost:8080", "http://localhost:8080")
     check.check("localhost:8080", "https://shop.example")
     check.check("search.example", "https://search.example")
+
+
+def test_any_origin_may_be_let_in_but_no_foreign_name() -> None:
+    check = CallerCheck("127.0.0.1", (), ("*",))
+    check.check("localhost:8080", "null")
+    with pytest.raises(VisualSearchError, match="forbidden_host"):
+        check.check("evil.example", "https://evil.example")

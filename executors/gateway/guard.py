@@ -1,0 +1,60 @@
+"""What stands before every HTTP request: the caller is checked, and no defect leaves without an error of ours."""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from executors.errors import VisualSearchError
+from executors.gateway.paths import sent_path
+from executors.gateway.responses import error_response
+from executors.gateway.security import CallerCheck
+from executors.lifecycle import Logger, as_error
+
+# Balancers ask for these by an address or a name of their own; they tell nothing that is worth protecting.
+_FOR_EVERYBODY = "/health/"
+
+
+class CallerGuard:
+    """Refuses foreign names and origins before anything else looks at a request."""
+
+    def __init__(self, app: ASGIApp, callers: CallerCheck) -> None:
+        self._app = app
+        self._callers = callers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if scope["type"] == "http" and not sent_path(scope).startswith(_FOR_EVERYBODY):
+            headers = Headers(scope=scope)
+            try:
+                self._callers.check(headers.get("host"), headers.get("origin"))
+            except VisualSearchError as error:
+                await error_response(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+class DefectGuard:
+    """Hands the request to the routes with the path as it was sent, and answers for a defect of anything behind it.
+
+    HEAD is GET without the body, which the server leaves out by itself.
+    """
+
+    def __init__(self, app: ASGIApp, logger: Logger) -> None:
+        self._app = app
+        self._logger = logger
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer it with an error."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        try:
+            await self._app({**scope, "path": sent_path(scope), "method": method}, receive, send)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            # Whatever was raised is logged with its trace, and told without it.
+            await error_response(as_error(error, "gateway", self._logger))(scope, receive, send)

@@ -1,0 +1,68 @@
+"""The options of the HTTP server, and its answer to what is no HTTP: an error in our form instead of a line of text."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from http import HTTPStatus
+from typing import Any, Final
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from executors.errors import VisualSearchError
+from executors.gateway.responses import error_response
+
+# What a caller still sends after it was refused is read and thrown away for so long: a connection that is closed with
+# unread bytes is reset, and the answer lost with it.
+_LINGER_S: Final = 2.0
+_HEADERS_TOO_LARGE: Final = 431
+
+
+def server_options(keepalive_s: int) -> dict[str, Any]:
+    """What uvicorn is started with, beside the application and its address."""
+    return {"http": HttpProtocol, "ws": "none", "timeout_keep_alive": keepalive_s}
+
+
+class HttpProtocol(H11Protocol):
+    """One connection. uvicorn calls `send_400_response` while it handles what h11 raised."""
+
+    _refused = False
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the caller sent."""
+        if not self._refused:
+            super().data_received(data)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what h11 could not read, and close."""
+        self._refused = True
+        # The middle of an answer can't become another one.
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self._send(error_of(sys.exception() or ValueError(msg)))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        asyncio.get_running_loop().call_later(_LINGER_S, self.transport.close)
+
+    def _send(self, error: VisualSearchError) -> None:
+        answer = error_response(error)
+        headers = [*answer.raw_headers, (b"connection", b"close")]
+        for event in (
+            h11.Response(status_code=answer.status_code, headers=headers, reason=_reason(answer.status_code)),
+            h11.Data(data=bytes(answer.body)),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+
+
+def error_of(fault: BaseException) -> VisualSearchError:
+    """The error for what h11 found wrong."""
+    if getattr(fault, "error_status_hint", 400) == _HEADERS_TOO_LARGE:
+        return VisualSearchError("headers_too_large", "the request line and headers have more than 64 KiB")
+    # Behind the reason, h11 shows the bytes, of which a caller that spoke another protocol would learn nothing.
+    reason = str(fault).partition(": bytearray(")[0]
+    return VisualSearchError("malformed_request", f"this is not an HTTP/1.1 request: {reason}")
+
+
+def _reason(status: int) -> bytes:
+    return HTTPStatus(status).phrase.encode()

@@ -1,0 +1,93 @@
+"""Schemas of bodies and answers, in the words of JSON Schema."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+DOCUMENT: Final = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "id": {
+            "type": ["string", "null"],
+            "description": "1 to 512 bytes of UTF-8; made when missing, refused when empty",
+        },
+        "blob": {"type": ["string", "null"], "description": "the encoded picture as base64 or data URI"},
+        "embedding": {"type": ["array", "null"], "items": {"type": "number"}},
+        "thumbnail": {
+            "type": ["string", "null"],
+            "description": "a JPEG of at most 64 KB as base64, beside a ready embedding (/index)",
+        },
+        "tags": {"type": ["object", "null"]},
+        "uri": {"type": ["string", "null"], "description": "a label; never opened"},
+        "collection": {"type": ["string", "null"]},
+        "model_id": {"type": ["string", "null"], "description": "of a ready embedding; default: the flow's model"},
+        "parent": {"type": ["string", "null"]},
+        "box": {"type": ["array", "null"], "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
+        "text": {
+            "type": ["string", "null"],
+            "description": "a query in words; of an indexed document: what was read in the picture",
+        },
+    },
+}
+ANSWER: Final = {
+    "type": "object",
+    "required": ["data", "parameters"],
+    "properties": {
+        "data": {"type": "array", "items": {"type": "object"}, "description": "one a document, in request order"},
+        "parameters": {
+            "type": "object",
+            "description": "shards, partial, failed, took_ms; /search: explain; /scroll: next; /count: count; /delete: deleted",
+        },
+    },
+}
+# What pages show in an empty field; a part that is left empty counts as missing.
+_EMPTY: Final = {"example": "", "default": ""}
+PICTURE_BODY: Final = {"schema": {"type": "string", "format": "binary"}}
+NO_DATA: Final = {"type": ["array", "null"], "maxItems": 0, "description": "not taken here"}
+_BOUNDS: Final = {"ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum"}
+
+
+def json_schema(parameters: type[BaseModel]) -> dict[str, Any]:
+    """The schema of parameters, in the words of JSON Schema where pydantic leaves its own."""
+    schema: dict[str, Any] = _in_json_schema(parameters.model_json_schema())
+    for each in schema["properties"].values():
+        if "default" in each and each["default"] is None and isinstance(each.get("type"), str):
+            each["type"] = [each["type"], "null"]
+    return schema
+
+
+def _in_json_schema(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_in_json_schema(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {_BOUNDS.get(key, key): _in_json_schema(value) for key, value in schema.items()}
+
+
+def body_schema(parameters: type[BaseModel], more: dict[str, Any]) -> dict[str, Any]:
+    """A JSON body with its `parameters` and what else stands in it."""
+    schema = {"anyOf": [json_schema(parameters), {"type": "null"}]}
+    return {"type": "object", "additionalProperties": False, "properties": {**more, "parameters": schema}}
+
+
+def form_schema(parameters: type[BaseModel]) -> dict[str, Any]:
+    """A form with files; `parameters` are those that its part of that name holds as JSON."""
+    return {
+        "type": "object",
+        "required": ["file"],
+        "additionalProperties": False,
+        "properties": {
+            "file": {
+                "type": "array",
+                "items": {"type": "string", "format": "binary", "example": ""},
+                "example": [""],
+            },
+            "parameters": {"type": "string", "description": "JSON, as `parameters` of a JSON body", **_EMPTY},
+            "tags": {"type": "string", "description": "JSON: an object for all files, or a list by position", **_EMPTY},
+            "ids": {"type": "string", "description": "JSON list of ids; default: the file names", **_EMPTY},
+        },
+        "description": parameters.__doc__,
+    }

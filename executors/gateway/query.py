@@ -1,0 +1,54 @@
+"""The query string of a URL: taken literally or refused, and turned into parameters where a body has none."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+import orjson
+from fastapi import Request
+
+from executors.errors import VisualSearchError
+from executors.gateway.paths import decoded
+
+# Values of these are text as they stand; those of the lists are divided by commas; all others are JSON.
+_TEXTS: Final = frozenset({"collection", "group_by", "like"})
+_LISTS: Final = frozenset({"fields", "with"})
+
+
+def query_values(request: Request, known: Collection[str] | None = None) -> dict[str, str]:
+    """The names and values of a query string.
+
+    Args:
+        known: names that may stand in it; None for any.
+
+    Raises:
+        VisualSearchError: `invalid_parameter` for what is unknown, stands twice, or is not UTF-8.
+    """
+    values: dict[str, str] = {}
+    for part in request.scope["query_string"].decode("latin-1").split("&"):
+        if not part:
+            continue
+        name, _, value = (decoded(each.replace("+", " "), "the query's") for each in part.partition("="))
+        if known is not None and name not in known:
+            raise VisualSearchError("invalid_parameter", f"{name[:200]}: unknown parameter (known: {', '.join(known)})")
+        if name in values:
+            raise VisualSearchError("invalid_parameter", f"{name[:200]}: stands twice in the query string")
+        values[name] = value
+    return values
+
+
+def as_parameters(values: Mapping[str, str]) -> dict[str, Any]:
+    """What a JSON body would have as `parameters`; what is not JSON stays text, which the check of parameters refuses."""
+    return {name: _typed(name, value) for name, value in values.items()}
+
+
+def _typed(name: str, value: str) -> Any:
+    if name in _TEXTS:
+        return value
+    if name in _LISTS:
+        return [each for each in value.split(",") if each]
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return value
