@@ -20,12 +20,14 @@ from jina.serve.executors.run import run
 
 from executors.errors import VisualSearchError
 from executors.forking import end_at_signals
-from executors.jina_patches.connections import bound_first_contact, reconnect_soon, send_unmeasured
+from executors.jina_patches.connections import bound_first_contact, listen_on_ipv6, reconnect_soon, send_unmeasured
 from executors.jina_patches.deliveries import leave_out_silent_replicas
 from executors.jina_patches.ending import end_cleanly
-from executors.jina_patches.flow_files import check_flow_files, check_round_robin
+from executors.jina_patches.flow_files import check_flow_files, check_ports, check_round_robin
+from executors.jina_patches.logs import announce_truly, choose_log_format, format_jina_logs
 from executors.jina_patches.processes import end_interrupted_starts, end_when_nothing_answers, watch_parent
-from executors.settings import read_settings
+from executors.log_format import write_json_lines
+from executors.settings import read_settings, wants_json
 
 
 def set_flow_variables() -> None:
@@ -49,11 +51,7 @@ def set_flow_variables() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # gRPC tells of every connection that closes; errors reach us as exceptions.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    if chosen.log_format == "json":
-        os.environ["JINA_LOG_CONFIG"] = "json"
-    elif not sys.stdout.isatty():
-        # A log file gets a line an event, not one that is wrapped to the width of a terminal.
-        os.environ.setdefault("JINA_LOG_CONFIG", "plain")
+    choose_log_format(chosen.log_format)
 
 
 def _check_host(host: str) -> None:
@@ -91,6 +89,8 @@ def construct_side_by_side() -> None:
 
 
 if Path(sys.argv[0]).name == "jina":
+    if wants_json():
+        write_json_lines()
     end_cleanly()
 pods.run = run_watched
 end_interrupted_starts()
@@ -98,9 +98,13 @@ end_when_nothing_answers()
 quiet_libraries()
 check_flow_files(set_flow_variables)
 check_round_robin()
+check_ports()
+format_jina_logs()
+announce_truly()
 construct_side_by_side()
 bound_first_contact()
 send_unmeasured()
 reconnect_soon()
+listen_on_ipv6()
 leave_out_silent_replicas()
 set_flow_variables()

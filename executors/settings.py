@@ -206,6 +206,11 @@ def _with_flow_choice(chosen: Settings, field: str, name: str, value: str | None
     return chosen.model_copy(update={field: value})
 
 
+def wants_json() -> bool:
+    """Whether every line is to be JSON; known before the settings are read, whose faults are lines as well."""
+    return os.environ.get("VS_LOG_FORMAT", "").strip() == "json"
+
+
 def visible_devices() -> str:
     """What `CUDA_VISIBLE_DEVICES` gave this process: a GPU's number or UUID, empty, or a literal `RR…`."""
     return os.environ.get("CUDA_VISIBLE_DEVICES", "")

@@ -14,6 +14,9 @@ from jina.proto.jina_pb2_grpc import (
 )
 from jina.serve.networking import GrpcConnectionPool
 from jina.serve.networking.connection_stub import _ConnectionStubs
+from jina.serve.runtimes.servers.grpc import GRPCServer
+
+from executors.hosts import url_host
 
 # gRPC waits up to two minutes between attempts: a stage that was away for 45 s was refused for 25 s more, with these for one.
 # https://grpc.github.io/grpc/core/group__grpc__arg__keys.html
@@ -32,6 +35,11 @@ def reconnect_soon() -> None:
         make(self, *args, channel_options=RECONNECT | dict(channel_options or {}), **kwargs)
 
     GrpcConnectionPool.__init__ = make_reconnecting
+
+
+def listen_on_ipv6() -> None:
+    """gRPC wants an IPv6 address in brackets before the port."""
+    GRPCServer.host = property(lambda self: url_host(self.runtime_args.host))
 
 
 def send_unmeasured() -> None:

@@ -212,7 +212,7 @@ class _Delivery:
             address = addresses[(turn + step) % len(addresses)]
             if address in wanted:
                 self._replicas._rr_counter = (turn + step + 1) % len(addresses)
-                return address
+                return str(address)
         return wanted[0]
 
     def _others(self, address: str) -> list[str]:

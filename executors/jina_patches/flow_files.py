@@ -8,7 +8,10 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
+import jina.orchestrate.flow.base as flow_base
+import jina.serve.runtimes.asyncio as runtimes
 from jina import Flow
+from jina.enums import FlowBuildLevel
 from jina.jaml.parsers.flow.v1 import V1Parser
 from jina.orchestrate.deployments import Deployment
 
@@ -16,6 +19,8 @@ from executors.embed.backends import install_triton
 from executors.embed.devices import parse_device
 from executors.errors import VisualSearchError
 from executors.flowfile import check_flow
+from executors.hosts import listening_fault
+from executors.models.build import build_default_model
 from executors.roundrobin import VARIABLE, Gpus, check_devices, invalid_devices, list_gpus, requested_devices
 from executors.settings import read_settings, with_flow_backend, with_flow_store
 
@@ -45,10 +50,10 @@ def check_flow_files(set_flow_variables: Callable[[], None]) -> None:
 
 def prepare_stages(data: dict[str, Any]) -> None:
     """What has to be right before any stage starts: GPUs that the environment names are handed on, a store that is chosen
-    has the settings that it needs, and a managed Triton is set up before its replicas wait for it.
+    has the settings that it needs, the default model is there, and a managed Triton is set up before its replicas wait for it.
 
     Raises:
-        VisualSearchError: `triton_failed`, `invalid_setting`.
+        VisualSearchError: `triton_failed`, `invalid_setting`, and those of `build_model`.
     """
     for executor in data.get("executors", data.get("deployments")) or []:
         variables = executor.get("env") or {}
@@ -58,10 +63,44 @@ def prepare_stages(data: dict[str, Any]) -> None:
             with_flow_store(read_settings(), (executor.get("uses_with") or {}).get("store"))
         if executor.get("uses") == _EMBEDDER and not executor.get("external"):
             chosen = with_flow_backend(read_settings(), (executor.get("uses_with") or {}).get("backend"))
+            if chosen.embed_backend != "triton":
+                build_default_model(chosen, _tell)
             if chosen.embed_backend == "managed-triton":
                 assigned = Deployment._roundrobin_cuda_device(variables.get(VARIABLE), 1) or {}
                 device = parse_device(str(assigned.get(0, variables.get(VARIABLE, ""))))
-                install_triton(chosen, device, lambda line: print(line, file=sys.stderr, flush=True))
+                install_triton(chosen, device, _tell)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def check_ports() -> None:
+    """Refuse a port that is taken before any stage starts, by its setting; Jina's own look knows neither it nor IPv6."""
+    start = Flow.start
+
+    def start_checked(self: Flow) -> Any:
+        if self._build_level.value < FlowBuildLevel.GRAPH.value:
+            self.build(copy_flow=False)
+        gateway = self._deployment_nodes["gateway"].args
+        chosen = read_settings()
+        names = {chosen.http_port: "VS_HTTP_PORT", chosen.grpc_port: "VS_GRPC_PORT"}
+        for port in gateway.port:
+            if (fault := listening_fault(gateway.host, port)) is not None:
+                name = names.get(port, "gateway.port")
+                message = f"{name}: {fault}; end that one, or set another {name}"
+                raise VisualSearchError("invalid_setting", message, variables=[name])
+        return start(self)
+
+    Flow.start = start_checked
+    flow_base.is_port_free = runtimes.is_port_free = _are_free
+
+
+def _are_free(host: str | list[str], ports: int | list[int]) -> bool:
+    """Whether nothing listens there."""
+    hosts = host if isinstance(host, list) else [host]
+    numbers = ports if isinstance(ports, list) else [ports]
+    return all(listening_fault(each, port) is None for each in hosts for port in numbers)
 
 
 def check_round_robin() -> None:

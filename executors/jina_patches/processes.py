@@ -146,7 +146,7 @@ class ProcessWatch:
 def _process(pod: pods.Pod) -> Process:
     args = pod.args
     stage, _, rest = str(pod.name).partition("/")
-    part = _PARTS.get(args.pod_role, Part.HEAD if rest.startswith("uses-") else Part.REPLICA)
+    part = _PARTS.get(args.pod_role, Part.HEAD if rest.startswith("uses") else Part.REPLICA)
     shard = int(args.shard_id) if getattr(args, "shards", 1) > 1 and rest.startswith("shard-") else None
     return Process(stage, part, shard, is_index=getattr(args, "uses", None) == _INDEX)
 

@@ -37,6 +37,7 @@ from executors.models.repository import (
 from executors.models.sources import local_file
 from executors.models.spec import ModelSpec, TextSpec, Tower
 from executors.models.stamp import Progress, stamp_entry, stamp_faults
+from executors.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,18 @@ class BuildReport:
     reason: str
     bytes: int
     seconds: float
+
+
+def build_default_model(chosen: Settings, progress: Progress) -> None:
+    """Make the default model if it is the one that is wanted and not there; others take a download, which is the user's choice.
+
+    Raises:
+        VisualSearchError: those of `build_model`.
+    """
+    name = str(Settings.model_fields["model"].default)
+    if parse_choice(chosen.model)[0] == name and not (chosen.models_dir / name).exists():
+        progress(f"the model {name} is not in {chosen.models_dir} yet")
+        build_model(name, chosen.models_dir, progress)
 
 
 def build_model(

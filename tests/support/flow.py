@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ TRITON_FLOW = ROOT / "flows" / "image-search-triton.yml"
 OPENSEARCH_FLOW = ROOT / "flows" / "image-search-opensearch.yml"
 START_TIMEOUT_S = 90
 STOP_TIMEOUT_S = 20
+_BOUND = re.compile(r"(\S+)@ *(\d+)\[I\]: *start server bound to \S+:(\d+)")
 
 
 @dataclass(slots=True)
@@ -48,13 +50,12 @@ class RunningFlow:
 
     def pids_of(self, name: str) -> list[int]:
         """Processes whose port Jina logged under this pod name (`embed/rep-0`, `index/shard-1/rep-0`, `gateway`)."""
-        found = []
-        for line in self.log.splitlines():
-            head, _, message = line.partition(":")
-            pod, _, pid = head.strip().partition("@")
-            if pod.startswith(name) and "start server bound" in message:
-                found.append(int(pid.split("[")[0]))
-        return sorted(set(found))
+        return sorted({pid for pod, pid, _ in self.bound() if pod.startswith(name)})
+
+    def bound(self) -> list[tuple[str, int, int]]:
+        """Each process of the flow that Jina logged: its name, its process id, the port that it listens on."""
+        found = _BOUND.findall(self.log)
+        return sorted((pod, int(pid), int(port)) for pod, pid, port in found)
 
 
 def free_port() -> int:
