@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from executors.hosts import is_loopback, url_host
+from executors.hosts import is_everywhere, is_loopback, reachable_host
 from executors.settings import Settings
 
 
 def places(chosen: Settings) -> list[str]:
     """A line for each thing that a user needs to find the service and its data."""
-    host = url_host(chosen.host)
+    host, everywhere = reachable_host(chosen.host), is_everywhere(chosen.host)
+    where = " and at every other address of this machine" if everywhere else ""
     data = (
         f"in {chosen.workspace}"
         if chosen.store == "embedded"
         else f"in OpenSearch, {', '.join(chosen.opensearch_urls)}"
     )
     return [
-        f"HTTP at http://{host}:{chosen.http_port} (described at /docs), gRPC at grpc://{host}:{chosen.grpc_port}",
+        f"HTTP at http://{host}:{chosen.http_port} (described at /docs), gRPC at grpc://{host}:{chosen.grpc_port}{where}",
         f"the index is {data}; the models are in {chosen.models_dir}",
     ]
 
@@ -43,5 +44,5 @@ def readiness_line(seconds: float, reason: str | None) -> str:
 
 def short_line(chosen: Settings, seconds: float, reason: str | None) -> str:
     """The one line that a notebook gets."""
-    where = f"http://{url_host(chosen.host)}:{chosen.http_port}"
+    where = f"http://{reachable_host(chosen.host)}:{chosen.http_port}"
     return f"{readiness_line(seconds, reason)}; {where}, {places(chosen)[1]}"

@@ -24,7 +24,7 @@ from executors.jina_patches.connections import bound_first_contact, listen_on_ip
 from executors.jina_patches.deliveries import leave_out_silent_replicas
 from executors.jina_patches.ending import end_cleanly
 from executors.jina_patches.flow_files import check_flow_files, check_ports, check_round_robin
-from executors.jina_patches.logs import announce_truly, choose_log_format, format_jina_logs
+from executors.jina_patches.logs import announce_truly, choose_log_format, format_jina_logs, leave_out_late_failures
 from executors.jina_patches.processes import end_interrupted_starts, end_when_nothing_answers, watch_parent
 from executors.log_format import write_json_lines
 from executors.settings import read_settings, wants_json
@@ -101,6 +101,7 @@ check_round_robin()
 check_ports()
 format_jina_logs()
 announce_truly()
+leave_out_late_failures()
 construct_side_by_side()
 bound_first_contact()
 send_unmeasured()

@@ -14,13 +14,17 @@ _LISTENING: Final = "0A"
 
 def reachable_host(host: str) -> str:
     """The name under which a server that listens on `host` is reached from this machine, as it stands in a URL."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if address.is_unspecified:
-        return "127.0.0.1" if address.version == 4 else "[::1]"
+    if is_everywhere(host):
+        return "[::1]" if ":" in host else "127.0.0.1"
     return url_host(host)
+
+
+def is_everywhere(host: str) -> bool:
+    """Whether a server that listens there does at every address of the machine."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
 
 
 def url_host(host: str) -> str:

@@ -59,18 +59,20 @@ def leave_out_silent_replicas() -> None:
 
 
 def _place(runtime: str, deployment: str, entity: int, kind: str) -> str:
-    """What a list of replicas belongs to, as Jina names its processes: `embed`, in a head `index/shard-1`."""
-    stage = runtime.rpartition("/")[0] or deployment
+    """What a list of replicas belongs to, as Jina names processes: `embed`, in a head `index/shard-1` or `index/uses_after`."""
     if kind != "shards" or not runtime.endswith("/head"):
         return deployment
-    return f"{stage}/{deployment.replace('_', '-')}" if deployment.startswith("uses_") else f"{stage}/shard-{entity}"
+    stage = runtime.rpartition("/")[0]
+    return f"{stage}/{deployment}" if deployment.startswith("uses_") else f"{stage}/shard-{entity}"
 
 
 def replica_name(replicas: Any, address: str) -> str:
-    """`embed/rep-1`; a stage of one process, or a head, by the stage's name alone."""
-    number = replicas._address_to_connection_idx.get(address, 0)
-    in_head = "/" in replicas.place
-    return replicas.place if len(replicas._connections) == 1 and not in_head else f"{replicas.place}/rep-{number}"
+    """`embed/rep-1`, `index/shard-0/rep-0`, `index/uses_after-0`; a lone process, which may be a head, by its stage alone."""
+    number = replicas._address_to_connection_idx.get(_netloc(address), 0)
+    if "/uses_" in replicas.place:
+        return f"{replicas.place}-{number}"
+    alone = len(replicas._connections) == 1 and "/" not in replicas.place
+    return str(replicas.place) if alone else f"{replicas.place}/rep-{number}"
 
 
 def absences_of(replicas: Any) -> Absences:
@@ -256,15 +258,16 @@ class _Delivery:
             call.cancel()
 
     def _no_answer(self, code: grpc.StatusCode) -> InternalNetworkError:
-        names = " and ".join(replica_name(self._replicas, each) for each in addresses_of(self._replicas))
+        names = [replica_name(self._replicas, each) for each in addresses_of(self._replicas)]
         stage = self._replicas.place.partition("/")[0]
-        details = f"deployment `{stage}`: no answer from {names}"
-        return self._network_error(AioRpcError(code, Metadata(), Metadata(), details=details))
+        details = f"deployment `{stage}`: no answer from {' and '.join(names)}"
+        # A head tells the gateway no more than these.
+        return self._network_error(AioRpcError(code, Metadata(), Metadata(), details=details), names)
 
-    def _network_error(self, error: AioRpcError) -> InternalNetworkError:
+    def _network_error(self, error: AioRpcError, addresses: Sequence[str] = ()) -> InternalNetworkError:
         return InternalNetworkError(
             og_exception=error,
             request_id=self._requests[0].request_id,
-            dest_addr=set(self._tried),
+            dest_addr=set(addresses or self._tried),
             details=error.details(),
         )

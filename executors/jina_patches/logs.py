@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any, Final
 
 import jina.logging.formatter as formatter
 import jina.orchestrate.flow.base as flow_base
+from grpc.aio import AioRpcError
 from jina import Flow
 
 from executors.jina_patches.announcement import announce
@@ -31,6 +34,16 @@ def format_jina_logs() -> None:
     """Jina's own formatters give no time, cut a line at 512 letters, and leave arguments and traces out of JSON."""
     formatter.PlainFormatter = TextFormatter
     formatter.JsonFormatter = JsonFormatter
+
+
+def leave_out_late_failures() -> None:
+    """A request that is over its deadline leaves calls behind whose failure was told already: asyncio would add a traceback."""
+    logging.getLogger("asyncio").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, (AioRpcError, asyncio.CancelledError))
 
 
 def announce_truly() -> None:

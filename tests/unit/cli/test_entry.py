@@ -14,6 +14,7 @@ from executors.cli.arguments import make_parser
 from executors.cli.exit_status import status_of
 from executors.cli.service import default_url
 from executors.errors import VisualSearchError
+from executors.hosts import reachable_host
 
 ROOT = Path(__file__).parents[3]
 COMMANDS = [
