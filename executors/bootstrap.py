@@ -6,6 +6,7 @@ would wait for without end, and makes failures and signals end the process clean
 """
 
 import ipaddress
+import multiprocessing
 import os
 import socket
 import sys
@@ -27,7 +28,7 @@ from executors.jina_patches.flow_files import check_flow_files, check_ports, che
 from executors.jina_patches.logs import announce_truly, choose_log_format, format_jina_logs, leave_out_late_failures
 from executors.jina_patches.processes import end_interrupted_starts, end_when_nothing_answers, watch_parent
 from executors.log_format import write_json_lines
-from executors.settings import read_settings, wants_json
+from executors.settings import read_settings, unknown_variables, wants_json
 
 
 def set_flow_variables() -> None:
@@ -52,6 +53,13 @@ def set_flow_variables() -> None:
     # gRPC tells of every connection that closes; errors reach us as exceptions.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     choose_log_format(chosen.log_format)
+
+
+def warn_of_unknown_variables() -> None:
+    """Tell of a misspelt setting: it would have no effect, in silence. Once, by the main process."""
+    if multiprocessing.parent_process() is None:
+        for line in unknown_variables():
+            print(f"warning: {line}", file=sys.stderr)
 
 
 def _check_host(host: str) -> None:
@@ -109,3 +117,4 @@ reconnect_soon()
 listen_on_ipv6()
 leave_out_silent_replicas()
 set_flow_variables()
+warn_of_unknown_variables()

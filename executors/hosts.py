@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import re
 import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 _LISTENING: Final = "0A"
+_LONGEST_HOST: Final = 253
+_HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*")
+
+
+def is_host(text: str) -> bool:
+    """Whether it is an IP address, or could be a machine's name (RFC 1123; an underscore is let pass)."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        # A name whose last part is a number would be taken for an address.
+        return len(text) <= _LONGEST_HOST and bool(_HOST.fullmatch(text)) and not text.rpartition(".")[2].isdigit()
+    return True
 
 
 def reachable_host(host: str) -> str:

@@ -9,9 +9,11 @@ from functools import partial
 
 import jina_cli
 
+from executors.jina_home import import_jina
 from executors.log_format import write_json_lines
 from executors.settings import wants_json
 
 jina_cli._get_run_args = partial(jina_cli._get_run_args, print_args=False)
 if wants_json():
     write_json_lines()
+import_jina()

@@ -113,7 +113,6 @@ def write_json_lines() -> None:
     if isinstance(sys.stdout, JsonLines):
         return
     sys.stdout, sys.stderr = JsonLines(sys.stdout, "INFO"), JsonLines(sys.stderr, "ERROR")
-    logging.captureWarnings(True)
     sys.excepthook = _log_exception
     threading.excepthook = lambda args: _log_exception(args.exc_type, args.exc_value, args.exc_traceback)
     sys.unraisablehook = lambda args: _log_exception(args.exc_type, args.exc_value, args.exc_traceback)

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from executors.errors import VisualSearchError
+from executors.jina_home import import_jina
 from executors.log_format import write_json_lines
-from executors.settings import wants_json
+from executors.settings import read_settings, wants_json
 
 DEFAULT_FLOW = "image-search.yml"
 
@@ -37,6 +38,8 @@ def serve(flow_file: str | None = None) -> int:
         write_json_lines()
     try:
         path = find_flow(flow_file)
+        read_settings()  # before the seconds that the rest takes
+        import_jina()
         import executors.bootstrap  # noqa: F401 # isort: skip - it quiets and configures what is imported next
         from jina import Flow
         from jina.excepts import RuntimeFailToStart

@@ -48,9 +48,14 @@ async def index_state(service: SearchService) -> IndexState:
     # The head names the merge if that does not answer; with the shards it has no more than a number.
     silent += [name for name in (failure.details.get("silent", []) if failure else []) if "/uses_" in name]
     state = IndexState(reports, total, silent, None)
-    shards = [f"{_STAGE}/shard-{number}" for number in state.missing] if total > 1 else []
+    shards = [shard_name(number) for number in state.missing] if total > 1 else []
     error = _error(state, failure)
     return IndexState(reports, total, silent + shards, error)
+
+
+def shard_name(number: int) -> str:
+    """A shard as Jina names its processes, without the replica."""
+    return f"{_STAGE}/shard-{number}"
 
 
 def _head_of(stage: str) -> str:
@@ -65,7 +70,9 @@ def _error(state: IndexState, failure: VisualSearchError | None) -> VisualSearch
     if state.missing and (state.reports or failure is None or failure.status == 503):
         names = " and ".join(str(number) for number in state.missing)
         verb = "shard {} does" if len(state.missing) == 1 else "shards {} do"
-        return VisualSearchError("shard_missing", f"{verb.format(names)} not answer", shards=state.counts())
+        silent = [shard_name(number) for number in state.missing]
+        message = f"{verb.format(names)} not answer"
+        return VisualSearchError("shard_missing", message, shards=state.counts(), silent=silent)
     return failure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,8 @@ from jina.excepts import BaseJinaException, RuntimeFailToStart
 from executors.errors import VisualSearchError
 
 _STOP_S: Final = 10.0
+# A signal to stop came, which a terminal sends to every process of the flow: that they end is no news.
+STOPPING: Final = threading.Event()
 _program = False
 
 FAILED_START: Final = "error: the flow could not start; a line above names the stage and the reason"
@@ -32,6 +35,12 @@ def end_cleanly() -> None:
     _program = True
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have it ignored
+            signal.signal(signal.SIGINT, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Any path can be printed, whatever the encoding of the terminal is.
+            stream.reconfigure(errors="backslashreplace")
     sys.excepthook = _say_in_one_line
 
 
@@ -41,6 +50,7 @@ def is_program() -> bool:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    STOPPING.set()
     raise KeyboardInterrupt
 
 
@@ -62,6 +72,7 @@ def _say_in_one_line(kind: type[BaseException], error: BaseException, trace: Tra
 
 
 def _stop_pods() -> None:
+    STOPPING.set()
     pods = multiprocessing.active_children()
     for pod in pods:
         pod.terminate()

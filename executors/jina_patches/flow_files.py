@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from executors.embed.backends import install_triton
 from executors.embed.devices import parse_device
 from executors.errors import VisualSearchError
 from executors.flowfile import check_flow
+from executors.folders import check_folder
 from executors.hosts import listening_fault
 from executors.models.build import build_default_model
 from executors.roundrobin import VARIABLE, Gpus, check_devices, invalid_devices, list_gpus, requested_devices
@@ -60,7 +62,9 @@ def prepare_stages(data: dict[str, Any]) -> None:
         if VARIABLE in variables:
             variables[VARIABLE] = requested_devices(str(variables[VARIABLE]), os.environ.get(VARIABLE))
         if executor.get("uses") == _INDEX:
-            with_flow_store(read_settings(), (executor.get("uses_with") or {}).get("store"))
+            chosen = with_flow_store(read_settings(), (executor.get("uses_with") or {}).get("store"))
+            if chosen.store == "embedded" and not executor.get("external"):
+                check_folder("VS_WORKSPACE", chosen.workspace)
         if executor.get("uses") == _EMBEDDER and not executor.get("external"):
             chosen = with_flow_backend(read_settings(), (executor.get("uses_with") or {}).get("backend"))
             if chosen.embed_backend != "triton":
@@ -80,6 +84,7 @@ def check_ports() -> None:
     start = Flow.start
 
     def start_checked(self: Flow) -> Any:
+        self._start_time = time.time()  # Jina reads it when a start has failed
         if self._build_level.value < FlowBuildLevel.GRAPH.value:
             self.build(copy_flow=False)
         gateway = self._deployment_nodes["gateway"].args

@@ -17,11 +17,13 @@ from jina.enums import PodRoleType
 from jina.logging.logger import JinaLogger
 
 from executors.forking import held_while
-from executors.jina_patches.ending import is_program
+from executors.jina_patches.ending import STOPPING, is_program
 from executors.losses import Part, Process, describe_end, loss_of
 
 _PARENT_CHECK_S: Final = 1.0
 _LOOK_S: Final = 0.5
+# A stop of the whole flow reaches the stages first, now and then.
+_GRACE_S: Final = 0.2
 # Longer than a stage needs to save what it holds; one that is still there hangs.
 _STOP_S: Final = 30.0
 _INDEX: Final = "executors.index.executor.IndexShard"
@@ -72,7 +74,11 @@ def end_interrupted_starts() -> None:
 
 def end_when_nothing_answers() -> None:
     """Have a program that is a flow end with status 1 once no request can be answered any more: Jina's would wait on."""
-    block = Flow.block
+    block, leave = Flow.block, Flow.__exit__
+
+    def leave_unwatched(self: Flow, *args: Any) -> Any:
+        WATCH.forget_all()
+        return leave(self, *args)
 
     def block_while_useful(self: Flow, stop_event: Any = None) -> None:
         over = WATCH.over if stop_event is None else stop_event
@@ -82,6 +88,7 @@ def end_when_nothing_answers() -> None:
             raise SystemExit(1)
 
     Flow.block = block_while_useful
+    Flow.__exit__ = leave_unwatched
 
 
 class ProcessWatch:
@@ -89,7 +96,6 @@ class ProcessWatch:
 
     def __init__(self) -> None:
         self._pods: list[pods.Pod] = []
-        self._gone: list[pods.Pod] = []
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self.over = threading.Event()
@@ -109,12 +115,17 @@ class ProcessWatch:
         with self._lock:
             self._pods = [each for each in self._pods if each is not pod]
 
+    def forget_all(self) -> None:
+        """The flow is being stopped; another one may follow."""
+        with self._lock:
+            self._pods = []
+        self.reason = None
+        self.over.clear()
+
     def _watch(self) -> None:
         while True:
             with self._lock:
                 watched = {pod.worker.sentinel: pod for pod in self._pods}
-                if not watched:
-                    self._gone.clear()
             if not watched:
                 time.sleep(_LOOK_S)
                 continue
@@ -122,11 +133,11 @@ class ProcessWatch:
                 self._tell(watched[sentinel])
 
     def _tell(self, pod: pods.Pod) -> None:
+        time.sleep(_GRACE_S)
         with self._lock:
-            if not any(each is pod for each in self._pods):
+            if STOPPING.is_set() or not any(each is pod for each in self._pods):
                 return
             self._pods = [each for each in self._pods if each is not pod]
-            self._gone.append(pod)
             living = [_process(each) for each in self._pods]
         was_ready, exit_code = pod.is_ready.is_set(), pod.worker.exitcode
         # Jina would wait for this one's word that it has ended: at a start until the time is over, at a stop for seconds.
@@ -137,9 +148,9 @@ class ProcessWatch:
         logger = JinaLogger("flow")
         logger.error(f"{pod.name} (process {pod.worker.pid}) {describe_end(exit_code)}; {loss.text}")
         if loss.total and was_ready:
-            self.reason = f"{pod.name} {describe_end(exit_code)}"
-            if is_program():
+            if is_program() and self.reason is None:
                 logger.error("the flow ends, since it can't answer anything any more: start it again")
+            self.reason = f"{pod.name} {describe_end(exit_code)}"
             self.wake()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from executors.errors import VisualSearchError
+from executors.folders import check_folder
 from executors.models.converters import convert, declared_config, declared_tower, stored_reference
 from executors.models.keeping import keep_additions, refuse_foreign_entry
 from executors.models.listing import require_known
@@ -63,6 +64,7 @@ def build_default_model(chosen: Settings, progress: Progress) -> None:
     """
     name = str(Settings.model_fields["model"].default)
     if parse_choice(chosen.model)[0] == name and not (chosen.models_dir / name).exists():
+        check_folder("VS_MODELS_DIR", chosen.models_dir)
         progress(f"the model {name} is not in {chosen.models_dir} yet")
         build_model(name, chosen.models_dir, progress)
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,8 +78,8 @@ def processes_of_group(group: int) -> list[int]:
     return found
 
 
-def start_flow(workspace: Path, flow: Path = FLOW, **environment: str) -> RunningFlow:
-    """Start `jina flow --uses …` in a process group of its own; returns before it is ready."""
+def start_flow(workspace: Path, flow: Path = FLOW, *, command: Sequence[str] = (), **environment: str) -> RunningFlow:
+    """Start `jina flow --uses …`, or another command, in a process group of its own; returns before it is ready."""
     workspace.mkdir(parents=True, exist_ok=True)
     http_port, grpc_port = free_port(), free_port()
     variables = {
@@ -90,10 +90,10 @@ def start_flow(workspace: Path, flow: Path = FLOW, **environment: str) -> Runnin
         **environment,
     }
     log_file = workspace / f"flow-{http_port}.log"
-    command = [str(Path(sys.executable).with_name("jina")), "flow", "--uses", str(flow)]
+    program = list(command) or [str(Path(sys.executable).with_name("jina")), "flow", "--uses", str(flow)]
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env=variables, cwd=workspace, start_new_session=True
+            program, stdout=log, stderr=subprocess.STDOUT, env=variables, cwd=workspace, start_new_session=True
         )
     return RunningFlow(process, http_port, grpc_port, log_file, workspace, variables)
 
