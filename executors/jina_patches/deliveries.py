@@ -153,7 +153,10 @@ class _Delivery:
         self._tries = 1 + retries
         self._ask_after = min(ASK_WITHIN_S, (timeout or 60) / 3)
         asked = getattr(getattr(requests[0], "header", None), "exec_endpoint", None)
-        self._patience = self._ask_after if asked == _STATUS else _PATIENCE_S
+        self._patience = _PATIENCE_S
+        if asked == _STATUS:
+            # Its answer is that there is none, soon; behind a head each try takes a second.
+            self._patience, self._tries = self._ask_after, min(self._tries, 2)
 
     async def run(self) -> Any:
         """The answer, or what kept every replica that was tried from giving one."""
