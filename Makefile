@@ -24,7 +24,7 @@ $(INSTALLED): requirements.lock requirements-source.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
 	  || { echo "Python 3.11 is needed (Jina runs on no newer one); set PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing $$(grep -c '^[a-z]' requirements.lock) packages into $(VENV): about 300 MB to fetch, 1.1 GB on the disk, some minutes"
+	@echo "installing $$(grep -c '^[a-z]' requirements.lock) packages into $(VENV): about 300 MB to fetch, 1.2 GB on the disk, some minutes"
 	@set -o pipefail; $(PIP) --require-hashes --only-binary :all: -r requirements.lock | $(SHORT)
 	@# jcloud, which Jina's command line imports, comes as source only; what builds it is in the lock, too.
 	@set -o pipefail; $(PIP) --require-hashes --no-build-isolation -r requirements-source.lock | $(SHORT)
