@@ -83,6 +83,8 @@ def quiet_libraries() -> None:
 def run_watched(*args: Any, **kwargs: Any) -> None:
     """What a pod's process runs: Jina's own function, and beside it a watch over the main process."""
     end_at_signals(kwargs["is_shutdown"].set)
+    if wants_json():  # inherited where the process was forked
+        write_json_lines()
     watch_parent()
     run(*args, **kwargs)
 
