@@ -1,9 +1,12 @@
 # Everything a user or CI types. `make demo` and `make test` set up what they need.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
+SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+# pip's own lines, shortened: one a package that it fetches or installs.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-deps --progress-bar off
+SHORT := sed -unE 's/^Collecting ([^ ]+).*/  fetching \1/p; s/^Installing collected.*/  unpacking: a minute or two without a line/p; /^ERROR|^error/p'
 PHOTOS ?=
 UPGRADE ?=
 
@@ -14,16 +17,18 @@ help:  ## this list
 
 install: $(INSTALLED)  ## the environment in .venv, from the lock file, and the default model
 	@$(BIN)/visual-search models build
+	@echo "installed in $(VENV), which is not in your PATH: type \`. $(BIN)/activate\` once in a shell, or $(BIN)/visual-search each time"
+	@echo "then: visual-search serve, and in another shell: visual-search index ~/Pictures"
 
 $(INSTALLED): requirements.lock requirements-source.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
 	  || { echo "Python 3.11 is needed (Jina runs on no newer one); set PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing from requirements.lock …"
-	@$(PIP) --require-hashes --only-binary :all: -r requirements.lock
+	@echo "installing $$(grep -c '^[a-z]' requirements.lock) packages into $(VENV): about 300 MB to fetch, 1.2 GB on the disk, some minutes"
+	@set -o pipefail; $(PIP) --require-hashes --only-binary :all: -r requirements.lock | $(SHORT)
 	@# jcloud, which Jina's command line imports, comes as source only; what builds it is in the lock, too.
-	@$(PIP) --require-hashes --no-build-isolation -r requirements-source.lock
-	@$(PIP) --no-build-isolation --editable .
+	@set -o pipefail; $(PIP) --require-hashes --no-build-isolation -r requirements-source.lock | $(SHORT)
+	@set -o pipefail; $(PIP) --no-build-isolation --editable . | $(SHORT)
 	@touch $@
 
 demo: install  ## index a small photo library, search it, write demo/index.html

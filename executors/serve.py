@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 from executors.errors import VisualSearchError
+from executors.jina_home import import_jina
+from executors.log_format import write_json_lines
 from executors.reading import MAX_TEXT_BYTES
+from executors.settings import read_settings, wants_json
 
 DEFAULT_FLOW = "image-search.yml"
 
@@ -32,13 +35,19 @@ def serve(flow_file: str | None = None) -> int:
     """Run the flow until it is interrupted.
 
     Returns:
-        The exit status: 0 after SIGINT or SIGTERM, 1 when it could not start.
+        The exit status: 0 after SIGINT or SIGTERM, 1 when it could not start, or when nothing can be answered any more.
     """
+    if wants_json():
+        write_json_lines()
     try:
         path = find_flow(flow_file)
-        from executors.bootstrap import end_cleanly  # isort: skip - it quiets and configures what is imported next
+        read_settings()  # before the seconds that the rest takes
+        import_jina()
+        import executors.bootstrap  # noqa: F401 # isort: skip - it quiets and configures what is imported next
         from jina import Flow
         from jina.excepts import RuntimeFailToStart
+
+        from executors.jina_patches.ending import FAILED_START, end_cleanly
 
         end_cleanly()
         flow = Flow.load_config(str(path))
@@ -50,7 +59,10 @@ def serve(flow_file: str | None = None) -> int:
             flow.block()
     except KeyboardInterrupt:
         return 0
+    except VisualSearchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except RuntimeFailToStart:
-        print("error: the flow could not start; a line above names the stage and the reason", file=sys.stderr)
+        print(FAILED_START, file=sys.stderr)
         return 1
     return 0

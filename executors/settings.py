@@ -6,8 +6,10 @@ folder, so that the current directory never decides which index one sees.
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
+import textwrap
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
@@ -17,15 +19,59 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from executors.errors import VisualSearchError
+from executors.hosts import is_host
 from executors.opensearch_settings import NO_URLS, OpenSearchSettings
 
 
 def data_folder() -> Path:
-    """The user's data folder for this project, as the XDG base directory specification places it."""
-    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(base).expanduser().absolute() / "visual-search"
+    """The user's data folder for this project, as the XDG base directory specification places it.
+
+    Raises:
+        VisualSearchError: `invalid_setting` when nothing says where that is.
+    """
+    base = os.environ.get("XDG_DATA_HOME", "")
+    if not base.startswith("/"):  # "consider the path invalid and ignore it", says the specification of a relative one
+        base = str(Path("~").expanduser()) if os.environ.get("HOME", "/").startswith("/") else ""
+        if not base.startswith("/"):
+            message = "HOME is not an absolute path, so there is no folder for data; set HOME or XDG_DATA_HOME to one"
+            raise VisualSearchError("invalid_setting", message, variables=["HOME"])
+        base = f"{base}/.local/share"
+    return checked_path(Path(base), "XDG_DATA_HOME") / "visual-search"
 
 
+def checked_path(path: Path, name: str) -> Path:
+    """An absolute path that the system could have.
+
+    Raises:
+        VisualSearchError: `invalid_setting`.
+    """
+    try:
+        return absolute_path(path)
+    except ValueError as error:
+        raise VisualSearchError("invalid_setting", f"{name}: {error}", variables=[name]) from None
+
+
+def absolute_path(path: Path) -> Path:
+    """The path from the root, `~` resolved.
+
+    Raises:
+        ValueError: no file or folder can have it.
+    """
+    try:
+        whole = path.expanduser().absolute()
+    except RuntimeError:
+        raise ValueError(f"{path}: there is no such user, or no HOME") from None
+    encoded = os.fsencode(whole)
+    if len(encoded) > _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in encoded.split(b"/")):
+        raise ValueError("a name in this path is longer than any file's can be")
+    return whole
+
+
+# Linux's PATH_MAX, and NAME_MAX of its file systems, in bytes.
+_LONGEST_PATH: Final = 4095
+_LONGEST_NAME: Final = 255
+# Made of other settings, for the flow files.
+_FLOW_VARIABLES: Final = frozenset({"VS_PORTS", "VS_STAGE_TIMEOUT_MS"})
 _NO_SERVERS: Final = "VS_TRITON_URLS: the backend `triton` needs at least one host:port"
 _ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):\d{1,5}")
 
@@ -79,6 +125,7 @@ class Settings(OpenSearchSettings):
     model: str = Field(
         "efficientnet-lite0",
         min_length=1,
+        max_length=200,
         description="image model, an entry of VS_MODELS_DIR; `name:2` for its version 2",
     )
     models_manifest: Path | None = Field(
@@ -154,6 +201,28 @@ class Settings(OpenSearchSettings):
         """When the gateway gives up a stage that hangs: early enough for another replica to answer within the deadline."""
         return max(100, self.timeout_ms // 3)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _readable(cls, value: object) -> object:
+        if isinstance(value, str) and any("\ud800" <= each <= "\udfff" for each in value):
+            raise ValueError("it is not UTF-8")
+        return value
+
+    @field_validator("workspace", "models_dir", "triton_dir", mode="before")
+    @classmethod
+    def _given(cls, value: object) -> object:
+        """An empty path is that of the current folder, which nobody means."""
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("it is empty; unset it for the default")
+        return value
+
+    @field_validator("host", mode="after")
+    @classmethod
+    def _host(cls, value: str) -> str:
+        if not is_host(value):
+            raise ValueError(f"{textwrap.shorten(value, 80)!r} is neither an IP address (without brackets) nor a name")
+        return value
+
     @field_validator("allowed_hosts", "allowed_origins", "triton_urls", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -195,10 +264,10 @@ class Settings(OpenSearchSettings):
             raise ValueError(_NO_SERVERS)
         return self
 
-    @field_validator("workspace", "models_dir", "triton_dir", mode="after")
+    @field_validator("workspace", "models_dir", "triton_dir", "models_manifest", mode="after")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else absolute_path(value)
 
 
 def read_settings() -> Settings:
@@ -217,6 +286,17 @@ def read_settings() -> Settings:
 def _fault(fault: Any) -> str:
     message = str(fault["msg"]).removeprefix("Value error, ")
     return f"VS_{str(fault['loc'][0]).upper()}: {message}" if fault["loc"] else message
+
+
+def unknown_variables() -> list[str]:
+    """A line for each variable `VS_…` of the environment that is no setting: most likely one is misspelt."""
+    known = [f"VS_{name.upper()}" for name in Settings.model_fields]
+    lines = []
+    for name in sorted(os.environ):
+        if name.startswith("VS_") and name not in known and name not in _FLOW_VARIABLES:
+            near = difflib.get_close_matches(name, known, n=1)
+            lines.append(f"{name} is no setting and does nothing{f'; did you mean {near[0]}?' if near else ''}")
+    return lines
 
 
 @lru_cache(maxsize=1)
@@ -258,6 +338,11 @@ def _with_flow_choice(chosen: Settings, field: str, name: str, value: str | None
         message = f"the flow file's {name} {value!r} is none of {', '.join(known)}"
         raise VisualSearchError("invalid_setting", message, variables=[name])
     return chosen.model_copy(update={field: value})
+
+
+def wants_json() -> bool:
+    """Whether every line is to be JSON; known before the settings are read, whose faults are lines as well."""
+    return os.environ.get("VS_LOG_FORMAT", "").strip() == "json"
 
 
 def visible_devices() -> str:

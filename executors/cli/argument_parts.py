@@ -10,9 +10,9 @@ from executors.cli.argument_types import positive_number, search_filter
 EXIT_STATUSES: Final = """\
 exit status:
   0    everything went well
-  1    some documents failed or were not found, or a check found faults
+  1    some documents failed or were not found, a check found faults, or `serve` could not start or go on
   2    the command was typed wrongly
-  3    the service is not there or refuses to work
+  3    the service is not there or refuses to work; for `status`: or a part of it is silent
   130  interrupted (Ctrl-C); `index`, `export` and `import` say how to go on
   141  whoever read the output stopped reading
 """

@@ -24,6 +24,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
             options = make_parser().parse_args(arguments)
         except SystemExit as ending:
             return OK if ending.code in (None, 0) else USAGE
+        if options.command != "serve":  # there, the flow says it
+            from executors.settings import unknown_variables
+
+            for line in unknown_variables():
+                print(f"warning: {line}", file=sys.stderr)
         status = _run_command(options)
         sys.stdout.flush()
     except BrokenPipeError:

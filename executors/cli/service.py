@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 
 from executors.client import VisualSearchClient
+from executors.hosts import reachable_host
 from executors.settings import read_settings
 
 
@@ -26,14 +26,3 @@ def default_url() -> str:
     """
     chosen = read_settings()
     return f"http://{reachable_host(chosen.host)}:{chosen.http_port}"
-
-
-def reachable_host(host: str) -> str:
-    """The name under which a server that listens on `host` is reached from this machine, as it stands in a URL."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if address.is_unspecified:
-        return "127.0.0.1" if address.version == 4 else "[::1]"
-    return host if address.version == 4 else f"[{host}]"

@@ -69,12 +69,10 @@ def verify(options: argparse.Namespace) -> int:
 
 def _print_status(console: Console, report: Mapping[str, Any]) -> None:
     index, model = report.get("index") or {}, report.get("model") or {}
-    reason = report.get("reason") or {}
-    state = "ready" if report.get("ready", True) else f"not ready ({reason.get('message', 'it does not say why')})"
     facts = {
-        "service": f"{report.get('url')}, version {report.get('version')}, {state}",
+        "service": f"{report.get('url')}, version {report.get('version')}, {_state(report)}",
         "model": f"{model.get('model_id')}, dimension {model.get('dimension')}",
-        "index": f"{index.get('uuid')}, {count_of(int(index.get('documents') or 0), 'document')}",
+        "index": f"{index.get('uuid')}, {_count(index)}",
     }
     for name, text in facts.items():
         console.print(cell(f"{name:<8}{text}"), soft_wrap=True)
@@ -100,16 +98,44 @@ def _troubled_collections(index: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _state(report: Mapping[str, Any]) -> str:
+    """One or a few words on whether requests are answered."""
+    if not report.get("ready", True):
+        return f"not ready ({(report.get('reason') or {}).get('message', 'it does not say why')})"
+    return "ready" if not _silent_parts(report) else "not sound, a part of it is silent (below)"
+
+
+def _count(index: Mapping[str, Any]) -> str:
+    """How many documents the index holds, as far as that is known."""
+    documents = index.get("documents")
+    if documents is not None:
+        return count_of(int(documents), "document")
+    counted = int(index.get("documents_counted") or 0)
+    return f"an unknown number of documents ({counted:,} in the shards that answer)"
+
+
 def _silent_parts(report: Mapping[str, Any]) -> list[str]:
-    """A line for each shard and each stage that did not answer."""
+    """A line for each process and each stage that did not answer."""
     index = report.get("index") or {}
-    lines = [f"shard {shard} does not answer" for shard in index.get("missing") or []]
+    lines = [f"{name} does not answer" for name in report.get("silent") or []]
+    lines += [
+        f"shard {shard} does not answer"
+        for shard in index.get("missing") or []
+        if f"index/shard-{shard} does not answer" not in lines
+    ]
     for name, stage in [("index", index), *(report.get("stages") or {}).items()]:
         if isinstance(stage, Mapping) and stage.get("error"):
             error = stage["error"]
             reason = f"{error.get('code')}: {error.get('message')}" if isinstance(error, Mapping) else str(error)
-            lines.append(f"{name} does not answer: {reason}")
+            if not lines or not isinstance(error, Mapping) or not _is_told(error, report):
+                lines.append(f"{name} does not answer: {reason}")
     return lines
+
+
+def _is_told(error: Mapping[str, Any], report: Mapping[str, Any]) -> bool:
+    """Whether the names of the silent processes already say what this error does."""
+    details = error.get("details") or {}
+    return bool(details.get("silent") or details.get("shards")) and bool(report.get("silent"))
 
 
 def _print_rows(console: Console, title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

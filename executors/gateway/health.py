@@ -6,7 +6,8 @@ import asyncio
 from typing import Any
 
 from executors.errors import VisualSearchError
-from executors.gateway.replicas import check_endpoints, check_replicas_ready, stage_report
+from executors.gateway.index_state import index_state
+from executors.gateway.replicas import check_endpoints, check_replicas_ready, replica_reports
 from executors.gateway.service import SearchService
 from executors.lifecycle import Logger
 
@@ -58,29 +59,30 @@ class Health:
         return sound, {"ok": sound, "ready": self.ready, "stages": report}
 
     async def _probe_preprocess(self) -> dict[str, Any]:
-        return await _probe(self._service.stage_status("preprocess"))
+        async def probe() -> dict[str, Any]:
+            reports = await replica_reports(self._service.stages, "preprocess")
+            check_replicas_ready("preprocess", reports)
+            return reports.to_json()
+
+        return await _probe(probe())
 
     async def _probe_embed(self) -> dict[str, Any]:
         async def probe() -> dict[str, Any]:
-            reports = await self._service.embed_reports()
-            check_replicas_ready(reports)
-            check_endpoints(reports)
-            return stage_report(reports)
+            reports = await replica_reports(self._service.stages, "embed")
+            check_replicas_ready("embed", reports)
+            check_endpoints(reports.answered)
+            return reports.to_json()
 
         return await _probe(probe())
 
     async def _probe_index(self) -> dict[str, Any]:
         async def probe() -> dict[str, Any]:
-            reports = await self._service.index_client.shard_reports()
-            expected = max((int(report["configured_shards"]) for report in reports), default=1)
-            answered = sorted(int(report["number"]) for report in reports)
-            missing = sorted(set(range(expected)) - set(answered))
-            state = {"shards": {"total": expected, "answered": len(answered), "missing": missing}}
-            if missing:
-                raise VisualSearchError("shard_missing", f"shard {missing[0]} does not answer", **state)
+            state = await index_state(self._service)
+            if state.error is not None:
+                raise state.error
             if self.reason is not None:
                 raise self.reason
-            return state
+            return {"shards": state.counts()}
 
         return await _probe(probe())
 

@@ -1,57 +1,57 @@
-"""What every replica of a stage says of itself: Jina gives a request to one of them, in turn."""
+"""What every replica of a stage says of itself."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any
 
-from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
 from executors.gateway.stages import Stages
 from executors.index.merge import unpack
 
-# Other requests take turns, too: a few rounds reach all of them.
-_ROUNDS: Final = 4
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReports:
+    """The reports of the replicas that answered, and the others' names, each with its error, in their order."""
+
+    answered: list[dict[str, Any]]
+    silent: dict[str, VisualSearchError] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The first replica's report, all of them in `replicas`, and the names of those that did not answer in `silent`."""
+        return {**self.answered[0], "replicas": self.answered, "silent": list(self.silent)}
 
 
-async def replica_reports(stages: Stages, stage: str) -> list[dict[str, Any]]:
-    """Ask until every replica has answered once; each report says in `replica_count` how many there are.
-
-    Returns:
-        The reports in the order of the replicas' names; one that did not answer is left out.
+async def replica_reports(stages: Stages, stage: str) -> ReplicaReports:
+    """Ask every replica.
 
     Raises:
-        VisualSearchError: `unavailable` or `deadline_exceeded` when none answered.
+        VisualSearchError: `unavailable` or `deadline_exceeded` when none answered; `details.silent` names them.
     """
-    first = await _ask(stages, stage)
-    expected = int(first.get("replica_count", 1))
-    reports = {str(first.get("replica")): first}
-    for _ in range(_ROUNDS):
-        missing = expected - len(reports)
-        if missing <= 0:
-            break
-        answers = await asyncio.gather(*(_ask(stages, stage) for _ in range(expected)), return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, dict):
-                reports[str(answer.get("replica"))] = answer
-            elif not isinstance(answer, VisualSearchError):
-                raise answer
-    return [reports[name] for name in sorted(reports)]
+    answers = await stages.ask_each(stage, "/status")
+    silent = {each.name: each.error for each in answers if each.error is not None}
+    reports = [{"replica": each.name, **unpack(each.document)} for each in answers if each.document is not None]
+    if not reports:
+        code = next(iter(silent.values())).code if silent else "unavailable"
+        raise VisualSearchError(code, f"the stage {stage!r} does not answer", stage=stage, silent=list(silent))
+    return ReplicaReports(reports, silent)
 
 
-def check_replicas_ready(reports: Sequence[Mapping[str, Any]]) -> None:
+def check_replicas_ready(stage: str, reports: ReplicaReports) -> None:
     """Whether every replica answered, and can do its work.
 
     Raises:
         VisualSearchError: `unavailable`, or the only reason that the replicas give; `details.replicas` names them.
     """
-    total = int(reports[0].get("replica_count", 1))
-    waiting = [each for each in reports if each.get("ready") is False]
+    answered, silent = len(reports.answered), list(reports.silent)
+    waiting = [each for each in reports.answered if each.get("ready") is False]
     errors = [{"replica": each.get("replica"), "error": each.get("error")} for each in waiting]
-    state = {"stage": "embed", "replicas": {"total": total, "answered": len(reports), "not_ready": errors}}
-    if len(reports) < total:
-        message = f"{total - len(reports)} of {total} replicas of the stage 'embed' do not answer"
+    counts = {"total": answered + len(silent), "answered": answered, "silent": silent, "not_ready": errors}
+    state = {"stage": stage, "replicas": counts}
+    if silent:
+        verb = "does" if len(silent) == 1 else "do"
+        message = f"{' and '.join(silent)} {verb} not answer ({len(silent)} of {answered + len(silent)} replicas)"
         raise VisualSearchError("unavailable", message, **state)
     if waiting:
         reason = waiting[0].get("error") or {}
@@ -82,13 +82,3 @@ def _faults(endpoint: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
     for name, model in endpoint["models"].items():
         if model["state"] not in ("ready", "checking"):
             yield name, {"state": model["state"], "error": model["error"] or endpoint.get("last_error")}
-
-
-def stage_report(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The first replica's report, and all of them in `replicas`."""
-    return {**reports[0], "replicas": list(reports)}
-
-
-async def _ask(stages: Stages, stage: str) -> dict[str, Any]:
-    answer = await stages.post("/status", [ImageDoc.from_values(id="status")], target=f"^{stage}$")
-    return unpack(answer.documents[0])

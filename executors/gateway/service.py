@@ -39,7 +39,6 @@ from executors.gateway.searching import account_of_plans, shard_parameters
 from executors.gateway.stages import StageAnswer, Stages
 from executors.gateway.writing import PIPELINE, IndexWriter, keys_of
 from executors.index.answers import collection_of, unknown
-from executors.index.merge import unpack
 from executors.index.records import Collection
 from executors.index.versions import HybridClock
 from executors.scheduling import Turn, current_turn, is_bulk
@@ -142,19 +141,10 @@ class SearchService:
         """
         membership = await self.index_client.join()
         self._clock.observe(membership.last_version)
-        await self.stage_status("preprocess")
-        reports = await self.embed_reports()
-        check_replicas_ready(reports)
-        self.model = reports[0]
-
-    async def stage_status(self, stage: str) -> dict[str, Any]:
-        """What one stage says of itself."""
-        answer = await self.stages.post("/status", [ImageDoc.from_values(id="status")], target=f"^{stage}$")
-        return unpack(answer.documents[0])
-
-    async def embed_reports(self) -> list[dict[str, Any]]:
-        """What every replica of the embedding stage says of itself."""
-        return await replica_reports(self.stages, "embed")
+        check_replicas_ready("preprocess", await replica_reports(self.stages, "preprocess"))
+        reports = await replica_reports(self.stages, "embed")
+        check_replicas_ready("embed", reports)
+        self.model = reports.answered[0]
 
     async def index(self, documents: list[ImageDoc], parameters: Any) -> Answer:
         """Insert or replace by id: durable, and the only copy, when it is answered."""

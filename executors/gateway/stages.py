@@ -16,12 +16,16 @@ from jina.serve.runtimes.gateway.streamer import GatewayStreamer
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
 from executors.gateway.outgoing import ended_with_caller
+from executors.gateway.replica_calls import ReplicaAnswer, ask_each, silent_replicas
 from executors.lifecycle import Logger
 from executors.scheduling import current_turn
 
 # Where stages queue: decoding and embedding.
 _QUEUED = frozenset({"/index", "/search", "/embed"})
 _STAGE_IN_DETAILS = re.compile(r"deployment [`']?([\w-]+)")
+
+# How a head, and how `executors.jina_patches.deliveries`, name what did not answer.
+_PROCESS_IN_DETAILS = re.compile(r"\b[\w-]+/(?:shard-\d+|uses_\w+-\d+|rep-\d+)")
 
 
 @dataclass(slots=True)
@@ -91,13 +95,26 @@ class Stages:
             return StageAnswer(answered, _durations(response))
         raise VisualSearchError("unavailable", "the flow gave no answer", stage=target or "flow")
 
+    async def ask_each(self, stage: str, endpoint: str) -> list[ReplicaAnswer]:
+        """Ask every replica of a stage by itself; the answers stand in the replicas' order."""
+        return await ask_each(self._streamer, stage, endpoint)
+
+    async def silent_replicas(self, stage: str) -> list[str]:
+        """The names of the stage's processes that don't answer at all: replicas, or its head."""
+        return await silent_replicas(self._streamer, stage)
+
     def _network_error(self, error: InternalNetworkError, target: str | None) -> VisualSearchError:
         found = _STAGE_IN_DETAILS.search(str(error.details()))
         stage = found.group(1) if found else (target or "flow").strip("^$")
-        self.logger.error(f"stage {stage!r} does not answer: {error.code()}")
+        silent = sorted(set(_PROCESS_IN_DETAILS.findall(str(error.details()))))
+        named = f" ({', '.join(silent)})" if silent else ""
+        details = {"stage": stage, **({"silent": silent} if silent else {})}
+        self.logger.error(f"stage {stage!r} does not answer{named}: {error.code()}")
         if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
-            return VisualSearchError("deadline_exceeded", f"the stage {stage!r} did not answer in time", stage=stage)
-        return VisualSearchError("unavailable", f"the stage {stage!r} does not answer", stage=stage)
+            return VisualSearchError(
+                "deadline_exceeded", f"the stage {stage!r} did not answer in time{named}", **details
+            )
+        return VisualSearchError("unavailable", f"the stage {stage!r} does not answer{named}", **details)
 
     def _raise_for_status(self, response: Any, endpoint: str) -> None:
         status = response.header.status

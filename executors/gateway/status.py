@@ -3,50 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from executors import __version__
 from executors.errors import VisualSearchError
 from executors.gateway.collections import collections_of
 from executors.gateway.health import Health
-from executors.gateway.replicas import stage_report
+from executors.gateway.index_state import IndexState, index_state
+from executors.gateway.replicas import replica_reports
 from executors.gateway.service import SearchService
 
 API_VERSION = 1
+_ANSWER_S: Final = 5.0
 
 
 async def status_report(service: SearchService, health: Health) -> dict[str, Any]:
-    """Ask every stage for its status; one that does not answer is named with its error, and costs no other."""
-    preprocess, embed, shards = await asyncio.gather(
-        _or_error(service.stage_status("preprocess")),
-        _or_error(service.embed_reports()),
-        _or_error(service.index_client.shard_reports()),
+    """Ask every process for its status; one that does not answer is named, with its error, and costs no other."""
+    preprocess, embed, index = await asyncio.gather(
+        _stage(service, "preprocess"), _stage(service, "embed"), index_state(service)
     )
-    reports = shards if isinstance(shards, list) else []
-    membership = service.index_client.membership
     return {
         "api": API_VERSION,
         "version": __version__,
         "ready": health.ready,
         "reason": health.reason.to_json() if health.reason else None,
-        "index": {
-            "uuid": membership.uuid if membership else None,
-            "documents": sum(report["documents"] for report in reports),
-            "collections": collections_of(reports),
-            "shards": [_shard(report) for report in reports],
-            "missing": _missing(reports, membership.shards if membership else 0),
-            **({} if isinstance(shards, list) else shards),
-        },
+        "silent": [*preprocess.get("silent", []), *embed.get("silent", []), *index.silent],
+        "index": _index(service, index),
         "model": {key: service.model.get(key) for key in ("model_id", "name", "dimension", "text")},
-        "stages": {"preprocess": preprocess, "embed": stage_report(embed) if isinstance(embed, list) else embed},
+        "stages": {"preprocess": preprocess, "embed": embed},
         "gateway": {"in_flight": service.gate.in_flight, "max_concurrency": service.gate.limit},
     }
 
 
-def _missing(reports: list[dict[str, Any]], known: int) -> list[int]:
-    """Numbers of the shards that did not answer."""
-    total = max([known, *(int(report["configured_shards"]) for report in reports)])
-    return sorted(set(range(total)) - {int(report["number"]) for report in reports})
+def _index(service: SearchService, state: IndexState) -> dict[str, Any]:
+    """The index; what only a part of its shards could count is `null`, and what they counted stands beside it."""
+    membership = service.index_client.membership
+    whole = state.error is None
+    counted = sum(report["documents"] for report in state.reports)
+    collections = collections_of(state.reports)
+    if not whole:
+        collections = [each | {"documents": None, "documents_counted": each["documents"]} for each in collections]
+    return {
+        "uuid": membership.uuid if membership else None,
+        "documents": counted if whole else None,
+        "documents_counted": counted,
+        "collections": collections,
+        "shards": [_shard(report) for report in state.reports],
+        "missing": state.missing,
+        **({} if state.error is None else {"error": state.error.to_json()}),
+    }
 
 
 def _shard(report: dict[str, Any]) -> dict[str, Any]:
@@ -54,11 +59,11 @@ def _shard(report: dict[str, Any]) -> dict[str, Any]:
     return {"shard": report["number"], **{key: value for key, value in report.items() if key not in hidden}}
 
 
-async def _or_error(question: Any) -> Any:
+async def _stage(service: SearchService, stage: str) -> dict[str, Any]:
     try:
-        async with asyncio.timeout(5):
-            return await question
+        async with asyncio.timeout(_ANSWER_S):
+            return (await replica_reports(service.stages, stage)).to_json()
     except VisualSearchError as error:
-        return {"error": error.to_json()}
+        return {"error": error.to_json(), "silent": error.details.get("silent", [])}
     except TimeoutError:
-        return {"error": VisualSearchError("deadline_exceeded", "no answer in time").to_json()}
+        return {"error": VisualSearchError("deadline_exceeded", "no answer in time").to_json(), "silent": [stage]}

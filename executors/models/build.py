@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from executors.errors import VisualSearchError
+from executors.folders import check_folder
 from executors.models.converters import convert, declared_config, declared_tower, stored_reference
 from executors.models.keeping import keep_additions, refuse_foreign_entry
 from executors.models.listing import require_known
@@ -37,6 +38,7 @@ from executors.models.repository import (
 from executors.models.sources import local_file
 from executors.models.spec import ModelSpec, TextSpec, Tower
 from executors.models.stamp import Progress, stamp_entry, stamp_faults
+from executors.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,19 @@ class BuildReport:
     reason: str
     bytes: int
     seconds: float
+
+
+def build_default_model(chosen: Settings, progress: Progress) -> None:
+    """Make the default model if it is the one that is wanted and not there; others take a download, which is the user's choice.
+
+    Raises:
+        VisualSearchError: those of `build_model`.
+    """
+    name = str(Settings.model_fields["model"].default)
+    if parse_choice(chosen.model)[0] == name and not (chosen.models_dir / name).exists():
+        check_folder("VS_MODELS_DIR", chosen.models_dir)
+        progress(f"the model {name} is not in {chosen.models_dir} yet")
+        build_model(name, chosen.models_dir, progress)
 
 
 def build_model(

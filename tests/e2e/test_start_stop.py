@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -14,6 +15,7 @@ from tests.support.flow import (
     FLOW,
     OPENSEARCH_FLOW,
     RunningFlow,
+    answered_status,
     kill_flow,
     processes_of_group,
     running_flow,
@@ -63,7 +65,12 @@ def test_a_sound_start_warns_of_nothing_and_listens_on_loopback_only(tmp_path: P
         addresses = listening_addresses(group)
         assert addresses
         assert addresses <= {"127.0.0.1", "::1"}
-        assert f":{flow.grpc_port}" in flow.log
+        wait_for_line(flow, "ready after")
+        assert f"HTTP at http://127.0.0.1:{flow.http_port} (described at /docs)" in flow.log
+        assert f"gRPC at grpc://127.0.0.1:{flow.grpc_port}\n" in flow.log
+        assert f"the index is in {flow.environment['VS_WORKSPACE']};" in flow.log
+        assert "no key is asked for" in flow.log
+        assert all(re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z \S+@\d+\[[IE]\]:", line) for line in flow.log.splitlines())
 
 
 def listening_addresses(pids: set[int]) -> set[str]:
@@ -89,7 +96,7 @@ def listening_addresses(pids: set[int]) -> set[str]:
 
 
 def test_a_missing_model_ends_the_start_with_one_line(tmp_path: Path) -> None:
-    flow = start_flow(tmp_path, VS_MODELS_DIR=str(tmp_path / "nothing"))
+    flow = start_flow(tmp_path, VS_MODELS_DIR=str(tmp_path / "nothing"), VS_MODEL="clip-vit-b32")
     assert ended(flow) == 1
     assert "model_missing" in flow.log
     assert "visual-search models build" in flow.log
@@ -144,11 +151,51 @@ def test_a_store_without_the_settings_that_it_needs_is_an_error_before_anything_
     assert "stage" not in flow.log
 
 
-def test_json_logs_on_request(tmp_path: Path, models_dir: Path) -> None:
-    with running_flow(tmp_path, VS_LOG_FORMAT="json") as flow:
-        lines = [line for line in flow.log.splitlines() if line.startswith("{")]
-        assert len(lines) >= 5
-        assert all("msg" in json.loads(line) or "message" in json.loads(line) for line in lines)
+def test_json_logs_on_request_in_every_line(tmp_path: Path) -> None:
+    """From the default model, which is made first, over a misspelt setting and IPv6 to the end."""
+    models = str(tmp_path / "models")
+    variables = {"VS_LOG_FORMAT": "json", "VS_MODELS_DIR": models, "VS_HOST": "::1", "VS_SHARD": "9"}
+    flow = start_flow(tmp_path, **variables)
+    try:
+        wait_for_line(flow, "ready after")
+        assert answered_status(f"http://[::1]:{flow.http_port}/health/full") == 200
+    finally:
+        stop_flow(flow)
+    lines = [json.loads(line) for line in flow.log.splitlines()]
+    assert all(line["time"].endswith("Z") and line["message"] for line in lines)
+    told = "\n".join(line["message"] for line in lines)
+    assert "VS_SHARD is no setting and does nothing; did you mean VS_SHARDS?" in told
+    assert f"the model efficientnet-lite0 is not in {models} yet" in told
+    assert f"HTTP at http://[::1]:{flow.http_port}" in told
+
+
+def wait_for_line(flow: RunningFlow, text: str) -> None:
+    deadline = time.monotonic() + 60
+    while text not in flow.log:
+        assert flow.process.poll() is None, flow.log
+        assert time.monotonic() < deadline, flow.log
+        time.sleep(0.1)
+
+
+def test_a_port_that_is_taken_is_named_by_its_setting_before_any_stage_starts(tmp_path: Path, models_dir: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for name in ("VS_HTTP_PORT", "VS_GRPC_PORT"):
+            flow = start_flow(tmp_path, **{name: str(port)})
+            assert ended(flow) == 1
+            last = flow.log.strip().splitlines()[-1]
+            assert last.startswith(f"error: invalid_setting: {name}: port {port} of 127.0.0.1 is taken by")
+            assert "server bound" not in flow.log
+            assert "Traceback" not in flow.log
+
+
+def test_a_folder_that_can_not_be_written_is_named_by_its_setting(tmp_path: Path, models_dir: Path) -> None:
+    folder = tmp_path / "file"
+    folder.touch()
+    flow = start_flow(tmp_path, VS_WORKSPACE=str(folder))
+    assert ended(flow) == 1
+    assert f"error: storage_unavailable: VS_WORKSPACE: {folder}: it is a file" in flow.log
+    assert "Traceback" not in flow.log
 
 
 def test_the_flow_starts_from_any_folder_and_keeps_its_index(tmp_path: Path, models_dir: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ TRITON_FLOW = ROOT / "flows" / "image-search-triton.yml"
 OPENSEARCH_FLOW = ROOT / "flows" / "image-search-opensearch.yml"
 START_TIMEOUT_S = 90
 STOP_TIMEOUT_S = 20
+_BOUND = re.compile(r"(\S+)@ *(\d+)\[I\]: *start server bound to \S+:(\d+)")
 
 
 @dataclass(slots=True)
@@ -48,13 +50,12 @@ class RunningFlow:
 
     def pids_of(self, name: str) -> list[int]:
         """Processes whose port Jina logged under this pod name (`embed/rep-0`, `index/shard-1/rep-0`, `gateway`)."""
-        found = []
-        for line in self.log.splitlines():
-            head, _, message = line.partition(":")
-            pod, _, pid = head.strip().partition("@")
-            if pod.startswith(name) and "start server bound" in message:
-                found.append(int(pid.split("[")[0]))
-        return sorted(set(found))
+        return sorted({pid for pod, pid, _ in self.bound() if pod.startswith(name)})
+
+    def bound(self) -> list[tuple[str, int, int]]:
+        """Each process of the flow that Jina logged: its name, its process id, the port that it listens on."""
+        found = _BOUND.findall(self.log)
+        return sorted((pod, int(pid), int(port)) for pod, pid, port in found)
 
 
 def free_port() -> int:
@@ -77,8 +78,8 @@ def processes_of_group(group: int) -> list[int]:
     return found
 
 
-def start_flow(workspace: Path, flow: Path = FLOW, **environment: str) -> RunningFlow:
-    """Start `jina flow --uses …` in a process group of its own; returns before it is ready."""
+def start_flow(workspace: Path, flow: Path = FLOW, *, command: Sequence[str] = (), **environment: str) -> RunningFlow:
+    """Start `jina flow --uses …`, or another command, in a process group of its own; returns before it is ready."""
     workspace.mkdir(parents=True, exist_ok=True)
     http_port, grpc_port = free_port(), free_port()
     variables = {
@@ -89,10 +90,10 @@ def start_flow(workspace: Path, flow: Path = FLOW, **environment: str) -> Runnin
         **environment,
     }
     log_file = workspace / f"flow-{http_port}.log"
-    command = [str(Path(sys.executable).with_name("jina")), "flow", "--uses", str(flow)]
+    program = list(command) or [str(Path(sys.executable).with_name("jina")), "flow", "--uses", str(flow)]
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env=variables, cwd=workspace, start_new_session=True
+            program, stdout=log, stderr=subprocess.STDOUT, env=variables, cwd=workspace, start_new_session=True
         )
     return RunningFlow(process, http_port, grpc_port, log_file, workspace, variables)
 

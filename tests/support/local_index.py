@@ -21,6 +21,7 @@ from executors.embed.vectors import check_embedding
 from executors.errors import VisualSearchError
 from executors.gateway.admission import Gate
 from executors.gateway.chunks import Answer
+from executors.gateway.replica_calls import ReplicaAnswer
 from executors.gateway.service import SearchService
 from executors.gateway.stages import StageAnswer
 from executors.index.executor import IndexShard, ShardMerge
@@ -75,6 +76,12 @@ class LocalStages:
                 return StageAnswer(given)
         self.posted.append((endpoint, given))
         return StageAnswer(await self._ask(endpoint, given, _as_struct(parameters or {})))
+
+    async def ask_each(self, stage: str, endpoint: str) -> list[ReplicaAnswer]:
+        return [ReplicaAnswer(f"{stage}/rep-0", ImageDoc.from_values(id="status", hits=b"{}"))]
+
+    async def silent_replicas(self, stage: str) -> list[str]:
+        return []
 
     async def _ask(self, endpoint: str, documents: list[ImageDoc], parameters: dict[str, Any]) -> list[ImageDoc]:
         asked = [n for n in range(len(self.shards)) if n not in self.missing]

@@ -13,12 +13,11 @@ from tests.support.flow import RunningFlow
 
 def post_to_shards(flow: RunningFlow, endpoint: str, document: ImageDoc, only: int | None = None) -> list[ImageDoc]:
     """Execute one request in every shard directly, as a late retry of Jina's would; the answers in shard order."""
-    lines = sorted(each.strip() for each in flow.log.splitlines())
-    shards = [line for line in lines if re.match(r"index/(shard-\d+/)?rep-0@.*start server bound", line)]
+    ports = [port for pod, _, port in flow.bound() if re.fullmatch(r"index/(shard-\d+/)?rep-0", pod)]
     answers = []
-    for number, line in enumerate(shards):
+    for number, port in enumerate(ports):
         if only in (None, number):
-            client = Client(port=int(line.rsplit(":", 1)[1]), protocol="grpc")
+            client = Client(port=port, protocol="grpc")
             answers.append(client.post(endpoint, DocList[ImageDoc]([document]), return_type=DocList[ImageDoc])[0])
     assert answers
     return answers

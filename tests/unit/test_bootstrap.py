@@ -62,10 +62,11 @@ def test_a_program_that_loads_a_flow_keeps_its_own_way_to_end() -> None:
 
 
 DEAD_DRIVER_PROGRAM = """
-import executors.bootstrap as bootstrap
+import executors.bootstrap
+from executors.jina_patches import flow_files
 from jina.orchestrate.deployments import Deployment
 
-bootstrap._NVIDIA_SMI_S = 0.5
+flow_files._NVIDIA_SMI_S = 0.5
 Deployment._roundrobin_cuda_device("RR", 2)
 """
 

@@ -1,11 +1,21 @@
 """Settings come from the environment, are checked, and never depend on the current folder."""
 
+import os
+import re
 from pathlib import Path
 
 import pytest
 
+from executors.cli import main
 from executors.errors import VisualSearchError
-from executors.settings import Settings, read_settings, visible_devices, with_flow_backend
+from executors.settings import (
+    Settings,
+    data_folder,
+    read_settings,
+    unknown_variables,
+    visible_devices,
+    with_flow_backend,
+)
 
 
 def test_defaults_are_those_of_the_design(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,3 +110,56 @@ def test_an_origin_that_no_browser_sends_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("VS_ALLOWED_ORIGINS", given)
     with pytest.raises(VisualSearchError, match="VS_ALLOWED_ORIGINS"):
         read_settings()
+BAD = {
+    "empty": "",
+    "blank": " ",
+    "not UTF-8": os.fsdecode(b"\xff\xfe"),
+    "too long": "a" * 5000,
+    "of nobody": "~nobody-has-this-name/x",
+    "negative": "-1",
+    "huge": "9" * 20,
+    "a path into nothing": "/proc/nothing/x",
+    "a file": "/dev/null",
+}
+
+
+@pytest.mark.parametrize("name", [*(f"VS_{each.upper()}" for each in Settings.model_fields), "HOME", "XDG_DATA_HOME"])
+def test_whatever_a_variable_is_set_to_a_command_answers_with_a_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VS_HTTP_PORT", "9")
+    if name != "XDG_DATA_HOME":
+        monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+        monkeypatch.setenv("HOME", str(tmp_path))
+    for value in BAD.values():
+        monkeypatch.setenv(name, value)
+        for command in (["status"], ["models", "list"]):
+            status = main(command)
+            told = capsys.readouterr().err
+            assert status in (0, 1, 2, 3), (value, command)
+            assert re.fullmatch(r"(error: [a-z_]+: [^\n]+\n)?", told), (value, command, told)
+            assert (status == 2) == ("invalid_setting" in told)
+
+
+@pytest.mark.parametrize("name", ["VS_WORKSPACE", "VS_MODELS_DIR", "VS_TRITON_DIR"])
+@pytest.mark.parametrize("value", ["", "~nobody-has-this-name/x", "a" * 300, os.fsdecode(b"\xff")])
+def test_a_folder_that_can_not_be_is_refused_by_its_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(VisualSearchError, match=f"{name}: "):
+        read_settings()
+
+
+def test_a_misspelt_setting_is_told_with_the_nearest_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VS_SHARD", "3")
+    monkeypatch.setenv("VS_PORTS", "[1, 2]")
+    assert unknown_variables() == ["VS_SHARD is no setting and does nothing; did you mean VS_SHARDS?"]
+
+
+def test_a_relative_home_is_no_place_for_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "here")
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    with pytest.raises(VisualSearchError, match="HOME is not an absolute path"):
+        data_folder()

@@ -12,8 +12,9 @@ from executors import __version__
 from executors.cli import main
 from executors.cli.arguments import make_parser
 from executors.cli.exit_status import status_of
-from executors.cli.service import default_url, reachable_host
+from executors.cli.service import default_url
 from executors.errors import VisualSearchError
+from executors.hosts import reachable_host
 
 ROOT = Path(__file__).parents[3]
 COMMANDS = [

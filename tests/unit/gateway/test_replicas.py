@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.gateway.replicas import check_endpoints, check_replicas_ready, stage_report
+from executors.gateway.replicas import ReplicaReports, check_endpoints, check_replicas_ready
 
 STARTING = {"code": "unavailable", "message": "no Triton answers"}
 
@@ -17,18 +17,20 @@ def report(number: int, *, ready: bool = True, **more: Any) -> dict[str, Any]:
 
 
 def test_all_replicas_ready_is_ready() -> None:
-    check_replicas_ready([report(0), report(1)])
+    check_replicas_ready("embed", ReplicaReports([report(0), report(1)]))
 
 
 def test_a_replica_that_does_not_answer_is_missed() -> None:
-    with pytest.raises(VisualSearchError, match="1 of 2") as caught:
-        check_replicas_ready([report(0)])
-    assert caught.value.details["replicas"] == {"total": 2, "answered": 1, "not_ready": []}
+    silent = {"embed/rep-1": VisualSearchError("unavailable", "it does not answer")}
+    with pytest.raises(VisualSearchError, match=r"embed/rep-1 does not answer \(1 of 2 replicas\)") as caught:
+        check_replicas_ready("embed", ReplicaReports([report(0)], silent))
+    counts = {"total": 2, "answered": 1, "silent": ["embed/rep-1"], "not_ready": []}
+    assert caught.value.details == {"stage": "embed", "replicas": counts}
 
 
 def test_a_replica_that_waits_is_named_with_its_reason() -> None:
     with pytest.raises(VisualSearchError, match="embed/rep-1: no Triton answers") as caught:
-        check_replicas_ready([report(0), report(1, ready=False, error=STARTING)])
+        check_replicas_ready("embed", ReplicaReports([report(0), report(1, ready=False, error=STARTING)]))
     assert caught.value.code == "unavailable"
     assert caught.value.details["replicas"]["not_ready"] == [{"replica": "embed/rep-1", "error": STARTING}]
 
@@ -56,6 +58,6 @@ def test_every_server_that_is_not_used_is_named() -> None:
 
 
 def test_a_stage_shows_every_replica() -> None:
-    shown = stage_report([report(0), report(1)])
+    shown = ReplicaReports([report(0), report(1)]).to_json()
     assert shown["replica"] == "embed/rep-0"
     assert len(shown["replicas"]) == 2

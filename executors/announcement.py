@@ -1,0 +1,48 @@
+"""What is said when a flow has started: where it listens, where the data lie, and who may use it. Pure."""
+
+from __future__ import annotations
+
+from executors.hosts import is_everywhere, is_loopback, reachable_host
+from executors.settings import Settings
+
+
+def places(chosen: Settings) -> list[str]:
+    """A line for each thing that a user needs to find the service and its data."""
+    host, everywhere = reachable_host(chosen.host), is_everywhere(chosen.host)
+    where = " and at every other address of this machine" if everywhere else ""
+    data = (
+        f"in {chosen.workspace}"
+        if chosen.store == "embedded"
+        else f"in OpenSearch, {', '.join(chosen.opensearch_urls)}"
+    )
+    return [
+        f"HTTP at http://{host}:{chosen.http_port} (described at /docs), gRPC at grpc://{host}:{chosen.grpc_port}{where}",
+        f"the index is {data}; the models are in {chosen.models_dir}",
+    ]
+
+
+def access(host: str) -> tuple[bool, str]:
+    """Who may use a service that listens on `host`.
+
+    Returns:
+        Whether that is worth a warning, and a line that says it.
+    """
+    if is_loopback(host):
+        return False, "no key is asked for: every program on this machine can read, write and delete"
+    return True, (
+        f"no key is asked for, and VS_HOST={host} is not loopback: everyone who reaches this address can read, write and delete;"
+        " put a proxy that asks for one in front, or set VS_HOST=127.0.0.1"
+    )
+
+
+def readiness_line(seconds: float, reason: str | None) -> str:
+    """How it stands after a start that took so long; `reason` says why it is not ready."""
+    if reason is None:
+        return f"ready after {seconds:.1f} s"
+    return f"all processes run, but the flow is not ready: {reason}"
+
+
+def short_line(chosen: Settings, seconds: float, reason: str | None) -> str:
+    """The one line that a notebook gets."""
+    where = f"http://{reachable_host(chosen.host)}:{chosen.http_port}"
+    return f"{readiness_line(seconds, reason)}; {where}, {places(chosen)[1]}"

@@ -1,0 +1,29 @@
+"""Whether a folder that a setting names can be written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from executors.errors import VisualSearchError
+
+
+def check_folder(setting: str, folder: Path) -> None:
+    """Make the folder if there is none, and refuse one that can't hold files, before any process needs it.
+
+    Raises:
+        VisualSearchError: `storage_unavailable`, naming the setting and the folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise _fault(setting, folder, "it is a file, not a folder") from None
+    except OSError as error:
+        raise _fault(setting, folder, f"it can't be made: {error.strerror}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _fault(setting, folder, "this user may not write there")
+
+
+def _fault(setting: str, folder: Path, reason: str) -> VisualSearchError:
+    message = f"{setting}: {folder}: {reason}; set {setting} to a folder that can be written"
+    return VisualSearchError("storage_unavailable", message, setting=setting, folder=str(folder))

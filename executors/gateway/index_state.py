@@ -1,0 +1,96 @@
+"""How the index is at this moment: which of its processes answer, and what those that do say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from executors.errors import VisualSearchError
+from executors.gateway.service import SearchService
+
+_STAGE: Final = "index"
+# The head needs two seconds to find out that a shard is silent.
+_ANSWER_S: Final = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """Reports of the shards that answered; what is silent by name; the first error there is."""
+
+    reports: list[dict[str, Any]]
+    total: int
+    silent: list[str]
+    error: VisualSearchError | None
+
+    @property
+    def missing(self) -> list[int]:
+        """The numbers of the shards that did not answer; none where the head or the merge that would know is silent itself."""
+        if any(name == _head_of(_STAGE) or "/uses_" in name for name in self.silent):
+            return []
+        return sorted(set(range(self.total)) - {int(report["number"]) for report in self.reports})
+
+    def counts(self) -> dict[str, Any]:
+        """How many shards there are, and which don't answer."""
+        return {"total": self.total, "answered": len(self.reports), "missing": self.missing}
+
+
+async def index_state(service: SearchService) -> IndexState:
+    """Ask the head and, through it, every shard."""
+    silent, answer = await asyncio.gather(service.stages.silent_replicas(_STAGE), _shard_reports(service))
+    reports = answer if isinstance(answer, list) else []
+    membership = service.index_client.membership
+    total = max([membership.shards if membership else 1, *(int(each["configured_shards"]) for each in reports)])
+    if total > 1:
+        # What the gateway speaks to is the head.
+        silent = [_head_of(_STAGE) for _ in silent]
+    failure = answer if isinstance(answer, VisualSearchError) else None
+    # The head names the merge if that does not answer; with the shards it has no more than a number.
+    silent += [name for name in (failure.details.get("silent", []) if failure else []) if "/uses_" in name]
+    state = IndexState(reports, total, silent, None)
+    shards = [shard_name(number) for number in state.missing] if total > 1 else []
+    error = _error(state, failure)
+    return IndexState(reports, total, silent + shards, error)
+
+
+def shard_name(number: int) -> str:
+    """A shard as Jina names its processes, without the replica."""
+    return f"{_STAGE}/shard-{number}"
+
+
+def _head_of(stage: str) -> str:
+    return f"{stage}/head"
+
+
+def _error(state: IndexState, failure: VisualSearchError | None) -> VisualSearchError | None:
+    if state.silent:
+        verb = "does" if len(state.silent) == 1 else "do"
+        message = f"{' and '.join(state.silent)} {verb} not answer"
+        return VisualSearchError("unavailable", message, stage=_STAGE, silent=state.silent)
+    if state.missing and (state.reports or failure is None or failure.status == 503):
+        names = " and ".join(str(number) for number in state.missing)
+        verb = "shard {} does" if len(state.missing) == 1 else "shards {} do"
+        silent = [shard_name(number) for number in state.missing]
+        message = f"{verb.format(names)} not answer"
+        return VisualSearchError("shard_missing", message, shards=state.counts(), silent=silent)
+    return failure or _storage_error(state.reports)
+
+
+def _storage_error(reports: Sequence[dict[str, Any]]) -> VisualSearchError | None:
+    """What keeps a shard from writing, or its files from being the index."""
+    for report in reports:
+        if (error := report.get("storage_error")) is not None:
+            message = f"shard {report['number']}: {error['message']}"
+            return VisualSearchError(error["code"], message, shard=report["number"], **error["details"])
+    return None
+
+
+async def _shard_reports(service: SearchService) -> list[dict[str, Any]] | VisualSearchError:
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            return await service.index_client.shard_reports()
+    except VisualSearchError as error:
+        return error
+    except TimeoutError:
+        return VisualSearchError("deadline_exceeded", "the stage 'index' did not answer in time", stage=_STAGE)

@@ -1,0 +1,91 @@
+"""Questions to each replica of a stage by itself, past the turns that requests take."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc
+from docarray import DocList
+from grpc.aio import AioRpcError
+from jina.serve.runtimes.gateway.streamer import GatewayStreamer
+from jina.types.request.data import DataRequest
+
+from executors.documents import ImageDoc
+from executors.errors import VisualSearchError
+from executors.jina_patches.deliveries import absences_of, addresses_of, connection_to
+
+_ANSWER_S: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaAnswer:
+    """What one replica answered, or why it did not.
+
+    Args:
+        name: as Jina calls its process: `embed/rep-1`.
+    """
+
+    name: str
+    document: ImageDoc | None
+    error: VisualSearchError | None = None
+
+
+def replica_names(streamer: GatewayStreamer, stage: str) -> list[str]:
+    """The processes of a stage that the gateway speaks to, in their order."""
+    return [f"{stage}/rep-{number}" for number in range(len(addresses_of(_replicas(streamer, stage))))]
+
+
+async def ask_each(streamer: GatewayStreamer, stage: str, endpoint: str) -> list[ReplicaAnswer]:
+    """Ask every replica of a stage the same, at the same time."""
+    replicas = _replicas(streamer, stage)
+    names = replica_names(streamer, stage)
+    asked = (_ask(replicas, address, endpoint) for address in addresses_of(replicas))
+    answers = await asyncio.gather(*asked)
+    return [
+        ReplicaAnswer(name, answer) if isinstance(answer, ImageDoc) else ReplicaAnswer(name, None, answer)
+        for name, answer in zip(names, answers, strict=True)
+    ]
+
+
+async def silent_replicas(streamer: GatewayStreamer, stage: str) -> list[str]:
+    """The processes of a stage that answer no question at all."""
+    replicas = _replicas(streamer, stage)
+    answers = await asyncio.gather(*(absences_of(replicas).answers(each) for each in addresses_of(replicas)))
+    return [name for name, answered in zip(replica_names(streamer, stage), answers, strict=True) if not answered]
+
+
+def _replicas(streamer: GatewayStreamer, stage: str) -> Any:
+    found = streamer._connection_pool._connections.get_replicas(stage, head=True, increase_access_count=False)
+    if found is None:
+        raise VisualSearchError("unavailable", f"the flow has no stage {stage!r}", stage=stage)
+    return found
+
+
+async def _ask(replicas: Any, address: str, endpoint: str) -> ImageDoc | VisualSearchError:
+    if not await absences_of(replicas).answers(address):
+        return VisualSearchError("unavailable", "it does not answer")
+    request = DataRequest()
+    request.document_array_cls = DocList[ImageDoc]
+    request.data.docs = DocList[ImageDoc]([ImageDoc.from_values(id="status")])
+    request.header.exec_endpoint = endpoint
+    request.header.request_id = uuid.uuid4().hex
+    try:
+        response, _ = await connection_to(replicas, address).send_requests(
+            requests=[request],
+            metadata=(("endpoint", endpoint),),
+            compression=grpc.Compression.NoCompression,
+            timeout=_ANSWER_S,
+        )
+    except AioRpcError as error:
+        late = error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        return VisualSearchError("deadline_exceeded" if late else "unavailable", f"{endpoint}: no answer")
+    response.document_array_cls = DocList[ImageDoc]
+    if len(response.docs) != 1:
+        return VisualSearchError("internal", f"{endpoint} failed; its log has the details")
+    answer: ImageDoc = response.docs[0]
+    if answer.error is not None:
+        return VisualSearchError(answer.error.code, answer.error.message, **answer.error.details)
+    return answer

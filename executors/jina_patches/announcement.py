@@ -1,0 +1,67 @@
+"""Says, once all processes of a flow run, whether it is ready, and where."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from http.client import HTTPException
+from typing import Any, Final
+from urllib.error import HTTPError, URLError
+from urllib.request import ProxyHandler, build_opener
+
+from jina.logging.logger import JinaLogger
+
+from executors.announcement import access, places, readiness_line, short_line
+from executors.hosts import reachable_host
+from executors.jina_patches.ending import is_program
+from executors.settings import Settings, read_settings
+
+_GATEWAY: Final = "executors.gateway.gateway.VisualSearchGateway"
+_ASK_S: Final = 1.0
+_ANSWER_S: Final = 5.0
+
+
+def announce(flow: Any) -> None:
+    """Say it now; a flow that is not ready yet says so, and once more when it is."""
+    gateway = flow._deployment_nodes["gateway"].args
+    if gateway.uses != _GATEWAY:
+        return
+    chosen = read_settings()
+    logger = JinaLogger("flow")
+    reason = not_ready_reason(chosen)
+    seconds = time.time() - flow._start_time
+    if not is_program():
+        print(short_line(chosen, seconds, reason))
+        return
+    for line in places(chosen):
+        logger.info(line)
+    worth_warning, line = access(chosen.host)
+    (logger.warning if worth_warning else logger.info)(line)
+    if reason is None:
+        logger.info(readiness_line(seconds, None))
+        return
+    logger.error(readiness_line(seconds, reason))
+
+    def wait() -> None:
+        while not_ready_reason(chosen) is not None:
+            time.sleep(_ASK_S)
+        logger.info(readiness_line(time.time() - flow._start_time, None))
+
+    threading.Thread(target=wait, name="announce", daemon=True).start()
+
+
+def not_ready_reason(chosen: Settings) -> str | None:
+    """Why the gateway does not call itself ready; None if it does."""
+    url = f"http://{reachable_host(chosen.host)}:{chosen.http_port}/health/ready"
+    try:
+        with build_opener(ProxyHandler({})).open(url, timeout=_ANSWER_S):
+            return None
+    except HTTPError as error:
+        try:
+            fault = json.loads(error.read())["error"]
+            return f"{fault['code']}: {fault['message']}"
+        except (ValueError, KeyError, TypeError, OSError):
+            return f"/health/ready says {error.code}"
+    except (URLError, HTTPException, OSError) as error:
+        return f"/health/ready can't be asked: {error}"

@@ -1,0 +1,276 @@
+"""How a request reaches one of the replicas of a stage, in the gateway, or of a shard, in its head.
+
+Jina gives each replica its turn, dead, frozen or not, waits for a frozen one until a third of the deadline is over, and its
+retries use up the turns of the sound ones, so that every request meets the frozen one. Here a call that takes longer than a
+second has its replica asked (gRPC's health service, on the same connection). One that does not answer that either is left out,
+what was in flight on it goes to another, and it is asked again in the background, not by a user's request.
+
+A write that was given to a frozen replica may still be executed once it goes on. Versions make that harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import urlparse
+
+import grpc
+from grpc.aio import AioRpcError, Metadata
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from jina.excepts import InternalNetworkError
+from jina.serve.networking import GrpcConnectionPool
+from jina.serve.networking.connection_pool_map import _ConnectionPoolMap
+from jina.serve.networking.replica_list import _ReplicaList
+from jina.serve.networking.utils import DEFAULT_MINIMUM_RETRIES
+
+from executors.jina_patches.absences import ASK_WITHIN_S, Absences
+
+# A replica that is alone is waited for longer: nothing is won by giving it up, but an answer that it is gone.
+_PATIENCE_S: Final = 5.0
+# Whoever asks for a status wants to know who is silent.
+_STATUS: Final = "/status"
+_NO_ANSWER: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+
+
+class _SilentError(Exception):
+    """The replica answers neither the request nor a question."""
+
+
+def leave_out_silent_replicas() -> None:
+    """Replace how Jina's connection pool sends requests to a list of replicas."""
+    add = _ConnectionPoolMap._add_connection
+    close = _ReplicaList.close
+
+    def add_connection(self: Any, deployment: str, entity_id: int, address: str, kind: str) -> None:
+        add(self, deployment, entity_id, address, kind)
+        replicas = self._deployments[deployment][kind][entity_id]
+        replicas.place = _place(replicas.runtime_name, deployment, entity_id, kind)
+
+    async def close_list(self: Any) -> None:
+        if (absences := getattr(self, "absences", None)) is not None:
+            absences.close()
+        await close(self)
+
+    _ConnectionPoolMap._add_connection = add_connection
+    _ReplicaList.close = close_list
+    GrpcConnectionPool._send_requests = _send_requests
+
+
+def _place(runtime: str, deployment: str, entity: int, kind: str) -> str:
+    """What a list of replicas belongs to, as Jina names processes: `embed`, in a head `index/shard-1` or `index/uses_after`."""
+    if kind != "shards" or not runtime.endswith("/head"):
+        return deployment
+    stage = runtime.rpartition("/")[0]
+    return f"{stage}/{deployment}" if deployment.startswith("uses_") else f"{stage}/shard-{entity}"
+
+
+def replica_name(replicas: Any, address: str) -> str:
+    """`embed/rep-1`, `index/shard-0/rep-0`, `index/uses_after-0`; a lone process, which may be a head, by its stage alone."""
+    number = replicas._address_to_connection_idx.get(_netloc(address), 0)
+    if "/uses_" in replicas.place:
+        return f"{replicas.place}-{number}"
+    alone = len(replicas._connections) == 1 and "/" not in replicas.place
+    return str(replicas.place) if alone else f"{replicas.place}/rep-{number}"
+
+
+def absences_of(replicas: Any) -> Absences:
+    """The absences of a list of replicas; made when the first request comes, on the event loop that sends it."""
+    known: Absences | None = getattr(replicas, "absences", None)
+    if known is None:
+
+        async def ask(address: str, within_s: float) -> bool:
+            return await _answers_health(replicas, address, within_s)
+
+        known = Absences(ask, lambda address: f"{replica_name(replicas, address)} ({address})", replicas._logger)
+        replicas.absences = known
+    return known
+
+
+def addresses_of(replicas: Any) -> list[str]:
+    """The addresses in the order of the replicas' numbers."""
+    return [connection.address for connection in replicas.get_all_connections()]
+
+
+def connection_to(replicas: Any, address: str) -> Any:
+    """The connection to an address; a reset puts a new one in the old one's place."""
+    return replicas._connections[replicas._address_to_connection_idx[_netloc(address)]]
+
+
+def _netloc(address: str) -> str:
+    return urlparse(address).netloc or address
+
+
+async def _answers_health(replicas: Any, address: str, within_s: float) -> bool:
+    """Whether the process answers anything at all; what it answers does not matter."""
+    try:
+        channel = connection_to(replicas, address).channel
+        await asyncio.wait_for(HealthStub(channel).Check(HealthCheckRequest(), timeout=within_s), within_s + 0.5)
+    except AioRpcError as error:
+        return error.code() not in _NO_ANSWER
+    except (TimeoutError, KeyError):
+        return False
+    return True
+
+
+def _send_requests(
+    self: GrpcConnectionPool,
+    requests: list[Any],
+    connections: Any,
+    endpoint: str | None = None,
+    metadata: dict[str, str] | None = None,
+    timeout: float | None = None,
+    retries: int | None = -1,
+) -> asyncio.Task[Any]:
+    """In place of `GrpcConnectionPool._send_requests`: a task whose result is the answer, or the error as a value."""
+    sent = {**(metadata or {}), **({"endpoint": endpoint} if endpoint else {})}
+    delivery = _Delivery(self, requests, connections, tuple(sent.items()) or None, timeout, retries)
+    return asyncio.create_task(delivery.run())
+
+
+class _Delivery:
+    """One request on its way to whichever replica answers it."""
+
+    def __init__(
+        self,
+        pool: GrpcConnectionPool,
+        requests: list[Any],
+        replicas: Any,
+        metadata: tuple[tuple[str, str], ...] | None,
+        timeout: float | None,
+        retries: int | None,
+    ) -> None:
+        self._pool = pool
+        self._requests = requests
+        self._replicas = replicas
+        self._metadata = metadata
+        self._timeout = timeout or None
+        self._absences = absences_of(replicas)
+        self._tried: list[str] = []
+        if retries is None or retries < 0:
+            retries = max(DEFAULT_MINIMUM_RETRIES, len(replicas.get_all_connections()))
+        self._tries = 1 + retries
+        self._ask_after = min(ASK_WITHIN_S, (timeout or 60) / 3)
+        asked = getattr(getattr(requests[0], "header", None), "exec_endpoint", None)
+        self._patience = _PATIENCE_S
+        if asked == _STATUS:
+            # Its answer is that there is none, soon; behind a head each try takes a second.
+            self._patience, self._tries = self._ask_after, min(self._tries, 2)
+
+    async def run(self) -> Any:
+        """The answer, or what kept every replica that was tried from giving one."""
+        failure: Exception | None = None
+        silent = 0
+        number = 0
+        while number < self._tries and silent < len(addresses_of(self._replicas)):
+            address = await self._choose()
+            if address is None:
+                break
+            connection = connection_to(self._replicas, address)
+            self._tried.append(address)
+            try:
+                return await self._answer_of(connection, address)
+            except _SilentError:
+                # It costs no try: what is left of them are for replicas that live.
+                silent += 1
+                failure = self._no_answer(grpc.StatusCode.DEADLINE_EXCEEDED)
+                continue
+            except AioRpcError as error:
+                fault = await self._pool._handle_aiorpcerror(
+                    error=error,
+                    retry_i=number,
+                    request_id=self._requests[0].request_id,
+                    tried_addresses=set(self._tried),
+                    total_num_tries=self._tries,
+                    current_address=connection.address,
+                    current_deployment=connection.deployment_name,
+                    connection_list=self._replicas,
+                )
+                if error.code() in _NO_ANSWER and not await self._absences.answers(address, self._ask_after):
+                    self._absences.leave_out(address, alone=not self._others(address))
+                if fault:
+                    return fault
+                failure = self._network_error(error)
+            except Exception as error:  # Jina's callers expect errors as values
+                return error
+            number += 1
+        return failure or self._no_answer(grpc.StatusCode.UNAVAILABLE)
+
+    async def _choose(self) -> str | None:
+        """The next replica in turn: first one that is not left out and was not tried, then any that answers a question."""
+        addresses = addresses_of(self._replicas)
+        for wanted in (self._absences.present(self._untried(addresses)), self._absences.present(addresses)):
+            if wanted:
+                return self._in_turn(wanted)
+        answers = await asyncio.gather(*(self._absences.answers(each, self._ask_after) for each in addresses))
+        back = [address for address, answered in zip(addresses, answers, strict=True) if answered]
+        return self._in_turn(self._untried(back) or back) if back else None
+
+    def _untried(self, addresses: Sequence[str]) -> list[str]:
+        return [address for address in addresses if address not in self._tried]
+
+    def _in_turn(self, wanted: Sequence[str]) -> str:
+        addresses = addresses_of(self._replicas)
+        turn = self._replicas._rr_counter
+        for step in range(len(addresses)):
+            address = addresses[(turn + step) % len(addresses)]
+            if address in wanted:
+                self._replicas._rr_counter = (turn + step + 1) % len(addresses)
+                return str(address)
+        return wanted[0]
+
+    def _others(self, address: str) -> list[str]:
+        """Replicas that could take this request instead."""
+        others = [each for each in self._untried(addresses_of(self._replicas)) if each != address]
+        return self._absences.present(others)
+
+    async def _answer_of(self, connection: Any, address: str) -> Any:
+        """Wait for the answer, and ask the replica whether it lives while it takes long.
+
+        Raises:
+            _SilentError: it does not.
+            AioRpcError: the call failed.
+        """
+        clock = asyncio.get_running_loop().time
+        call = asyncio.ensure_future(
+            connection.send_requests(
+                requests=self._requests,
+                metadata=self._metadata,
+                compression=self._pool.compression,
+                timeout=self._timeout,
+            )
+        )
+        last_sign = clock()
+        try:
+            while True:
+                await asyncio.wait({call}, timeout=self._ask_after)
+                if call.done():
+                    return await call
+                question = asyncio.ensure_future(self._absences.answers(address, self._ask_after))
+                await asyncio.wait({call, question}, return_when=asyncio.FIRST_COMPLETED)
+                if call.done():
+                    question.cancel()
+                    return await call
+                if question.result():
+                    last_sign = clock()
+                elif self._others(address) or clock() - last_sign >= self._patience:
+                    self._absences.leave_out(address, alone=not self._others(address))
+                    raise _SilentError
+        finally:
+            call.cancel()
+
+    def _no_answer(self, code: grpc.StatusCode) -> InternalNetworkError:
+        names = [replica_name(self._replicas, each) for each in addresses_of(self._replicas)]
+        stage = self._replicas.place.partition("/")[0]
+        details = f"deployment `{stage}`: no answer from {' and '.join(names)}"
+        # A head tells the gateway no more than these.
+        return self._network_error(AioRpcError(code, Metadata(), Metadata(), details=details), names)
+
+    def _network_error(self, error: AioRpcError, addresses: Sequence[str] = ()) -> InternalNetworkError:
+        return InternalNetworkError(
+            og_exception=error,
+            request_id=self._requests[0].request_id,
+            dest_addr=set(addresses or self._tried),
+            details=error.details(),
+        )

@@ -1,0 +1,139 @@
+"""What happens when a flow file is loaded: it is checked, its variables are set, and what its stages need is prepared."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import jina.orchestrate.flow.base as flow_base
+import jina.serve.runtimes.asyncio as runtimes
+from jina import Flow
+from jina.enums import FlowBuildLevel
+from jina.jaml.parsers.flow.v1 import V1Parser
+from jina.orchestrate.deployments import Deployment
+
+from executors.embed.backends import install_triton
+from executors.embed.devices import parse_device
+from executors.errors import VisualSearchError
+from executors.flowfile import check_flow
+from executors.folders import check_folder
+from executors.hosts import listening_fault
+from executors.models.build import build_default_model
+from executors.roundrobin import VARIABLE, Gpus, check_devices, invalid_devices, list_gpus, requested_devices
+from executors.settings import read_settings, with_flow_backend, with_flow_store
+
+_NVIDIA_SMI_S: Final = 20.0
+_EMBEDDER: Final = "executors.embed.executor.ImageEmbedder"
+_INDEX: Final = "executors.index.executor.IndexShard"
+
+
+def check_flow_files(set_flow_variables: Callable[[], None]) -> None:
+    """Have every flow file checked when it is loaded, and the variables set anew for each."""
+    parse = V1Parser.parse
+    load = Flow.load_config.__func__
+
+    def checked_parse(self: V1Parser, cls: type, data: dict[str, Any], runtime_args: Any = None) -> Any:
+        # The search path is Jina's own addition to what the file says.
+        check_flow(data)
+        prepare_stages(data)
+        return parse(self, cls, data, runtime_args)
+
+    def load_config(cls: type[Flow], *args: Any, **kwargs: Any) -> Any:
+        set_flow_variables()
+        return load(cls, *args, **kwargs)
+
+    V1Parser.parse = checked_parse
+    Flow.load_config = classmethod(load_config)
+
+
+def prepare_stages(data: dict[str, Any]) -> None:
+    """What has to be right before any stage starts: GPUs that the environment names are handed on, a store that is chosen
+    has the settings that it needs, the default model is there, and a managed Triton is set up before its replicas wait for it.
+
+    Raises:
+        VisualSearchError: `triton_failed`, `invalid_setting`, and those of `build_model`.
+    """
+    for executor in data.get("executors", data.get("deployments")) or []:
+        variables = executor.get("env") or {}
+        if VARIABLE in variables:
+            variables[VARIABLE] = requested_devices(str(variables[VARIABLE]), os.environ.get(VARIABLE))
+        if executor.get("uses") == _INDEX:
+            chosen = with_flow_store(read_settings(), (executor.get("uses_with") or {}).get("store"))
+            if chosen.store == "embedded" and not executor.get("external"):
+                check_folder("VS_WORKSPACE", chosen.workspace)
+        if executor.get("uses") == _EMBEDDER and not executor.get("external"):
+            chosen = with_flow_backend(read_settings(), (executor.get("uses_with") or {}).get("backend"))
+            if chosen.embed_backend != "triton":
+                build_default_model(chosen, _tell)
+            if chosen.embed_backend == "managed-triton":
+                assigned = Deployment._roundrobin_cuda_device(variables.get(VARIABLE), 1) or {}
+                device = parse_device(str(assigned.get(0, variables.get(VARIABLE, ""))))
+                install_triton(chosen, device, _tell)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def check_ports() -> None:
+    """Refuse a port that is taken before any stage starts, by its setting; Jina's own look knows neither it nor IPv6."""
+    start = Flow.start
+
+    def start_checked(self: Flow) -> Any:
+        self._start_time = time.time()  # Jina reads it when a start has failed
+        if self._build_level.value < FlowBuildLevel.GRAPH.value:
+            self.build(copy_flow=False)
+        gateway = self._deployment_nodes["gateway"].args
+        chosen = read_settings()
+        names = {chosen.http_port: "VS_HTTP_PORT", chosen.grpc_port: "VS_GRPC_PORT"}
+        for port in gateway.port:
+            if (fault := listening_fault(gateway.host, port)) is not None:
+                name = names.get(port, "gateway.port")
+                message = f"{name}: {fault}; end that one, or set another {name}"
+                raise VisualSearchError("invalid_setting", message, variables=[name])
+        return start(self)
+
+    Flow.start = start_checked
+    flow_base.is_port_free = runtimes.is_port_free = _are_free
+
+
+def _are_free(host: str | list[str], ports: int | list[int]) -> bool:
+    """Whether nothing listens there."""
+    hosts = host if isinstance(host, list) else [host]
+    numbers = ports if isinstance(ports, list) else [ports]
+    return all(listening_fault(each, port) is None for each in hosts for port in numbers)
+
+
+def check_round_robin() -> None:
+    """Refuse GPUs that are not there: Jina's own answers are a bare StopIteration, or a replica that runs on the CPU."""
+    assign = Deployment._roundrobin_cuda_device
+
+    def assign_checked(devices: str | None, replicas: int) -> dict[int, Any] | None:
+        if not str(devices).startswith("RR"):
+            return None
+        gpus = _gpus()  # before Jina asks the same question, without a limit of time
+        try:
+            assigned: dict[int, Any] | None = assign(devices, replicas)
+        except (StopIteration, ValueError, TypeError):
+            raise invalid_devices(str(devices), "it names no GPU of this machine") from None
+        if assigned:
+            check_devices(str(devices), assigned.values(), gpus)
+        return assigned
+
+    Deployment._roundrobin_cuda_device = staticmethod(assign_checked)
+
+
+def _gpus() -> Gpus | None:
+    try:
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=_NVIDIA_SMI_S, check=True)
+    except subprocess.TimeoutExpired:
+        message = f"nvidia-smi does not answer within {_NVIDIA_SMI_S:g} s; an empty {VARIABLE} means the CPU"
+        raise VisualSearchError("invalid_setting", message, variables=[VARIABLE]) from None
+    except (OSError, subprocess.SubprocessError):
+        total = os.environ.get("CUDA_TOTAL_DEVICES", "")
+        return Gpus(int(total)) if total.isdigit() else None
+    return list_gpus(done.stdout)
