@@ -22,6 +22,7 @@ from executors.errors import VisualSearchError
 from executors.flowfile import check_flow
 from executors.folders import check_folder
 from executors.hosts import listening_fault
+from executors.index.embedded.file_systems import check_local
 from executors.models.build import build_default_model
 from executors.roundrobin import VARIABLE, Gpus, check_devices, invalid_devices, list_gpus, requested_devices
 from executors.settings import read_settings, with_flow_backend, with_flow_store
@@ -65,6 +66,8 @@ def prepare_stages(data: dict[str, Any]) -> None:
             chosen = with_flow_store(read_settings(), (executor.get("uses_with") or {}).get("store"))
             if chosen.store == "embedded" and not executor.get("external"):
                 check_folder("VS_WORKSPACE", chosen.workspace)
+                if chosen.allow_network_fs == "off":
+                    check_local(chosen.workspace)
         if executor.get("uses") == _EMBEDDER and not executor.get("external"):
             chosen = with_flow_backend(read_settings(), (executor.get("uses_with") or {}).get("backend"))
             if chosen.embed_backend != "triton":

@@ -110,6 +110,8 @@ def test_an_origin_that_no_browser_sends_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("VS_ALLOWED_ORIGINS", given)
     with pytest.raises(VisualSearchError, match="VS_ALLOWED_ORIGINS"):
         read_settings()
+
+
 BAD = {
     "empty": "",
     "blank": " ",
