@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
+from executors.errors import VisualSearchError
 from executors.scheduling import BULK_NICENESS, FairQueue, Turn
 
 R = TypeVar("R")
@@ -69,24 +70,26 @@ class FairThreads:
         """Queue work.
 
         Raises:
-            RuntimeError: after `close`.
+            VisualSearchError: `unavailable` after `close`.
         """
         job = _Job(run, turn, cost or Cost())
         with self._changed:
             if self._closed:
-                raise RuntimeError("the threads were closed")
+                raise _closed()
             # Dear work has a line of its own: the rest of its request passes it, too.
             self._queues[turn.bulk].push(job, (turn.request, job.cost.dear))
             self._changed.notify_all()
         return job.future
 
     def close(self, *, wait: bool = False) -> None:
-        """Cancel what waits, and end the threads when what runs has ended."""
+        """End the threads when what runs has ended; what waits fails with `unavailable`."""
         with self._changed:
             self._closed = True
             for queue in self._queues.values():
                 while (job := queue.pop()) is not None:
-                    job.future.cancel()
+                    # Not cancelled: a task group takes a cancelled task for one that ended well.
+                    if job.future.set_running_or_notify_cancel():
+                        job.future.set_exception(_closed())
             self._changed.notify_all()
         if wait:
             for thread in self._threads:
@@ -151,6 +154,10 @@ class FairThreads:
         if job.turn.bulk and self._size_of_bulk and self._size_of_bulk + job.cost.size > _BULK_SHARE * self._budget:
             return False
         return self._size + job.cost.size <= self._budget
+
+
+def _closed() -> VisualSearchError:
+    return VisualSearchError("unavailable", "this stage is stopping")
 
 
 def _lower_priority() -> None:

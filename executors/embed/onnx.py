@@ -148,10 +148,7 @@ class OnnxBackend(EmbeddingBackend):
             if (session := self._sessions.get(tower)) is None:
                 raise _not_loaded()
             part = slice(start, start + batch)
-            try:
-                run = self._pool.submit(partial(self._compute, session, tower, inputs[part]), current_turn.get())
-            except RuntimeError:  # the pool was shut down by `close`
-                raise VisualSearchError("unavailable", "the model was closed", stage="embed") from None
+            run = self._pool.submit(partial(self._compute, session, tower, inputs[part]), current_turn.get())
             result = await asyncio.wrap_future(run)
             if result.shape != vectors[part].shape:
                 message = f"the model returned {list(result.shape)}, expected {list(vectors[part].shape)}"

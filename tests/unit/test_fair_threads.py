@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from executors.errors import VisualSearchError
 from executors.fair_threads import Cost, FairThreads
 from executors.scheduling import BULK_NICENESS, Turn
 
@@ -119,16 +120,17 @@ def test_errors_reach_who_waits_and_the_thread_goes_on(threads: FairThreads) -> 
     assert threads.status()["running"] == 0
 
 
-def test_closing_cancels_what_waits(stages: Stages) -> None:
+def test_closing_refuses_what_waits(stages: Stages) -> None:
     threads = FairThreads(bulk=1, small=1, name="test")
     submit(threads, stages, "runs", BULK)
     stages.wait_for("runs")
     waits = threads.submit(lambda: None, BULK)
     threads.close()
-    assert waits.cancelled()
+    with pytest.raises(VisualSearchError, match="unavailable"):
+        waits.result(0)
     stages.release("runs")
     threads.close(wait=True)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(VisualSearchError, match="unavailable"):
         threads.submit(lambda: None, BULK)
 
 

@@ -50,7 +50,7 @@ class Model:
     def cosine_to_full_decoding(self, jpeg: bytes, monkeypatch: pytest.MonkeyPatch) -> float:
         """The cosine of a JPEG's vector, reduced as it may be, to its vector when decoded whole."""
         header = read_header(jpeg)
-        needed = self._pipeline._needed_size(*header.upright_size, thumbnail=True)
+        needed = self._pipeline.needed_size(*header.upright_size, thumbnail=True)
         assert reduction(header, needed) > 1, "nothing was reduced, nothing is compared"
         reduced = self._pipeline.prepare(jpeg).tensor
         with monkeypatch.context() as patch:
