@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from executors.documents import Failure, ImageDoc
+from executors.errors import VisualSearchError
 from executors.gateway.stages import StageAnswer
 from executors.index.answers import collection_of
 from executors.lifecycle import Logger, as_error
@@ -84,10 +85,17 @@ class ChunkSender:
         async def run_or_fail(chunk: list[ImageDoc]) -> None:
             try:
                 await run(chunk)
+            except asyncio.CancelledError:
+                if (task := asyncio.current_task()) is None or task.cancelling():
+                    raise
+                # Only a call was cancelled: the task group would take that for an end without a fault.
+                fail(chunk, VisualSearchError("unavailable", "a call to a stage was cut off", stage="flow"))
             except Exception as raised:
-                error = as_error(raised, "gateway", self._logger)
-                failure = Failure(**error.to_json(), stage=str(error.details.get("stage", "")))
-                answers.update((id(each), ImageDoc.from_values(id=each.id, error=failure)) for each in chunk)
+                fail(chunk, as_error(raised, "gateway", self._logger))
+
+        def fail(chunk: list[ImageDoc], error: VisualSearchError) -> None:
+            failure = Failure(**error.to_json(), stage=str(error.details.get("stage", "")))
+            answers.update((id(each), ImageDoc.from_values(id=each.id, error=failure)) for each in chunk)
 
         async with asyncio.TaskGroup() as group:
             for chunk in _chunks(sound):
