@@ -31,8 +31,8 @@ _KNOWN_FIELDS: Final = frozenset((*_TEXT_FIELDS, "blob", "embedding", "tags", "b
 
 
 def weight_of(request: Request) -> int:
-    """Bytes of memory that one byte of a body takes while it is read: JSON is there as text and as what it stands for."""
-    return 1 if _media_type(request) == "multipart/form-data" else 2
+    """Bytes of memory that one byte of a body takes while it is read: JSON is there as sent, as text, and as pictures."""
+    return 1 if _media_type(request) == "multipart/form-data" else 3
 
 
 async def read_documents(body: IncomingBody, max_image_bytes: int) -> tuple[list[ImageDoc], dict[str, Any]]:
