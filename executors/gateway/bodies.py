@@ -34,9 +34,9 @@ _KNOWN_FIELDS: Final = frozenset((*_TEXT_FIELDS, "blob", "embedding", "tags", "b
 
 
 def weight_of(request: Request) -> int:
-    """Bytes of memory that one byte of a body takes while it is read: JSON is there as text and as what it stands for."""
+    """Bytes of memory that one byte of a body takes while it is read: JSON is there as sent, as text, and as pictures."""
     media_type = _media_type(request)
-    return 1 if media_type == "multipart/form-data" or _is_picture(media_type) else 2
+    return 1 if media_type == "multipart/form-data" or _is_picture(media_type) else 3
 
 
 async def read_documents(
