@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
 import time
@@ -44,10 +45,16 @@ class RepeatLimit:
         self._later = later or _in_a_thread
         self._lock = threading.Lock()
         self._seen: dict[object, _Seen] = {}
+        # A thread that logs while a process is forked would leave the child a lock that is taken for good.
+        os.register_at_fork(after_in_child=self._unlock)
 
     def admits(self, record: logging.LogRecord) -> bool:
         """Whether to write a record; the first that is not has its count told when the second is over."""
-        key = (record.name, record.levelno, _VARYING.sub("#", record.getMessage()[:_COMPARED]))
+        try:
+            text = record.getMessage()
+        except Exception:  # arguments that don't fit: the handlers tell of it in their own way
+            return True
+        key = (record.name, record.levelno, _VARYING.sub("#", text[:_COMPARED]))
         with self._lock:
             now = self._clock()
             seen = self._seen.get(key)
@@ -61,6 +68,9 @@ class RepeatLimit:
             counted = seen
             self._later(max(0.0, seen.since + 1.0 - now), lambda: self._tell(record, counted))
         return admitted
+
+    def _unlock(self) -> None:
+        self._lock = threading.Lock()
 
     def _forget_old(self, now: float) -> None:
         if len(self._seen) > _REMEMBERED:

@@ -10,7 +10,7 @@ from typing import Any
 from docarray.typing import ID
 
 from executors.document_values import MAX_ID_BYTES, check_box, check_text, check_vector, plain_tags
-from executors.documents import Failure, ImageDoc
+from executors.documents import DEFAULT_COLLECTION, Failure, ImageDoc
 from executors.errors import VisualSearchError
 from executors.texts import check_query_text
 
@@ -46,8 +46,11 @@ class Gate:
             self.in_flight -= 1
 
 
-def check_request(documents: Sequence[ImageDoc], max_documents: int) -> None:
+def check_request(documents: Sequence[ImageDoc], max_documents: int, collection: str | None = None) -> None:
     """Refuse a request that is at fault as a whole.
+
+    Args:
+        collection: where documents belong that name none.
 
     Raises:
         VisualSearchError: `empty_request`, `too_many_documents`, `duplicate_id`.
@@ -61,11 +64,11 @@ def check_request(documents: Sequence[ImageDoc], max_documents: int) -> None:
             limit=max_documents,
             documents=len(documents),
         )
-    seen: set[tuple[str | None, str]] = set()
+    seen: set[tuple[str, str]] = set()
     for document in documents:
         if not document.id:
             continue
-        key = (document.collection, document.id)
+        key = (document.collection or collection or DEFAULT_COLLECTION, document.id)
         if key in seen:
             raise VisualSearchError("duplicate_id", f"the id {document.id!r} stands twice", id=document.id)
         seen.add(key)

@@ -6,14 +6,25 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
+from executors.errors import VisualSearchError
+
 T = TypeVar("T")
 
+# Several times what the places for requests let through.
+MOST_RUNNING: Final = 2_000
 # The event loop itself holds tasks by weak references only.
 _running: Final[set[asyncio.Task[Any]]] = set()
 
 
 async def completed(work: Coroutine[Any, Any, T]) -> T:
-    """Await work that is not cancelled with its caller: a write that has reached a store has to end in order."""
+    """Await work that is not cancelled with its caller: a write that has reached a store has to end in order.
+
+    Raises:
+        VisualSearchError: `overloaded` when too much of it runs, that of callers who left included; what the work raises.
+    """
+    if len(_running) >= MOST_RUNNING:
+        work.close()
+        raise VisualSearchError("overloaded", "too many writes wait for their turn; try again", retry_after_s=1)
     task = asyncio.create_task(work)
     _running.add(task)
     task.add_done_callback(_ended)

@@ -96,7 +96,10 @@ class BoundedProtocol(HttpProtocol):
     @property
     def waits_for_caller(self) -> bool:
         """Whether nothing is being done for it: no request has come, or not all of one, or the last one was answered."""
-        return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
+        if self.cycle is None or self.cycle.response_complete:
+            return True
+        # A body that waits for memory is silent because of us.
+        return bool(self.cycle.more_body and not self.flow.read_paused)
 
     def connection_made(self, transport: Any) -> None:
         """Take it in, or refuse it."""

@@ -16,12 +16,19 @@ from executors.gateway.responses import error_response
 # What a caller still sends after it was refused is read and thrown away for so long: a connection that is closed with
 # unread bytes is reset, and the answer lost with it.
 _LINGER_S: Final = 2.0
+# Callers that send or read slowly are not waited for longer when the server ends.
+_SHUTDOWN_S: Final = 10
 _HEADERS_TOO_LARGE: Final = 431
 
 
 def server_options(keepalive_s: int) -> dict[str, Any]:
     """What uvicorn is started with, beside the application and its address."""
-    return {"http": HttpProtocol, "ws": "none", "timeout_keep_alive": keepalive_s}
+    return {
+        "http": HttpProtocol,
+        "ws": "none",
+        "timeout_keep_alive": keepalive_s,
+        "timeout_graceful_shutdown": _SHUTDOWN_S,
+    }
 
 
 class HttpProtocol(H11Protocol):

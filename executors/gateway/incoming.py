@@ -111,7 +111,7 @@ class IncomingBody:
                     if size > self.max_bytes:
                         raise self._too_large()
                     if piece:
-                        await self.held.add(len(piece))
+                        await self.held.add(len(piece), sent=False)
                         yield piece
                         await asyncio.sleep(0)  # a small body may hold much: others come in between
         except zlib.error as error:

@@ -55,9 +55,13 @@ class IndexClient:
         """One status report for each shard that answers.
 
         Raises:
-            VisualSearchError: `shard_missing`, with `whole`, when one does not.
+            VisualSearchError: `shard_missing`, with `whole`, when one does not; what a shard said where none could report.
         """
-        reports = [each for each in await self._gather("/status") if "number" in each]
+        answers = await self._gather("/status")
+        reports = [each for each in answers if "number" in each]
+        failed = next((each["failed"] for each in answers if "failed" in each), None)
+        if failed is not None and (whole or not reports):
+            raise VisualSearchError(failed["code"], failed["message"], **failed["details"])
         if whole and len(reports) < self.joined().shards:
             raise _error_of(_missing(len(reports), self.joined().shards))
         return reports

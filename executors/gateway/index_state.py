@@ -68,6 +68,8 @@ def _error(state: IndexState, failure: VisualSearchError | None) -> VisualSearch
         verb = "does" if len(state.silent) == 1 else "do"
         message = f"{' and '.join(state.silent)} {verb} not answer"
         return VisualSearchError("unavailable", message, stage=_STAGE, silent=state.silent)
+    if failure is not None and failure.code not in ("unavailable", "deadline_exceeded", "shard_missing"):
+        return failure
     if state.missing and (state.reports or failure is None or failure.status == 503):
         names = " and ".join(str(number) for number in state.missing)
         verb = "shard {} does" if len(state.missing) == 1 else "shards {} do"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +24,9 @@ _LARGE_SHARE: Final = 0.75
 # One that came just now is not closed to make room for another.
 _YOUNG_S: Final = 0.25
 _TRIES: Final = 5
+# One that holds memory which others wait for, and of which nothing has come for so long, is ended.
+_STALLED_S: Final = 5.0
+_LOOK_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Held:
         self._weight = weight
         self._began = asyncio.get_running_loop().time()
         self._waited = 0.0
+        self._heard_at = self._began
         self._timeout: asyncio.Timeout | None = None
         self._closed_for_another = False
         self.arrived = 0
@@ -71,19 +75,31 @@ class Held:
         try:
             async with asyncio.timeout(due - self.elapsed) as self._timeout:
                 yield
+            if self._closed_for_another:
+                # Its piece came in the same moment; its place is another's already.
+                raise self._late(due)
+            self._heard_at = asyncio.get_running_loop().time()
         except TimeoutError:
             raise self._late(due) from None
         finally:
             self._timeout = None
 
-    async def add(self, size: int) -> None:
+    @property
+    def is_stalled(self) -> bool:
+        """Whether its sender is waited for, and has been for long."""
+        return self._timeout is not None and asyncio.get_running_loop().time() - self._heard_at > _STALLED_S
+
+    async def add(self, size: int, *, sent: bool = True) -> None:
         """A piece came: take memory for it, as soon as there is room.
+
+        Args:
+            sent: whether its sender sent it so, or it was unpacked from what was sent.
 
         Raises:
             VisualSearchError: `overloaded`.
         """
         loop = asyncio.get_running_loop()
-        self.arrived += size
+        self.arrived += size if sent else 0
         began = loop.time()
         await self._intake.take(self, size * self._weight)
         self._waited += loop.time() - began
@@ -168,7 +184,10 @@ class Intake:
         try:
             async with asyncio.timeout(self.limits.timeout_s):
                 while not self._has_room(held, size):
-                    await self._freed.wait()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_LOOK_S):
+                            await self._freed.wait()
+                    self._close_stalled()
         except TimeoutError:
             message = f"the bodies of other requests hold {self.size} bytes (VS_MAX_BODIES_BYTES); try again"
             raise VisualSearchError("overloaded", message, retry_after_s=2) from None
@@ -195,6 +214,12 @@ class Intake:
                 return True
             await asyncio.sleep(_YOUNG_S)
         return False
+
+    def _close_stalled(self) -> None:
+        """End the bodies that hold memory and whose senders have stopped: others wait for it."""
+        for each in [each for each in self._on_their_way if each.is_stalled]:
+            if each.close_for_another():
+                self._on_their_way.pop(each, None)
 
     def _close_slowest(self) -> bool:
         """Make room for a body by ending the one that comes slowest; False when all are young or come well."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 import grpc
 from docarray import DocList
 from grpc.aio import AioRpcError
+from jina.proto import jina_pb2
 from jina.serve.runtimes.gateway.streamer import GatewayStreamer
 from jina.types.request.data import DataRequest
 
@@ -83,7 +84,8 @@ async def _ask(replicas: Any, address: str, endpoint: str) -> ImageDoc | VisualS
         late = error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         return VisualSearchError("deadline_exceeded" if late else "unavailable", f"{endpoint}: no answer")
     response.document_array_cls = DocList[ImageDoc]
-    if len(response.docs) != 1:
+    # What raised is answered with the request's own document.
+    if response.header.status.code == jina_pb2.StatusProto.ERROR or len(response.docs) != 1:
         return VisualSearchError("internal", f"{endpoint} failed; its log has the details")
     answer: ImageDoc = response.docs[0]
     if answer.error is not None:

@@ -149,7 +149,7 @@ class SearchService:
     async def index(self, documents: list[ImageDoc], parameters: Any) -> Answer:
         """Insert or replace by id: durable, and the only copy, when it is answered."""
         given = parse_parameters(IndexParameters, parameters)
-        check_request(documents, self._max_documents)
+        check_request(documents, self._max_documents, given.collection)
         made = admit_documents(documents, collection=given.collection, make_ids=True, thumbnails=True)
         shards = self.index_client.joined().shards
         await self._refuse_known_mismatches(documents)
@@ -165,7 +165,7 @@ class SearchService:
         given = parse_parameters(SearchParameters, parameters)
         if given.like is not None:
             documents = [await self._like(documents, given)]
-        check_request(documents, self._max_documents)
+        check_request(documents, self._max_documents, given.collection)
         admit_documents(documents, collection=given.collection, make_ids=True, queries=True)
         sent = shard_parameters(given)
 
@@ -224,7 +224,7 @@ class SearchService:
     async def get(self, documents: list[ImageDoc], parameters: Any) -> Answer:
         """Read documents by id."""
         given = parse_parameters(GetParameters, parameters)
-        check_request(documents, self._max_documents)
+        check_request(documents, self._max_documents, given.collection)
         admit_documents(documents, collection=given.collection, make_ids=False)
         answer = await self._read(documents, list(given.with_))
         self.index_client.check_whole(answer.documents, allow_partial=given.allow_partial)
@@ -267,7 +267,7 @@ class SearchService:
         tags_only: bool = False,
     ) -> Answer:
         """A write that every shard tries, because any of them may hold the id; `post` is given its version."""
-        check_request(documents, self._max_documents)
+        check_request(documents, self._max_documents, collection)
         admit_documents(documents, collection=collection, make_ids=False, tags_only=tags_only)
         for document in documents:
             document.blob = document.tensor = document.embedding = None

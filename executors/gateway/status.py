@@ -38,7 +38,7 @@ async def status_report(service: SearchService, health: Health) -> dict[str, Any
 def _index(service: SearchService, state: IndexState) -> dict[str, Any]:
     """The index; what only a part of its shards could count is `null`, and what they counted stands beside it."""
     membership = service.index_client.membership
-    whole = state.error is None
+    whole = bool(state.reports) and not state.missing and _is_counted(state)
     counted = sum(report["documents"] for report in state.reports)
     collections = collections_of(state.reports)
     if not whole:
@@ -52,6 +52,11 @@ def _index(service: SearchService, state: IndexState) -> dict[str, Any]:
         "missing": state.missing,
         **({} if state.error is None else {"error": state.error.to_json()}),
     }
+
+
+def _is_counted(state: IndexState) -> bool:
+    """Whether the counts are those of the index: so also with a silent replica, of which another has the same index."""
+    return state.error is None or state.error.code == "unavailable"
 
 
 def _shard(report: dict[str, Any]) -> dict[str, Any]:

@@ -181,8 +181,14 @@ def merge_supersede(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> 
 
 
 def gather(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
-    """Keep what every shard says, side by side, for endpoints whose answer is a report by shard."""
-    return ImageDoc.from_values(id=answers[0].id, hits=orjson.dumps({"shards": list(columns)}))
+    """Keep what every shard says, side by side, for endpoints whose answer is a report by shard; a failure as `failed`."""
+    shards = [
+        each
+        if answer.error is None
+        else each | {"failed": answer.error.model_dump(include={"code", "message", "details"})}
+        for answer, each in zip(answers, columns, strict=True)
+    ]
+    return ImageDoc.from_values(id=answers[0].id, hits=orjson.dumps({"shards": shards}))
 
 
 def merge_adopted(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:

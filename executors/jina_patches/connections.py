@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 from jina.proto.jina_pb2_grpc import (
@@ -60,8 +61,13 @@ def send_unmeasured() -> None:
         else:
             call = self.data_list_stub.process_data(requests, **options)
         note_call(call)
-        answered = await call.trailing_metadata()
-        return await call, answered
+        try:
+            answered = await call.trailing_metadata()
+            return await call, answered
+        except asyncio.CancelledError:
+            # Only what awaits the call itself ends it at the other side, too.
+            call.cancel()
+            raise
 
     _ConnectionStubs.send_requests = send_requests
 

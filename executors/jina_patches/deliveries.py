@@ -109,7 +109,7 @@ async def _answers_health(replicas: Any, address: str, within_s: float) -> bool:
         await asyncio.wait_for(HealthStub(channel).Check(HealthCheckRequest(), timeout=within_s), within_s + 0.5)
     except AioRpcError as error:
         return error.code() not in _NO_ANSWER
-    except (TimeoutError, KeyError):
+    except Exception:  # a connection that was closed meanwhile; the replica is asked again
         return False
     return True
 
@@ -247,12 +247,14 @@ class _Delivery:
                 await asyncio.wait({call}, timeout=self._ask_after)
                 if call.done():
                     return await call
+                asked = clock()
                 question = asyncio.ensure_future(self._absences.answers(address, self._ask_after))
                 await asyncio.wait({call, question}, return_when=asyncio.FIRST_COMPLETED)
                 if call.done():
                     question.cancel()
                     return await call
-                if question.result():
+                # A question that took longer than it may: it was this process that stood still.
+                if question.result() or clock() - asked > 2 * self._ask_after + 1:
                     last_sign = clock()
                 elif self._others(address) or clock() - last_sign >= self._patience:
                     self._absences.leave_out(address, alone=not self._others(address))

@@ -68,3 +68,8 @@ def test_what_never_repeats_costs_no_memory(bench: Bench) -> None:
         bench.now += 0.01
     assert len(bench.lines) == 5_000
     assert len(bench.limit._seen) <= 1_002
+
+
+def test_a_line_whose_arguments_do_not_fit_is_left_to_its_handlers() -> None:
+    record = logging.LogRecord("test", logging.ERROR, "", 0, "100%d of %s", ("a",), None)
+    assert RepeatLimit().admits(record)

@@ -74,12 +74,12 @@ def check_local(folder: Path, mounts: Path = _MOUNTS) -> None:
     Raises:
         VisualSearchError: `invalid_setting`, naming the folder, the file system and the way out.
     """
-    resolved = folder.resolve()
     try:
+        resolved = folder.resolve()
         # A folder that is mounted when it is first used is in the list from then on.
         next(each for each in (resolved, *resolved.parents) if each.exists())
         text = mounts.read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError:
+    except (OSError, RuntimeError):  # a loop of links is told where the folder is made
         return
     mount = mount_of(resolved, text)
     if mount is not None and mount.over_network:

@@ -44,7 +44,13 @@ class Placement:
         Raises:
             VisualSearchError: `storage_unavailable`, now or before.
         """
-        if self._error is None and [_file_at(path) for path in self._paths] != self._files:
+        try:
+            moved = self._error is None and [_file_at(path) for path in self._paths] != self._files
+        except OSError as error:
+            # For a moment, perhaps: no permission, or a disk that does not answer.
+            reason = f"the folder {str(self.folder)!r} can't be looked at: {error.strerror}"
+            raise VisualSearchError("storage_unavailable", reason, folder=str(self.folder)) from None
+        if moved:
             self._fail("was moved, replaced or removed")
         if self._error is not None:
             raise self._error
@@ -57,7 +63,7 @@ class Placement:
         """
         self.check()
         if [_state_of(path) for path in self._written] != self._states:
-            self._fail("was written to by another program")
+            self._fail("was written to (or its log was checkpointed) by another program")
         self.check()
 
     def note_written(self) -> None:
@@ -85,7 +91,7 @@ class Placement:
 def _file_at(path: Path) -> _File | None:
     try:
         found = path.stat()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_dev, found.st_ino
 

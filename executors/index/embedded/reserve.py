@@ -17,6 +17,8 @@ _PART_OF_DISK: Final = 32
 _TIGHT_BYTES: Final = 8 * RESERVE_BYTES
 # With less than this, the next writes fail.
 _NEARLY_FULL_BYTES: Final = 1_000_000
+# What st_blocks counts in (stat(2)).
+_BLOCK: Final = 512
 _TRIAL_NAME: Final = "trial"
 _TRIAL_BYTES: Final = 65_536
 
@@ -35,11 +37,11 @@ class Reserve:
     def fill(self) -> None:
         """Take the room, if it is not taken and the disk has twice as much; nothing happens if it has not."""
         with suppress(OSError):
-            if self._path.exists():
-                return
             disk = shutil.disk_usage(self._folder)
             size = min(RESERVE_BYTES, disk.total // _PART_OF_DISK)
-            if disk.free < 2 * size:
+            # A copy of the folder, or a kill, may have left a file that takes no room.
+            taken = self._path.stat().st_blocks * _BLOCK if self._path.exists() else 0
+            if taken >= size or disk.free < 2 * size:
                 return
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
@@ -85,5 +87,6 @@ def can_write(folder: Path) -> bool:
     except OSError:
         return False
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
     return True

@@ -10,6 +10,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -321,10 +322,10 @@ def _storage_error(running: Running) -> dict[str, Any] | None:
 
 
 def _bytes_in(folder: Path) -> int:
+    """Bytes of the files in a folder, as far as it can be read."""
     total = 0
-    for path in folder.iterdir() if folder.is_dir() else ():
-        try:
-            total += path.stat().st_size
-        except FileNotFoundError:
-            continue
+    with suppress(OSError):
+        for path in folder.iterdir():
+            with suppress(FileNotFoundError):
+                total += path.stat().st_size
     return total

@@ -164,3 +164,9 @@ def test_a_stopping_gateway_refuses_new_requests() -> None:
     with pytest.raises(VisualSearchError) as caught, gate.enter():
         pass
     assert caught.value.code == "draining"
+
+
+def test_an_id_stands_twice_also_where_one_names_the_default_collection() -> None:
+    twice = [ImageDoc.from_values(id="a"), ImageDoc.from_values(id="a", collection="images")]
+    assert code_of(check_request, twice, 10) == "duplicate_id"
+    check_request(twice, 10, "others")

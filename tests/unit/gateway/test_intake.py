@@ -174,3 +174,24 @@ async def test_other_encodings_are_refused(encoding: str) -> None:
 async def test_an_empty_body_and_identity_are_taken() -> None:
     assert await read(Intake(limits()), Sender(content_encoding="identity").send()) == b""
     assert await read(Intake(limits()), Sender(content_encoding="gzip").send()) == b""
+
+
+async def test_a_stalled_body_gives_its_memory_to_one_that_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_module, "_STALLED_S", 0.05)
+    monkeypatch.setattr(intake_module, "_LOOK_S", 0.02)
+    monkeypatch.setattr(intake_module, "SMALL_BYTES", 0)
+    intake = Intake(limits(size=1_000, timeout_s=60))
+    stalled = asyncio.create_task(read(intake, Sender().send(b"x" * 700, end=False)))
+    await asyncio.sleep(0.01)
+    assert await read(intake, Sender().send(b"y" * 700)) == b"y" * 700
+    with pytest.raises(VisualSearchError, match="body_timeout"):
+        await stalled
+    assert intake.size == 0
+
+
+async def test_what_is_unpacked_does_not_count_as_sent() -> None:
+    intake = Intake(limits(size=10_000_000))
+    sender = Sender(content_encoding="gzip").send(gzip.compress(bytes(1_000_000)))
+    async with incoming_body(sender.request, intake, 10_000_000, weight=1) as body:
+        assert await body.read() == bytes(1_000_000)
+        assert body.held.arrived < 10_000

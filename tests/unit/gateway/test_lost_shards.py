@@ -65,12 +65,14 @@ async def test_reads_go_on_beside_a_lost_shard_where_a_part_will_do(call2: Calle
     assert (answer.shards_answered, answer.shards_total) == (1, 2)
 
 
-@pytest.mark.parametrize("failing", [[1], [0, 1]])
-async def test_health_names_shards_that_fail_also_when_none_is_left(call2: Caller, failing: list[int]) -> None:
+@pytest.mark.parametrize(("failing", "code"), [([1], "shard_missing"), ([0, 1], "storage_unavailable")])
+async def test_health_tells_of_shards_that_fail_and_what_they_say_when_none_is_left(
+    call2: Caller, failing: list[int], code: str
+) -> None:
     health = Health(call2.service, logging.getLogger())
     health.ready, health.reason = True, None
     for number in failing:
         await call2.stages.stores[number].close()
     _, report = await health.full()
     index = report["stages"]["index"]
-    assert (index["ok"], index["error"]["code"]) == (False, "shard_missing")
+    assert (index["ok"], index["error"]["code"]) == (False, code)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +48,7 @@ def delete_the_log(folder: Path) -> None:
 
 
 def copy_over_the_files(folder: Path) -> None:
+    time.sleep(0.05)  # the clock of files ticks every few milliseconds
     for name in (DATABASE_NAME, f"{DATABASE_NAME}-wal"):
         content = (folder / name).read_bytes()
         with (folder / name).open("r+b") as file:
@@ -132,6 +135,7 @@ async def test_a_backup_that_was_copied_over_the_files_is_not_mixed_with_the_log
         source.backup(copy)
     copy.close()
     await store.put([record("after the backup", 2)])
+    await asyncio.sleep(0.05)  # the clock of files ticks every few milliseconds
     (folder / DATABASE_NAME).write_bytes(backup.read_bytes())
     before = (folder / DATABASE_NAME).read_bytes()
     await store.close()
