@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import orjson
 
-from executors.document_values import check_text, plain_tags
+from executors.document_values import check_box, check_list, check_text, plain_bytes, plain_tags
 from executors.errors import VisualSearchError
 
 
@@ -30,8 +31,8 @@ class Document:
     picture, the service makes its own.
 
     Raises:
-        VisualSearchError: `invalid_tags`, `invalid_id`, `invalid_text`, `invalid_document` where it is made, for a value that
-            can't be sent; numpy's numbers, booleans and texts are taken.
+        VisualSearchError: `invalid_tags`, `invalid_id`, `invalid_text`, `invalid_embedding`, `invalid_document` where it is
+            made, for a value that can't be sent; numpy's numbers, booleans and texts are taken.
     """
 
     id: str | None = None
@@ -49,8 +50,15 @@ class Document:
     def __post_init__(self) -> None:
         for name in ("id", "uri", "collection", "parent", "text", "model_id"):
             check_text(name, getattr(self, name))
-        if self.tags:
-            object.__setattr__(self, "tags", plain_tags(self.tags))
+        object.__setattr__(self, "tags", plain_tags(self.tags))
+        for name in ("blob", "thumbnail"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, plain_bytes(name, getattr(self, name)))
+        if self.embedding is not None:
+            check_list(self.embedding)
+        if self.box is not None:
+            object.__setattr__(self, "box", self.box.tolist() if isinstance(self.box, np.ndarray) else self.box)
+            check_box(self.box)
 
 
 def encode_request(documents: Sequence[Document], parameters: Mapping[str, Any]) -> Body:
@@ -121,7 +129,7 @@ def _to_json(document: Document) -> dict[str, Any]:
     if document.thumbnail is not None:
         values["thumbnail"] = base64.b64encode(document.thumbnail).decode()
     if document.embedding is not None:
-        values["embedding"] = [float(each) for each in document.embedding]
+        values["embedding"] = np.asarray(document.embedding, dtype=np.float64).tolist()
     if document.box is not None:
         values["box"] = [float(each) for each in document.box]
     if document.tags:

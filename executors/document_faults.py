@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 from docarray.proto import DocProto
 
-from executors.document_values import check_array, check_box, check_text, plain_tags
+from executors.document_values import check_array, check_box, check_text, describe, is_text, plain_bytes, plain_tags
 from executors.errors import VisualSearchError
 
 # Stands in a message for everything but the id of a document that could not be sent.
@@ -21,7 +21,7 @@ _MOST_SHOWN: Final = 500
 
 
 def fault_message(values: Mapping[str, Any], error: Exception) -> DocProto:
-    """What is sent in place of a document: its id, if that can be sent, and what is wrong.
+    """What is sent in place of a document: its id, if that can be sent, and what is wrong. Raises nothing.
 
     Args:
         values: the fields of the document.
@@ -29,8 +29,9 @@ def fault_message(values: Mapping[str, Any], error: Exception) -> DocProto:
     """
     found = _fault_of(values, error)
     message = DocProto()
-    if found.code != "invalid_id" and values["id"] is not None:
-        message.data["id"].text = values["id"]
+    name = values.get("id")
+    if isinstance(name, str) and is_text(name):
+        message.data["id"].text = name
     fault = {"code": found.code, "message": found.message.encode(errors="backslashreplace").decode()}
     message.data[FAULT].text = orjson.dumps(fault).decode()
     return message
@@ -47,15 +48,22 @@ def read_fault(text: str) -> dict[str, str]:
 
 
 def _fault_of(values: Mapping[str, Any], error: Exception) -> VisualSearchError:
+    """What is wrong with a document: what its fields may hold is broken, or else what its encoding ended with."""
     try:
         for name in _TEXTS:
-            check_text(name, values[name])
-        plain_tags(values["tags"])
+            check_text(name, values.get(name))
+        plain_tags(values.get("tags"))
         for name in ("tensor", "embedding"):
-            if values[name] is not None:
+            if values.get(name) is not None:
                 check_array(name, values[name])
-        if values["box"] is not None:
+        if values.get("box") is not None:
             check_box(values["box"])
+        for name in ("blob", "thumbnail"):
+            if values.get(name) is not None:
+                plain_bytes(name, values[name])
     except VisualSearchError as found:
         return found
-    return VisualSearchError("invalid_document", f"the document can't be sent: {error}")
+    # A user's object may raise anything when it is looked at; what the encoding said stands then.
+    except Exception:
+        pass
+    return VisualSearchError("invalid_document", f"the document can't be sent: {describe(error)}")

@@ -40,13 +40,17 @@ def plain_tags(tags: Any) -> dict[str, Any]:
 
 
 def check_text(name: str, value: Any) -> None:
-    """Check that a text can be written as UTF-8: a lone surrogate, as from a file name that is none, can't.
+    """Check that a value is missing or a text in UTF-8: a lone surrogate, as from a file name that is none, can't be written.
 
     Raises:
         VisualSearchError: `invalid_id`, `invalid_text`, or `invalid_document`, by the field.
     """
-    if isinstance(value, str) and not is_text(value):
-        code = {"id": "invalid_id", "text": "invalid_text"}.get(name, "invalid_document")
+    if value is None:
+        return
+    code = {"id": "invalid_id", "text": "invalid_text"}.get(name, "invalid_document")
+    if not isinstance(value, str):
+        raise VisualSearchError(code, f"`{name}` must be a string, not {type(value).__name__}")
+    if not is_text(value):
         raise VisualSearchError(code, f"`{name}` is not valid Unicode")
 
 
@@ -61,6 +65,20 @@ def is_text(value: str) -> bool:
     return True
 
 
+def plain_bytes(name: str, value: Any) -> bytes:
+    """The bytes of a buffer.
+
+    Raises:
+        VisualSearchError: `invalid_document`.
+    """
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    message = f"`{name}` must be bytes, such as `path.read_bytes()`, not {type(value).__name__}"
+    raise VisualSearchError("invalid_document", message)
+
+
 def check_box(box: Any) -> None:
     """Check a box.
 
@@ -70,19 +88,43 @@ def check_box(box: Any) -> None:
     numbers = isinstance(box, list | tuple) and all(
         isinstance(each, int | float | np.integer | np.floating) and not isinstance(each, bool) for each in box
     )
-    if not numbers or len(box) != 4 or not all(math.isfinite(each) for each in box):
+    if not numbers or len(box) != 4 or not all(_is_finite(each) for each in box):
         raise VisualSearchError("invalid_document", "`box` must be [x, y, width, height], four finite numbers")
 
 
 def check_array(name: str, value: Any) -> None:
-    """Check that an array holds numbers, which is all that can be sent of it.
+    """Check that a value is an array of numbers, which is all that can be sent of it, and has none masked.
 
     Raises:
         VisualSearchError: `invalid_tensor` or `invalid_embedding`, by the field.
     """
-    array = np.asarray(value)
+    code, kind = f"invalid_{name}", type(value).__name__
+    try:
+        array = np.asarray(value)
+        masked = np.ma.is_masked(value)
+    # An object's own `__array__` may raise anything; a list whose rows differ in length is a ValueError.
+    except Exception as error:
+        raise VisualSearchError(code, f"`{name}` must be an array of numbers; {kind}: {describe(error)}") from None
+    if array.ndim == 0 and not isinstance(value, np.ndarray):
+        raise VisualSearchError(code, f"`{name}` must be an array of numbers, not {kind}")
     if array.dtype.kind not in _NUMBER_KINDS:
-        raise VisualSearchError(f"invalid_{name}", f"`{name}` must be an array of numbers, not of {array.dtype}")
+        raise VisualSearchError(code, f"`{name}` must be an array of numbers, not of {array.dtype}")
+    if masked:
+        raise VisualSearchError(code, f"`{name}` has masked numbers; fill them: `.filled(0)`")
+
+
+def check_list(embedding: Any) -> None:
+    """Check that a vector can be written as JSON: one list of finite numbers.
+
+    Raises:
+        VisualSearchError: `invalid_embedding`.
+    """
+    check_array("embedding", embedding)
+    array = np.asarray(embedding)
+    if array.ndim != 1:
+        raise _not_one_list(array.shape)
+    if not np.isfinite(array).all():
+        raise VisualSearchError("invalid_embedding", "`embedding` holds NaN or infinity")
 
 
 def check_vector(embedding: Any) -> None:
@@ -91,19 +133,40 @@ def check_vector(embedding: Any) -> None:
     Raises:
         VisualSearchError: `invalid_embedding`.
     """
-    check_array("embedding", embedding)
+    check_list(embedding)
     array = np.asarray(embedding)
-    if array.ndim != 1 or not array.size:
-        message = f"`embedding` must be one list of numbers, not an array of the shape {list(array.shape)}"
-        raise VisualSearchError("invalid_embedding", message, shape=list(array.shape))
-    if not np.isfinite(array).all():
-        raise VisualSearchError("invalid_embedding", "`embedding` holds NaN or infinity")
+    if not array.size:
+        raise _not_one_list(array.shape)
     if not array.any():
         raise VisualSearchError("invalid_embedding", "`embedding` is zero")
 
 
+def describe(error: Exception) -> str:
+    """What an error says, where it is one that can be asked."""
+    try:
+        return str(error) or type(error).__name__
+    # Of an exception that a user's object raised, the text may raise as well.
+    except Exception:
+        return type(error).__name__
+
+
+def _not_one_list(shape: tuple[int, ...]) -> VisualSearchError:
+    message = f"`embedding` must be one list of numbers, not an array of the shape {list(shape)}"
+    return VisualSearchError("invalid_embedding", message, shape=list(shape))
+
+
+def _is_finite(number: Any) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        # An integer of more than 308 digits, which JSON's readers take for infinity.
+        return False
+
+
 def _plain(value: Any, path: str, depth: int) -> Any:
-    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if isinstance(value, np.generic) and not isinstance(value, _NO_PLAIN_VALUES):
         value = value.item()
     if value is None or value is True or value is False:
         return value
@@ -130,18 +193,23 @@ def _plain(value: Any, path: str, depth: int) -> Any:
     return _refuse(path, f"{type(value).__name__} is not a JSON value{_HINTS.get(type(value).__name__, '')}")
 
 
+# numpy would make integers without their unit, and tuples without their names, of these.
+_NO_PLAIN_VALUES: Final = (np.datetime64, np.timedelta64, np.void)
 # What to do about some of the types that people put into tags.
 _HINTS: Final = {
     "bytes": "; send text, such as base64",
     "ndarray": "; send a list: `.tolist()`",
     "datetime": "; send text: `.isoformat()`",
+    "datetime64": "; send text: `str(value)`",
+    "timedelta64": "; send a number of a unit that you name",
+    "MaskedConstant": "; send None for a missing value",
     "set": "; send a list",
 }
 
 
 def _key(key: Any, path: str) -> str:
     if not isinstance(key, str):
-        _refuse(path, f"the key {key!r} is not a string")
+        _refuse(path, f"a key is {type(key).__name__}, not a string")
     if not is_text(key):
         _refuse(path, f"the key {key!r} is not valid Unicode")
     return str.__str__(key)

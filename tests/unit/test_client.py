@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -245,6 +246,47 @@ def test_tags_that_are_not_json_are_refused_where_the_document_is_made(bad: obje
     with pytest.raises(VisualSearchError, match="invalid_tags"):
         Document(id="a", tags={"x": [bad]})
     assert Document(tags={"n": np.int64(3)}).tags == {"n": 3}
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"id": 5}, "invalid_id"),
+        ({"uri": Path("a.jpg")}, "invalid_document"),
+        ({"text": b"a"}, "invalid_text"),
+        ({"blob": "text"}, "invalid_document"),
+        ({"thumbnail": [1]}, "invalid_document"),
+        ({"box": [10**400] * 4}, "invalid_document"),
+        ({"box": [1, 2]}, "invalid_document"),
+        ({"box": "1234"}, "invalid_document"),
+        ({"box": np.ones((2, 2))}, "invalid_document"),
+        ({"embedding": 5}, "invalid_embedding"),
+        ({"embedding": ["a"]}, "invalid_embedding"),
+        ({"embedding": [[1], [2, 3]]}, "invalid_embedding"),
+        ({"embedding": [[1, 2]]}, "invalid_embedding"),
+        ({"embedding": [10**400]}, "invalid_embedding"),
+        ({"embedding": [1, None]}, "invalid_embedding"),
+        ({"embedding": [1, float("nan")]}, "invalid_embedding"),
+        ({"tags": []}, "invalid_tags"),
+        ({"tags": None}, "invalid_tags"),
+    ],
+)
+def test_values_that_cannot_be_sent_are_refused_where_the_document_is_made(fields: dict[str, Any], code: str) -> None:
+    """Later, they would cost every document of the request."""
+    with pytest.raises(VisualSearchError, match=next(iter(fields))) as caught:
+        Document(**fields)
+    assert caught.value.code == code
+
+
+async def test_arrays_and_buffers_are_sent_as_numbers_and_bytes(
+    client: VisualSearchClient, service: WireService
+) -> None:
+    vector = np.array([0.1, 2], np.float32)
+    await client.index([Document(id="a", embedding=vector, box=np.arange(4))])  # type: ignore[arg-type]
+    await client.index([Document(id="b", blob=bytearray(b"picture"))])
+    (first,), (second,) = (documents for _, documents, _ in service.requests)
+    assert first == {"id": "a", "embedding": [float(vector[0]), 2.0], "box": [0.0, 1.0, 2.0, 3.0]}
+    assert second["blob"] == b"picture"
 
 
 def test_an_empty_id_is_sent_as_it_is() -> None:

@@ -2,7 +2,8 @@
 
 import datetime
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,35 @@ class Circle(dict):  # type: ignore[type-arg]
         self["self"] = self
 
 
+class UnreadableError(Exception):
+    """Can't even be printed."""
+
+    def __str__(self) -> str:
+        raise KeyError
+
+
+class Hostile:
+    """An array by its own account, and no value like any other."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise self.error
+
+    def __bool__(self) -> bool:
+        raise self.error
+
+    def __len__(self) -> int:
+        raise self.error
+
+    def items(self) -> Any:
+        raise self.error
+
+
+Mapping.register(Hostile)
+
+
 class Colour(enum.StrEnum):
     RED = "red"
 
@@ -127,6 +157,12 @@ NOT_JSON: list[Any] = [
     frozenset(),
     datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC),
     np.datetime64("2024-01-01"),
+    np.datetime64(5, "ns"),
+    np.timedelta64(5, "ns"),
+    np.array(np.timedelta64(5, "ns")),
+    np.ma.masked,
+    np.ma.array(5, mask=True),
+    np.array((1, 2), dtype="i4,i4")[()],
     1j,
     np.arange(3),
     "\ud800",
@@ -138,6 +174,7 @@ NOT_JSON: list[Any] = [
     {1: 2},
     {"\ud800": 1},
     {None: 1},
+    {10**5000: 1},
     Circle(),
     "x" * 70_000,
 ]
@@ -200,6 +237,7 @@ def test_what_numpy_calls_a_number_or_a_text_is_one(given: Any, plain: Any) -> N
         *({name: "a\ud800"} for name in ("id", "collection", "parent", "text", "uri", "model_id")),
         {"box": [1, 2]},
         {"box": [1, 2, 3, float("nan")]},
+        {"box": [10**400] * 4},
         {"blob": "aGVsbG8="},
         {"thumbnail": 5},
         {"embedding": 5},
@@ -209,6 +247,13 @@ def test_what_numpy_calls_a_number_or_a_text_is_one(given: Any, plain: Any) -> N
         {"embedding": [None]},
         {"embedding": [[1], [1, 2]]},
         {"embedding": np.array([set()])},
+        {"embedding": Hostile(RuntimeError("no"))},
+        {"embedding": Hostile(UnreadableError())},
+        {"tensor": Hostile(OverflowError())},
+        {"embedding": [Hostile(KeyError())]},
+        {"embedding": np.ma.array([0.5, 0.5], mask=[True, False])},
+        {"embedding": "5"},
+        {"embedding": "no JSON"},
         {"tensor": np.array([1j])},
         {"tags": None},
         {"tags": [1]},
@@ -228,11 +273,24 @@ def test_bytes_may_come_in_any_buffer() -> None:
     ("name", "value", "code"),
     [
         ("id", "\ud800", "invalid_id"),
+        ("id", 5, "invalid_id"),
+        ("uri", Path("a"), "invalid_document"),
+        ("text", 5, "invalid_text"),
+        ("version", 5, "invalid_document"),
         ("text", "\ud800", "invalid_text"),
         ("uri", "\ud800", "invalid_document"),
         ("embedding", np.array([set()]), "invalid_embedding"),
         ("tensor", np.array([set()]), "invalid_tensor"),
+        ("embedding", [[1], [2, 3]], "invalid_embedding"),
+        ("embedding", Hostile(UnreadableError()), "invalid_embedding"),
+        ("tensor", Hostile(OverflowError()), "invalid_tensor"),
+        ("tags", Hostile(UnreadableError()), "invalid_document"),
+        ("tags", object(), "invalid_tags"),
+        ("matches", Hostile(UnreadableError()), "invalid_document"),
+        ("error", Hostile(UnreadableError()), "invalid_document"),
         ("box", [object()], "invalid_document"),
+        ("box", [10**400, 0, 0, 0], "invalid_document"),
+        ("box", Hostile(UnreadableError()), "invalid_document"),
         ("blob", "text", "invalid_document"),
         ("shards_total", 2**40, "invalid_document"),
     ],
@@ -244,6 +302,21 @@ def test_whatever_was_put_into_a_document_sending_it_raises_nothing(name: str, v
     assert received.error is not None
     assert received.error.code == code
     assert received.id == (None if name == "id" else "a")
+
+
+def test_a_document_that_lacks_its_fields_is_its_own_error() -> None:
+    document = ImageDoc(id="a")
+    document.__dict__.clear()
+    received = ImageDoc.from_protobuf(document.to_protobuf())
+    assert received.error is not None
+    assert received.error.code == "invalid_tags"
+
+
+def test_numpys_numbers_may_be_put_into_a_box() -> None:
+    document = ImageDoc(box=[1, 2, 3, 4])
+    assert document.box is not None
+    document.box[0] = np.float64(0.5)
+    assert ImageDoc.from_protobuf(document.to_protobuf()).box == [0.5, 2, 3, 4]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "5", '{"code": "internal"}', '{"code": "internal", "message": "m"}'])
