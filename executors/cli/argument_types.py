@@ -106,6 +106,19 @@ def effort(text: str) -> int:
     return value
 
 
+def pattern(text: str) -> str:
+    """A pattern as in .gitignore, of what is left out."""
+    import re
+
+    from executors.cli.selection import excludes
+
+    try:
+        excludes(text, "", is_folder=True)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a pattern: {error.msg}") from None
+    return text
+
+
 def names(text: str) -> list[str]:
     """Names with commas between them."""
     found = [each.strip() for each in text.split(",")]

@@ -16,7 +16,7 @@ from executors.cli.argument_parts import (
     add_yes,
     command,
 )
-from executors.cli.argument_types import address, cosine, effort, json_object, names, positive_integer
+from executors.cli.argument_types import address, cosine, effort, json_object, names, pattern, positive_integer
 
 _EXAMPLES: Final = """\
 examples:
@@ -155,7 +155,12 @@ def _add_index(commands: Any) -> None:
     parser.add_argument("--name", metavar="ID", help="the id of the picture on the standard input")
     parser.add_argument("--replace", action="store_true", help="take the place of other pictures with the same ids")
     parser.add_argument(
-        "--exclude", action="append", default=[], metavar="GLOB", help="leave out what matches; may be repeated"
+        "--exclude",
+        type=pattern,
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="leave out what matches; may be repeated",
     )
     parser.add_argument("--follow", action="store_true", help="follow links that lead out of the folder")
     parser.add_argument("--all", action="store_true", help="leave out neither hidden files nor system folders")

@@ -14,7 +14,8 @@ def confirmed(question: str) -> bool:
     Raises:
         VisualSearchError: `invalid_parameter` where nobody can be asked.
     """
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    # Python sets a stream to None where the process was started without it (`<&-`).
+    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
         raise VisualSearchError("invalid_parameter", f"{question} Say so with --yes")
     sys.stderr.write(f"{printable(question)} [y/N] ")
     sys.stderr.flush()

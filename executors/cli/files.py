@@ -87,7 +87,7 @@ def scan_folders(paths: Sequence[str], selection: Selection = _USUAL) -> Scan:
     """Find the pictures of folders, recursively, in the order of their names; files are taken as they are named.
 
     Of files without a picture's name the first bytes are looked at. A folder that is reached twice is read once, by its own
-    path rather than by a link, so that loops end.
+    path rather than by a link, so that loops end. A file that is in several of the folders, or named besides, is taken once.
 
     Raises:
         VisualSearchError: `invalid_parameter` when there is nothing under a path, `unreadable_file` when it can't be seen.
@@ -110,11 +110,37 @@ def scan_folders(paths: Sequence[str], selection: Selection = _USUAL) -> Scan:
     scan.folders = list(dict.fromkeys(scan.folders))
     for folder in scan.folders:
         _FolderScan(folder, selection, scan).run()
-    found = {(each.folder, each.name) for each in scan.files}
+    _keep_once(scan)
+    found = {each.path for each in (*scan.files, *(file for file, _ in scan.faults))}
     for file in dict.fromkeys(named):
-        if (file.folder, file.name) not in found:
+        if file.path not in found:
             _add_named(file, scan)
     return scan
+
+
+def mode_of(path: str | Path) -> int:
+    """The mode of what a path leads to; 0 where that can't be seen, whatever the reason is."""
+    try:
+        return Path(path).stat().st_mode
+    except OSError:
+        return 0
+
+
+def _keep_once(scan: Scan) -> None:
+    """Of folders inside of each other, the outermost one has the files of both, in whatever order they were given."""
+    read = _outermost([*scan.files, *(file for file, _ in scan.faults)])
+    left_out = _outermost([each.file for each in scan.left_out]) | read
+    scan.files = [each for each in scan.files if read[each.path] == each.folder]
+    scan.faults = [each for each in scan.faults if read[each[0].path] == each[0].folder]
+    scan.left_out = [each for each in scan.left_out if left_out[each.file.path] == each.file.folder]
+
+
+def _outermost(files: Sequence[PictureFile]) -> dict[str, str]:
+    """The outermost folder of those that each path was found in."""
+    folders: dict[str, str] = {}
+    for file in files:
+        folders[file.path] = min(folders.get(file.path, file.folder), file.folder, key=len)
+    return folders
 
 
 def clashing_names(files: Sequence[PictureFile]) -> list[tuple[PictureFile, PictureFile]]:
@@ -144,6 +170,7 @@ class _FolderScan:
 
     def __init__(self, folder: str, selection: Selection, scan: Scan) -> None:
         self._folder = folder
+        self._root = Path(folder).name
         self._selection = selection
         self._scan = scan
         self._visited: set[tuple[int, int]] = set()
@@ -176,8 +203,8 @@ class _FolderScan:
         """Add a file; the name of a folder that is to be read, too."""
         name = f"{current}/{entry.name}" if current else entry.name
         is_link = entry.is_symlink()
-        is_folder = entry.is_dir(follow_symlinks=False) or (is_link and Path(entry.path).is_dir())
-        reason = self._selection.reason_against(name, is_folder=is_folder)
+        is_folder = entry.is_dir(follow_symlinks=False) or (is_link and stat.S_ISDIR(mode_of(entry.path)))
+        reason = self._selection.reason_against(name, is_folder=is_folder, root=self._root)
         if reason is None and is_link and not self._selection.follow and self._leads_out(entry.path):
             reason = OUTSIDE
         if reason is not None:
@@ -194,7 +221,7 @@ class _FolderScan:
         """Whether a link points to something outside of the folder; one that points nowhere is a fault of its own."""
         target = os.path.realpath(link)
         inside = target == self._folder or target.startswith(f"{self._folder.rstrip('/')}/")
-        return not inside and Path(link).exists()
+        return not inside and mode_of(link) != 0
 
 
 def _add_named(file: PictureFile, scan: Scan) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import stat
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from executors.cli.files import Scan
+from executors.cli.files import Scan, mode_of
 from executors.cli.journal import JournalScope, Sent
 from executors.cli.presence import IDS_A_REQUEST, found_documents
 from executors.client import VisualSearchClient
@@ -44,11 +46,15 @@ class Gone:
 
 @dataclass(slots=True)
 class Pruned:
-    """What became of documents that were to be removed; of `kept` ones the index holds what somebody else wrote."""
+    """What became of documents that were to be removed; of `kept` ones the index holds what somebody else wrote.
+
+    `journal_error` says why it could not be remembered, if it could not: a later run finds that they are removed.
+    """
 
     removed: list[GoneFile] = field(default_factory=list)
     kept: list[GoneFile] = field(default_factory=list)
     descendants: int = 0
+    journal_error: str | None = None
 
 
 def emptied_folders(scan: Scan, scopes: Mapping[str, JournalScope]) -> set[str]:
@@ -98,8 +104,11 @@ async def prune(client: VisualSearchClient, files: Sequence[GoneFile], collectio
             pruned.descendants += result.descendants
         pruned.removed += ours
         pruned.kept += [each for each in batch if each.sent.document_id in found and each not in ours]
-        for each in batch:
-            each.scope.forget([each.sent.name])
+        try:
+            for each in batch:
+                each.scope.forget([each.sent.name])
+        except sqlite3.Error as error:
+            pruned.journal_error = str(error)
     return pruned
 
 
@@ -139,7 +148,7 @@ def _has_another_file(scope: JournalScope, folder: str, sent: Sent) -> bool:
 def _stands_in_an_empty_folder(folder: str, name: str) -> bool:
     """Whether the nearest folder that is still there holds nothing: an empty one may be where a disk was mounted."""
     parent = Path(folder, name).parent
-    while not parent.is_dir() and parent != Path(folder):
+    while not stat.S_ISDIR(mode_of(parent)) and parent != Path(folder):
         parent = parent.parent
     try:
         return not any(parent.iterdir())

@@ -96,7 +96,7 @@ class IdGuard:
             if isinstance(compared, VisualSearchError):
                 result.refused.append((each, compared))
             elif standing is Standing.OTHER or compared is False:
-                result.refused.append((each, id_taken(claim)))
+                result.refused.append((each, id_taken(claim, were_both_changed=self._was_changed(each, claim))))
             elif standing in (Standing.SAME, Standing.UNKNOWN) and self._is_as_acknowledged(each, claim):
                 result.held.append((each, found[each.id].version or ""))
             else:
@@ -105,6 +105,11 @@ class IdGuard:
     def _standing(self, loaded: LoadedFile, found: FoundDocument | None) -> tuple[Standing, Claim | None]:
         claims = self._journal.claims(loaded) if found is not None else []
         return standing_of(loaded, found, self._journal.sent_before(loaded.file), claims)
+
+    def _was_changed(self, loaded: LoadedFile, claim: Claim | None) -> bool:
+        """Whether a file was acknowledged under its id with another content, and nothing is known of what stands there."""
+        own = self._journal.sent_before(loaded.file)
+        return claim is None and own is not None and own.document_id == loaded.id and own.digest != loaded.digest
 
     def _is_as_acknowledged(self, loaded: LoadedFile, claim: Claim | None) -> bool:
         """Whether a picture that the index holds was acknowledged with these tags, here or from where it was before."""

@@ -36,6 +36,7 @@ from executors.cli.output import (
 from executors.cli.presence import absent_ids
 from executors.cli.progress import ProgressView, make_view
 from executors.cli.service import client_for
+from executors.cli.standard_input import require_standard_input
 from executors.client import DEFAULT_COLLECTION, Document, VisualSearchClient
 from executors.errors import VisualSearchError
 from executors.reading import unreadable
@@ -66,6 +67,7 @@ def import_(options: argparse.Namespace) -> int:
         raise VisualSearchError("invalid_parameter", "--resume needs a file to import, and not a stream")
     try:
         if options.file == "-":
+            require_standard_input()
             run = asyncio.run(_import(options, None, 0))
         else:
             with open_input(options.file) as stream:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
+import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,20 +44,22 @@ from executors.cli.output import (
 from executors.cli.progress import make_view
 from executors.cli.selection import Selection
 from executors.cli.service import client_for
+from executors.cli.standard_input import read_standard_input
 from executors.client import DEFAULT_COLLECTION, VisualSearchClient
 from executors.errors import VisualSearchError
-from executors.reading import read_at_most, unreadable
+from executors.reading import unreadable
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Run:
-    """How a run ended."""
+    """How a run ended; `gone_error` says why it is not known what is gone from the folders, where a journal failed."""
 
     scan: Scan
     outcome: IndexOutcome
     interrupted: bool
     seconds: float
     gone: Gone = field(default_factory=Gone)
+    gone_error: str | None = None
 
 
 def index(options: argparse.Namespace) -> int:
@@ -71,16 +73,10 @@ def index(options: argparse.Namespace) -> int:
         [path for path in options.paths if path != "-"],
         Selection(options.exclude, follow=options.follow, everything=options.all),
     )
-    if options.id == "path" and (clashes := clashing_names(scan.files)):
-        first, second = clashes[0]
-        raise VisualSearchError(
-            "invalid_parameter",
-            f"{count_of(len(clashes), 'file')} would get the id of another folder's, such as {first.path!r} and "
-            f"{second.path!r}; index a common parent folder, one folder after the other with --id-prefix, or use "
-            "--id sha256",
-        )
     if "-" in options.paths:
         scan.files.append(_read_input(options))
+    if options.id == "path":
+        _check_names(scan)
     journal = open_journal()
     with closing(journal) if journal is not None else nullcontext():
         try:
@@ -89,7 +85,8 @@ def index(options: argparse.Namespace) -> int:
             return INTERRUPTED
         status = _conclude(options, run)
         if options.prune and status in (OK, SOME_FAILED):
-            status = max(status, _prune(options, run.gone, journal))
+            is_known = journal is not None and run.gone_error is None
+            status = max(status, _prune(options, run.gone, is_known=is_known))
         return status
 
 
@@ -108,9 +105,28 @@ def _check_options(options: argparse.Namespace) -> None:
         raise VisualSearchError("invalid_parameter", "--name is the id of the picture on the standard input (-)")
 
 
+def _check_names(scan: Scan) -> None:
+    clashes = clashing_names(scan.files)
+    for first, second in clashes:
+        if second.folder == STANDARD_INPUT:
+            raise VisualSearchError(
+                "invalid_parameter",
+                f"--name {second.name}: {first.path!r} would get this id, too; give the picture on the standard input "
+                "(-) another one",
+            )
+    if clashes:
+        first, second = clashes[0]
+        raise VisualSearchError(
+            "invalid_parameter",
+            f"{count_of(len(clashes), 'file')} would get the id of another folder's, such as {first.path!r} and "
+            f"{second.path!r}; index a common parent folder, one folder after the other with --id-prefix, or use "
+            "--id sha256",
+        )
+
+
 def _read_input(options: argparse.Namespace) -> PictureFile:
     try:
-        content = read_at_most(sys.stdin.buffer, MAX_FILE_BYTES, too_large="image_too_large")
+        content = read_standard_input(MAX_FILE_BYTES)
     except OSError as error:
         raise VisualSearchError("unreadable_file", f"the standard input {unreadable(error).message}") from None
     # It is sent whenever it is asked for: there is no other time that it could have.
@@ -123,8 +139,14 @@ async def _index(options: argparse.Namespace, scan: Scan, journal: Journal | Non
         with stop_on_signal() as stop:
             folders = {*scan.folders, *(file.folder for file in scan.files)}
             kind = f"path:{options.id_prefix}" if options.id_prefix else options.id
-            scopes = scopes_of(journal, index_uuid, options.collection, folders, kind)
-            return await _send(client, options, scan, scopes, stop)
+            try:
+                scopes = scopes_of(journal, index_uuid, options.collection, folders, kind)
+                emptied, journal_error = emptied_folders(scan, scopes), None
+            except sqlite3.Error as error:
+                scopes, emptied, journal_error = {}, set(), str(error)
+            run = await _send(client, options, scan, scopes, stop)
+            await _find_gone(run, scopes, emptied, journal_error)
+            return run
 
 
 async def _send(
@@ -134,7 +156,6 @@ async def _send(
     scopes: Mapping[str, JournalScope],
     stop: asyncio.Event,
 ) -> _Run:
-    emptied = emptied_folders(scan, scopes)
     view, started = make_view(stderr_console()), time.monotonic()
 
     def on_result(result: FileResult) -> None:
@@ -151,10 +172,21 @@ async def _send(
     finally:
         view.stop()
     seconds = time.monotonic() - started
-    gone = Gone()
-    if not stop.is_set() and outcome.journal_error is None:
-        gone = await asyncio.to_thread(find_gone, scan, scopes, emptied)
-    return _Run(scan, outcome, stop.is_set() and outcome.service_error is None, seconds, gone)
+    return _Run(scan, outcome, stop.is_set() and outcome.service_error is None, seconds)
+
+
+async def _find_gone(
+    run: _Run, scopes: Mapping[str, JournalScope], emptied: Set[str], journal_error: str | None
+) -> None:
+    """Compare the folders with the journal, after a run that came to its end."""
+    outcome = run.outcome
+    outcome.journal_error = run.gone_error = outcome.journal_error or journal_error
+    if run.interrupted or outcome.service_error is not None or run.gone_error is not None:
+        return
+    try:
+        run.gone = await asyncio.to_thread(find_gone, run.scan, scopes, emptied)
+    except sqlite3.Error as error:
+        run.gone_error = str(error)
 
 
 def _index_options(options: argparse.Namespace) -> IndexOptions:
@@ -215,6 +247,8 @@ def _conclude(options: argparse.Namespace, run: _Run) -> int:
     print_gone(console, gone, prune=options.prune)
     if outcome.journal_error:
         print_warning(f"what was acknowledged last can't be remembered for a later run: {outcome.journal_error}")
+    elif run.gone_error:
+        print_warning(f"whether files are gone that were indexed from here is not known: {run.gone_error}")
     if outcome.service_error is not None:
         print_error(outcome.service_error)
     if outcome.unsent:
@@ -229,9 +263,9 @@ def _conclude(options: argparse.Namespace, run: _Run) -> int:
     return SOME_FAILED if outcome.failures or missed else OK
 
 
-def _prune(options: argparse.Namespace, gone: Gone, journal: Journal | None) -> int:
-    """Remove what is gone, after a question."""
-    if journal is None:
+def _prune(options: argparse.Namespace, gone: Gone, *, is_known: bool) -> int:
+    """Remove what is gone, after a question; nothing where the journal could not tell what is."""
+    if not is_known:
         print_error("--prune: without what was remembered of earlier runs it is not known what came from here")
         return SOME_FAILED
     files = [*gone.files, *gone.renamed]
@@ -259,6 +293,8 @@ def _prune(options: argparse.Namespace, gone: Gone, journal: Journal | None) -> 
                 print_json(gone_to_json(file, result))
         descendants = f", with {pruned.descendants:,} that came from them" if pruned.descendants else ""
         console.print(f"{count_of(len(pruned.removed), 'document')} removed from the index{descendants}")
+        if pruned.journal_error:
+            print_warning(f"that they are removed can't be remembered for a later run: {pruned.journal_error}")
         if pruned.kept:
             console.print(f"{count_of(len(pruned.kept), 'document')} kept: the index holds what somebody else wrote")
     return SOME_FAILED if refused else OK

@@ -16,6 +16,7 @@ from executors.cli.index_journal import IndexJournal
 from executors.cli.index_state import FileResult, IndexOptions, IndexOutcome
 from executors.cli.journal import Claim, JournalScope, Sent
 from executors.cli.loading import LoadedFile, in_requests, label_of, load_file
+from executors.cli.ownership import id_taken
 from executors.cli.presence import IDS_A_REQUEST, found_documents
 from executors.client import Document, VisualSearchClient
 from executors.errors import VisualSearchError
@@ -55,6 +56,8 @@ class FileSender:
         self._absent: set[str] = set()
         self._failed: dict[str, VisualSearchError] = {}
         self._doubles: dict[str, list[LoadedFile]] = {}
+        # The content of the file that an id was given to first: another one of the same content is its double.
+        self._digests: dict[str, str] = {}
         # Of what is in the index, for the files of the same content.
         self._versions: dict[str, str] = {}
         self._deadlines = 0
@@ -134,6 +137,7 @@ class FileSender:
                     pending.append(file)
                     continue
                 self._present.add(sent.document_id)
+                self._digests[sent.document_id] = sent.digest
                 self._versions[sent.document_id] = document.version or ""
                 if document.version and document.version != sent.version:
                     seen.append((file.folder, replace(sent, version=document.version)))
@@ -178,6 +182,8 @@ class FileSender:
         for file, answer in zip(group, answers, strict=True):
             if isinstance(answer, VisualSearchError):
                 self.report(file, options.id_prefix + file.name, "failed", answer)
+            elif self._has_the_id_of_another(answer):
+                self.report(file, answer.id, "failed", id_taken(None))
             elif answer.id in self._doubles:
                 # It waits for the file that is being sent; its bytes are not needed.
                 self._doubles[answer.id].append(replace(answer, blob=b""))
@@ -187,6 +193,11 @@ class FileSender:
                 self._doubles[answer.id] = []
                 loaded.append(answer)
         return loaded
+
+    def _has_the_id_of_another(self, loaded: LoadedFile) -> bool:
+        """Whether another content was given the id of a file in this run."""
+        is_by_content = self._options.id_mode == "sha256"
+        return not is_by_content and self._digests.setdefault(loaded.id, loaded.digest) != loaded.digest
 
     def _held_ids(self, loaded: Sequence[LoadedFile]) -> list[tuple[str, list[Claim]]]:
         """With --id sha256: contents that an earlier run sent under other names, of which the index was not asked yet."""

@@ -65,8 +65,21 @@ def standing_of(
     return Standing.UNKNOWN, None
 
 
-def id_taken(claim: Claim | None) -> VisualSearchError:
-    """The error for a file whose id belongs to another picture."""
+def id_taken(claim: Claim | None, *, were_both_changed: bool = False) -> VisualSearchError:
+    """The error for a file whose id belongs to another picture.
+
+    Args:
+        claim: the file that the other picture came from, where that is known.
+        were_both_changed: the file was acknowledged under this id; since then it was changed, and the document as well. The
+            index does not tell new tags from a new picture.
+    """
+    if were_both_changed:
+        return VisualSearchError(
+            "id_taken",
+            "this file was indexed under this id; since then it was changed, and so was the document in the index (its tags, "
+            "or its picture): `visual-search get` shows the document, --replace puts this file and the tags of this "
+            "command in its place",
+        )
     origin = f"from {claim.folder}/{claim.sent.name}" if claim is not None else "not from this folder"
     return VisualSearchError(
         "id_taken",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from executors.cli.daemon_thread import in_daemon_thread
 from executors.cli.exit_status import OK, SOME_FAILED, is_unavailable
 from executors.cli.output import cell, is_unicode, make_table, print_json, printable, stderr_console, stdout_console
 from executors.cli.service import client_for
+from executors.cli.standard_input import read_standard_input
 from executors.client import DEFAULT_COLLECTION, Answer, Document, SearchOptions, SearchResult, VisualSearchClient
 from executors.client_answers import Hit
 from executors.errors import VisualSearchError
@@ -195,7 +195,7 @@ def _load(name: str, with_picture: bool) -> _Query:
 
     try:
         if name == "-":
-            blob = read_at_most(sys.stdin.buffer, MAX_PICTURE_BYTES, too_large="image_too_large")
+            blob = read_standard_input(MAX_PICTURE_BYTES)
         elif _is_stream(name):
             with Path(name).open("rb") as stream:
                 blob = read_at_most(stream, MAX_PICTURE_BYTES, too_large="image_too_large")

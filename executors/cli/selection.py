@@ -54,12 +54,13 @@ class Selection:
     follow: bool = False
     everything: bool = False
 
-    def reason_against(self, name: str, *, is_folder: bool) -> str | None:
+    def reason_against(self, name: str, *, is_folder: bool, root: str = "") -> str | None:
         """Why something is left out (`hidden`, `system folder`, `excluded`), None when it is not.
 
         Args:
             name: the path relative to the folder, with forward slashes.
             is_folder: whether it is a folder.
+            root: the name of the folder itself, which may be a photo library.
         """
         if any(excludes(pattern, name, is_folder=is_folder) for pattern in self.exclude):
             return EXCLUDED
@@ -69,7 +70,7 @@ class Selection:
         if own.startswith("."):
             return HIDDEN
         folded = own.casefold()
-        in_library = parent.casefold().endswith(_LIBRARIES)
+        in_library = (parent or root).casefold().endswith(_LIBRARIES)
         if is_folder and (
             folded in SYSTEM_FOLDERS or folded.endswith(_PREVIEW_FOLDERS) or (in_library and folded not in _ORIGINALS)
         ):
@@ -83,6 +84,9 @@ def excludes(pattern: str, name: str, *, is_folder: bool) -> bool:
     `*` and `?` stand for anything but a slash, `**` for slashes, too, `[abc]` for one of these. A pattern with a slash
     (other than at its end) matches the path in the folder, one without the name at any depth. A slash at the end: folders
     only.
+
+    Raises:
+        re.error: there is no such pattern, as with `[z-a]`.
     """
     if pattern.endswith("/"):
         if not is_folder:
@@ -91,6 +95,12 @@ def excludes(pattern: str, name: str, *, is_folder: bool) -> bool:
     if "/" not in pattern:
         name = name.rpartition("/")[2]
     return re.fullmatch(_expression(pattern.lstrip("/")), name, re.DOTALL) is not None
+
+
+def _end_of_set(pattern: str, start: int) -> int:
+    """Where the set ends that begins at a bracket, -1 when it does not; it has at least one member, be it a bracket."""
+    first = start + (2 if pattern.startswith(("!", "^"), start + 1) else 1)
+    return pattern.find("]", first + 1)
 
 
 def _expression(pattern: str) -> str:
@@ -104,11 +114,12 @@ def _expression(pattern: str) -> str:
         elif pattern.startswith("**", at):
             parts.append(".*")
             at += 2
-        elif pattern[at] == "[" and (end := pattern.find("]", at + 2)) > 0:
-            members = pattern[at + 1 : end].replace("\\", "\\\\").replace("[", "\\[")
-            if members[:1] in "!^":
-                members = "^" + members[1:] + "/"
-            parts.append(f"[{members}]")
+        elif pattern[at] == "[" and (end := _end_of_set(pattern, at)) > 0:
+            # What Python's sets know and patterns do not is escaped.
+            members = re.sub(r"([\\\[&~|])", r"\\\1", pattern[at + 1 : end])
+            if members[0] == "!":
+                members = "^" + members[1:]
+            parts.append(f"(?!/)[{members}]")
             at = end + 1
         else:
             parts.append({"*": "[^/]*", "?": "[^/]"}.get(pattern[at]) or re.escape(pattern[at]))

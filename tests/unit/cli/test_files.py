@@ -228,3 +228,31 @@ def test_groups_keep_the_order_and_the_limits(sizes: list[int], most: int, most_
         assert len(group) == 1 or sum(file.size for file in group) <= most_bytes
     for group, following in pairwise(groups):
         assert len(group) == most or sum(file.size for file in group) + following[0].size > most_bytes
+
+
+def test_a_link_that_can_t_be_followed_is_a_fault(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg")
+    (tmp_path / "long.jpg").symlink_to("x" * 300)
+    scan = scan_folders([str(tmp_path)])
+    assert [file.name for file in scan.files] == ["a.jpg"]
+    assert [(file.name, error.code) for file, error in scan.faults] == [("long.jpg", "unreadable_file")]
+
+
+def test_a_photo_library_that_is_asked_for_itself_has_its_originals_only(tmp_path: Path) -> None:
+    library = tmp_path / "Photos Library.photoslibrary"
+    touch(library, "originals/0/a.jpg", "resources/derivatives/a.jpg", "private/b.jpg")
+    assert names_of(library) == ["originals/0/a.jpg"]
+    assert len(scan_folders([str(library)], Selection(everything=True)).files) == 3
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_file_of_two_folders_or_named_besides_is_taken_once(tmp_path: Path, order: int) -> None:
+    touch(tmp_path, "b.jpg", "sub/a.jpg", "sub/.hidden/c.jpg", "sub/notes.txt")
+    (tmp_path / "sub" / "gone.jpg").symlink_to("nothing")
+    paths = ["", "sub", "sub/a.jpg", "sub/.hidden"][::order]
+    scan = scan_folders([str(tmp_path / each) for each in paths])
+    found = sorted(str(Path(file.path).relative_to(tmp_path)) for file in scan.files)
+    assert found == ["b.jpg", "sub/.hidden/c.jpg", "sub/a.jpg"]
+    assert {file.name for file in scan.files} == {"b.jpg", "sub/a.jpg", "c.jpg"}
+    assert [file.name for file, _ in scan.faults] == ["sub/gone.jpg"]
+    assert sorted(each.file.name for each in scan.left_out) == ["sub/.hidden", "sub/notes.txt"]

@@ -7,15 +7,20 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from executors.cli import main
+from executors.cli.confirmation import confirmed
+from executors.cli.journal_file import journal_path
+from executors.errors import VisualSearchError
 from tests.support.wire_service import Fault, WireService
 
 MakeFiles = Callable[..., Path]
@@ -329,3 +334,101 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_the_input_may_not_have_the_id_of_a_file_beside_it(
+    service: WireService, make_files: MakeFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_files("a.jpg")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"piped")))
+    assert main(["index", str(folder), "-", "--name", "a.jpg", "--url", service.url]) == 2
+    assert f"--name a.jpg: '{folder}/a.jpg' would get this id, too" in capsys.readouterr().err
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("option", ["[z-a]", "drafts/[z-a]/"])
+def test_a_pattern_that_is_none_is_named(
+    service: WireService, make_files: MakeFiles, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    assert main(["index", str(make_files("a.jpg")), "--exclude", option, "--url", service.url]) == 2
+    assert f"--exclude: '{option}' is not a pattern: bad character range z-a" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["index", "-", "--name", "x"], ["search", "-", "--json"], ["import", "-"]], ids=lambda typed: typed[0]
+)
+def test_a_standard_input_that_the_shell_closed_is_an_error(service: WireService, arguments: list[str]) -> None:
+    typed = [sys.executable, "-m", "executors.cli", *arguments, "--url", service.url]
+    shell = ["sh", "-c", 'exec "$@" <&-', "sh", *typed]
+    ended = subprocess.run(
+        shell, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "there is no standard input" in ended.stdout + ended.stderr
+    assert "unreadable_file" in ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.returncode == 1
+
+
+def test_without_a_standard_input_a_question_needs_yes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(VisualSearchError, match="Say so with --yes"):
+        confirmed("Remove it?")
+
+
+def damage_journal(statement: str) -> None:
+    """Have the journal refuse what a full disk or a lock would."""
+    with closing(sqlite3.connect(journal_path())) as connection, connection:
+        connection.execute(statement)
+
+
+REFUSED = "BEGIN SELECT RAISE(FAIL, 'disk is full'); END"
+
+
+def test_a_journal_that_fails_at_the_start_costs_a_warning(
+    service: WireService, make_files: MakeFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_files("a.jpg")
+    command = ["index", "--url", service.url, "--prune", "--yes"]
+    assert main([*command, str(folder)]) == 0
+    damage_journal(f"CREATE TRIGGER full BEFORE INSERT ON scope {REFUSED}")
+    other = make_files("b.jpg", folder="other")
+    capsys.readouterr()
+    assert main([*command, str(other)]) == 1
+    captured = capsys.readouterr()
+    assert "1 created" in captured.out
+    assert "can't be remembered for a later run: disk is full" in captured.err
+    assert "--prune: without what was remembered" in captured.err
+    assert len(service.documents) == 2
+
+
+def test_a_journal_that_fails_after_the_run_costs_a_warning(
+    service: WireService, make_files: MakeFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("database is locked")
+
+    folder = make_files("a.jpg")
+    monkeypatch.setattr("executors.cli.index_command.find_gone", fail)
+    assert main(["index", str(folder), "--url", service.url]) == 0
+    captured = capsys.readouterr()
+    assert "1 created" in captured.out
+    assert "whether files are gone that were indexed from here is not known: database is locked" in captured.err
+    assert main(["index", str(folder), "--url", service.url, "--prune", "--yes"]) == 1
+
+
+def test_a_journal_that_fails_while_it_prunes_costs_a_warning(
+    service: WireService, make_files: MakeFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_files("a.jpg", "b.jpg")
+    command = ["index", str(folder), "--url", service.url, "--prune", "--yes"]
+    assert main(command) == 0
+    (folder / "a.jpg").unlink()
+    damage_journal(f"CREATE TRIGGER full BEFORE DELETE ON sent {REFUSED}")
+    capsys.readouterr()
+    assert main(command) == 0
+    captured = capsys.readouterr()
+    assert "1 document removed" in captured.out
+    assert "that they are removed can't be remembered for a later run: disk is full" in captured.err
+    assert list(service.documents) == [("images", "b.jpg")]
+    damage_journal("DROP TRIGGER full")
+    assert main(command) == 0

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from executors.cli import indexing, loading
-from executors.cli.files import scan_folders
+from executors.cli.files import PictureFile, scan_folders
 from executors.cli.index_state import FileResult, IndexOptions, IndexOutcome
 from executors.cli.indexing import FileSender
 from executors.cli.journal import Journal
@@ -314,3 +314,21 @@ def test_a_journal_that_can_no_longer_be_written_costs_no_document(
     outcome = send(folder, stop_when=break_journal, resume=False)
     assert counts(outcome) == {"created": 100}
     assert outcome.journal_error is not None
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"), [(b"another", {"created": 1, "failed": 1}), (b"same", {"created": 1, "skipped": 1})]
+)
+def test_another_content_is_no_double_of_a_file_with_its_id(
+    service: WireService, second: bytes, expected: dict[str, int]
+) -> None:
+    files = [PictureFile("", "a.jpg", 4, 1, content) for content in (b"same", second)]
+
+    async def main() -> IndexOutcome:
+        async with VisualSearchClient(service.url) as client:
+            return await FileSender(client, IndexOptions(), {}, lambda _: None).send(files, asyncio.Event())
+
+    outcome = asyncio.run(main())
+    assert counts(outcome) == expected
+    assert {each.error.code for each in outcome.failures if each.error} <= {"id_taken"}
+    assert service.documents["images", "a.jpg"]["blob"] == b"same"

@@ -185,3 +185,19 @@ def test_two_runs_beside_each_other_keep_what_each_has_put_there(service: WireSe
     lines = [json.loads(line) for each in running for line in each.communicate(timeout=60)[0].splitlines()]
     assert {line["result"] for line in lines} == {"created", "failed"}
     assert sum(line["result"] == "created" for line in lines) == len(names) == len(service.documents)
+
+
+def test_a_file_and_a_document_that_were_both_changed_are_told_as_such(
+    service: WireService, index: Index, make_files: MakeFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_files("a.jpg")
+    index(folder)
+    write(service, "update", {"a.jpg": {"seen": True}})
+    (folder / "a.jpg").write_bytes(b"edited")
+    assert main(["index", str(folder), "--url", service.url, "--no-shrink"]) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    for part in ("this file was indexed under this id", "so was the document in the index (its tags", "--replace"):
+        assert part in shown
+    assert "not from this folder" not in shown
+    assert index(folder, "--replace") == (0, {"a.jpg": "replaced"})
+    assert blobs(service) == {"a.jpg": b"edited"}
