@@ -16,6 +16,8 @@ from executors.scheduling import BULK_NICENESS, FairQueue, Turn
 
 R = TypeVar("R")
 
+# So much work may begin before a piece that came earlier and finds no memory; then that one is next.
+MOST_PASSING: Final = 32
 # What bulk leaves of the budget, so that a small request does not wait for it.
 _BULK_SHARE: Final = 0.75
 
@@ -39,6 +41,8 @@ class _Job(Generic[R]):
     turn: Turn
     cost: Cost
     future: Future[R] = field(default_factory=Future)
+    # How much work had begun when this found no memory.
+    refused_at: int | None = None
 
 
 class FairThreads:
@@ -46,7 +50,8 @@ class FairThreads:
 
     Args:
         bulk, small: how many threads.
-        budget: bytes that all running work may take together; work that alone is larger runs when nothing else does.
+        budget: bytes that all running work may take together; work that alone is larger runs when nothing else does. Smaller
+            work passes what finds no memory, but only `MOST_PASSING` times: then nothing begins before it.
         name: of the threads.
     """
 
@@ -55,6 +60,8 @@ class FairThreads:
         self._queues: dict[bool, FairQueue[_Job[Any]]] = {True: FairQueue(), False: FairQueue()}
         self._changed = threading.Condition()
         self._closed = self._dear_runs = False
+        # What nothing may pass any more.
+        self._next: _Job[Any] | None = None
         self._size = self._size_of_bulk = 0
         self.begun = self.running = self.dropped = 0
         counts = ((True, bulk), (False, small))
@@ -125,15 +132,18 @@ class FairThreads:
                 job = self._queues[is_bulk].pop(self._may_begin)
                 if job is None:
                     self._changed.wait()
-                elif job.future.set_running_or_notify_cancel():
+                    continue
+                if job is self._next:
+                    self._next = None
+                    self._changed.notify_all()
+                if job.future.set_running_or_notify_cancel():
                     self._size += job.cost.size
                     self._size_of_bulk += job.cost.size * job.turn.bulk
                     self._dear_runs = self._dear_runs or job.cost.dear
                     self.running += 1
                     self.begun += 1
                     return job
-                else:
-                    self.dropped += 1
+                self.dropped += 1
             return None
 
     def _give_back(self, job: _Job[Any]) -> None:
@@ -149,11 +159,24 @@ class FairThreads:
             return True
         if job.cost.dear and self._dear_runs:
             return False
-        if self._budget is None or not self._size:
+        if self._budget is None or not job.cost.size:
             return True
-        if job.turn.bulk and self._size_of_bulk and self._size_of_bulk + job.cost.size > _BULK_SHARE * self._budget:
+        if self._next is not None and self._next is not job and not self._next.future.cancelled():
             return False
-        return self._size + job.cost.size <= self._budget
+        if self._has_room(job, self._budget):
+            return True
+        if job.refused_at is None:
+            job.refused_at = self.begun
+        elif self.begun - job.refused_at >= MOST_PASSING:
+            self._next = job
+        return False
+
+    def _has_room(self, job: _Job[Any], budget: int) -> bool:
+        if not self._size:
+            return True
+        if job.turn.bulk and self._size_of_bulk and self._size_of_bulk + job.cost.size > _BULK_SHARE * budget:
+            return False
+        return self._size + job.cost.size <= budget
 
 
 def _closed() -> VisualSearchError:

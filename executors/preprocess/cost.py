@@ -7,9 +7,14 @@ from typing import Final
 from executors.errors import VisualSearchError
 from executors.fair_threads import Cost
 from executors.preprocess.decode import reduction
-from executors.preprocess.header import read_header
+from executors.preprocess.formats.base import ImageHeader
+from executors.preprocess.header import check_limits, read_header
+from executors.preprocess.library import halvings
 from executors.preprocess.pipeline import ImagePipeline
+from executors.preprocess.sources import check_size
 
+# Bytes of a pixel's samples, of 8 bits each. What decoders work with besides differs by format, and says nothing of a bomb.
+_SAMPLES: Final = 4
 # A photo of 12 MP as PNG is below this.
 _DEAR_BYTES: Final = 128_000_000
 # Smaller ones are dear where few bytes become many: 24 MB from less than 240 KB.
@@ -18,16 +23,23 @@ _DEAR_RATIO: Final = 100
 
 
 def cost_of(blob: bytes, pipeline: ImagePipeline, *, thumbnail: bool) -> Cost:
-    """What `ImagePipeline.prepare` will take for a picture; a header that can't be read is found out there."""
+    """What `ImagePipeline.prepare` will take for a picture; one that is refused there before it is decoded takes nothing."""
     try:
+        check_size(blob, pipeline.limits.max_bytes)
         header = read_header(blob)
+        check_limits(header, pipeline.limits)
     except VisualSearchError:
         return Cost()
-    size = header.decoded_bytes
-    if header.format == "jpeg" and not header.progressive:
-        # Only there are the pixels that are left out never in memory.
-        height, width = header.upright_size
-        needed = pipeline.needed_size(height, width, thumbnail and pipeline.thumbnails)
-        size //= reduction(header, needed) ** 2
-    dear = size > _DEAR_BYTES or (size > _NOT_DEAR_BYTES and size > _DEAR_RATIO * len(blob))
-    return Cost(size, dear)
+    height, width = header.upright_size
+    factor = reduction(header, pipeline.needed_size(height, width, thumbnail and pipeline.thumbnails))
+    smaller = _divisor(header, factor) ** 2
+    pixel_bytes = header.pixels * _SAMPLES * (1 if header.bits <= 8 else 2) // smaller
+    dear = pixel_bytes > _DEAR_BYTES or (pixel_bytes > _NOT_DEAR_BYTES and pixel_bytes > _DEAR_RATIO * len(blob))
+    return Cost(header.decoded_bytes // smaller, dear)
+
+
+def _divisor(header: ImageHeader, factor: int) -> int:
+    """By how much a decoder divides both sides itself, so that the pixels that are left out never are in memory."""
+    if header.format == "jpeg":
+        return 1 if header.progressive else factor
+    return 1 << halvings(header, factor) if header.format == "jpeg2000" else 1

@@ -182,8 +182,8 @@ def _decode_webp_in_tiff(data: bytes, header: ImageHeader, parts: list[tiff.Part
         target = image[part.top :, part.left :]
         encoded = data[part.start : part.end]
         own = webp.read(encoded)
-        if own.width * own.height > max(header.width * header.height, header.buffer_width * header.buffer_height):
-            raise undecodable("tiff", "holds a part that is larger than the whole")
+        if max(own.width, own.buffer_width) > part.width or max(own.height, own.buffer_height) > part.height:
+            raise undecodable("tiff", "holds a part that is larger than its place")
         pixels = _decode_webp(encoded, own, 1)
         height, width = min(len(target), len(pixels)), min(target.shape[1], pixels.shape[1])
         target[:height, :width] = pixels[:height, :width]

@@ -25,6 +25,7 @@ from executors.settings import settings
 from executors.texts import text_not_supported
 
 STAGE = "preprocess"
+_HEADER_THREADS = 2
 
 
 class ImagePreprocessor(Executor):
@@ -47,7 +48,8 @@ class ImagePreprocessor(Executor):
             # One picture that takes long leaves a thread for the others.
             small = max(2, self._threads)
             self._pool = FairThreads(bulk=self._threads, small=small, budget=chosen.max_decoded_bytes, name="decode")
-            self._headers = ThreadPoolExecutor(1, thread_name_prefix="header")
+            # A request of many headers leaves a thread for the others.
+            self._headers = ThreadPoolExecutor(_HEADER_THREADS, thread_name_prefix="header")
 
     def close(self) -> None:
         """Called by Jina when the process ends."""

@@ -83,6 +83,14 @@ def decode(data: bytes, header: ImageHeader, factor: int = 1, profile: bytes | N
     return apply_orientation(colour.in_stripes((layer.height, layer.width), factor, rows), _orientation(layer, header))
 
 
+def halvings(header: ImageHeader, factor: int) -> int:
+    """How often a JPEG 2000 is halved while it is decoded, where 1/`factor` of its size is wanted.
+
+    Not all of it: the last halving is done on the pixels, since wavelets leave more moiré than means do.
+    """
+    return max(0, min(factor.bit_length() - 2, header.levels))
+
+
 def _load(data: bytes, header: ImageHeader, factor: int) -> ImageFile.ImageFile:
     try:
         image = _PLUGINS[header.format](io.BytesIO(data))
@@ -90,15 +98,13 @@ def _load(data: bytes, header: ImageHeader, factor: int) -> ImageFile.ImageFile:
         if isinstance(error, SyntaxError) and header.format == "tiff":
             raise unsupported("tiff", f"can't be read: {error}") from None
         raise undecodable(header.format, "is damaged: its header can't be read") from None
-    largest = max(header.width * header.height, header.buffer_width * header.buffer_height)
-    if image.width * image.height > largest:
+    if image.width * image.height > header.pixels:
         raise undecodable(header.format, "holds another size than its header declares")
     try:
         if factor > 1 and isinstance(image, JpegImagePlugin.JpegImageFile):
             image.draft(None, (-(-header.width // factor), -(-header.height // factor)))
         elif factor > 1 and isinstance(image, Jpeg2KImagePlugin.Jpeg2KImageFile):
-            # Not all of it: the last halving is done on the pixels, since wavelets leave more moiré than means do.
-            image.reduce = min(factor.bit_length() - 2, header.levels)
+            image.reduce = halvings(header, factor)
         image.load()
     except Exception:  # as above
         raise undecodable(header.format, "is damaged: its header can be read, its pixels can't") from None

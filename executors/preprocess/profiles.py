@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import threading
+from collections import OrderedDict
 from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
@@ -72,8 +75,27 @@ def profile_mode(profile: bytes) -> Mode | None:
     return known.get(profile[16:20])
 
 
-@lru_cache(maxsize=_TRANSFORMS)
+_Key: TypeAlias = tuple[bytes, Mode]
+_kept: Final[OrderedDict[_Key, ImageCms.ImageCmsTransform | None]] = OrderedDict()
+_kept_lock: Final = threading.Lock()
+
+
 def _transform(profile: bytes, mode: Mode) -> ImageCms.ImageCmsTransform | None:
+    """As `_build`, of which the last ones are kept: by a digest, since a profile itself may have megabytes."""
+    key = (hashlib.sha256(profile).digest(), mode)
+    with _kept_lock:
+        if key in _kept:
+            _kept.move_to_end(key)
+            return _kept[key]
+    transform = _build(profile, mode)
+    with _kept_lock:
+        _kept[key] = transform
+        if len(_kept) > _TRANSFORMS:
+            _kept.popitem(last=False)
+    return transform
+
+
+def _build(profile: bytes, mode: Mode) -> ImageCms.ImageCmsTransform | None:
     """How to convert; None for a profile that can't be used, and for one that changes nothing to speak of."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))

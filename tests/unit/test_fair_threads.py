@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.fair_threads import Cost, FairThreads
+from executors.fair_threads import MOST_PASSING, Cost, FairThreads
 from executors.scheduling import BULK_NICENESS, Turn
 
 BULK, OTHER, SEARCH = Turn("bulk", bulk=True), Turn("other", bulk=True), Turn("search")
@@ -95,8 +95,8 @@ def test_memory_is_bounded_and_one_that_is_larger_runs_alone(threads: FairThread
     stages.release("large")
     stages.wait_for("small")
     submit(threads, stages, "much", SEARCH, Cost(80))
-    submit(threads, stages, "more", OTHER, Cost(80))
     stages.wait_for("much")
+    submit(threads, stages, "more", OTHER, Cost(80))
     assert stages.begun == ["large", "small", "much"]
     stages.release("small", "much", "more")
     stages.wait_for("more")
@@ -144,3 +144,39 @@ def test_bulk_threads_have_a_lower_priority(threads: FairThreads) -> None:
     own = niceness()
     assert threads.submit(niceness, SEARCH).result(10) == own
     assert threads.submit(niceness, BULK).result(10) == min(19, own + BULK_NICENESS)
+
+
+def test_work_that_finds_no_memory_is_passed_only_so_often(threads: FairThreads, stages: Stages) -> None:
+    submit(threads, stages, "0", SEARCH, Cost(10))
+    stages.wait_for("0")
+    submit(threads, stages, "large", Turn("large"), Cost(500))
+    for number in range(1, MOST_PASSING + 1):
+        # One always runs, so that there never is room for the large one.
+        submit(threads, stages, str(number), Turn(str(number)), Cost(10))
+        stages.wait_for(str(number))
+        stages.release(str(number - 1))
+    submit(threads, stages, "late", Turn("late"), Cost(10))
+    submit(threads, stages, "bulk", BULK, Cost(10))
+    submit(threads, stages, "takes no memory", SEARCH)
+    stages.wait_for("takes no memory")
+    stages.release(str(MOST_PASSING), "takes no memory")
+    stages.wait_for("large")
+    assert not {"late", "bulk"} & set(stages.begun)
+    stages.release("large", "late", "bulk")
+    stages.wait_for("late", "bulk")
+
+
+def test_what_was_next_and_is_cancelled_holds_up_nothing(threads: FairThreads, stages: Stages) -> None:
+    submit(threads, stages, "0", SEARCH, Cost(10))
+    stages.wait_for("0")
+    large = threads.submit(lambda: stages.work("large"), Turn("large", bulk=True), Cost(500))
+    for number in range(1, MOST_PASSING + 1):
+        submit(threads, stages, str(number), Turn(str(number)), Cost(10))
+        stages.wait_for(str(number))
+        stages.release(str(number - 1))
+    submit(threads, stages, "takes no memory", BULK)
+    stages.wait_for("takes no memory")
+    assert large.cancel()
+    submit(threads, stages, "late", Turn("late"), Cost(10))
+    stages.wait_for("late")
+    stages.release(str(MOST_PASSING), "takes no memory", "late")

@@ -76,11 +76,15 @@ class ImageHeader:
         return self.alpha or self.transparent_grey is not None or self.transparent_colour is not None
 
     @property
+    def pixels(self) -> int:
+        """Of the picture, or of the largest buffer that decoding needs."""
+        return max(self.width * self.height, self.buffer_width * self.buffer_height)
+
+    @property
     def decoded_bytes(self) -> int:
         """About how many bytes decoding at full size takes at its peak, by what the header declares; not the file itself."""
-        pixels = max(self.width * self.height, self.buffer_width * self.buffer_height)
         shallow, deep = _WORKING_BYTES[self.format]
-        return pixels * ((deep if self.bits > 8 or self.progressive else shallow) + _RESULT_BYTES)
+        return self.pixels * ((deep if self.bits > 8 or self.progressive else shallow) + _RESULT_BYTES)
 
 
 def undecodable(image_format: ImageFormat, reason: str, **details: int) -> VisualSearchError:

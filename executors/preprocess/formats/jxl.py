@@ -25,14 +25,17 @@ def read(data: bytes) -> ImageHeader:
     """
     bits = BitReader(_codestream(data)[2:], lowest_first=True)
     width, height = _size(bits)
-    orientation, animated = 1, False
-    if not bits.read(1) and bits.read(1):  # not all metadata are default, and there are extra fields
-        orientation = bits.read(3) + 1
-        if bits.read(1):
-            _size(bits)
-        if bits.read(1):
-            _preview_size(bits)
-        animated = bool(bits.read(1))
+    orientation, animated, depth = 1, False, 8
+    if not bits.read(1):  # not all metadata are default
+        if bits.read(1):  # there are extra fields
+            orientation = bits.read(3) + 1
+            if bits.read(1):
+                _size(bits)
+            if bits.read(1):
+                _preview_size(bits)
+            animated = bool(bits.read(1))
+        # Behind an animation's timing, which is not read, the depth may be any.
+        depth = 16 if animated else _depth(bits)
     turned_by_decoder = orientation != 1
     if not turned_by_decoder:
         # What Pillow's plugin writes is not turned; where the codestream says that it is, that counts alone.
@@ -43,8 +46,7 @@ def read(data: bytes) -> ImageHeader:
         height=height,
         orientation=orientation,
         turned_by_decoder=turned_by_decoder,
-        # The depth stands further behind; a deep one is what decoding may need room for.
-        bits=16,
+        bits=depth,
         animated=animated,
     )
 
@@ -87,6 +89,12 @@ def _size(bits: BitReader) -> tuple[int, int]:
 
 def _length(bits: BitReader, small: int) -> int:
     return 8 * (bits.read(5) + 1) if small else bits.read(_SIZE_BITS[bits.read(2)]) + 1
+
+
+def _depth(bits: BitReader) -> int:
+    """8, or 16 for more bits of a sample and for floating point, by a BitDepth."""
+    floating = bits.read(1)
+    return 16 if floating or bits.read(2) else 8
 
 
 def _preview_size(bits: BitReader) -> None:

@@ -48,6 +48,7 @@ def read(data: bytes) -> ImageHeader:
     transparent_grey: int | None = None
     transparent_colour: tuple[int, int, int] | None = None
     exif = xmp = profile = raw_exif = None
+    texts: set[bytes] = set()
     animated = False
     for kind, start, end in _chunks(data):
         if kind == b"tRNS":
@@ -62,7 +63,9 @@ def read(data: bytes) -> ImageHeader:
             exif = data[start:end]
         elif kind == b"iCCP" and profile is None:
             profile = _unpack(data[start:end].partition(b"\0")[2][1:], _MAX_PROFILE_BYTES)
-        elif kind in _TEXT_CHUNKS and (keyword := _wanted_keyword(data, start)) is not None:
+        elif kind in _TEXT_CHUNKS and (keyword := _wanted_keyword(data, start, texts)) is not None:
+            # Only the first of each, whether it can be read or not: a small file may hold thousands that are large unpacked.
+            texts.add(keyword)
             content = _text(kind, data[start:end])
             if keyword == _XMP:
                 xmp = xmp or content
@@ -114,9 +117,10 @@ def keep_pixels_only(data: bytes) -> bytes:
     return b"".join([*kept, _END])
 
 
-def _wanted_keyword(data: bytes, start: int) -> bytes | None:
-    """The keyword of a text that may turn the picture, None for all others."""
-    return next((keyword for keyword in (_XMP, *_RAW_EXIF) if data.startswith(keyword + b"\0", start)), None)
+def _wanted_keyword(data: bytes, start: int, seen: set[bytes]) -> bytes | None:
+    """The keyword of a text that may turn the picture, None for all others, and for those that were seen before."""
+    keywords = (keyword for keyword in (_XMP, *_RAW_EXIF) if keyword not in seen)
+    return next((keyword for keyword in keywords if data.startswith(keyword + b"\0", start)), None)
 
 
 def _text(kind: bytes, chunk: bytes) -> bytes:

@@ -110,19 +110,22 @@ def check_complete(data: bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A strip or tile: where it lies in the file, and the upper left corner of where it belongs, in pixels."""
+    """A strip or tile: where it lies in the file, the upper left corner of where it belongs, and its size, in pixels."""
 
     start: int
     end: int
     left: int
     top: int
+    width: int
+    height: int
 
 
 def webp_parts(data: bytes) -> list[Part]:
     """The strips or tiles of a TIFF that are WebP pictures each; empty for another compression.
 
     Raises:
-        VisualSearchError: `unsupported_format` for samples in separate planes.
+        VisualSearchError: `unsupported_format` for samples in separate planes; `undecodable_image` for parts that overlap in
+            the file, of which a few bytes could make any number.
         struct.error: the directory is damaged.
     """
     order, entries = _directory(data)
@@ -146,10 +149,15 @@ def webp_parts(data: bytes) -> list[Part]:
     count = min(offsets.count, sizes.count, columns * -(-height // part_height))
     starts = struct.unpack_from(f"{order}{count}{offsets.code}", data, offsets.offset)
     lengths = struct.unpack_from(f"{order}{count}{sizes.code}", data, sizes.offset)
-    return [
-        Part(start, start + length, index % columns * part_width, index // columns * part_height)
-        for index, (start, length) in enumerate(zip(starts, lengths, strict=True))
-    ]
+    if sum(lengths) > len(data):
+        raise undecodable("tiff", "holds parts that overlap")
+    parts = []
+    for index, (start, length) in enumerate(zip(starts, lengths, strict=True)):
+        left, top = index % columns * part_width, index // columns * part_height
+        # Tiles are all of one size; the last strip ends where the picture does.
+        rows = part_height if _TILE_OFFSETS in entries else min(part_height, height - top)
+        parts.append(Part(start, start + length, left, top, part_width, rows))
+    return parts
 
 
 def _directory(data: bytes) -> tuple[str, dict[int, _Entry]]:

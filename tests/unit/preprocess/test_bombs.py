@@ -9,12 +9,14 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from executors.errors import VisualSearchError
 from executors.models.spec import ModelSpec
+from executors.preprocess.decode import decode
 from executors.preprocess.formats import jpeg
 from executors.preprocess.header import ImageLimits, check_limits, read_header
 from executors.preprocess.pipeline import ImagePipeline
@@ -205,3 +207,48 @@ def test_a_jpeg_of_a_thousand_passes_is_refused() -> None:
     with pytest.raises(VisualSearchError, match="undecodable_image") as caught:
         pipeline.prepare(data[:-2] + last_scan * 1_000 + data[-2:])
     assert caught.value.details["limit"] == jpeg.MAX_SCANS
+
+
+def _webp_tiff(parts: list[bytes], **layout: Any) -> bytes:
+    return tiff(160, 96, parts, tags=[(259, 3, [50_001])], **layout)
+
+
+def test_webp_in_a_tiff_is_put_together_from_its_strips_and_tiles() -> None:
+    pixels = photo()
+    strips = [pillow(pixels[top : top + 40], "WEBP", lossless=True) for top in (0, 40, 80)]
+    padded = np.pad(pixels, ((0, 32), (0, 32), (0, 0)))
+    tiles = [
+        pillow(padded[top : top + 64, left : left + 64], "WEBP", lossless=True)
+        for top in (0, 64)
+        for left in (0, 64, 128)
+    ]
+    for data in (_webp_tiff(strips, rows=40), _webp_tiff(tiles, tile=(64, 64))):
+        assert np.array_equal(decode(data, read_header(data)), pixels)
+
+
+def _sharing(part: bytes, count: int) -> bytes:
+    """A TIFF whose tiles of 32x32 pixels all lie in the same place of the file."""
+    sizes = (325, 4, [len(part)] * count)
+    data = tiff(160, 96, [part, *[b""] * (count - 1)], tile=(32, 32), tags=[(259, 3, [50_001]), sizes])
+    start = data.index(part)
+    apart = struct.pack(f"<{count}I", start, *[start + len(part)] * (count - 1))
+    assert data.count(apart) == 1
+    return data.replace(apart, struct.pack(f"<{count}I", *[start] * count))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        # Each strip as large as the picture, and the last strip as large as the others.
+        lambda whole: _webp_tiff([pillow(photo(), "WEBP")] * 96, rows=1),
+        lambda whole: _webp_tiff([pillow(photo()[:64], "WEBP")] * 2, rows=64),
+        lambda whole: _webp_tiff([whole] * 15, tile=(32, 32)),
+        # One tile of the right size that stands for all of them.
+        lambda whole: _sharing(pillow(photo()[:32, :32], "WEBP"), 15),
+    ],
+    ids=["strips", "last strip", "tiles", "shared"],
+)
+def test_a_webp_in_a_tiff_is_no_larger_than_its_place(make: Callable[[bytes], bytes]) -> None:
+    data = make(pillow(photo(), "WEBP"))
+    with pytest.raises(VisualSearchError, match="undecodable_image"):
+        decode(data, read_header(data))

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from executors.fair_threads import Cost
 from executors.models.spec import ModelSpec
 from executors.preprocess.cost import cost_of
 from executors.preprocess.header import ImageLimits, read_header
 from executors.preprocess.pipeline import ImagePipeline
+from tests.support.image_files import pillow
 from tests.support.models import TINY, tiny_model, write_entry
 from tests.support.pictures import encode, scene
 
@@ -52,3 +56,36 @@ def test_the_bomb_that_was_found_is_dear(pipeline: ImagePipeline) -> None:
 @pytest.mark.parametrize("blob", [b"", b"no picture", b"\x89PNG\r\n\x1a\n"])
 def test_what_has_no_header_costs_nothing_yet(pipeline: ImagePipeline, blob: bytes) -> None:
     assert (cost_of(blob, pipeline, thumbnail=True).size, cost_of(blob, pipeline, thumbnail=True).dear) == (0, False)
+
+
+def refused(pipeline: ImagePipeline, **limits: int) -> ImagePipeline:
+    return ImagePipeline(pipeline.spec, replace(pipeline.limits, **limits), thumbnails=True)
+
+
+@pytest.mark.parametrize("limits", [{"max_bytes": 1_000}, {"max_pixels": 1_000}, {"max_side": 100}])
+def test_a_picture_that_will_be_refused_costs_nothing(pipeline: ImagePipeline, limits: dict[str, int]) -> None:
+    picture = encode(scene(1), ".png")
+    assert cost_of(picture, pipeline, thumbnail=True).size > 0
+    assert cost_of(picture, refused(pipeline, **limits), thumbnail=True) == Cost()
+
+
+@pytest.mark.parametrize(
+    ("image_format", "options"),
+    [("JPEG", {"quality": 60, "progressive": True}), ("JXL", {"quality": 80, "effort": 3})],
+)
+def test_a_photo_of_twelve_megapixels_is_not_dear(
+    pipeline: ImagePipeline, image_format: str, options: dict[str, Any]
+) -> None:
+    photo = cv2.resize(scene(1), (4000, 3000)).astype(np.int16)
+    photo += np.random.default_rng(1).integers(-20, 21, photo.shape, np.int16)
+    picture = pillow(np.clip(photo, 0, 255).astype(np.uint8), image_format, **options)
+    cost = cost_of(picture, pipeline, thumbnail=True)
+    assert cost.size == read_header(picture).decoded_bytes > 128_000_000
+    assert not cost.dear
+
+
+def test_a_jpeg2000_takes_what_is_left_of_it_when_it_is_decoded_at_a_fraction(pipeline: ImagePipeline) -> None:
+    picture = pillow(scene(1, 900, 1200), "JPEG2000", num_resolutions=6)
+    assert cost_of(picture, pipeline, thumbnail=False).size == read_header(picture).decoded_bytes // 16
+    flat = pillow(scene(1, 900, 1200), "JPEG2000", num_resolutions=1)
+    assert cost_of(flat, pipeline, thumbnail=False).size == read_header(flat).decoded_bytes

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 from docarray import DocList
 
 from executors.documents import ImageDoc
+from executors.fair_threads import Cost
+from executors.preprocess.cost import cost_of
 from executors.preprocess.executor import ImagePreprocessor
 from executors.settings import settings
 from tests.support.models import TINY, TINY_SIDE, tiny_model, write_entry
@@ -126,3 +129,19 @@ def test_what_the_gateway_refused_is_left_alone(stage: ImagePreprocessor) -> Non
     refused = query(stage, document())[0].error
     (answer,) = query(stage, document(blob=PICTURE, error=refused))
     assert (answer.error, answer.tensor) == (refused, None)
+
+
+def test_the_headers_of_one_request_do_not_keep_another_waiting(
+    stage: ImagePreprocessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = threading.Barrier(2)
+
+    def count_together(*arguments: Any, **options: Any) -> Cost:
+        both.wait(10)
+        return cost_of(*arguments, **options)
+
+    async def two() -> None:
+        await asyncio.gather(*(stage.query(DocList[ImageDoc]([document(blob=PICTURE)])) for _ in range(2)))
+
+    monkeypatch.setattr("executors.preprocess.executor.cost_of", count_together)
+    asyncio.run(two())

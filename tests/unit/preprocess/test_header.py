@@ -111,6 +111,8 @@ def test_what_decoding_needs_to_know_is_in_the_header() -> None:
     assert read_header(sample("png palette transparent")).alpha
     assert read_header(sample("png grey transparent")).transparent_grey == 64
     assert read_header(png(2, 1, 16, 2, bytes(13))).bits == 16
+    assert read_header(sample("jxl")).bits == 8
+    assert read_header(pillow(photo()[..., 0].astype(np.uint16) * 257, "JXL", lossless=True)).bits == 16
     assert read_header(sample("webp rgba")).alpha
     assert not read_header(sample("webp lossless")).alpha
     assert read_header(sample("gif transparent")).alpha

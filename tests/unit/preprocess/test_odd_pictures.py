@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
+import sys
 import warnings
 import zlib
 from collections.abc import Callable
@@ -371,6 +372,25 @@ def test_an_srgb_profile_costs_nothing() -> None:
     assert profiles._transform(profile, "RGB") is None
     pixels = photo()
     assert profiles.to_srgb(pixels, profile) is pixels
+
+
+def test_the_cache_of_profiles_does_not_hold_them() -> None:
+    profile = WIDE["adobe rgb"] + bytes(1_000)
+    holders = sys.getrefcount(profile)
+    profiles.to_srgb(photo(), profile)
+    assert sys.getrefcount(profile) == holders
+    assert profiles._transform(profile, "RGB") is profiles._transform(profile, "RGB") is not None
+
+
+def test_only_the_first_text_of_a_kind_is_unpacked() -> None:
+    texts = {
+        b"zTXt": (b"Raw profile type exif\0\0", _raw_profile(6)),
+        b"iTXt": (b"XML:com.adobe.xmp\0\1\0\0\0", _xmp(6)),
+    }
+    for kind, (head, content) in texts.items():
+        good, bad = (png_chunk(kind, head + zlib.compress(each)) for each in (content, bytes(1_500_000)))
+        assert read_header(png(160, 96, 8, 2, photo(), good, bad)).orientation == 6
+        assert read_header(png(160, 96, 8, 2, photo(), bad, good)).orientation == 1
 
 
 @pytest.mark.parametrize("bits", [16, 32])
