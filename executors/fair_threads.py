@@ -60,6 +60,8 @@ class FairThreads:
         self._queues: dict[bool, FairQueue[_Job[Any]]] = {True: FairQueue(), False: FairQueue()}
         self._changed = threading.Condition()
         self._closed = self._dear_runs = False
+        # Whether small work waits for what bulk holds. The thread that ends a bulk job would always be first to take the next.
+        self._small_blocked = False
         # What nothing may pass any more.
         self._next: _Job[Any] | None = None
         self._size = self._size_of_bulk = 0
@@ -130,6 +132,8 @@ class FairThreads:
         with self._changed:
             while not self._closed:
                 job = self._queues[is_bulk].pop(self._may_begin)
+                if not is_bulk:
+                    self._note_blocked(job is None and len(self._queues[False]) > 0)
                 if job is None:
                     self._changed.wait()
                     continue
@@ -154,10 +158,19 @@ class FairThreads:
             self.running -= 1
             self._changed.notify_all()
 
+    def _note_blocked(self, blocked: bool) -> None:
+        """Set by threads of small work only; bulk that waited for it is told when it is over."""
+        if self._small_blocked and not blocked:
+            self._changed.notify_all()
+        self._small_blocked = blocked
+
     def _may_begin(self, job: _Job[Any]) -> bool:
         if job.future.cancelled():
             return True
         if job.cost.dear and self._dear_runs:
+            return False
+        takes = job.cost.dear or job.cost.size > 0
+        if takes and job.turn.bulk and self._small_blocked and job is not self._next:
             return False
         if self._budget is None or not job.cost.size:
             return True

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -187,3 +188,24 @@ def test_what_was_next_and_is_cancelled_holds_up_nothing(threads: FairThreads, s
     submit(threads, stages, "late", Turn("late"), Cost(10))
     stages.wait_for("late")
     stages.release(str(MOST_PASSING), "takes no memory", "late")
+
+
+def test_a_dear_search_does_not_wait_for_all_dear_bulk() -> None:
+    """The thread that ends a bulk job would be the first to take the next, again and again."""
+    begun: list[str] = []
+    threads = FairThreads(bulk=2, small=1, budget=1_000, name="test")
+    first = threading.Event()
+    threads.submit(lambda: first.wait(10), BULK, Cost(1, dear=True))
+
+    def work() -> None:
+        begun.append("bulk")
+        time.sleep(0.005)  # long enough for the other thread to look
+
+    bulk = [threads.submit(work, BULK, Cost(1, dear=True)) for _ in range(40)]
+    search = threads.submit(lambda: begun.append("search"), SEARCH, Cost(1, dear=True))
+    first.set()
+    search.result(10)
+    for each in bulk:
+        each.result(10)
+    threads.close(wait=True)
+    assert begun.index("search") < 10
