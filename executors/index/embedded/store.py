@@ -22,7 +22,7 @@ from executors.index.embedded.collection_memory import GraphOptions
 from executors.index.embedded.database import ReadConnections
 from executors.index.embedded.memory import DEFAULT_OPTIONS, Memory
 from executors.index.embedded.pacing import wait_for_graphs
-from executors.index.embedded.reserve import can_write, disk_is_full
+from executors.index.embedded.reserve import RESERVE_NAME, can_write, disk_is_full
 from executors.index.embedded.running import Options, Running, close_shard, open_shard, submit
 from executors.index.embedded.schema import FORMAT_VERSION
 from executors.index.embedded.search import search_once
@@ -315,17 +315,16 @@ def _storage_error(running: Running) -> dict[str, Any] | None:
     folder = running.placement.folder
     error = running.placement.lost
     if error is None and (disk_is_full(folder) or (running.writer.disk_error and not can_write(folder))):
-        said = running.writer.disk_error
-        message = f"the disk of {str(folder)!r} is full" if said is None else f"{str(folder)!r}: {said.message}"
-        error = VisualSearchError("storage_unavailable", message, folder=str(folder))
+        full = VisualSearchError("storage_unavailable", f"the disk of {str(folder)!r} is full", folder=str(folder))
+        error = running.writer.disk_error or full
     return None if error is None else error.to_json()
 
 
 def _bytes_in(folder: Path) -> int:
-    """Bytes of the files in a folder, as far as it can be read."""
+    """Bytes of the files in a folder, as far as it can be read, without the room that is kept for deletes."""
     total = 0
     with suppress(OSError):
         for path in folder.iterdir():
             with suppress(FileNotFoundError):
-                total += path.stat().st_size
+                total += path.stat().st_size if path.name != RESERVE_NAME else 0
     return total

@@ -223,3 +223,11 @@ async def test_cancelled_callers_leave_nothing_half_applied(store: EmbeddedStore
     assert [name for name, count in groups.items() if count != 3 and not name.endswith("-0") and name != "last"] == []
     report = await store.verify()
     assert (list(report.faults), report.documents) == ([], len(ids))
+
+
+async def test_the_room_that_is_kept_for_deletes_does_not_count_as_the_index(
+    store: EmbeddedStore, folder: Path
+) -> None:
+    sizes = {name: (folder / name).stat().st_size for name in names_in(folder)}
+    assert sizes.pop("reserve") > 0
+    assert (await store.status()).bytes_on_disk == sum(sizes.values())
