@@ -28,7 +28,8 @@ class WriteResult:
 class Hit:
     """One match: an indexed document and its cosine to the query, -1 to 1.
 
-    `group` (the tag's value, or the parent's id) and `embedding` (D numbers) only where they were asked for.
+    `thumbnail_url` is the path of its thumbnail on the server, which answers 404 where none is kept. `group`
+    (the tag's value, or the parent's id) and `embedding` (D numbers) only where they were asked for.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Hit:
     box: Sequence[float] | None = None
     group: Any = None
     embedding: Sequence[float] | None = None
+    thumbnail_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class FoundDocument:
     """One document as the index holds it, or the error (`not_found`) in its place.
 
     `embedding` (D numbers, float32 values to the bit) and `thumbnail` (JPEG) only where they were asked for.
+    `thumbnail_url` is the path of the thumbnail on the server, which answers 404 where none is kept.
     """
 
     id: str
@@ -69,6 +72,7 @@ class FoundDocument:
     embedding: Sequence[float] | None = None
     error: VisualSearchError | None = None
     thumbnail: bytes | None = None
+    thumbnail_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +222,7 @@ def search_from_json(given: Mapping[str, Any]) -> SearchResult:
             box=match.get("box"),
             group=match.get("group"),
             embedding=match.get("embedding"),
+            thumbnail_url=match.get("thumbnail_url"),
         )
         for match in given.get("matches") or []
     ]
@@ -239,6 +244,7 @@ def found_from_json(given: Mapping[str, Any]) -> FoundDocument:
         embedding=given.get("embedding"),
         error=error_from_json(given.get("error")),
         thumbnail=base64.b64decode(given["thumbnail"]) if given.get("thumbnail") else None,
+        thumbnail_url=given.get("thumbnail_url"),
     )
 
 

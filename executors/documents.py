@@ -45,6 +45,7 @@ class Failure(BaseModel):
 class Match(BaseDoc):
     """One hit: an indexed document and its true cosine to the query, from -1 to 1.
 
+    `thumbnail_url` is the path of its thumbnail on the HTTP server, which answers 404 where none is kept.
     `group` (the tag's value, or the parent's id) and `embedding` (D numbers) only where they were asked for.
     """
 
@@ -54,6 +55,7 @@ class Match(BaseDoc):
     parent: str | None = None
     box: list[float] | None = None
     version: str | None = None
+    thumbnail_url: str | None = None
     group: Any = None
     embedding: list[float] | None = None
 

@@ -29,7 +29,8 @@ SMALL_CHUNKS_IN_FLIGHT: Final = 18
 class Answer:
     """The documents of an answer in request order, with the account of shards and times.
 
-    `extra` is what only this endpoint says beside documents: `next`, `count`, `collections`, ….
+    `extra` is what only this endpoint says beside documents: `next`, `count`, `collections`, …. `thumbnails_in` is the
+    collection of a search's hits, where these are to tell the addresses of their thumbnails.
     """
 
     documents: list[ImageDoc]
@@ -37,6 +38,7 @@ class Answer:
     shards_total: int = 0
     shards_answered: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
+    thumbnails_in: str | None = None
 
     @property
     def failed(self) -> int:

@@ -118,7 +118,7 @@ class GrpcService:
                 body.keep(sum(map(size_of, documents)))
                 async with self._service.admitted():
                     answer = await self._service.handle(endpoint, documents, parameters)
-            _answer_with(request, documents_for_grpc(endpoint, answer.documents), answer.info())
+            _answer_with(request, documents_for_grpc(endpoint, answer), answer.info())
         except Exception as error:
             _set_error(request, as_error(error, "gateway", self._logger))
         finally:

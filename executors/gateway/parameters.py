@@ -24,6 +24,8 @@ from executors.index.records import MAX_DIMENSION
 
 MAX_HITS: Final = 10_000
 MAX_EFFORT: Final = 10_000
+THUMBNAIL_URL: Final = "thumbnail_url"
+"""The field of a match that the gateway makes; the shards know the others."""
 
 
 def _whole(value: Any) -> Any:
@@ -52,8 +54,9 @@ def _filter_text(value: Any) -> Any:
 
 
 def _field_name(name: str) -> str:
-    if name not in FIELDS and not (name.startswith(TAG_PREFIX) and name != TAG_PREFIX):
-        raise ValueError(f"{name!r} is none of {', '.join(FIELDS)}, tags.<path>")
+    known = (*FIELDS, THUMBNAIL_URL)
+    if name not in known and not (name.startswith(TAG_PREFIX) and name != TAG_PREFIX):
+        raise ValueError(f"{name!r} is none of {', '.join(known)}, tags.<path>")
     return name
 
 
@@ -154,7 +157,9 @@ class SearchParameters(Parameters):
         None, description="the best match of each group: a tag's path, or `parent`; limit and offset count groups"
     )
     fields: tuple[FieldName, ...] | None = Field(
-        None, description="what to return of a match beside id and score: `uri`, `tags`, `tags.<path>`, `parent`, `box`"
+        None,
+        description="what to return of a match beside id and score: `uri`, `tags`, `tags.<path>`, `parent`, `box`, "
+        "`thumbnail_url`",
     )
     with_: tuple[Literal["embedding"], ...] = Field((), alias="with", description="what else to return: `embedding`")
     exact: bool = Field(False, strict=True, description="compare with every document instead of walking the graph")

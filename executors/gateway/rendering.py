@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from typing import Any, Final
+from urllib.parse import quote
 
 import numpy as np
 from docarray import DocList
 
-from executors.documents import ImageDoc, Match
+from executors.documents import DEFAULT_COLLECTION, ImageDoc, Match
 from executors.errors import ERRORS
 from executors.gateway.chunks import Answer
 from executors.index.hit_columns import decode_vector
@@ -22,15 +22,25 @@ _MATCH_FIELDS: Final = (
     ("tags", "tags"),
     ("parent", "parents"),
     ("box", "boxes"),
+    ("thumbnail_url", "thumbnail_urls"),
     ("group", "groups"),
     ("embedding", "embeddings"),
 )
 
 
+def thumbnail_url(collection: str, document_id: str) -> str:
+    """The address of a document's thumbnail: relative to the server, and right for any id."""
+    return f"/thumbnail?collection={quote(collection, safe='')}&id={quote(document_id, safe='')}"
+
+
 def answer_to_json(endpoint: str, answer: Answer) -> dict[str, Any]:
     """The body of an HTTP answer."""
     render = _RENDERERS.get(endpoint, _write_to_json)
-    return {"data": [render(document) for document in answer.documents], "parameters": answer.info()}
+    data = [
+        _search_to_json(document, answer) if endpoint == "/search" else render(document)
+        for document in answer.documents
+    ]
+    return {"data": data, "parameters": answer.info()}
 
 
 def status_of(answer: Answer) -> int:
@@ -41,28 +51,35 @@ def status_of(answer: Answer) -> int:
     return ERRORS[errors[0].code].status if errors[0] else 200
 
 
-def matches_of(document: ImageDoc) -> list[dict[str, Any]]:
-    """The hits of one query, row by row, with the fields that the caller chose; embeddings are D float32."""
+def matches_of(document: ImageDoc, thumbnails_in: str | None = None) -> list[dict[str, Any]]:
+    """The hits of one query, row by row, with the fields that the caller chose; embeddings are D float32.
+
+    Args:
+        thumbnails_in: add the addresses of the thumbnails, which are in this collection.
+    """
     columns = unpack(document)
     if "ids" not in columns:
         return []
     if "embeddings" in columns:
         columns["embeddings"] = [decode_vector(each) for each in columns["embeddings"]]
+    if thumbnails_in is not None:
+        columns["thumbnail_urls"] = [thumbnail_url(thumbnails_in, each) for each in columns["ids"]]
     chosen = [(name, column) for name, column in _MATCH_FIELDS if column in columns]
     rows = zip(*(columns[column] for _, column in chosen), strict=True)
     names = [name for name, _ in chosen]
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def documents_for_grpc(endpoint: str, documents: Sequence[ImageDoc]) -> DocList[ImageDoc]:
+def documents_for_grpc(endpoint: str, answer: Answer) -> DocList[ImageDoc]:
     """The same answers as documents: `matches` built once, here; nothing of the inner columns leaves the flow."""
-    for document in documents:
+    for document in answer.documents:
         if endpoint == "/search":
-            document.matches = DocList[Match]([_match_of(match) for match in matches_of(document)])
+            matches = matches_of(document, answer.thumbnails_in)
+            document.matches = DocList[Match]([_match_of(match) for match in matches])
         document.hits = document.blob = document.tensor = None
         if endpoint not in ("/get", "/embed", "/scroll"):
             document.embedding = document.thumbnail = None
-    return DocList[ImageDoc](documents)
+    return DocList[ImageDoc](answer.documents)
 
 
 def _match_of(match: dict[str, Any]) -> Match:
@@ -88,8 +105,8 @@ def _delete_to_json(document: ImageDoc) -> dict[str, Any]:
     return _write_to_json(document) | {"descendants": len(unpack(document).get("descendants", ()))}
 
 
-def _search_to_json(document: ImageDoc) -> dict[str, Any]:
-    matches = [] if document.error else matches_of(document)
+def _search_to_json(document: ImageDoc, answer: Answer) -> dict[str, Any]:
+    matches = [] if document.error else matches_of(document, answer.thumbnails_in)
     return {"id": document.id, "tags": _tags(document), "matches": matches, "error": _error_to_json(document)}
 
 
@@ -106,6 +123,7 @@ def _get_to_json(document: ImageDoc) -> dict[str, Any]:
         "tags": _tags(document),
         "parent": document.parent,
         "box": document.box,
+        "thumbnail_url": None,
         "text": document.text,
         "model_id": document.model_id,
         "version": document.version if document.error is None else None,
@@ -113,6 +131,7 @@ def _get_to_json(document: ImageDoc) -> dict[str, Any]:
     }
     if document.error is not None:
         return rendered
+    rendered["thumbnail_url"] = thumbnail_url(document.collection or DEFAULT_COLLECTION, str(document.id))
     if document.embedding is not None:
         rendered["embedding"] = np.asarray(document.embedding)
     if document.thumbnail is not None:
@@ -131,7 +150,6 @@ def _embed_to_json(document: ImageDoc) -> dict[str, Any]:
 
 
 _RENDERERS: Final = {
-    "/search": _search_to_json,
     "/delete": _delete_to_json,
     "/get": _get_to_json,
     "/scroll": _get_to_json,

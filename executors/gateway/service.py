@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from executors.documents import Failure, ImageDoc
+from executors.documents import DEFAULT_COLLECTION, Failure, ImageDoc
 from executors.errors import ERRORS, VisualSearchError
 from executors.gateway.administration import Administration
 from executors.gateway.admission import Gate, admit_documents, check_id, check_request
@@ -23,6 +23,7 @@ from executors.gateway.id_locks import IdLocks
 from executors.gateway.index_client import INDEX, IndexClient, mismatch
 from executors.gateway.lost_shards import LostShards
 from executors.gateway.parameters import (
+    THUMBNAIL_URL,
     CountParameters,
     DeleteParameters,
     EmbedParameters,
@@ -183,6 +184,8 @@ class SearchService:
 
         answer = await self._chunks.send(documents, query)
         self.index_client.check_whole(answer.documents, allow_partial=given.allow_partial)
+        if given.fields is None or THUMBNAIL_URL in given.fields:
+            answer.thumbnails_in = given.collection or DEFAULT_COLLECTION
         if given.explain:
             answer.extra["explain"] = account_of_plans(answer.documents)
         return counted(answer)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -17,11 +16,6 @@ from executors.gateway.query import query_values
 from executors.gateway.service import SearchService
 
 _ENTITY_TAG: Final = re.compile(r'(?:W/)?"([^"]*)"')
-
-
-def thumbnail_url(collection: str, document_id: str) -> str:
-    """Where the thumbnail of a document is; relative to the server, right for any id."""
-    return f"/thumbnail?collection={quote(collection, safe='')}&id={quote(document_id, safe='')}"
 
 
 def add_thumbnails(app: FastAPI, service: SearchService, health: Health) -> None:

@@ -200,6 +200,9 @@ def test_a_thumbnail_is_a_small_jpeg(api: Api) -> None:
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
     assert answer.content.startswith(b"\xff\xd8")
     assert len(answer.content) < 17_000
+    match = api.ok("/search", {"blob": as_base64(blob)}, limit=1)[0]["matches"][0]
+    for each in (match, api.ok("/get", {"id": "große/Bilder/1.jpg"})[0], api.ok("/scroll")[0]):
+        assert requests.get(api.url + each["thumbnail_url"], timeout=30).content == answer.content
     missing = requests.get(f"{api.url}/thumbnail/{api.collection}/nobody", timeout=30)
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
 

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 import pytest_asyncio
 
-from executors.gateway.thumbnails import thumbnail_url
+from executors.gateway.rendering import thumbnail_url
 from tests.support.local_gateway import LocalGateway, local_gateway
 from tests.support.raw_http import Answered, exchange
 

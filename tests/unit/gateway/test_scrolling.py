@@ -78,7 +78,7 @@ async def test_vectors_and_thumbnails_come_when_they_are_asked_for(call: Caller)
     assert first["thumbnail"] == "/9j/IHNtYWxs"
     assert (first["box"], first["uri"], first["error"]) == ([1, 2, 3, 4], "u", None)
     assert "thumbnail" not in second
-    assert documents_for_grpc("/scroll", both.documents)[0].thumbnail == b"\xff\xd8\xff small"
+    assert documents_for_grpc("/scroll", both)[0].thumbnail == b"\xff\xd8\xff small"
 
 
 async def test_the_same_fields_as_get(call: Caller) -> None:

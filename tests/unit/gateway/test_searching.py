@@ -87,8 +87,11 @@ async def test_groups_are_counted_by_limit_and_offset(call: Caller) -> None:
 
 async def test_fields_and_vectors(call: Caller) -> None:
     await filled(call)
-    assert set((await search(call, limit=1))[0]) == {"id", "score", "uri", "tags", "parent", "box"}
+    assert set((await search(call, limit=1))[0]) == {"id", "score", "uri", "tags", "parent", "box", "thumbnail_url"}
     assert set((await search(call, limit=1, fields=[]))[0]) == {"id", "score"}
+    assert await search(call, limit=1, fields=["thumbnail_url"]) == [
+        {"id": "d00", "score": pytest.approx(1), "thumbnail_url": "/thumbnail?collection=images&id=d00"}
+    ]
     match = (await search(call, limit=1, offset=7, fields=["tags.nested.size", "parent"], with_=["embedding"]))[0]
     assert (match["id"], match["tags"], match["parent"]) == ("d07", {"nested": {"size": 3.5}}, "p2")
     assert match["score"] == pytest.approx(float(match["embedding"] @ VECTORS[0]), abs=1e-6)
