@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from executors.hosts import is_everywhere, is_loopback, reachable_host
 from executors.settings import Settings
 
@@ -40,6 +43,22 @@ def readiness_line(seconds: float, reason: str | None) -> str:
     if reason is None:
         return f"ready after {seconds:.1f} s"
     return f"all processes run, but the flow is not ready: {reason}"
+
+
+def contents_line(index: Mapping[str, Any]) -> str | None:
+    """What the index holds, so that a start on a wrong or emptied folder is seen; None where it can't be told.
+
+    Args:
+        index: `index` of the status report.
+    """
+    documents, collections = index.get("documents"), index.get("collections") or []
+    if documents is None:
+        return None
+    if not collections:
+        return (
+            "the index is empty (if it held documents before, its folder was moved or removed: stop, and put it back)"
+        )
+    return f"the index holds {documents:,} documents in {len(collections)} collection{'s' * (len(collections) > 1)}"
 
 
 def short_line(chosen: Settings, seconds: float, reason: str | None) -> str:

@@ -12,7 +12,7 @@ from urllib.request import ProxyHandler, build_opener
 
 from jina.logging.logger import JinaLogger
 
-from executors.announcement import access, places, readiness_line, short_line
+from executors.announcement import access, contents_line, places, readiness_line, short_line
 from executors.hosts import reachable_host
 from executors.jina_patches.ending import is_program
 from executors.settings import Settings, read_settings
@@ -39,16 +39,34 @@ def announce(flow: Any) -> None:
     worth_warning, line = access(chosen.host)
     (logger.warning if worth_warning else logger.info)(line)
     if reason is None:
-        logger.info(readiness_line(seconds, None))
+        _say_ready(chosen, logger, seconds)
         return
     logger.error(readiness_line(seconds, reason))
 
     def wait() -> None:
         while not_ready_reason(chosen) is not None:
             time.sleep(_ASK_S)
-        logger.info(readiness_line(time.time() - flow._start_time, None))
+        _say_ready(chosen, logger, time.time() - flow._start_time)
 
     threading.Thread(target=wait, name="announce", daemon=True).start()
+
+
+def _say_ready(chosen: Settings, logger: JinaLogger, seconds: float) -> None:
+    contents = contents_line(_index_report(chosen))
+    if contents is not None:
+        logger.info(contents)
+    logger.info(readiness_line(seconds, None))
+
+
+def _index_report(chosen: Settings) -> dict[str, Any]:
+    """The index as `/status` describes it; empty where that can't be asked."""
+    url = f"http://{reachable_host(chosen.host)}:{chosen.http_port}/status"
+    try:
+        with build_opener(ProxyHandler({})).open(url, timeout=_ANSWER_S) as answer:
+            report: dict[str, Any] = json.loads(answer.read())["index"]
+            return report
+    except (URLError, HTTPException, OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def not_ready_reason(chosen: Settings) -> str | None:

@@ -70,6 +70,7 @@ def test_a_sound_start_warns_of_nothing_and_listens_on_loopback_only(tmp_path: P
         assert f"gRPC at grpc://127.0.0.1:{flow.grpc_port}\n" in flow.log
         assert f"the index is in {flow.environment['VS_WORKSPACE']};" in flow.log
         assert "no key is asked for" in flow.log
+        assert "the index is empty" in flow.log
         assert all(re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z \S+@\d+\[[IE]\]:", line) for line in flow.log.splitlines())
 
 

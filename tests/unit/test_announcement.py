@@ -1,10 +1,11 @@
 """What a start says: where, what, and for whom."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from executors.announcement import access, places, readiness_line
+from executors.announcement import access, contents_line, places, readiness_line
 from executors.settings import Settings
 
 
@@ -29,3 +30,20 @@ def test_addresses_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_flow_that_is_not_ready_says_why() -> None:
     assert readiness_line(2.0, None) == "ready after 2.0 s"
     assert "shard_identity: other folder" in readiness_line(2.0, "shard_identity: other folder")
+
+
+@pytest.mark.parametrize(
+    ("index", "expected"),
+    [
+        ({"documents": 0, "collections": []}, "the index is empty"),
+        ({"documents": 1234, "collections": [{}]}, "the index holds 1,234 documents in 1 collection"),
+        ({"documents": 5, "collections": [{}, {}]}, "the index holds 5 documents in 2 collections"),
+    ],
+)
+def test_what_the_index_holds_is_told(index: dict[str, Any], expected: str) -> None:
+    assert str(contents_line(index)).startswith(expected)
+
+
+def test_what_only_some_shards_counted_is_not_told() -> None:
+    assert contents_line({"documents": None, "documents_counted": 3, "collections": [{}]}) is None
+    assert contents_line({}) is None
