@@ -14,6 +14,10 @@ class InvalidJsonError(ValueError):
     """What was sent is not JSON, or names a key twice; the message goes on after "the body"."""
 
 
+class RepeatedKeyError(InvalidJsonError):
+    """It is JSON, but names a key twice: one of the two values would be lost."""
+
+
 def read_json(text: bytes | str) -> Any:
     """A JSON value. Whole numbers of any size stay whole, and a key that stands twice in one object is refused.
 
@@ -37,11 +41,11 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of JSON from its pairs, for `json.loads`.
 
     Raises:
-        InvalidJsonError: a key stands twice.
+        RepeatedKeyError: a key stands twice.
     """
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise InvalidJsonError(f"names the key {_repeated(pairs)!r} twice in one object")
+        raise RepeatedKeyError(f"names the key {_repeated(pairs)!r} twice in one object")
     return values
 
 

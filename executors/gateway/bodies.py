@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Message
 
 from executors.document_values import check_box
 from executors.documents import Failure, ImageDoc
@@ -24,8 +22,6 @@ from executors.json_reading import InvalidJsonError, read_json
 from executors.preprocess.sources import decode_base64
 
 STAGE: Final = "gateway"
-# A boundary has at most 70 characters (RFC 2046); white space may follow the closing one.
-_TAIL_BYTES: Final = 256
 # From here on, a body is decoded beside the event loop: other requests don't wait for it.
 _LARGE_BODY: Final = 1_000_000
 _TEXT_FIELDS: Final = ("id", "collection", "parent", "text", "uri", "model_id")
@@ -59,18 +55,28 @@ async def read_documents(
     if media_type == "multipart/form-data":
         documents, parameters = await _read_multipart(body, max_image_bytes)
         return documents, _joined(as_parameters(given), parameters)
-    if media_type not in ("", "application/json", "text/json") and not media_type.endswith("+json"):
-        raise VisualSearchError(
-            "unsupported_media_type",
-            f"Content-Type {media_type!r}; send application/json"
-            + (", multipart/form-data, or a picture as image/*" if pictures else ""),
-        )
+    check_json_type(body.request, ", multipart/form-data, or a picture as image/*" if pictures else "")
     content = await body.read()
     if len(content) < _LARGE_BODY:
         documents, parameters = parse_json(content, max_image_bytes)
     else:
         documents, parameters = await asyncio.to_thread(parse_json, content, max_image_bytes)
     return documents, _joined(as_parameters(given), parameters)
+
+
+def check_json_type(request: Request, others: str = "") -> None:
+    """Refuse a body that says it is anything but JSON; one that says nothing is taken for it.
+
+    Args:
+        others: what is taken beside JSON, for the message.
+
+    Raises:
+        VisualSearchError: `unsupported_media_type`.
+    """
+    media_type = _media_type(request)
+    if media_type not in ("", "application/json", "text/json") and not media_type.endswith("+json"):
+        message = f"Content-Type {media_type!r}; send application/json{others}"
+        raise VisualSearchError("unsupported_media_type", message)
 
 
 def _media_type(request: Request) -> str:
@@ -203,12 +209,10 @@ def _box(given: Any) -> list[float]:
 
 
 async def _read_multipart(incoming: IncomingBody, max_image_bytes: int) -> tuple[list[ImageDoc], dict[str, Any]]:
-    body = _EndedBody(incoming)
+    stream = Request(incoming.request.scope, incoming.receive).stream()
+    parser = FormParser(incoming.request.headers, stream, max_files=100_000, max_fields=16, max_part_size=16_000_000)
     try:
-        stream = Request(incoming.request.scope, body.receive).stream()
-        form = await FormParser(
-            incoming.request.headers, stream, max_files=100_000, max_fields=16, max_part_size=16_000_000
-        ).parse()
+        form = await parser.parse()
     except MultiPartException as error:
         raise VisualSearchError("malformed_body", f"the form can't be read: {error.message}") from None
     except Exception as error:
@@ -217,7 +221,8 @@ async def _read_multipart(incoming: IncomingBody, max_image_bytes: int) -> tuple
         detail = getattr(error, "detail", None) or type(error).__name__
         raise VisualSearchError("malformed_body", f"the form can't be read: {detail}") from None
     try:
-        body.check_complete()
+        if not parser.complete:
+            raise VisualSearchError("malformed_body", "the form is cut off: it has no closing boundary")
         return await _read_form(form, max_image_bytes)
     finally:
         await form.close()
@@ -232,15 +237,20 @@ async def _read_form(form: FormData, max_image_bytes: int) -> tuple[list[ImageDo
     files = [part for part in parts if isinstance(part, UploadFile)]
     if len(files) != len(parts):
         raise VisualSearchError("malformed_body", "a part `file` without a file name: send it as a file")
-    parameters = _json_part(form.get("parameters"), "parameters", {})
-    ids = _by_position(_json_part(form.get("ids"), "ids", None), len(files), "ids")
-    tags = _json_part(form.get("tags"), "tags", {}) or {}
-    tags = [tags] * len(files) if isinstance(tags, dict) else _by_position(tags, len(files), "tags")
+    parameters = _json_part(_given(form, "parameters"), "parameters", {})
+    ids = _by_position(_json_part(_given(form, "ids"), "ids", None), len(files), "ids")
+    tags = _json_part(_given(form, "tags"), "tags", {})
+    tags = [tags] * len(files) if not isinstance(tags, list) else _by_position(tags, len(files), "tags") or []
     documents = [
         _file_document(part, await _file_bytes(part, max_image_bytes), name, tag)
-        for part, name, tag in zip(files, ids or [part.filename or None for part in files], tags or [], strict=True)
+        for part, name, tag in zip(files, ids or [part.filename or None for part in files], tags, strict=True)
     ]
     return documents, parameters
+
+
+def _given(form: FormData, name: str) -> Any:
+    """The part of a name, which stands once; beside it, a page may have sent an empty field."""
+    return next((part for part in form.getlist(name) if part), None)
 
 
 async def _file_bytes(part: UploadFile, max_image_bytes: int) -> bytes | VisualSearchError:
@@ -286,27 +296,3 @@ def _by_position(given: Any, count: int, name: str) -> Sequence[Any] | None:
     if not isinstance(given, list) or len(given) != count:
         raise VisualSearchError("malformed_body", f"`{name}` must be a list of {count}, one for each file")
     return given
-
-
-class _EndedBody:
-    """Passes a multipart body on, and sees whether it was complete."""
-
-    def __init__(self, incoming: IncomingBody) -> None:
-        self._incoming = incoming
-        self._tail = b""
-
-    async def receive(self) -> Message:
-        """The next piece."""
-        message = await self._incoming.receive()
-        self._tail = (self._tail + message["body"][-_TAIL_BYTES:])[-_TAIL_BYTES:]
-        return message
-
-    def check_complete(self) -> None:
-        """The parser drops a last part that is cut off, in silence; its closing boundary is missing then.
-
-        Raises:
-            VisualSearchError: `malformed_body`.
-        """
-        _, parameters = parse_options_header(self._incoming.request.headers["content-type"])
-        if b"--" + parameters.get(b"boundary", b"") + b"--" not in self._tail:
-            raise VisualSearchError("malformed_body", "the form is cut off: it has no closing boundary")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from pydantic import BaseModel
+
 from executors import __version__
 from executors.gateway.described_errors import error_responses, status_responses
 from executors.gateway.openapi_schemas import (
@@ -246,7 +248,7 @@ THUMBNAIL_BY_QUERY: Final = _THUMBNAIL | {
 }
 
 
-def _upkeep(endpoint: str, summary: str, parameters: type[Parameters]) -> dict[str, Any]:
+def _upkeep(endpoint: str, summary: str, parameters: type[BaseModel]) -> dict[str, Any]:
     content = {"application/json": {"schema": body_schema(parameters, {"data": NO_DATA}), "example": {}}}
     return {
         "summary": summary,

@@ -209,8 +209,10 @@ class ScrollParameters(CountParameters):
     )
 
 
-class VerifyParameters(Parameters):
-    """`/verify`"""
+class VerifyParameters(BaseModel):
+    """`/verify`: all collections, always."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     repair: bool = Field(
         False, strict=True, description="remove the older copy of ids that stand twice, and make anew what can be"
