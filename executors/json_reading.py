@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, Final
 
 import orjson
 
+from executors.document_values import is_text
+
 _MOST_SHOWN: Final = 80
+# Of an integer that every float can hold.
+_MOST_DIGITS: Final = 308
 
 
 class InvalidJsonError(ValueError):
@@ -35,6 +40,49 @@ def read_json(text: bytes | str) -> Any:
         return json.loads(text if isinstance(text, str) else text.decode(), object_pairs_hook=unique_keys)
     except RecursionError:
         raise InvalidJsonError("is nested too deep") from None
+
+
+def read_json_values(text: bytes | str) -> Any:
+    """The same for what holds documents: a text that is not Unicode, or a number that no float can hold, is taken, so that
+    it costs its own document only. Such a number is infinite.
+
+    RFC 8259 allows both, and Python's own writer makes them, of a file name that is not UTF-8 for example. Who calls this
+    checks each value (`check_text`, `plain_tags`, `is_json`).
+
+    Raises:
+        InvalidJsonError: as `read_json`.
+    """
+    try:
+        return read_json(text)
+    except RepeatedKeyError:
+        raise
+    except InvalidJsonError as refused:
+        try:
+            given = text if isinstance(text, str) else text.decode()
+            return json.loads(given, object_pairs_hook=unique_keys, parse_int=_whole, parse_constant=_no_number)
+        except RepeatedKeyError:
+            raise
+        except (ValueError, RecursionError):
+            raise refused from None
+
+
+def is_json(value: Any) -> bool:
+    """Whether a value that was read has a form in JSON that every program reads: Unicode texts and finite numbers."""
+    if isinstance(value, str):
+        return is_text(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, list):
+        return all(map(is_json, value))
+    return not isinstance(value, dict) or all(is_text(key) and is_json(each) for key, each in value.items())
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
+
+
+def _no_number(name: str) -> Any:
+    raise InvalidJsonError(f"holds {name}")
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -177,7 +177,8 @@ def _read_document(message: DocProto) -> ImageDoc:
         _drop_answers(document)
         document.error = fault
         if document.tags and message.data["tags"].WhichOneof("content") == "text":
-            read_json(message.data["tags"].text)
+            # Read again: what decodes documents rounds integers beyond 64 bits. They are checked at the door, not here.
+            vars(document)["tags"] = read_json(message.data["tags"].text)
         return document
     except InvalidJsonError as error:
         fault = _failure("invalid_tags", f"`tags` {error}")
