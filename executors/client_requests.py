@@ -65,7 +65,8 @@ def encode_request(documents: Sequence[Document], parameters: Mapping[str, Any])
     """A request body: multipart when the documents are pictures (their bytes as they are), else JSON (base64).
 
     Raises:
-        VisualSearchError: `invalid_document` for what JSON can't express, such as text that is not Unicode.
+        VisualSearchError: `invalid_document` for what JSON can't express, such as text that is not Unicode, and
+            `invalid_parameter` for such a number.
     """
     if documents and all(_fits_multipart(each) for each in documents):
         return _multipart_body(documents, parameters)
@@ -76,13 +77,16 @@ def json_body(content: Mapping[str, Any]) -> Body:
     """A JSON body.
 
     Raises:
-        VisualSearchError: `invalid_document`.
+        VisualSearchError: `invalid_document`, `invalid_parameter`.
     """
+    _check_numbers(content.get("parameters"), "parameters")
     return Body(_dump(content), "application/json")
 
 
 def _fits_multipart(document: Document) -> bool:
-    """A form carries picture, id, label and tags; a label that would need quoting in a header goes by JSON."""
+    """A form carries picture, id, label and tags; a label that would need quoting in a header, or that a reader would take
+    for a quoted one (`%22`, `=?utf-8?…`), goes by JSON.
+    """
     other = (
         document.embedding,
         document.collection,
@@ -93,12 +97,13 @@ def _fits_multipart(document: Document) -> bool:
         document.thumbnail,
     )
     label = document.uri or ""
-    plain = label.isprintable() and not set(label) & {'"', "\\"}
+    plain = label.isprintable() and not set(label) & {'"', "\\", "%"} and not label.startswith("=?")
     return document.blob is not None and document.id is not None and plain and all(each is None for each in other)
 
 
 def _multipart_body(documents: Sequence[Document], parameters: Mapping[str, Any]) -> Body:
     """A form (RFC 7578): ids and tags by position, the label as the file's name."""
+    _check_numbers(parameters, "parameters")
     boundary = f"visual-search-{uuid.uuid4().hex}"
     fields: dict[str, Any] = {"ids": [each.id for each in documents], "parameters": dict(parameters)}
     if any(each.tags for each in documents):
@@ -135,6 +140,24 @@ def _to_json(document: Document) -> dict[str, Any]:
     if document.tags:
         values["tags"] = dict(document.tags)
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _check_numbers(value: Any, place: str) -> None:
+    """Refuse NaN and infinity: JSON would have null in their place, which means something else in a filter.
+
+    Raises:
+        VisualSearchError: `invalid_parameter`.
+    """
+    if isinstance(value, float | np.floating) and not np.isfinite(value):
+        raise VisualSearchError("invalid_parameter", f"{place}: {value} is not a finite number, and JSON has no other")
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            _check_numbers(each, f"{place}.{key}")
+    elif isinstance(value, list | tuple):
+        for n, each in enumerate(value):
+            _check_numbers(each, f"{place}[{n}]")
 
 
 def _dump(value: Any) -> bytes:
