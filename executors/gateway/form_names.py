@@ -52,8 +52,8 @@ class FormParser(MultiPartParser):
             if name in self._given:
                 raise MultiPartException(f"the part {name[:80]!r} stands twice")
             self._given.add(name)
-        if part.file is None:
-            self._charset = "utf-8"
+        self._charset = "utf-8"
+        if part.file is None and name != "file":
             try:
                 part.data.decode()
             except UnicodeDecodeError:

@@ -12,7 +12,7 @@ from executors.gateway.paths import decoded
 from executors.json_reading import InvalidJsonError, RepeatedKeyError, read_json
 
 # Values of these are text as they stand; those of the lists are divided by commas; all others are JSON.
-_TEXTS: Final = frozenset({"collection", "group_by", "like"})
+_TEXTS: Final = frozenset({"after", "collection", "group_by", "like"})
 _LISTS: Final = frozenset({"fields", "with"})
 
 

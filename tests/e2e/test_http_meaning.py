@@ -69,6 +69,14 @@ async def test_upkeep_takes_its_parameters_from_the_query_string_too(gateway: Lo
     assert code_of(twice) == "invalid_parameter"
 
 
+async def test_an_id_in_a_query_string_is_text(gateway: LocalGateway) -> None:
+    for name in ("1", "2", "true"):
+        assert await gateway.call.index(name, collection="numbers") == "created"
+    answer = (await send(gateway, "POST", "/scroll?collection=numbers&after=1")).json()
+    assert [each["id"] for each in answer["data"]] == ["2", "true"]
+    assert (await send(gateway, "POST", "/search?collection=numbers&like=2")).status == 200
+
+
 @pytest.mark.parametrize(
     ("given", "code"),
     [

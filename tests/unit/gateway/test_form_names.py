@@ -102,6 +102,10 @@ async def test_texts_are_utf8_whatever_is_said(charset: str) -> None:
         await parsed(part("tags", b"\xff"), charset=charset)
 
 
+async def test_a_picture_that_is_sent_as_a_text_is_left_to_its_own_message() -> None:
+    assert await parsed(part("file", b"\xff\xd8")) == [("file", "ÿØ")]
+
+
 async def test_what_follows_the_closing_boundary_does_not_count() -> None:
     assert await parsed(part("tags", b"{}"), end=b"--x--\r\n" + b"epilogue" * 1000) == [("tags", "{}")]
     assert await parsed(part("tags", b"{}"), end=b"--x--") == [("tags", "{}")]
