@@ -107,7 +107,7 @@ def _multipart_body(documents: Sequence[Document], parameters: Mapping[str, Any]
     boundary = f"visual-search-{uuid.uuid4().hex}"
     fields: dict[str, Any] = {"ids": [each.id for each in documents], "parameters": dict(parameters)}
     if any(each.tags for each in documents):
-        fields["tags"] = [dict(each.tags) for each in documents]
+        fields["tags"] = [plain_tags(each.tags) for each in documents]
     pieces: list[bytes] = []
     for name, value in fields.items():
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'
@@ -138,7 +138,8 @@ def _to_json(document: Document) -> dict[str, Any]:
     if document.box is not None:
         values["box"] = [float(each) for each in document.box]
     if document.tags:
-        values["tags"] = dict(document.tags)
+        # They may have been changed since the document was made: NaN would arrive as null.
+        values["tags"] = plain_tags(document.tags)
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -68,13 +68,17 @@ def read_json_values(text: bytes | str) -> Any:
 
 def is_json(value: Any) -> bool:
     """Whether a value that was read has a form in JSON that every program reads: Unicode texts and finite numbers."""
-    if isinstance(value, str):
-        return is_text(value)
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, list):
-        return all(map(is_json, value))
-    return not isinstance(value, dict) or all(is_text(key) and is_json(each) for key, each in value.items())
+    left = [value]  # not by recursion: what could be read may be nested deeper than Python calls itself
+    while left:
+        each = left.pop()
+        if isinstance(each, dict):
+            left += each.keys()
+            left += each.values()
+        elif isinstance(each, list):
+            left += each
+        elif (isinstance(each, str) and not is_text(each)) or (isinstance(each, float) and not math.isfinite(each)):
+            return False
+    return True
 
 
 def _whole(digits: str) -> int | float:

@@ -45,7 +45,8 @@ def add_collections(app: FastAPI, service: SearchService, health: Health, intake
 
     @app.delete("/collections/{name:rest}", response_class=Json, **openapi.COLLECTIONS["drop"])
     async def drop_collection(request: Request) -> Response:
-        return await answer("drop", {"collection": request.path_params["name"]}, request)
+        # A body that means something else than all documents is refused.
+        return await answer("drop", {"collection": request.path_params["name"]}, request, body=True)
 
 
 async def _read_object(request: Request, intake: Intake, max_bytes: int) -> dict[str, Any]:
@@ -62,7 +63,9 @@ async def _read_object(request: Request, intake: Intake, max_bytes: int) -> dict
     except InvalidJsonError as error:
         raise VisualSearchError("malformed_body", f"the body {error}") from None
     if isinstance(content, dict) and "collection" in content:
-        raise VisualSearchError("invalid_parameter", "collection: stands in the path (known: dimension, model_id)")
+        raise VisualSearchError("invalid_parameter", "collection: stands in the path")
     if not isinstance(content, dict):
-        raise VisualSearchError("malformed_body", 'the body must be an object: {"model_id": …, "dimension": …}, or {}')
+        raise VisualSearchError(
+            "malformed_body", 'the body must be an object, such as {}; PUT takes {"model_id": …, "dimension": …}'
+        )
     return content

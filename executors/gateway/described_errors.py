@@ -43,7 +43,7 @@ _CODES: Final[dict[str, tuple[str, ...]]] = {
     "list": ("invalid_parameter",),
     "describe": ("invalid_parameter", "collection_not_found"),
     "create": (*_BODY, "invalid_parameter", "model_mismatch", "dimension_mismatch"),
-    "drop": ("invalid_parameter", "collection_not_found", "stale_version"),
+    "drop": (*_BODY, "invalid_parameter", "collection_not_found", "stale_version"),
 }
 _WITH_DOCUMENTS: Final = frozenset({"/index", "/search", "/embed", "/update", "/get", "/delete"})
 

@@ -61,6 +61,18 @@ async def test_what_a_query_string_asks_for_in_vain_is_refused(gateway: LocalGat
     assert [each["name"] for each in listed] == ["keep"]
 
 
+async def test_a_drop_with_a_body_that_asks_for_less_is_refused(gateway: LocalGateway) -> None:
+    for body in (b'{"filter": {"a": 1}}', b'{"data": [{"id": "kept"}]}', b'{"parameters": {}}', b"[]"):
+        refused = await send(gateway, "DELETE", "/collections/keep", body)
+        assert (refused.status, code_of(refused) in ("invalid_parameter", "malformed_body")) == (400, True), body
+    assert (await send(gateway, "DELETE", "/collections/keep", b"{}")).json() == {"result": "deleted", "documents": 1}
+
+
+async def test_an_encoding_in_a_second_line_counts(gateway: LocalGateway) -> None:
+    two = ("Content-Encoding: identity", "Content-Encoding: br")
+    assert code_of(await send(gateway, "POST", "/count", b"{}", JSON, *two)) == "unsupported_media_type"
+
+
 async def test_upkeep_takes_its_parameters_from_the_query_string_too(gateway: LocalGateway) -> None:
     assert code_of(await send(gateway, "POST", "/reindex?collection=nobodys")) == "collection_not_found"
     assert (await send(gateway, "POST", "/reindex?collection=keep")).json() == {"ok": True}

@@ -311,6 +311,17 @@ async def test_a_number_that_json_does_not_have_is_not_sent_as_null(
     assert service.requests == []
 
 
+@pytest.mark.parametrize("blob", [b"picture", None])
+async def test_tags_are_checked_again_when_they_are_sent(
+    client: VisualSearchClient, service: WireService, blob: bytes | None
+) -> None:
+    document = Document(id="a", blob=blob, tags={"n": 1})
+    document.tags["n"] = float("nan")  # type: ignore[index]
+    with pytest.raises(VisualSearchError, match="invalid_tags"):
+        await client.index([document])
+    assert service.requests == []
+
+
 @pytest.mark.parametrize("label", ["100%22.jpg", "a%0Db", "a%0ab", "=?utf-8?Q?a?=", "C:\\a.jpg", "a\nb", 'a"b'])
 def test_a_label_that_a_form_would_change_goes_by_json(label: str) -> None:
     """In a form, it is the name of a file, in which some signs stand for others."""

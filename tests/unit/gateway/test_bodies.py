@@ -14,6 +14,7 @@ from executors.errors import VisualSearchError
 from executors.gateway.admission import admit_documents
 from executors.gateway.bodies import parse_json
 from executors.gateway.chunks import Answer
+from executors.gateway.parameters import CountParameters, parse_parameters
 from executors.gateway.rendering import answer_to_json
 
 LIMIT = 1_000_000
@@ -77,6 +78,13 @@ def test_what_is_wrong_with_the_request_is_told_of_the_request(body: str) -> Non
         parse_json(body.encode(), LIMIT)
     assert refused.value.code == "malformed_body"
     orjson.dumps(refused.value.to_json())
+
+
+def test_what_is_nested_deep_is_left_to_its_own_check() -> None:
+    for deep in ('{"$not":' * 900 + "{}" + "}" * 900, "[" * 900 + "]" * 900):
+        _, parameters = parse_json(f'{{"parameters": {{"filter": {deep}}}}}'.encode(), LIMIT)
+        with pytest.raises(VisualSearchError, match="invalid_filter"):
+            parse_parameters(CountParameters, parameters)
 
 
 @pytest.mark.parametrize("scale", [1e300, 1e39, 1.0, 1e-20, 1e-40, 1e-46, 1e-300])
