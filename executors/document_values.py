@@ -16,8 +16,6 @@ MAX_SAFE_INTEGER: Final = 2**53
 MAX_TAGS_DEPTH: Final = 32
 # Of a document's tags as JSON.
 MAX_TAGS_BYTES: Final = 64_000
-# Where parameters begin to be counted: a filter is nested deeper than tags are.
-_SHALLOW: Final = -64
 _MOST_SHOWN: Final = 80
 _NUMBER_KINDS: Final = "iuf"
 
@@ -38,21 +36,6 @@ def plain_tags(tags: Any) -> dict[str, Any]:
         raise VisualSearchError(
             "invalid_tags", f"`tags` has {size} bytes; at most {MAX_TAGS_BYTES}", bytes=size, limit=MAX_TAGS_BYTES
         )
-    return plain
-
-
-def plain_parameters(parameters: Any) -> dict[str, Any]:
-    """Parameters of a request as plain JSON values: numpy's numbers, booleans and texts become Python's.
-
-    Raises:
-        VisualSearchError: `invalid_parameter`, naming the place of what can't be sent.
-    """
-    if not isinstance(parameters, Mapping):
-        raise VisualSearchError("invalid_parameter", f"`parameters` must be a dict, not {type(parameters).__name__}")
-    try:
-        plain: dict[str, Any] = _plain(parameters, "parameters", _SHALLOW)
-    except VisualSearchError as error:
-        raise VisualSearchError("invalid_parameter", error.message) from None
     return plain
 
 

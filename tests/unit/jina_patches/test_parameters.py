@@ -11,10 +11,8 @@ from docarray import DocList
 from jina import Client
 from jina.clients.base import BaseClient
 
-from executors.document_values import plain_parameters
 from executors.documents import ImageDoc
-from executors.errors import VisualSearchError
-from executors.jina_patches.parameters import check_parameters
+from executors.jina_patches.parameters import check_parameters, plain_parameters
 
 DEEP: dict[str, Any] = {"a": 1}
 for _ in range(16):
@@ -28,10 +26,9 @@ for _ in range(16):
         {"filter": {"n": datetime.datetime(2024, 5, 1)}},
         {"filter": {"a": "\udcff"}},
         {"\udcff": 1},
-        {"threshold": float("nan")},
-        {"filter": {"n": {"$in": [np.float32("inf")]}}},
+        {"filter": {"n": {"$in": [1, np.datetime64("2024-05-01", "ns")]}}},
         {"limit": 10**400},
-        {"filter": {"n": 2**53 + 1}},
+        {"limit": np.arange(2)},
         {1: 2},
         {"x": object()},
         "limit",
@@ -58,9 +55,8 @@ def test_values_of_numpy_are_taken_and_filters_are_as_deep_as_they_may_be() -> N
     assert plain == {"limit": 3, "exact": True, "filter": {"n": {"$lt": 0.5}}, "x": [1, None]}
     assert type(plain["limit"]) is int
     assert type(plain["exact"]) is bool
-    assert plain_parameters({"filter": DEEP}) == {"filter": DEEP}
-    with pytest.raises(VisualSearchError, match="invalid_parameter"):
-        plain_parameters({"filter": {"n": b"x"}})
+    for carried in ({"filter": DEEP}, {"limit": float("inf")}, {"filter": {"n": 2**60}}, {}):
+        assert plain_parameters(carried) == carried, "the service has a code for each fault"
 
 
 def test_it_is_done_once() -> None:
