@@ -11,8 +11,6 @@ import orjson
 from executors.document_values import is_text
 
 _MOST_SHOWN: Final = 80
-# Of an integer that every float can hold.
-_MOST_DIGITS: Final = 308
 
 
 class InvalidJsonError(ValueError):
@@ -82,7 +80,8 @@ def is_json(value: Any) -> bool:
 
 
 def _whole(digits: str) -> int | float:
-    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
+    nearest = float(digits)
+    return int(digits) if math.isfinite(nearest) else nearest
 
 
 def _no_number(name: str) -> Any:
