@@ -13,6 +13,7 @@ import orjson
 
 from executors.document_values import check_box, check_list, check_text, plain_bytes, plain_tags
 from executors.errors import VisualSearchError
+from executors.parameter_values import plain_parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,8 @@ def json_body(content: Mapping[str, Any]) -> Body:
     Raises:
         VisualSearchError: `invalid_document`, `invalid_parameter`.
     """
-    _check_numbers(content.get("parameters"), "parameters")
+    if "parameters" in content:
+        content = {**content, "parameters": plain_parameters(content["parameters"])}
     return Body(_dump(content), "application/json")
 
 
@@ -103,9 +105,8 @@ def _fits_multipart(document: Document) -> bool:
 
 def _multipart_body(documents: Sequence[Document], parameters: Mapping[str, Any]) -> Body:
     """A form (RFC 7578): ids and tags by position, the label as the file's name."""
-    _check_numbers(parameters, "parameters")
     boundary = f"visual-search-{uuid.uuid4().hex}"
-    fields: dict[str, Any] = {"ids": [each.id for each in documents], "parameters": dict(parameters)}
+    fields: dict[str, Any] = {"ids": [each.id for each in documents], "parameters": plain_parameters(parameters)}
     if any(each.tags for each in documents):
         fields["tags"] = [plain_tags(each.tags) for each in documents]
     pieces: list[bytes] = []
@@ -141,24 +142,6 @@ def _to_json(document: Document) -> dict[str, Any]:
         # They may have been changed since the document was made: NaN would arrive as null.
         values["tags"] = plain_tags(document.tags)
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _check_numbers(value: Any, place: str) -> None:
-    """Refuse NaN and infinity: JSON would have null in their place, which means something else in a filter.
-
-    Raises:
-        VisualSearchError: `invalid_parameter`.
-    """
-    if isinstance(value, float | np.floating) and not np.isfinite(value):
-        raise VisualSearchError("invalid_parameter", f"{place}: {value} is not a finite number, and JSON has no other")
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        for key, each in value.items():
-            _check_numbers(each, f"{place}.{key}")
-    elif isinstance(value, list | tuple):
-        for n, each in enumerate(value):
-            _check_numbers(each, f"{place}[{n}]")
 
 
 def _dump(value: Any) -> bytes:

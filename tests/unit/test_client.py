@@ -311,6 +311,16 @@ async def test_a_number_that_json_does_not_have_is_not_sent_as_null(
     assert service.requests == []
 
 
+@pytest.mark.parametrize("name", ["\ud800", None])
+async def test_a_name_that_is_no_text_is_an_error_of_ours(
+    client: VisualSearchClient, service: WireService, name: Any
+) -> None:
+    for call in (client.drop_collection(name), client.collection(name), client.thumbnail(name)):
+        with pytest.raises(VisualSearchError, match="not valid Unicode"):
+            await call
+    assert service.requests == []
+
+
 @pytest.mark.parametrize("blob", [b"picture", None])
 async def test_tags_are_checked_again_when_they_are_sent(
     client: VisualSearchClient, service: WireService, blob: bytes | None
