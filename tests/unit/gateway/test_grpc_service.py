@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
 import pytest
@@ -16,17 +17,21 @@ from tests.support.api import unit_vectors
 from tests.support.local_index import local_service
 
 
-async def answers(*messages: DocProto) -> list[ImageDoc]:
-    """What an index of its own answers to `/index`."""
+async def serving() -> GrpcService:
+    """The service over an index of its own."""
     service, stages = await local_service(1)
     health = Health(service, stages.logger)
     health.ready, health.reason = True, None
     intake = Intake(IntakeLimits(10, 10_000_000, 10.0, 1000))
-    grpc = GrpcService(SimpleNamespace(streamer=None, executor=None), service, health, intake, stages.logger)
+    return GrpcService(SimpleNamespace(streamer=None, executor=None), service, health, intake, stages.logger)
+
+
+async def answers(*messages: DocProto) -> list[ImageDoc]:
+    """What it answers to `/index`."""
     request = DataRequest()
     request.header.exec_endpoint = "/index"
     request.proto_with_data.data.docs.docs.extend(messages)
-    answer = await grpc.process_single_data(request)
+    answer = await (await serving()).process_single_data(request)
     assert not answer.header.status.code, answer.header.status.description
     return [ImageDoc.from_protobuf(each) for each in answer.proto_with_data.data.docs.docs]
 
@@ -51,3 +56,34 @@ async def test_an_empty_collection_is_refused() -> None:
     refused, kept = await answers(empty, message("a"))
     assert refused.error is not None
     assert (refused.error.code, kept.result) == ("invalid_document", "created")
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [(b"\xff" * 20, "malformed_body"), (bytes(range(256)), "malformed_body"), (b"", "unknown_endpoint")],
+)
+async def test_bytes_that_are_no_request_are_no_defect(
+    sent: bytes, code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = await serving()
+
+    async def stream() -> AsyncIterator[DataRequest]:
+        for _ in range(2):
+            yield DataRequest(sent)
+
+    streamed = [each async for each in service.stream(stream())]
+    for answer in (await service.process_single_data(DataRequest(sent)), *streamed):
+        assert answer.header.status.exception.name == code
+        assert answer.SerializeToString()
+    assert "defect" not in caplog.text
+
+
+async def test_text_that_is_not_utf8_is_no_defect(caplog: pytest.LogCaptureFixture) -> None:
+    request = DataRequest()
+    request.header.exec_endpoint = "/index"
+    request.proto_with_data.data.docs.docs.append(message("four"))
+    broken = DataRequest(request.SerializeToString().replace(b"four", b"f\xff\xfer"))
+    answer = await (await serving()).process_single_data(broken)
+    assert answer.header.status.exception.name == "malformed_body"
+    assert answer.SerializeToString()
+    assert "defect" not in caplog.text
