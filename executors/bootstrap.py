@@ -26,6 +26,7 @@ from executors.jina_patches.deliveries import leave_out_silent_replicas
 from executors.jina_patches.ending import end_cleanly
 from executors.jina_patches.flow_files import check_flow_files, check_ports, check_round_robin
 from executors.jina_patches.logs import announce_truly, choose_log_format, format_jina_logs, leave_out_late_failures
+from executors.jina_patches.parameters import check_parameters
 from executors.jina_patches.processes import end_interrupted_starts, end_when_nothing_answers, watch_parent
 from executors.log_format import write_json_lines
 from executors.log_repeats import limit_repeats
@@ -120,5 +121,6 @@ limit_repeats()
 reconnect_soon()
 listen_on_ipv6()
 leave_out_silent_replicas()
+check_parameters()
 set_flow_variables()
 warn_of_unknown_variables()

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
+from urllib.parse import quote
 
 from executors.client_answers import Answer, answer_from_json
 from executors.client_requests import Document, encode_request
 from executors.client_transport import RetryPolicy, Transport
+from executors.document_values import is_text
+from executors.errors import VisualSearchError
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 # The same as executors.documents.DEFAULT_COLLECTION, whose module takes half a second to import.
@@ -64,6 +67,18 @@ class ClientBase:
         """Post documents; the answer holds a result for each, or as many as `expected` says."""
         content = await self._transport.json("POST", endpoint, encode_request(documents, parameters))
         return answer_from_json(content, len(documents) if expected is None else expected, result_from_json)
+
+
+def quoted(name: str, value: str) -> str:
+    """A value as a part of a URL.
+
+    Raises:
+        VisualSearchError: `invalid_parameter`, or `invalid_id`, for what is no Unicode text.
+    """
+    if not isinstance(value, str) or not is_text(value):
+        code = "invalid_id" if name == "id" else "invalid_parameter"
+        raise VisualSearchError(code, f"{name}: {value!r} is not valid Unicode text")
+    return quote(value, safe="")
 
 
 def given_parameters(**parameters: Any) -> dict[str, Any]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
 
 from executors.client_answers import CollectionInfo, collection_from_json
-from executors.client_base import ClientBase, given_parameters
+from executors.client_base import ClientBase, given_parameters, quoted
 from executors.client_requests import json_body
 
 
@@ -61,4 +60,4 @@ class CollectionMethods(ClientBase):
 
 
 def _path(name: str) -> str:
-    return f"/collections/{quote(name, safe='')}"
+    return f"/collections/{quoted('collection', name)}"

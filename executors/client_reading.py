@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from executors.client_answers import (
     Answer,
@@ -14,7 +13,7 @@ from executors.client_answers import (
     found_from_json,
     page_from_json,
 )
-from executors.client_base import DEFAULT_COLLECTION, ClientBase, given_parameters, wanted_parts
+from executors.client_base import DEFAULT_COLLECTION, ClientBase, given_parameters, quoted, wanted_parts
 from executors.client_requests import Document, json_body
 
 
@@ -104,7 +103,7 @@ class ReadingMethods(ClientBase):
 
     async def thumbnail(self, document_id: str, *, collection: str = DEFAULT_COLLECTION) -> bytes | None:
         """The small JPEG of an indexed picture; None when the index has none of it."""
-        path = f"/thumbnail?collection={quote(collection, safe='')}&id={quote(document_id, safe='')}"
+        path = f"/thumbnail?collection={quoted('collection', collection)}&id={quoted('id', document_id)}"
         response = await self._transport.request("GET", path)
         if response.status == 200:
             return response.content

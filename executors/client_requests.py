@@ -13,6 +13,7 @@ import orjson
 
 from executors.document_values import check_box, check_list, check_text, plain_bytes, plain_tags
 from executors.errors import VisualSearchError
+from executors.parameter_values import plain_parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ def encode_request(documents: Sequence[Document], parameters: Mapping[str, Any])
     """A request body: multipart when the documents are pictures (their bytes as they are), else JSON (base64).
 
     Raises:
-        VisualSearchError: `invalid_document` for what JSON can't express, such as text that is not Unicode.
+        VisualSearchError: `invalid_document` for what JSON can't express, such as text that is not Unicode, and
+            `invalid_parameter` for such a number.
     """
     if documents and all(_fits_multipart(each) for each in documents):
         return _multipart_body(documents, parameters)
@@ -76,13 +78,17 @@ def json_body(content: Mapping[str, Any]) -> Body:
     """A JSON body.
 
     Raises:
-        VisualSearchError: `invalid_document`.
+        VisualSearchError: `invalid_document`, `invalid_parameter`.
     """
+    if "parameters" in content:
+        content = {**content, "parameters": plain_parameters(content["parameters"])}
     return Body(_dump(content), "application/json")
 
 
 def _fits_multipart(document: Document) -> bool:
-    """A form carries picture, id, label and tags; a label that would need quoting in a header goes by JSON."""
+    """A form carries picture, id, label and tags; a label that would need quoting in a header, or that a reader would take
+    for a quoted one (`%22`, `=?utf-8?…`), goes by JSON.
+    """
     other = (
         document.embedding,
         document.collection,
@@ -93,16 +99,16 @@ def _fits_multipart(document: Document) -> bool:
         document.thumbnail,
     )
     label = document.uri or ""
-    plain = label.isprintable() and not set(label) & {'"', "\\"}
+    plain = label.isprintable() and not set(label) & {'"', "\\", "%"} and not label.startswith("=?")
     return document.blob is not None and document.id is not None and plain and all(each is None for each in other)
 
 
 def _multipart_body(documents: Sequence[Document], parameters: Mapping[str, Any]) -> Body:
     """A form (RFC 7578): ids and tags by position, the label as the file's name."""
     boundary = f"visual-search-{uuid.uuid4().hex}"
-    fields: dict[str, Any] = {"ids": [each.id for each in documents], "parameters": dict(parameters)}
+    fields: dict[str, Any] = {"ids": [each.id for each in documents], "parameters": plain_parameters(parameters)}
     if any(each.tags for each in documents):
-        fields["tags"] = [dict(each.tags) for each in documents]
+        fields["tags"] = [plain_tags(each.tags) for each in documents]
     pieces: list[bytes] = []
     for name, value in fields.items():
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'
@@ -133,7 +139,8 @@ def _to_json(document: Document) -> dict[str, Any]:
     if document.box is not None:
         values["box"] = [float(each) for each in document.box]
     if document.tags:
-        values["tags"] = dict(document.tags)
+        # They may have been changed since the document was made: NaN would arrive as null.
+        values["tags"] = plain_tags(document.tags)
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field, ValidationInfo, WithJsonSchema, field_val
 from executors.document_faults import FAULT, fault_message, read_fault
 from executors.document_values import check_array, check_box, check_text, plain_bytes, plain_tags
 from executors.errors import VisualSearchError
+from executors.jina_patches.parameters import check_parameters
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
@@ -292,3 +293,5 @@ _CONTENT: Final = (
     | dict.fromkeys(_JSON_FIELDS, "text")
 )
 _FIELDS: Final = tuple(ImageDoc.model_fields)
+# Who imports this module has documents to send: if by Jina's client, its parameters are checked like these documents.
+check_parameters()

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, Final
 
 import orjson
+
+from executors.document_values import is_text
 
 _MOST_SHOWN: Final = 80
 
 
 class InvalidJsonError(ValueError):
     """What was sent is not JSON, or names a key twice; the message goes on after "the body"."""
+
+
+class RepeatedKeyError(InvalidJsonError):
+    """It is JSON, but names a key twice: one of the two values would be lost."""
 
 
 def read_json(text: bytes | str) -> Any:
@@ -33,15 +40,63 @@ def read_json(text: bytes | str) -> Any:
         raise InvalidJsonError("is nested too deep") from None
 
 
+def read_json_values(text: bytes | str) -> Any:
+    """The same for what holds documents: a text that is not Unicode, or a number that no float can hold, is taken, so that
+    it costs its own document only. Such a number is infinite.
+
+    RFC 8259 allows both, and Python's own writer makes them, of a file name that is not UTF-8 for example. Who calls this
+    checks each value (`check_text`, `plain_tags`, `is_json`).
+
+    Raises:
+        InvalidJsonError: as `read_json`.
+    """
+    try:
+        return read_json(text)
+    except RepeatedKeyError:
+        raise
+    except InvalidJsonError as refused:
+        try:
+            given = text if isinstance(text, str) else text.decode()
+            return json.loads(given, object_pairs_hook=unique_keys, parse_int=_whole, parse_constant=_no_number)
+        except RepeatedKeyError:
+            raise
+        except (ValueError, RecursionError):
+            raise refused from None
+
+
+def is_json(value: Any) -> bool:
+    """Whether a value that was read has a form in JSON that every program reads: Unicode texts and finite numbers."""
+    left = [value]  # not by recursion: what could be read may be nested deeper than Python calls itself
+    while left:
+        each = left.pop()
+        if isinstance(each, dict):
+            left += each.keys()
+            left += each.values()
+        elif isinstance(each, list):
+            left += each
+        elif (isinstance(each, str) and not is_text(each)) or (isinstance(each, float) and not math.isfinite(each)):
+            return False
+    return True
+
+
+def _whole(digits: str) -> int | float:
+    nearest = float(digits)
+    return int(digits) if math.isfinite(nearest) else nearest
+
+
+def _no_number(name: str) -> Any:
+    raise InvalidJsonError(f"holds {name}")
+
+
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of JSON from its pairs, for `json.loads`.
 
     Raises:
-        InvalidJsonError: a key stands twice.
+        RepeatedKeyError: a key stands twice.
     """
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise InvalidJsonError(f"names the key {_repeated(pairs)!r} twice in one object")
+        raise RepeatedKeyError(f"names the key {_repeated(pairs)!r} twice in one object")
     return values
 
 

@@ -97,6 +97,18 @@ def _origin(given: str) -> str:
     return f"{parts.scheme}://{host}{shown}"
 
 
+def _host_name(given: str) -> str:
+    """A name as it stands in a Host header before the port, in lower case.
+
+    Raises:
+        ValueError: it is none, so that no request would ever match it.
+    """
+    name = given[1:-1] if given.startswith("[") and given.endswith("]") else given
+    if given != "*" and not is_host(name):
+        raise ValueError(f"{given!r} is no name of a host; write shop.example, without a scheme or a port, or *")
+    return name.lower()
+
+
 class Settings(OpenSearchSettings):
     """All settings; each is the environment variable `VS_` + its name in capitals."""
 
@@ -106,7 +118,7 @@ class Settings(OpenSearchSettings):
     http_port: int = Field(8080, ge=1, le=65535, description="port of the HTTP gateway")
     grpc_port: int = Field(54321, ge=1, le=65535, description="port of the gRPC gateway")
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="more names that a Host header may carry, by commas (this machine's own are known)"
+        (), description="more names that a Host header may carry, by commas (this machine's own are known); `*` for any"
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="origins of other pages that may call the API, by commas (`https://shop.example`); `*` for any"
@@ -229,6 +241,11 @@ class Settings(OpenSearchSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("allowed_hosts", mode="after")
+    @classmethod
+    def _host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_host_name(each) for each in value)
 
     @field_validator("allowed_origins", mode="after")
     @classmethod

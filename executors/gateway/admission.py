@@ -68,7 +68,8 @@ def check_request(documents: Sequence[ImageDoc], max_documents: int, collection:
     for document in documents:
         if not document.id:
             continue
-        key = (document.collection or collection or DEFAULT_COLLECTION, document.id)
+        named = collection or DEFAULT_COLLECTION if document.collection is None else document.collection
+        key = (named, document.id)
         if key in seen:
             raise VisualSearchError("duplicate_id", f"the id {document.id!r} stands twice", id=document.id)
         seen.add(key)
@@ -98,7 +99,8 @@ def admit_documents(
         if document.id is None and make_ids and document.error is None:
             document.id = ID(uuid.uuid4().hex)
             made.add(position)
-        document.collection = document.collection or collection
+        if document.collection is None:
+            document.collection = collection
         if document.error is None:
             try:
                 _check_document(document)
@@ -182,6 +184,9 @@ def check_collection(name: str | None) -> None:
     """
     if name is None:
         return
+    if not name:
+        message = "`collection` is empty; leave it out for the one of the request, or the default one"
+        raise VisualSearchError("invalid_document", message)
     if not name.strip("."):
         raise VisualSearchError("invalid_document", "`collection` must be more than dots: paths would lose it")
     allowed = name.replace("_", "").replace(".", "").replace("-", "")

@@ -7,27 +7,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Message
 
-from executors.document_values import check_box
+from executors.document_values import check_box, check_text, is_text
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
 from executors.gateway.admission import MAX_THUMBNAIL_BYTES
 from executors.gateway.form_names import FormParser
 from executors.gateway.incoming import IncomingBody
 from executors.gateway.query import as_parameters, query_values
-from executors.json_reading import InvalidJsonError, read_json
+from executors.json_reading import InvalidJsonError, is_json, read_json_values
 from executors.preprocess.sources import decode_base64
 
 STAGE: Final = "gateway"
-# A boundary has at most 70 characters (RFC 2046); white space may follow the closing one.
-_TAIL_BYTES: Final = 256
 # From here on, a body is decoded beside the event loop: other requests don't wait for it.
 _LARGE_BODY: Final = 1_000_000
+_NO_VALUE: Final = "is not JSON: a text is not Unicode, or a number is too large"
+# Below it, numbers of single precision lose digits.
+_SMALLEST: Final = 1e-30
 _TEXT_FIELDS: Final = ("id", "collection", "parent", "text", "uri", "model_id")
 _PICTURE_FIELDS: Final[tuple[str, ...]] = ("id", "uri", "tags")
 _KNOWN_FIELDS: Final = frozenset((*_TEXT_FIELDS, "blob", "embedding", "tags", "box", "thumbnail"))
@@ -59,18 +58,28 @@ async def read_documents(
     if media_type == "multipart/form-data":
         documents, parameters = await _read_multipart(body, max_image_bytes)
         return documents, _joined(as_parameters(given), parameters)
-    if media_type not in ("", "application/json", "text/json") and not media_type.endswith("+json"):
-        raise VisualSearchError(
-            "unsupported_media_type",
-            f"Content-Type {media_type!r}; send application/json"
-            + (", multipart/form-data, or a picture as image/*" if pictures else ""),
-        )
+    check_json_type(body.request, ", multipart/form-data, or a picture as image/*" if pictures else "")
     content = await body.read()
     if len(content) < _LARGE_BODY:
         documents, parameters = parse_json(content, max_image_bytes)
     else:
         documents, parameters = await asyncio.to_thread(parse_json, content, max_image_bytes)
     return documents, _joined(as_parameters(given), parameters)
+
+
+def check_json_type(request: Request, others: str = "") -> None:
+    """Refuse a body that says it is anything but JSON; one that says nothing is taken for it.
+
+    Args:
+        others: what is taken beside JSON, for the message.
+
+    Raises:
+        VisualSearchError: `unsupported_media_type`.
+    """
+    media_type = _media_type(request)
+    if media_type not in ("", "application/json", "text/json") and not media_type.endswith("+json"):
+        message = f"Content-Type {media_type!r}; send application/json{others}"
+        raise VisualSearchError("unsupported_media_type", message)
 
 
 def _media_type(request: Request) -> str:
@@ -116,11 +125,13 @@ def parse_json(body: bytes, max_image_bytes: int) -> tuple[list[ImageDoc], dict[
         VisualSearchError: `malformed_body`.
     """
     try:
-        content = read_json(body) if body else {}
+        content = read_json_values(body) if body else {}
     except InvalidJsonError as error:
         raise VisualSearchError("malformed_body", f"the body {error}") from None
     if not isinstance(content, dict):
         raise VisualSearchError("malformed_body", 'the body must be an object: {"data": [...], "parameters": {...}}')
+    if not is_json({name: value for name, value in content.items() if name != "data"}):
+        raise VisualSearchError("malformed_body", f"the body {_NO_VALUE}")
     unknown = sorted(set(content) - {"data", "parameters"})
     if unknown:
         raise VisualSearchError("malformed_body", f"unknown keys: {', '.join(unknown)} (known: data, parameters)")
@@ -134,6 +145,11 @@ def parse_json(body: bytes, max_image_bytes: int) -> tuple[list[ImageDoc], dict[
     return made, {} if parameters is None else parameters
 
 
+def _shown_id(given: Any) -> str | None:
+    """The id of a document that is refused, if an answer can carry it."""
+    return given if isinstance(given, str) and is_text(given) else None
+
+
 def document_from_json(given: Any, max_image_bytes: int) -> ImageDoc:
     """One document of a JSON body."""
     document_id = given.get("id") if isinstance(given, Mapping) else None
@@ -141,13 +157,13 @@ def document_from_json(given: Any, max_image_bytes: int) -> ImageDoc:
         return _read_fields(given, max_image_bytes)
     except VisualSearchError as error:
         failure = Failure(**error.to_json(), stage=STAGE)
-        return ImageDoc.from_values(id=document_id if isinstance(document_id, str) else None, error=failure)
+        return ImageDoc.from_values(id=_shown_id(document_id), error=failure)
 
 
 def _read_fields(given: Any, max_image_bytes: int) -> ImageDoc:
     if not isinstance(given, Mapping):
         raise VisualSearchError("invalid_document", "a document must be a JSON object")
-    unknown = sorted(set(given) - _KNOWN_FIELDS)
+    unknown = [name.encode(errors="backslashreplace").decode() for name in sorted(set(given) - _KNOWN_FIELDS)]
     if unknown:
         known = ", ".join(sorted(_KNOWN_FIELDS))
         raise VisualSearchError("invalid_document", f"unknown field {unknown[0]!r} (known: {known})", fields=unknown)
@@ -157,6 +173,7 @@ def _read_fields(given: Any, max_image_bytes: int) -> ImageDoc:
         if value is not None and not isinstance(value, str):
             code = "invalid_id" if name == "id" else "invalid_document"
             raise VisualSearchError(code, f"`{name}` must be a string")
+        check_text(name, value)
         values[name] = value
     blob = given.get("blob")
     if blob is not None:
@@ -177,13 +194,18 @@ def _read_fields(given: Any, max_image_bytes: int) -> ImageDoc:
     return ImageDoc.from_values(**values)
 
 
-def _vector(given: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _vector(given: Any) -> np.ndarray[Any, np.dtype[np.floating[Any]]]:
     if not isinstance(given, list) or any(
         isinstance(each, bool) or not isinstance(each, int | float) for each in given
     ):
         raise VisualSearchError("invalid_embedding", "`embedding` must be a list of numbers")
-    with np.errstate(over="ignore"):
-        return np.asarray(given, dtype=np.float64).astype(np.float32)
+    exact = np.asarray(given, dtype=np.float64)
+    largest = np.abs(exact).max(initial=0)
+    # Only the direction counts: single precision would make infinity or zero of these.
+    if 0 < largest < _SMALLEST or np.finfo(np.float32).max < largest < np.inf:
+        return exact
+    with np.errstate(over="ignore", under="ignore"):
+        return exact.astype(np.float32)
 
 
 def _thumbnail(given: Any) -> bytes:
@@ -203,12 +225,10 @@ def _box(given: Any) -> list[float]:
 
 
 async def _read_multipart(incoming: IncomingBody, max_image_bytes: int) -> tuple[list[ImageDoc], dict[str, Any]]:
-    body = _EndedBody(incoming)
+    stream = Request(incoming.request.scope, incoming.receive).stream()
+    parser = FormParser(incoming.request.headers, stream, max_files=100_000, max_fields=16, max_part_size=16_000_000)
     try:
-        stream = Request(incoming.request.scope, body.receive).stream()
-        form = await FormParser(
-            incoming.request.headers, stream, max_files=100_000, max_fields=16, max_part_size=16_000_000
-        ).parse()
+        form = await parser.parse()
     except MultiPartException as error:
         raise VisualSearchError("malformed_body", f"the form can't be read: {error.message}") from None
     except Exception as error:
@@ -217,7 +237,8 @@ async def _read_multipart(incoming: IncomingBody, max_image_bytes: int) -> tuple
         detail = getattr(error, "detail", None) or type(error).__name__
         raise VisualSearchError("malformed_body", f"the form can't be read: {detail}") from None
     try:
-        body.check_complete()
+        if not parser.complete:
+            raise VisualSearchError("malformed_body", "the form is cut off: it has no closing boundary")
         return await _read_form(form, max_image_bytes)
     finally:
         await form.close()
@@ -232,15 +253,22 @@ async def _read_form(form: FormData, max_image_bytes: int) -> tuple[list[ImageDo
     files = [part for part in parts if isinstance(part, UploadFile)]
     if len(files) != len(parts):
         raise VisualSearchError("malformed_body", "a part `file` without a file name: send it as a file")
-    parameters = _json_part(form.get("parameters"), "parameters", {})
-    ids = _by_position(_json_part(form.get("ids"), "ids", None), len(files), "ids")
-    tags = _json_part(form.get("tags"), "tags", {}) or {}
-    tags = [tags] * len(files) if isinstance(tags, dict) else _by_position(tags, len(files), "tags")
+    parameters = _json_part(_given(form, "parameters"), "parameters", {})
+    if not is_json(parameters):
+        raise VisualSearchError("malformed_body", f"the part `parameters` {_NO_VALUE}")
+    ids = _by_position(_json_part(_given(form, "ids"), "ids", None), len(files), "ids")
+    tags = _json_part(_given(form, "tags"), "tags", {})
+    tags = [tags] * len(files) if not isinstance(tags, list) else _by_position(tags, len(files), "tags") or []
     documents = [
         _file_document(part, await _file_bytes(part, max_image_bytes), name, tag)
-        for part, name, tag in zip(files, ids or [part.filename or None for part in files], tags or [], strict=True)
+        for part, name, tag in zip(files, ids or [part.filename or None for part in files], tags, strict=True)
     ]
     return documents, parameters
+
+
+def _given(form: FormData, name: str) -> Any:
+    """The part of a name, which stands once; beside it, a page may have sent an empty field."""
+    return next((part for part in form.getlist(name) if part), None)
 
 
 async def _file_bytes(part: UploadFile, max_image_bytes: int) -> bytes | VisualSearchError:
@@ -255,10 +283,11 @@ def _image_too_large(size: int, limit: int) -> VisualSearchError:
 
 
 def _file_document(part: UploadFile, content: bytes | VisualSearchError, name: Any, tags: Any) -> ImageDoc:
-    document_id = name if isinstance(name, str) else None
+    document_id = _shown_id(name)
     fault = content if isinstance(content, VisualSearchError) else None
-    if name is not None and not isinstance(name, str):
-        fault = VisualSearchError("invalid_id", "an id must be a string")
+    if name is not None and document_id is None:
+        reason = "is not valid Unicode" if isinstance(name, str) else "must be a string"
+        fault = VisualSearchError("invalid_id", f"an id {reason}")
     elif tags is not None and not isinstance(tags, dict):
         fault = VisualSearchError("invalid_tags", "`tags` must be a JSON object, or a list of them")
     if fault is not None:
@@ -275,7 +304,7 @@ def _json_part(part: Any, name: str, default: Any) -> Any:
         # Pages send the fields that were left empty, too.
         return default
     try:
-        return read_json(part)
+        return read_json_values(part)
     except InvalidJsonError as error:
         raise VisualSearchError("malformed_body", f"the part `{name}` {error}") from None
 
@@ -286,27 +315,3 @@ def _by_position(given: Any, count: int, name: str) -> Sequence[Any] | None:
     if not isinstance(given, list) or len(given) != count:
         raise VisualSearchError("malformed_body", f"`{name}` must be a list of {count}, one for each file")
     return given
-
-
-class _EndedBody:
-    """Passes a multipart body on, and sees whether it was complete."""
-
-    def __init__(self, incoming: IncomingBody) -> None:
-        self._incoming = incoming
-        self._tail = b""
-
-    async def receive(self) -> Message:
-        """The next piece."""
-        message = await self._incoming.receive()
-        self._tail = (self._tail + message["body"][-_TAIL_BYTES:])[-_TAIL_BYTES:]
-        return message
-
-    def check_complete(self) -> None:
-        """The parser drops a last part that is cut off, in silence; its closing boundary is missing then.
-
-        Raises:
-            VisualSearchError: `malformed_body`.
-        """
-        _, parameters = parse_options_header(self._incoming.request.headers["content-type"])
-        if b"--" + parameters.get(b"boundary", b"") + b"--" not in self._tail:
-            raise VisualSearchError("malformed_body", "the form is cut off: it has no closing boundary")

@@ -37,13 +37,13 @@ _CODES: Final[dict[str, tuple[str, ...]]] = {
     "/delete": (*_BODY, *_DOCUMENTS, *_BY_ID, "invalid_filter", "stale_version"),
     "/scroll": (*_BODY, *_READING),
     "/count": (*_BODY, *_READING),
-    "/verify": (*_BODY, "invalid_parameter", "collection_not_found"),
+    "/verify": (*_BODY, "invalid_parameter"),
     "/reindex": (*_BODY, "invalid_parameter", "collection_not_found"),
     "/thumbnail": ("invalid_parameter", "invalid_id", *_BY_ID),
-    "list": (),
+    "list": ("invalid_parameter",),
     "describe": ("invalid_parameter", "collection_not_found"),
     "create": (*_BODY, "invalid_parameter", "model_mismatch", "dimension_mismatch"),
-    "drop": ("invalid_parameter", "collection_not_found", "stale_version"),
+    "drop": (*_BODY, "invalid_parameter", "collection_not_found", "stale_version"),
 }
 _WITH_DOCUMENTS: Final = frozenset({"/index", "/search", "/embed", "/update", "/get", "/delete"})
 

@@ -1,25 +1,37 @@
-"""The name of an uploaded file, as the many clients there are write it into Content-Disposition."""
+"""Forms: each part once and as UTF-8, and the names of files as the many clients write them into Content-Disposition."""
 
 from __future__ import annotations
 
 import re
 from email.errors import HeaderParseError
 from email.header import decode_header
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-from starlette.formparsers import MultiPartParser
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from executors.document_values import is_text
 
 _PARAMETER: Final = re.compile(r';\s*([^=;\s]+)\s*=\s*("(?:\\.|[^"\\])*"(?=\s*(?:;|$))|[^;]*)', re.DOTALL)
 _ESCAPED: Final = re.compile(r'\\([\\"])')
 # What browsers can't write in a quoted name (https://html.spec.whatwg.org/#escape-a-multipart-form-data-name).
 _BROWSER_ESCAPES: Final = (("%22", '"'), ("%0D", "\r"), ("%0A", "\n"))
-_ENCODED_WORD: Final = re.compile(r"=\?[^?\s]+\?[bq]\?[^?\s]*\?=", re.IGNORECASE)
+# A long name is several words.
+_ENCODED_WORDS: Final = re.compile(r"=\?[^?\s]+\?[bq]\?[^?\s]*\?=(?:\s+=\?[^?\s]+\?[bq]\?[^?\s]*\?=)*", re.IGNORECASE)
 _WINDOWS_PATH: Final = re.compile(r"(?:[A-Za-z]:)?\\")
 
 
 class FormParser(MultiPartParser):
-    """Starlette's parser of forms, with the names of files as they were meant."""
+    """Starlette's parser of forms, with the names of files as they were meant.
+
+    `complete` says whether the closing boundary came: the parser drops a last part that is cut off, in silence.
+    """
+
+    complete = False
+
+    def __init__(self, *given: Any, **limits: Any) -> None:
+        super().__init__(*given, **limits)
+        self._given: set[str] = set()
 
     def on_headers_finished(self) -> None:
         """A part begins: a file, if it has a name of a file in any form."""
@@ -31,6 +43,26 @@ class FormParser(MultiPartParser):
         super().on_headers_finished()
         if self._current_part.file is not None:
             self._current_part.file.filename = name
+
+    def on_part_end(self) -> None:
+        """A part is there; a text is UTF-8 (RFC 7578, 5.1.2), and what is no file stands once, but for empty fields."""
+        part = self._current_part
+        name = part.field_name
+        if name != "file" and (part.file is not None or part.data):
+            if name in self._given:
+                raise MultiPartException(f"the part {name[:80]!r} stands twice")
+            self._given.add(name)
+        self._charset = "utf-8"
+        if part.file is None and name != "file":
+            try:
+                part.data.decode()
+            except UnicodeDecodeError:
+                raise MultiPartException(f"the part {name[:80]!r} is not UTF-8") from None
+        super().on_part_end()
+
+    def on_end(self) -> None:
+        """The closing boundary is there."""
+        self.complete = True
 
 
 def file_name(disposition: bytes) -> str | None:
@@ -52,7 +84,7 @@ def file_name(disposition: bytes) -> str | None:
     if "filename" not in given:
         return None
     name = _text(_unquoted(given["filename"]))
-    if _ENCODED_WORD.fullmatch(name):
+    if _ENCODED_WORDS.fullmatch(name):
         name = _mail_word(name)
     for escaped, meant in _BROWSER_ESCAPES:
         name = name.replace(escaped, meant).replace(escaped.lower(), meant)
@@ -66,9 +98,10 @@ def _extended(value: str) -> str | None:
     if not quote or not second or not text:
         return None
     try:
-        return unquote_to_bytes(text).decode(charset)
+        name = unquote_to_bytes(text).decode(charset)
     except (LookupError, ValueError):
         return None
+    return name if is_text(name) else None
 
 
 def _unquoted(value: str) -> str:
@@ -89,9 +122,10 @@ def _text(value: str) -> str:
 def _mail_word(name: str) -> str:
     """RFC 2047; as it stands when it is none after all."""
     try:
-        return "".join(
+        decoded = "".join(
             part.decode(charset or "ascii") if isinstance(part, bytes) else part
             for part, charset in decode_header(name)
         )
     except (HeaderParseError, LookupError, ValueError):
         return name
+    return decoded if decoded and is_text(decoded) else name

@@ -12,6 +12,7 @@ from typing import Any
 
 from docarray import DocList
 from docarray.proto import DocListProto, DocProto
+from google.protobuf.message import DecodeError
 from jina.proto import jina_pb2
 from jina.types.request.data import DataRequest, SingleDocumentRequest
 
@@ -100,9 +101,11 @@ class GrpcService:
 
     async def _answer(self, request: DataRequest, held: asyncio.Event | None = None) -> DataRequest:
         """Answer one request; `held` is set as soon as it has its share of the memory, or none."""
+        if request.buffer == b"":  # Jina does not decode it, but it is a message: one without anything
+            request = DataRequest(jina_pb2.DataRequestProto())
         try:
             size = _size_of(request)
-            endpoint = request.header.exec_endpoint
+            endpoint = _endpoint_of(request)
             if endpoint == "/status":
                 # As over HTTP: also of a flow that is not ready. The report takes the place of the parameters.
                 _answer_with(request, [], await status_report(self._service, self._health))
@@ -120,6 +123,8 @@ class GrpcService:
                     answer = await self._service.handle(endpoint, documents, parameters)
             _answer_with(request, documents_for_grpc(endpoint, answer), answer.info())
         except Exception as error:
+            if request.buffer:  # it could not be decoded, so it can't carry an answer either
+                request = DataRequest(jina_pb2.DataRequestProto())
             _set_error(request, as_error(error, "gateway", self._logger))
         finally:
             if held is not None:
@@ -129,7 +134,19 @@ class GrpcService:
 
 def _size_of(request: DataRequest) -> int:
     """Bytes of a message, as it came or as it was made."""
-    return len(request.buffer) if request.buffer else int(request.proto_with_data.ByteSize())
+    return int(request.proto_with_data.ByteSize()) if request.buffer is None else len(request.buffer)
+
+
+def _endpoint_of(request: DataRequest) -> str:
+    """What is asked for.
+
+    Raises:
+        VisualSearchError: `malformed_body` for bytes that are no message.
+    """
+    try:
+        return str(request.header.exec_endpoint)
+    except DecodeError as error:
+        raise VisualSearchError("malformed_body", f"the message can't be read: {error}") from None
 
 
 def _answer_with(request: DataRequest, documents: Sequence[ImageDoc], parameters: dict[str, Any]) -> None:
@@ -159,7 +176,10 @@ def _read_documents(request: DataRequest) -> list[ImageDoc]:
     Raises:
         VisualSearchError: `malformed_body`.
     """
-    content = request.proto_with_data.data
+    try:
+        content = request.proto_with_data.data
+    except DecodeError as error:  # text that is not UTF-8 in a field, for example
+        raise VisualSearchError("malformed_body", f"the documents can't be read: {error}") from None
     messages = content.docs.docs
     if content.WhichOneof("documents") == "docs_bytes":
         try:
@@ -177,7 +197,8 @@ def _read_document(message: DocProto) -> ImageDoc:
         _drop_answers(document)
         document.error = fault
         if document.tags and message.data["tags"].WhichOneof("content") == "text":
-            read_json(message.data["tags"].text)
+            # Read again: what decodes documents rounds integers beyond 64 bits. They are checked at the door, not here.
+            vars(document)["tags"] = read_json(message.data["tags"].text)
         return document
     except InvalidJsonError as error:
         fault = _failure("invalid_tags", f"`tags` {error}")

@@ -7,6 +7,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from executors.errors import VisualSearchError
+from executors.gateway.http_protocol import headers_too_large
 from executors.gateway.paths import sent_path
 from executors.gateway.responses import error_response
 from executors.gateway.security import CallerCheck
@@ -16,8 +17,12 @@ from executors.lifecycle import Logger, as_error
 _FOR_EVERYBODY = "/health/"
 
 
+# The server refuses more by itself only where it comes in pieces.
+_MOST_HEADER_BYTES = 65_536
+
+
 class CallerGuard:
-    """Refuses foreign names and origins before anything else looks at a request."""
+    """Refuses foreign names and origins, and too much of headers, before anything else looks at a request."""
 
     def __init__(self, app: ASGIApp, callers: CallerCheck) -> None:
         self._app = app
@@ -25,14 +30,21 @@ class CallerGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
-        if scope["type"] == "http" and not sent_path(scope).startswith(_FOR_EVERYBODY):
-            headers = Headers(scope=scope)
+        if scope["type"] == "http":
             try:
-                self._callers.check(headers.get("host"), headers.get("origin"))
+                self._check(scope)
             except VisualSearchError as error:
                 await error_response(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    def _check(self, scope: Scope) -> None:
+        line = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+        if line + sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > _MOST_HEADER_BYTES:
+            raise headers_too_large()
+        if not sent_path(scope).startswith(_FOR_EVERYBODY):
+            headers = Headers(scope=scope)
+            self._callers.check(headers.get("host"), headers.get("origin"))
 
 
 class DefectGuard:

@@ -65,10 +65,15 @@ class HttpProtocol(H11Protocol):
 def error_of(fault: BaseException) -> VisualSearchError:
     """The error for what h11 found wrong."""
     if getattr(fault, "error_status_hint", 400) == _HEADERS_TOO_LARGE:
-        return VisualSearchError("headers_too_large", "the request line and headers have more than 64 KiB")
+        return headers_too_large()
     # Behind the reason, h11 shows the bytes, of which a caller that spoke another protocol would learn nothing.
     reason = str(fault).partition(": bytearray(")[0]
     return VisualSearchError("malformed_request", f"this is not an HTTP/1.1 request: {reason}")
+
+
+def headers_too_large() -> VisualSearchError:
+    """The error for more of the request line and headers than is taken."""
+    return VisualSearchError("headers_too_large", "the request line and headers have more than 64 KiB")
 
 
 def _reason(status: int) -> bytes:

@@ -17,6 +17,8 @@ from executors.gateway.intake import Held, Intake
 _GZIP: Final = frozenset({"gzip", "x-gzip"})
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 _PIECE: Final = 1_000_000
+# Tools that write several put 64 KB or more into each; a million empty ones would keep the event loop busy for a minute.
+_MOST_MEMBERS: Final = 10_000
 
 
 @asynccontextmanager
@@ -54,7 +56,7 @@ class IncomingBody:
         self._intake = intake
         self.held = held
         self.max_bytes = max_bytes
-        encodings = [each.strip().lower() for each in request.headers.get("content-encoding", "").split(",")]
+        encodings = [each.strip().lower() for each in ",".join(request.headers.getlist("content-encoding")).split(",")]
         encodings = [each for each in encodings if each not in ("", "identity")]
         if len(encodings) > 1 or not _GZIP.issuperset(encodings):
             message = f"Content-Encoding {', '.join(encodings)!r}; send gzip or none"
@@ -97,13 +99,16 @@ class IncomingBody:
                     yield piece
 
     async def _unpacked(self) -> AsyncIterator[bytes]:
-        size, packed = 0, zlib.decompressobj(_GZIP_WINDOW)
+        size, members, packed = 0, 1, zlib.decompressobj(_GZIP_WINDOW)
         begun = False
         try:
             async for sent in self._received():
                 while sent:
                     if packed.eof:  # a file of several members
-                        packed = zlib.decompressobj(_GZIP_WINDOW)
+                        packed, members = zlib.decompressobj(_GZIP_WINDOW), members + 1
+                        if members > _MOST_MEMBERS:
+                            message = f"the gzip body has more than {_MOST_MEMBERS} members"
+                            raise VisualSearchError("malformed_body", message)
                     piece = packed.decompress(sent, _PIECE)
                     sent = packed.unconsumed_tail or packed.unused_data
                     begun = True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from pydantic import BaseModel
+
 from executors import __version__
 from executors.gateway.described_errors import error_responses, status_responses
 from executors.gateway.openapi_schemas import (
@@ -141,10 +143,10 @@ def operation(endpoint: str) -> dict[str, Any]:
     }
 
 
-def _query(endpoint: str, parameters: type[Parameters]) -> list[dict[str, Any]]:
+def _query(endpoint: str, parameters: type[BaseModel]) -> list[dict[str, Any]]:
     """Parameters of a query string; without examples, which a page would send beside those of the body."""
     schemas = json_schema(parameters)["properties"]
-    shown = [each for each in ("collection", "limit") if each in schemas]
+    shown = [each for each in ("collection", "limit", "repair") if each in schemas]
     described = [(each, schemas[each].get("description", ""), _without_default(schemas[each])) for each in shown]
     if endpoint == "/index":
         described.append(("id", "the id, where the body is a picture as it is", {"type": "string"}))
@@ -246,11 +248,11 @@ THUMBNAIL_BY_QUERY: Final = _THUMBNAIL | {
 }
 
 
-def _upkeep(endpoint: str, summary: str, parameters: type[Parameters]) -> dict[str, Any]:
+def _upkeep(endpoint: str, summary: str, parameters: type[BaseModel]) -> dict[str, Any]:
     content = {"application/json": {"schema": body_schema(parameters, {"data": NO_DATA}), "example": {}}}
     return {
         "summary": summary,
-        "openapi_extra": {"requestBody": {"content": content}},
+        "openapi_extra": {"requestBody": {"content": content}, "parameters": _query(endpoint, parameters)},
         "responses": _responses(endpoint, "What was found or begun", {"type": "object"}),
     }
 

@@ -214,8 +214,10 @@ class ScrollParameters(CountParameters):
     )
 
 
-class VerifyParameters(Parameters):
-    """`/verify`"""
+class VerifyParameters(BaseModel):
+    """`/verify`: all collections, always."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     repair: bool = Field(
         False, strict=True, description="remove the older copy of ids that stand twice, and make anew what can be"
@@ -247,5 +249,7 @@ def _describe(fault: Any, model: type[BaseModel]) -> str:
     if fault["type"] == "extra_forbidden":
         known = sorted(field.alias or key for key, field in model.model_fields.items())
         return f"{name}: unknown parameter (known: {', '.join(known)})"
+    if fault["type"] == "string_pattern_mismatch":  # only names of collections have one
+        return f"{name}: must be 1 to 128 letters, digits, dots, dashes or underscores, and not dots alone"
     message = str(fault["msg"]).removeprefix("Value error, ").replace("a valid tuple", "a list")
     return f"{name}: {message}" if name else message

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-import orjson
 from fastapi import Request
 
 from executors.errors import VisualSearchError
 from executors.gateway.paths import decoded
+from executors.json_reading import InvalidJsonError, RepeatedKeyError, read_json
 
 # Values of these are text as they stand; those of the lists are divided by commas; all others are JSON.
-_TEXTS: Final = frozenset({"collection", "group_by", "like"})
+_TEXTS: Final = frozenset({"after", "collection", "group_by", "like"})
 _LISTS: Final = frozenset({"fields", "with"})
 
 
@@ -20,7 +20,7 @@ def query_values(request: Request, known: Collection[str] | None = None) -> dict
     """The names and values of a query string.
 
     Args:
-        known: names that may stand in it; None for any.
+        known: names that may stand in it; None for any. A name without a meaning is refused: who wrote it meant something.
 
     Raises:
         VisualSearchError: `invalid_parameter` for what is unknown, stands twice, or is not UTF-8.
@@ -31,7 +31,8 @@ def query_values(request: Request, known: Collection[str] | None = None) -> dict
             continue
         name, _, value = (decoded(each.replace("+", " "), "the query's") for each in part.partition("="))
         if known is not None and name not in known:
-            raise VisualSearchError("invalid_parameter", f"{name[:200]}: unknown parameter (known: {', '.join(known)})")
+            others = f"known: {', '.join(known)}" if known else "none is known here"
+            raise VisualSearchError("invalid_parameter", f"{name[:200]}: unknown parameter ({others})")
         if name in values:
             raise VisualSearchError("invalid_parameter", f"{name[:200]}: stands twice in the query string")
         values[name] = value
@@ -39,7 +40,11 @@ def query_values(request: Request, known: Collection[str] | None = None) -> dict
 
 
 def as_parameters(values: Mapping[str, str]) -> dict[str, Any]:
-    """What a JSON body would have as `parameters`; what is not JSON stays text, which the check of parameters refuses."""
+    """What a JSON body would have as `parameters`; what is not JSON stays text, which the check of parameters refuses.
+
+    Raises:
+        VisualSearchError: `malformed_body` for JSON that names a key twice.
+    """
     return {name: _typed(name, value) for name, value in values.items()}
 
 
@@ -49,6 +54,8 @@ def _typed(name: str, value: str) -> Any:
     if name in _LISTS:
         return [each for each in value.split(",") if each]
     try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError:
+        return read_json(value)
+    except RepeatedKeyError as error:
+        raise VisualSearchError("malformed_body", f"{name} {error}") from None
+    except InvalidJsonError:
         return value

@@ -13,7 +13,7 @@ from starlette.routing import Match
 
 from executors.errors import VisualSearchError
 from executors.gateway import openapi
-from executors.gateway.bodies import parse_json, read_documents, weight_of
+from executors.gateway.bodies import read_documents, weight_of
 from executors.gateway.chunks import size_of
 from executors.gateway.collection_routes import add_collections
 from executors.gateway.disconnection import unless_gone
@@ -107,9 +107,8 @@ def _upkeep_route(
 
     async def handle(request: Request) -> Response:
         health.check_ready()
-        async with incoming_body(request, intake, settings.max_request_bytes) as body:
-            content = await body.read()
-        documents, parameters = parse_json(content, settings.max_image_bytes)
+        async with incoming_body(request, intake, settings.max_request_bytes, weight_of(request)) as body:
+            documents, parameters = await read_documents(body, settings.max_image_bytes, pictures=False)
         async with service.admitted():
             return Json((await service.handle(endpoint, documents, parameters)).extra)
 

@@ -24,7 +24,8 @@ def add_thumbnails(app: FastAPI, service: SearchService, health: Health) -> None
     async def answer(collection: str, document_id: str, request: Request) -> Response:
         health.check_ready()
         async with service.admitted():
-            return await _thumbnail(service, collection, document_id, request.headers.get("if-none-match", "").strip())
+            known = ", ".join(request.headers.getlist("if-none-match"))
+            return await _thumbnail(service, collection, document_id, known.strip())
 
     @app.get("/thumbnail", response_class=Response, **openapi.THUMBNAIL_BY_QUERY)
     async def thumbnail_by_query(request: Request) -> Response:
@@ -35,6 +36,7 @@ def add_thumbnails(app: FastAPI, service: SearchService, health: Health) -> None
 
     @app.get("/thumbnail/{collection:segment}/{id:rest}", response_class=Response, **openapi.THUMBNAIL)
     async def thumbnail(request: Request) -> Response:
+        query_values(request, known=())
         return await answer(request.path_params["collection"], request.path_params["id"], request)
 
 

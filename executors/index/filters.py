@@ -5,7 +5,8 @@ array for its keys. A condition on a path holds when one of the values there ful
 the condition that they negate does not, so they hold for documents that lack the path. Values of different types are never
 equal and never compared: 1 equals 1.0, but neither true nor "1". Text is ordered by code points. Conditions on one path
 are held against its values one by one: an array [1, 20] is both above 5 and below 10. A bound `{"$datetime": …}` is an
-`Instant`, and compares with every text that is an RFC 3339 date-time, by the moments that they stand for.
+`Instant`, and compares with every text that is an RFC 3339 date-time, by the moments that they stand for. A path that begins
+with $ is written with two of them: `$$lt` is the tag `$lt`.
 
 Filters compare and hash by meaning, so they can be keys: `In("n", (1,))` is `In("n", (1.0,))`, not `In("n", (True,))`.
 """
@@ -223,8 +224,11 @@ class _Parser:
             return And(parts) if key == "$and" else Or(parts)
         if key == "$not":
             return Not(self.filter(value, where, depth + 1))
-        if key.startswith("$"):
-            raise _invalid(where, f"unknown operator (here: $and, $or, $not, or a tag's path; on a tag: {_KNOWN})")
+        if key.startswith("$$"):
+            key = key[1:]
+        elif key.startswith("$"):
+            hint = f"here: $and, $or, $not, or a tag's path, a first $ of which is written twice; on a tag: {_KNOWN}"
+            raise _invalid(where, f"unknown operator ({hint})")
         if not _is_text(key):
             raise _invalid(where, "is no path of a tag: it is not valid text")
         if isinstance(value, Mapping) and _DATETIME not in value:

@@ -222,3 +222,23 @@ async def test_any_origin_may_call_when_that_was_set() -> None:
             gateway, "/search", "OPTIONS", Origin="https://evil.example", Access_Control_Request_Method="POST"
         )
         assert (foreign.status, json.loads(foreign.body)["error"]["code"]) == (403, "forbidden_origin")
+
+
+@pytest.mark.parametrize(
+    ("target", "headers", "status"),
+    [
+        ("/health/live", {"X": 60_000}, 200),
+        ("/health/live", {"X": 66_000}, 431),
+        ("/collections", {"X": 33_000, "Y": 33_000}, 431),
+        ("/thumbnail?id=" + "a" * 60_000, {}, 400),
+        ("/thumbnail?id=" + "a" * 66_000, {}, 431),
+        ("/" + "a" * 66_000, {}, 431),
+    ],
+    ids=["one", "too long", "too many", "query", "long query", "long path"],
+)
+async def test_headers_have_one_limit_however_they_come(
+    gateway: LocalGateway, target: str, headers: dict[str, int], status: int
+) -> None:
+    answer = await ask(gateway, target, **{name: "a" * size for name, size in headers.items()})
+    assert answer.status == status
+    assert status != 431 or answer.json()["error"]["code"] == "headers_too_large"

@@ -69,6 +69,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "no day": {"t": "2023-02-29T10:00:00Z"},
     "empty key": {"": 1},
     "empty keys": {"": {"": 1}},
+    "dollars": {"$lt": 1, "$$": {"$in": [2]}},
 }
 MOMENTS = {"morning", "same morning", "a little later", "day before", "leap second", "new year", "first moment",
            "last moment"}  # fmt: skip
@@ -129,7 +130,7 @@ MEANINGS: list[tuple[dict[str, Any], set[str]]] = [
     ({"$and": [{"v": {"$gt": 4}}, {"v": {"$lt": 2}}]}, {"list"}),
     ({"v": 1, "w": 1}, set()),
     ({"$or": [{"v": {"$exists": False}, "w": {"$ne": 1}}, {"$not": {"v": {"$nin": ["ü"]}}}]},
-     {"dots", "nothing", "umlaut"} | {name for name in ALL if "t" in SAMPLES[name] or "" in SAMPLES[name]}),
+     {"dots", "nothing", "umlaut"} | {name for name in ALL if {"t", "", "$lt"} & set(SAMPLES[name])}),
     ({"t": moment("2024-05-01T08:00:00Z")}, {"morning", "same morning"}),
     ({"t": {"$eq": moment("2024-05-01T01:00:00-07:00")}}, {"morning", "same morning"}),
     ({"t": {"$ne": moment("2024-05-01T08:00:00Z")}}, ALL - {"morning", "same morning"}),
@@ -148,6 +149,10 @@ MEANINGS: list[tuple[dict[str, Any], set[str]]] = [
     ({"": 1}, {"empty key"}),
     ({"": {"$exists": True}}, {"empty key", "empty keys"}),
     ({".": 1}, {"empty keys"}),
+    ({"$$lt": 1}, {"dollars"}),
+    ({"$$lt": {"$lt": 1}}, set()),
+    ({"$$$.$in": {"$gt": 1}}, {"dollars"}),
+    ({"$$or": {"$exists": False}}, ALL),
 ]  # fmt: skip
 
 

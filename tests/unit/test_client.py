@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 
 from executors.client import DEFAULT_COLLECTION, Document, RetryPolicy, VisualSearchClient, _named
 from executors.client_answers import error_from_json
+from executors.client_requests import encode_request
 from executors.errors import VisualSearchError
+from executors.gateway.form_names import file_name
 from tests.support.wire_service import THUMBNAIL, Fault, WireService, wire_service
 
 QUICK = RetryPolicy(attempts=4, base_s=0.01, cap_s=0.02)
@@ -291,3 +294,54 @@ async def test_arrays_and_buffers_are_sent_as_numbers_and_bytes(
 
 def test_an_empty_id_is_sent_as_it_is() -> None:
     assert [each.id for each in _named([Document(id=""), Document(id="a")])] == ["", "a"]
+
+
+@pytest.mark.parametrize("number", [float("nan"), np.float32("nan"), np.float64("inf"), -float("inf")])
+async def test_a_number_that_json_does_not_have_is_not_sent_as_null(
+    client: VisualSearchClient, service: WireService, number: float
+) -> None:
+    """A delete would remove what has no value instead of nothing."""
+    for filter_ in ({"n": number}, {"$or": [{"n": {"$in": [1, number]}}]}, {"n": np.array([number])}):
+        for call in (client.delete_matching(filter_), client.count(filter=filter_), client.scroll(filter=filter_)):
+            with pytest.raises(VisualSearchError, match="not a finite number") as refused:
+                await call
+            assert refused.value.code == "invalid_parameter"
+    with pytest.raises(VisualSearchError, match=r"parameters\.threshold"):
+        await client.search([Document(blob=b"x", id="a")], threshold=number)
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("name", ["\ud800", None])
+async def test_a_name_that_is_no_text_is_an_error_of_ours(
+    client: VisualSearchClient, service: WireService, name: Any
+) -> None:
+    for call in (client.drop_collection(name), client.collection(name), client.thumbnail(name)):
+        with pytest.raises(VisualSearchError, match="not valid Unicode"):
+            await call
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("blob", [b"picture", None])
+async def test_tags_are_checked_again_when_they_are_sent(
+    client: VisualSearchClient, service: WireService, blob: bytes | None
+) -> None:
+    document = Document(id="a", blob=blob, tags={"n": 1})
+    document.tags["n"] = float("nan")  # type: ignore[index]
+    with pytest.raises(VisualSearchError, match="invalid_tags"):
+        await client.index([document])
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("label", ["100%22.jpg", "a%0Db", "a%0ab", "=?utf-8?Q?a?=", "C:\\a.jpg", "a\nb", 'a"b'])
+def test_a_label_that_a_form_would_change_goes_by_json(label: str) -> None:
+    """In a form, it is the name of a file, in which some signs stand for others."""
+    sent = encode_request([Document(id="a", blob=b"x", uri=label)], {})
+    assert sent.content_type == "application/json"
+
+
+@pytest.mark.parametrize("label", ["a.jpg", "2024/ä b;c=d.jpg", " a ", "?utf-8?"])
+def test_a_label_in_a_form_is_read_as_it_was_given(label: str) -> None:
+    sent = encode_request([Document(id="a", blob=b"x", uri=label)], {})
+    assert sent.content_type.startswith("multipart/")
+    (disposition,) = re.findall(rb'Content-Disposition: (form-data; name="file".*)\r\n', sent.content)
+    assert file_name(disposition) == label

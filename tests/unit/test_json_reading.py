@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executors.json_reading import InvalidJsonError, read_json
+from executors.json_reading import InvalidJsonError, is_json, read_json, read_json_values
 
 numbers = st.integers(-(10**40), 10**40) | st.floats(allow_nan=False, allow_infinity=False)
 texts = (
@@ -92,3 +93,30 @@ def test_what_is_nested_too_deep_is_refused(brackets: str) -> None:
     text = brackets[:-1] * 1_020 + "1" + brackets[-1] * 1_020
     with pytest.raises(InvalidJsonError, match="nested too deep"):
         read_json(text)
+
+
+@given(values)
+def test_what_is_json_is_read_alike_where_documents_are(value: object) -> None:
+    text = json.dumps([value, "\ud800"])
+    assert repr(read_json_values(text)) == repr([value, "\ud800"])
+    assert is_json(value)
+    assert not is_json([value, "\ud800"])
+
+
+def test_numbers_beyond_floats_are_infinite_and_no_other_number_is_changed() -> None:
+    texts = [f"{10**308}", f"{2**1024 - 2**971}", f"-{10**309}", "9" * 5_000, "1e999", "-1e999"]
+    assert read_json_values(f"[{', '.join(texts)}]") == [
+        *(10**308, 2**1024 - 2**971, -math.inf, math.inf, math.inf, -math.inf)
+    ]
+    assert not is_json({"a": [{"b": math.inf}]})
+    assert not is_json({"\udcff": 1})
+
+
+@pytest.mark.parametrize(
+    "bad", ["NaN", "[-Infinity]", "{", "01", '"\t"', '{"a": 1, "a": "\\ud800"}', "\ufeff1", "[" * 2_000]
+)
+def test_what_is_not_json_is_refused_where_documents_are(bad: str) -> None:
+    with pytest.raises(InvalidJsonError):
+        read_json_values(bad)
+    with pytest.raises(InvalidJsonError):
+        read_json_values(bad.encode())

@@ -165,3 +165,29 @@ def test_a_relative_home_is_no_place_for_data(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
     with pytest.raises(VisualSearchError, match="HOME is not an absolute path"):
         data_folder()
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("Shop.example", ("shop.example",)),
+        (" a.example , nas, 192.0.2.7,[2001:DB8::1] ", ("a.example", "nas", "192.0.2.7", "2001:db8::1")),
+        ("*", ("*",)),
+        (" , ", ()),
+    ],
+)
+def test_names_of_hosts_are_read_as_requests_carry_them(
+    monkeypatch: pytest.MonkeyPatch, given: str, read: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("VS_ALLOWED_HOSTS", given)
+    assert read_settings().allowed_hosts == read
+
+
+@pytest.mark.parametrize(
+    "given", ["shop.example:8080", "http://shop.example", "*.example", "a b", "shop/x", "bücher.example"]
+)
+def test_a_name_that_no_request_carries_is_refused(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    """It would have no effect, in silence."""
+    monkeypatch.setenv("VS_ALLOWED_HOSTS", given)
+    with pytest.raises(VisualSearchError, match="VS_ALLOWED_HOSTS"):
+        read_settings()

@@ -52,6 +52,18 @@ def test_missing_ids_are_made_and_named() -> None:
     assert len({each.id for each in documents}) == 3
 
 
+@pytest.mark.parametrize("of_request", [None, "products"])
+def test_an_empty_collection_is_not_a_missing_one(of_request: str | None) -> None:
+    """Else a delete of a document in "" would remove the one of the default collection."""
+    empty, missing = document("a", collection=""), document("a")
+    check_request([empty, missing], 10, of_request)
+    admit_documents([empty, missing], collection=of_request, make_ids=False)
+    assert empty.error is not None
+    assert empty.error.code == "invalid_document"
+    assert missing.error is None
+    assert missing.collection == of_request
+
+
 @pytest.mark.parametrize("make_ids", [True, False])
 def test_an_empty_id_is_not_a_missing_one(make_ids: bool) -> None:
     """Else each repetition of the same request would store another document."""

@@ -195,3 +195,13 @@ async def test_what_is_unpacked_does_not_count_as_sent() -> None:
     async with incoming_body(sender.request, intake, 10_000_000, weight=1) as body:
         assert await body.read() == bytes(1_000_000)
         assert body.held.arrived < 10_000
+
+
+async def test_gzip_in_very_many_members_is_refused() -> None:
+    """They cost much time for few bytes; what tools write has far fewer."""
+    body = gzip.compress(b"") * 20_000
+    error = await refused(Intake(limits(size=10_000_000)), Sender(content_encoding="gzip").send(body), 1_500_000)
+    assert (error.code, "members" in error.message) == ("malformed_body", True)
+    few = gzip.compress(b"ab") * 5_000
+    taken = await read(Intake(limits(size=10_000_000)), Sender(content_encoding="gzip").send(few), 1_500_000)
+    assert taken == b"ab" * 5_000

@@ -114,3 +114,10 @@ def test_pages_are_bounded() -> None:
     for bad in ({"limit": 0}, {"limit": 10_001}, {"after": 7}, {"after": "x" * 513}, {"with": ["blob"]}):
         with pytest.raises(VisualSearchError, match="invalid_parameter"):
             parse_parameters(ScrollParameters, bad)
+
+
+@pytest.mark.parametrize("name", ["", "..", "a b", "a\n", "ä"])
+def test_a_wrong_name_of_a_collection_is_told_in_words(name: str) -> None:
+    with pytest.raises(VisualSearchError, match="collection: must be 1 to 128 letters, digits") as refused:
+        parse_parameters(SearchParameters, {"collection": name})
+    assert "^" not in refused.value.message

@@ -43,3 +43,11 @@ def test_any_origin_may_be_let_in_but_no_foreign_name() -> None:
     check.check("localhost:8080", "null")
     with pytest.raises(VisualSearchError, match="forbidden_host"):
         check.check("evil.example", "https://evil.example")
+
+
+@pytest.mark.parametrize("host", ["evil.example:8080", "127.0.0.1.nip.io", "localhost"])
+def test_any_name_is_served_when_that_was_set(host: str) -> None:
+    check = CallerCheck("127.0.0.1", ("*",), ())
+    check.check(host, None)
+    with pytest.raises(VisualSearchError, match="forbidden_origin"):
+        check.check(host, "http://other.example")

@@ -1,0 +1,89 @@
+"""gRPC requests as other clients write them: a document at fault costs no other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+
+import pytest
+from docarray.proto import DocProto
+from jina.types.request.data import DataRequest
+
+from executors.documents import ImageDoc
+from executors.gateway.grpc_service import GrpcService
+from executors.gateway.health import Health
+from executors.gateway.intake import Intake, IntakeLimits
+from tests.support.api import unit_vectors
+from tests.support.local_index import local_service
+
+
+async def serving() -> GrpcService:
+    """The service over an index of its own."""
+    service, stages = await local_service(1)
+    health = Health(service, stages.logger)
+    health.ready, health.reason = True, None
+    intake = Intake(IntakeLimits(10, 10_000_000, 10.0, 1000))
+    return GrpcService(SimpleNamespace(streamer=None, executor=None), service, health, intake, stages.logger)
+
+
+async def answers(*messages: DocProto) -> list[ImageDoc]:
+    """What it answers to `/index`."""
+    request = DataRequest()
+    request.header.exec_endpoint = "/index"
+    request.proto_with_data.data.docs.docs.extend(messages)
+    answer = await (await serving()).process_single_data(request)
+    assert not answer.header.status.code, answer.header.status.description
+    return [ImageDoc.from_protobuf(each) for each in answer.proto_with_data.data.docs.docs]
+
+
+def message(document_id: str, tags: str = "{}") -> DocProto:
+    encoded = ImageDoc(id=document_id, embedding=unit_vectors(1)[0], model_id="m").to_protobuf()
+    encoded.data["tags"].text = tags
+    return encoded
+
+
+@pytest.mark.parametrize("tags", ['{"n": 12345678901234567890123}', '{"n": -18446744073709551617}'])
+async def test_a_number_that_can_not_be_kept_is_refused_and_never_rounded(tags: str) -> None:
+    good, bad = await answers(message("good", '{"n": 1e22}'), message("bad", tags))
+    assert (good.result, good.error) == ("created", None)
+    assert bad.error is not None
+    assert (bad.id, bad.error.code) == ("bad", "invalid_tags")
+
+
+async def test_an_empty_collection_is_refused() -> None:
+    empty = message("a")
+    empty.data["collection"].text = ""
+    refused, kept = await answers(empty, message("a"))
+    assert refused.error is not None
+    assert (refused.error.code, kept.result) == ("invalid_document", "created")
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [(b"\xff" * 20, "malformed_body"), (bytes(range(256)), "malformed_body"), (b"", "unknown_endpoint")],
+)
+async def test_bytes_that_are_no_request_are_no_defect(
+    sent: bytes, code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = await serving()
+
+    async def stream() -> AsyncIterator[DataRequest]:
+        for _ in range(2):
+            yield DataRequest(sent)
+
+    streamed = [each async for each in service.stream(stream())]
+    for answer in (await service.process_single_data(DataRequest(sent)), *streamed):
+        assert answer.header.status.exception.name == code
+        assert answer.SerializeToString()
+    assert "defect" not in caplog.text
+
+
+async def test_text_that_is_not_utf8_is_no_defect(caplog: pytest.LogCaptureFixture) -> None:
+    request = DataRequest()
+    request.header.exec_endpoint = "/index"
+    request.proto_with_data.data.docs.docs.append(message("four"))
+    broken = DataRequest(request.SerializeToString().replace(b"four", b"f\xff\xfer"))
+    answer = await (await serving()).process_single_data(broken)
+    assert answer.header.status.exception.name == "malformed_body"
+    assert answer.SerializeToString()
+    assert "defect" not in caplog.text
