@@ -1,7 +1,7 @@
 """The one reader of the environment: every setting, its default, its range, and one line of explanation.
 
-The README's table is made from `Settings`; a test compares the two. Folders default to absolute ones in the user's data
-folder, so that the current directory never decides which index one sees.
+The table in flows/README.md is made from `Settings`; a test compares the two. Folders default to absolute paths in the
+user's data folder, so that the current directory never decides which index is used.
 """
 
 from __future__ import annotations
@@ -103,98 +103,130 @@ class Settings(OpenSearchSettings):
     model_config = SettingsConfigDict(env_prefix="VS_", frozen=True, extra="ignore")
 
     host: str = Field("127.0.0.1", description="address that the gateway listens on")
-    http_port: int = Field(8080, ge=1, le=65535, description="port of the HTTP gateway")
-    grpc_port: int = Field(54321, ge=1, le=65535, description="port of the gRPC gateway")
+    http_port: int = Field(8080, ge=1, le=65535, description="port for HTTP")
+    grpc_port: int = Field(54321, ge=1, le=65535, description="port for gRPC")
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="more names that a Host header may carry, by commas (this machine's own are known)"
+        (),
+        description="further names that a Host header may carry, comma-separated (this machine's own names are always "
+        "accepted)",
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="origins of other pages that may call the API, by commas (`https://shop.example`); `*` for any"
+        (),
+        description="origins of other web pages that may call the API, comma-separated (`https://shop.example`); `*` allows "
+        "any",
     )
     workspace: Path = Field(
-        default_factory=lambda: data_folder() / "workspace", description="folder of the index; one subfolder a shard"
+        default_factory=lambda: data_folder() / "workspace",
+        description="folder of the index, with one subfolder per shard",
     )
     allow_network_fs: Literal["on", "off"] = Field(
-        "off", description="`on` keeps the index on a network file system, which can lose what was acknowledged"
+        "off", description="`on` accepts a workspace on a network file system, which can lose acknowledged writes"
     )
     models_dir: Path = Field(
-        default_factory=lambda: data_folder() / "models", description="the Triton model repository"
+        default_factory=lambda: data_folder() / "models",
+        description="folder of the model repository, in Triton's layout",
     )
-    replicas: int = Field(2, ge=1, le=256, description="replicas of the embedding executor")
+    replicas: int = Field(2, ge=1, le=256, description="replicas of the embedding stage")
     shards: int = Field(2, ge=1, le=256, description="shards of the index")
     model: str = Field(
         "efficientnet-lite0",
         min_length=1,
         max_length=200,
-        description="image model, an entry of VS_MODELS_DIR; `name:2` for its version 2",
+        description="image model, by its name in VS_MODELS_DIR; `name:2` is its version 2",
     )
     models_manifest: Path | None = Field(
-        None, description="a file that declares more models for `visual-search models`"
+        None, description="file that declares further models for `visual-search models`"
     )
     embed_backend: Literal["onnx", "triton", "managed-triton"] = Field(
         "onnx",
-        description="what runs the model: `onnx` (in process), `triton` (servers of yours), `managed-triton` (one a replica)",
+        description="what runs the model: `onnx` (in the replica's process), `triton` (your own servers), `managed-triton` "
+        "(one server per replica)",
     )
     triton_urls: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Triton servers, `host:port` of their gRPC, by commas; replica i prefers server i mod n"
+        (),
+        description="gRPC addresses of your Triton servers, `host:port`, comma-separated; replica i prefers server i mod n",
     )
-    triton_timeout_ms: int = Field(5_000, ge=50, description="deadline of one call to a Triton server")
+    triton_timeout_ms: int = Field(5_000, ge=50, description="timeout of one call to a Triton server, in milliseconds")
     triton_in_flight: int = Field(
-        16, ge=1, le=4096, description="calls in flight to one Triton server, from one replica"
+        16, ge=1, le=4096, description="maximum number of concurrent calls from one replica to one Triton server"
     )
     triton_dir: Path = Field(
-        default_factory=lambda: data_folder() / "triton", description="the managed Triton: its environment and its logs"
+        default_factory=lambda: data_folder() / "triton",
+        description="folder of the managed Triton, with its packages and logs",
     )
     triton_packages: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="packages of the managed Triton; `auto`: `cuda` for a replica that was given a GPU"
+        "auto",
+        description="packages of the managed Triton: `cpu`, `cuda`, or `auto` (`cuda` for replicas that have a GPU)",
     )
     graph_from: int = Field(
         10_000,
         ge=100,
-        description="documents of a collection, in one shard, from which on a graph is built and searched",
+        description="number of documents, per collection and shard, from which a graph is built and searched",
     )
     graph_precision: Literal["half", "single"] = Field(
-        "half", description="numbers of the vectors in the graph: `half` (2 bytes each) or `single` (4)"
+        "half", description="precision of the vectors in the graph: `half` (2 bytes per number) or `single` (4)"
     )
     rerank: Literal["disk", "memory"] = Field(
         "disk",
-        description="where the vectors that decide are read: `disk`, or `memory` (4 more bytes a number with `half`)",
+        description="where vectors are read for exact re-ranking: `disk`, or `memory` (4 more bytes per number with `half`)",
     )
-    embed_batch: int = Field(4, ge=1, le=256, description="pictures that one run of the model takes on a CPU")
-    threads: int = Field(0, ge=0, le=1024, description="threads of a stage; 0: what the cores allow")
-    max_image_bytes: int = Field(20_000_000, ge=1, description="most bytes of an encoded picture")
-    max_image_pixels: int = Field(50_000_000, ge=1, description="most pixels that a picture's header may declare")
-    max_image_side: int = Field(16_384, ge=1, description="longest side that a picture's header may declare")
-    thumbnails: Literal["on", "off"] = Field("on", description="keep a small JPEG of each picture to show in results")
-    max_request_bytes: int = Field(256_000_000, ge=1_000, description="most bytes of one HTTP body or gRPC message")
-    max_bodies: int = Field(256, ge=1, description="bodies on their way; the slowest makes room for another")
+    embed_batch: int = Field(4, ge=1, le=256, description="maximum number of pictures in one run of the model on a CPU")
+    threads: int = Field(
+        0, ge=0, le=1024, description="computing threads of each replica of a stage; 0 means its share of the cores"
+    )
+    max_image_bytes: int = Field(20_000_000, ge=1, description="maximum size of an encoded picture, in bytes")
+    max_image_pixels: int = Field(
+        50_000_000, ge=1, description="maximum number of pixels that a picture's header may declare"
+    )
+    max_image_side: int = Field(
+        16_384, ge=1, description="maximum width and height that a picture's header may declare, in pixels"
+    )
+    thumbnails: Literal["on", "off"] = Field(
+        "on", description="`on` keeps a small JPEG of each picture, to show in results"
+    )
+    max_request_bytes: int = Field(
+        256_000_000, ge=1_000, description="maximum size of one HTTP body or gRPC message, in bytes"
+    )
+    max_bodies: int = Field(
+        256, ge=1, description="maximum number of bodies that are being received; the slowest makes room for a new one"
+    )
     max_bodies_bytes: int = Field(
         512_000_000,
         ge=1_000,
-        description="bytes of all requests' bodies in memory; more wait (one alone may be larger)",
+        description="maximum memory for the bodies of all requests, in bytes; further bodies wait (a single one may be "
+        "larger)",
     )
-    body_timeout_ms: int = Field(60_000, ge=100, description="when a body has to be there, from its first byte")
+    body_timeout_ms: int = Field(
+        60_000, ge=100, description="timeout for receiving a body, from its first byte, in milliseconds"
+    )
     body_min_rate: int = Field(
-        1_000, ge=1, description="bytes a second that a body has to come with on average, after 10 s"
+        1_000,
+        ge=1,
+        description="minimum average rate at which a body must arrive, in bytes per second, after the first 10 s",
     )
     max_connections: int = Field(
-        1_000, ge=1, description="open HTTP connections (fewer where `ulimit -n` allows fewer); idle ones make room"
+        1_000,
+        ge=1,
+        description="maximum number of open HTTP connections (fewer if `ulimit -n` is small); idle ones are closed to make "
+        "room",
     )
     max_decoded_bytes: int = Field(
         400_000_000,
         ge=1_000,
-        description="bytes of decoded pixels at once, over all pictures in work (one alone may be larger)",
+        description="maximum memory for the decoded pixels of all pictures in work, in bytes (a single picture may need more)",
     )
-    max_documents: int = Field(100_000, ge=1, description="most documents in one request")
-    max_concurrency: int = Field(256, ge=1, description="requests in flight before new ones get 429")
-    timeout_ms: int = Field(60_000, ge=100, description="deadline of a request from end to end")
+    max_documents: int = Field(100_000, ge=1, description="maximum number of documents in one request")
+    max_concurrency: int = Field(256, ge=1, description="maximum number of requests in flight; further ones get 429")
+    timeout_ms: int = Field(60_000, ge=100, description="timeout of a request from end to end, in milliseconds")
     keepalive_s: int = Field(
         75,
         ge=1,
         le=86_400,
-        description="seconds that an idle HTTP connection stays open; longer than those of a proxy in front",
+        description="seconds that an idle HTTP connection stays open; should be longer than the timeout of a proxy in front",
     )
-    log_format: Literal["text", "json"] = Field("text", description="`json` for one JSON object a log line")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="`text`, or `json` for one JSON object per log line"
+    )
 
     @property
     def stage_timeout_ms(self) -> int:
