@@ -1,4 +1,4 @@
-"""Typed errors with stable codes: the only ones that a user ever sees.
+"""Typed errors with stable codes; users see no other errors.
 
 A code never changes its meaning and is never reused. `ERRORS` is the one list of them; the table in
 executors/gateway/README.md is made from it, and a test compares the two.
@@ -12,14 +12,14 @@ from typing import Any, Final
 
 @dataclass(frozen=True, slots=True)
 class ErrorKind:
-    """What a code stands for: the HTTP status it maps to, and one line for the table of errors."""
+    """What a code means: its HTTP status, and one line for the table of errors."""
 
     status: int
     meaning: str
 
 
 ERRORS: Final[dict[str, ErrorKind]] = {
-    # one document is at fault; its neighbours are not touched
+    # one document is at fault; the others of the request are not affected
     "invalid_document": ErrorKind(400, "a field of the document is unknown or has the wrong type"),
     "invalid_id": ErrorKind(
         400, "the id does not have 1 to 512 bytes of UTF-8 (an empty id is not the same as a missing one)"
@@ -144,7 +144,7 @@ ERRORS: Final[dict[str, ErrorKind]] = {
 
 
 class VisualSearchError(Exception):
-    """An error with a stable code; everything a caller is told about a failure.
+    """An error with a stable code: all that a caller is told about a failure.
 
     Args:
         code: a key of `ERRORS`.
@@ -169,7 +169,7 @@ class VisualSearchError(Exception):
         return _rebuild, (self.code, self.message, self.details)
 
     def to_json(self) -> dict[str, Any]:
-        """The error as it stands in every answer: `{code, message, details}`."""
+        """The error as it appears in every answer: `{code, message, details}`."""
         return {"code": self.code, "message": self.message, "details": self.details}
 
 

@@ -15,7 +15,7 @@ NO_URLS: Final = "VS_OPENSEARCH_URLS: the store `opensearch` needs at least one 
 
 
 class OpenSearchSettings(BaseSettings):
-    """How the cluster is reached, and what the indices are like."""
+    """How to reach the cluster, and what its indices are like."""
 
     store: Literal["embedded", "opensearch"] = Field(
         "embedded", description="what holds the index: `embedded` (SQLite) or `opensearch` (a cluster)"
@@ -78,24 +78,26 @@ class OpenSearchSettings(BaseSettings):
     def _are_urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for url in value:
             if "@" in url:
-                raise ValueError("a URL holds a user or a password: they belong into VS_OPENSEARCH_USER and …_PASSWORD")
+                raise ValueError("a URL contains a user or a password: set VS_OPENSEARCH_USER and …_PASSWORD instead")
             if not _URL.fullmatch(url):
                 raise ValueError(f"{url!r} is not http(s)://host:port")
         if len({url.split(":")[0] for url in value}) > 1:
-            raise ValueError("all nodes are reached by http, or all by https")
+            raise ValueError("use http for all nodes, or https for all nodes")
         return value
 
     @field_validator("opensearch_prefix", mode="after")
     @classmethod
     def _is_prefix(cls, value: str) -> str:
         if not _PREFIX.fullmatch(value):
-            raise ValueError("1 to 50 small letters, digits, `-` and `_`, the first one a letter or a digit")
+            raise ValueError(
+                "it must be 1 to 50 lower-case letters, digits, `-` and `_`, and begin with a letter or a digit"
+            )
         return value
 
     @field_validator("opensearch_password_file", "opensearch_api_key_file", "opensearch_ca", mode="before")
     @classmethod
     def _unset_path(cls, value: object) -> object:
-        """An empty path is that of the current folder, which nobody means."""
+        """Take an empty path for none; else it would be the current folder."""
         return None if isinstance(value, str) and not value.strip() else value
 
     @model_validator(mode="after")
@@ -103,12 +105,12 @@ class OpenSearchSettings(BaseSettings):
         if self.store == "opensearch" and not self.opensearch_urls:
             raise ValueError(NO_URLS)
         if self.opensearch_api_key and self.opensearch_api_key_file:
-            raise ValueError("VS_OPENSEARCH_API_KEY and VS_OPENSEARCH_API_KEY_FILE: one of them")
+            raise ValueError("VS_OPENSEARCH_API_KEY and VS_OPENSEARCH_API_KEY_FILE: set only one of them")
         if self.opensearch_password and self.opensearch_password_file:
-            raise ValueError("VS_OPENSEARCH_PASSWORD and VS_OPENSEARCH_PASSWORD_FILE: one of them")
+            raise ValueError("VS_OPENSEARCH_PASSWORD and VS_OPENSEARCH_PASSWORD_FILE: set only one of them")
         if self.opensearch_user and (self.opensearch_api_key or self.opensearch_api_key_file):
-            raise ValueError("VS_OPENSEARCH_USER and VS_OPENSEARCH_API_KEY: one way to sign in")
+            raise ValueError("VS_OPENSEARCH_USER and VS_OPENSEARCH_API_KEY: choose one way to sign in")
         if (self.opensearch_precision, self.opensearch_engine) in (("half", "lucene"), ("byte", "faiss")):
             engine = self.opensearch_engine
-            raise ValueError(f"VS_OPENSEARCH_PRECISION: {engine} has no {self.opensearch_precision!r}")
+            raise ValueError(f"VS_OPENSEARCH_PRECISION: {engine} does not support {self.opensearch_precision!r}")
         return self

@@ -27,7 +27,7 @@ def data_folder() -> Path:
     """The user's data folder for this project, as the XDG base directory specification places it.
 
     Raises:
-        VisualSearchError: `invalid_setting` when nothing says where that is.
+        VisualSearchError: `invalid_setting` if neither HOME nor XDG_DATA_HOME says where that is.
     """
     base = os.environ.get("XDG_DATA_HOME", "")
     if not base.startswith("/"):  # "consider the path invalid and ignore it", says the specification of a relative one
@@ -40,7 +40,7 @@ def data_folder() -> Path:
 
 
 def checked_path(path: Path, name: str) -> Path:
-    """An absolute path that the system could have.
+    """An absolute path that is possible on this system.
 
     Raises:
         VisualSearchError: `invalid_setting`.
@@ -55,7 +55,7 @@ def absolute_path(path: Path) -> Path:
     """The path from the root, `~` resolved.
 
     Raises:
-        ValueError: no file or folder can have it.
+        ValueError: the path is too long for a file or folder, or its `~` can't be resolved.
     """
     try:
         whole = path.expanduser().absolute()
@@ -63,14 +63,14 @@ def absolute_path(path: Path) -> Path:
         raise ValueError(f"{path}: there is no such user, or no HOME") from None
     encoded = os.fsencode(whole)
     if len(encoded) > _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in encoded.split(b"/")):
-        raise ValueError("a name in this path is longer than any file's can be")
+        raise ValueError("a name in this path is longer than a file name can be")
     return whole
 
 
 # Linux's PATH_MAX, and NAME_MAX of its file systems, in bytes.
 _LONGEST_PATH: Final = 4095
 _LONGEST_NAME: Final = 255
-# Made of other settings, for the flow files.
+# The bootstrap makes these from other settings, for the flow files.
 _FLOW_VARIABLES: Final = frozenset({"VS_PORTS", "VS_STAGE_TIMEOUT_MS"})
 _NO_SERVERS: Final = "VS_TRITON_URLS: the backend `triton` needs at least one host:port"
 _ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):\d{1,5}")
@@ -80,7 +80,7 @@ def _origin(given: str) -> str:
     """An origin as browsers write it: lower case, without a path, and without the port that its scheme has anyway.
 
     Raises:
-        ValueError: it is none, so that no browser would ever send it.
+        ValueError: it is not an origin, so no browser would ever send it.
     """
     if given == "*":
         return given
@@ -91,7 +91,7 @@ def _origin(given: str) -> str:
         parts, port = urlsplit(""), None
     more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc or "*" in parts.netloc
     if parts.scheme not in ("http", "https") or not parts.hostname or more:
-        raise ValueError(f"{given!r} is no origin; write https://shop.example, with a port if it has one, or *")
+        raise ValueError(f"{given!r} is not an origin; write https://shop.example, with a port if it has one, or *")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     shown = "" if port in (None, {"http": 80, "https": 443}[parts.scheme]) else f":{port}"
     return f"{parts.scheme}://{host}{shown}"
@@ -230,7 +230,7 @@ class Settings(OpenSearchSettings):
 
     @property
     def stage_timeout_ms(self) -> int:
-        """When the gateway gives up a stage that hangs: early enough for another replica to answer within the deadline."""
+        """After how long the gateway gives up a stage that hangs; another replica can still answer within the timeout then."""
         return max(100, self.timeout_ms // 3)
 
     @field_validator("*", mode="before")
@@ -243,7 +243,7 @@ class Settings(OpenSearchSettings):
     @field_validator("workspace", "models_dir", "triton_dir", mode="before")
     @classmethod
     def _given(cls, value: object) -> object:
-        """An empty path is that of the current folder, which nobody means."""
+        """Refuse an empty path, which would be the current folder."""
         if isinstance(value, str) and not value.strip():
             raise ValueError("it is empty; unset it for the default")
         return value
@@ -252,7 +252,9 @@ class Settings(OpenSearchSettings):
     @classmethod
     def _host(cls, value: str) -> str:
         if not is_host(value):
-            raise ValueError(f"{textwrap.shorten(value, 80)!r} is neither an IP address (without brackets) nor a name")
+            raise ValueError(
+                f"{textwrap.shorten(value, 80)!r} is neither an IP address (without brackets) nor a host name"
+            )
         return value
 
     @field_validator("allowed_hosts", "allowed_origins", "triton_urls", mode="before")
@@ -270,7 +272,7 @@ class Settings(OpenSearchSettings):
     @field_validator("models_manifest", mode="before")
     @classmethod
     def _unset(cls, value: object) -> object:
-        """An empty path is that of the current folder, which nobody means."""
+        """Take an empty path for none; else it would be the current folder."""
         return None if isinstance(value, str) and not value.strip() else value
 
     @field_validator("grpc_port", mode="after")
@@ -287,7 +289,7 @@ class Settings(OpenSearchSettings):
             if not _ADDRESS.fullmatch(url) or not 1 <= int(url.rpartition(":")[2]) <= 65535:
                 raise ValueError(f"{url!r} is not host:port (of the server's gRPC, without a scheme)")
         if len(set(value)) != len(value):
-            raise ValueError("the same server stands twice")
+            raise ValueError("the same server is listed twice")
         return value
 
     @model_validator(mode="after")
@@ -321,13 +323,13 @@ def _fault(fault: Any) -> str:
 
 
 def unknown_variables() -> list[str]:
-    """A line for each variable `VS_…` of the environment that is no setting: most likely one is misspelt."""
+    """A line for each variable `VS_…` of the environment that is not a setting; it is most likely misspelt."""
     known = [f"VS_{name.upper()}" for name in Settings.model_fields]
     lines = []
     for name in sorted(os.environ):
         if name.startswith("VS_") and name not in known and name not in _FLOW_VARIABLES:
             near = difflib.get_close_matches(name, known, n=1)
-            lines.append(f"{name} is no setting and does nothing{f'; did you mean {near[0]}?' if near else ''}")
+            lines.append(f"{name} is not a setting and has no effect{f'; did you mean {near[0]}?' if near else ''}")
     return lines
 
 
@@ -338,7 +340,7 @@ def settings() -> Settings:
 
 
 def with_flow_backend(chosen: Settings, backend: str | None) -> Settings:
-    """The settings where a flow file names a backend (`uses_with: {backend: …}`): the environment, if it does, wins.
+    """The settings with the backend that a flow file names (`uses_with: {backend: …}`), unless the environment names one.
 
     Raises:
         VisualSearchError: `invalid_setting` when there is no such backend.
@@ -350,7 +352,7 @@ def with_flow_backend(chosen: Settings, backend: str | None) -> Settings:
 
 
 def with_flow_store(chosen: Settings, store: str | None) -> Settings:
-    """The settings where a flow file names a store (`uses_with: {store: …}`): the environment, if it does, wins.
+    """The settings with the store that a flow file names (`uses_with: {store: …}`), unless the environment names one.
 
     Raises:
         VisualSearchError: `invalid_setting` when there is no such store.
@@ -367,13 +369,13 @@ def _with_flow_choice(chosen: Settings, field: str, name: str, value: str | None
         return chosen
     known = get_args(Settings.model_fields[field].annotation)
     if value not in known:
-        message = f"the flow file's {name} {value!r} is none of {', '.join(known)}"
+        message = f"the flow file's {name} {value!r} is not one of {', '.join(known)}"
         raise VisualSearchError("invalid_setting", message, variables=[name])
     return chosen.model_copy(update={field: value})
 
 
 def wants_json() -> bool:
-    """Whether every line is to be JSON; known before the settings are read, whose faults are lines as well."""
+    """Whether every log line is JSON. Known before the settings are read, because their faults are log lines as well."""
     return os.environ.get("VS_LOG_FORMAT", "").strip() == "json"
 
 
