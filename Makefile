@@ -57,7 +57,7 @@ test-services: install  ## tests against real servers (Triton, set up from the p
 
 BENCHMARKS := indexing search fairness recall embedding shared_memory ann footprint writes stalls stages
 
-bench: install  ## the figures of the README (about half an hour; other engines with the extra `bench`)
+bench: install  ## the figures of tests/benchmarks/README.md (about half an hour; other engines with the extra `bench`)
 	@for name in $(BENCHMARKS); do $(BIN)/python -m tests.benchmarks.bench_$$name || exit 1; done
 	@if $(BIN)/python -c 'import hnswlib, lancedb' 2> /dev/null; then $(BIN)/python -m tests.benchmarks.bench_engines; \
 	  else echo "other engines are left out: $(BIN)/python -m pip install --editable '.[bench]'"; fi

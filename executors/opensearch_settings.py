@@ -15,46 +15,56 @@ NO_URLS: Final = "VS_OPENSEARCH_URLS: the store `opensearch` needs at least one 
 
 
 class OpenSearchSettings(BaseSettings):
-    """How the cluster is reached, and what the indices are like."""
+    """How to reach the cluster, and what its indices are like."""
 
     store: Literal["embedded", "opensearch"] = Field(
-        "embedded", description="what holds the index: `embedded` (SQLite), `opensearch` (a cluster)"
+        "embedded", description="what holds the index: `embedded` (SQLite) or `opensearch` (a cluster)"
     )
     opensearch_urls: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="nodes of OpenSearch that may be asked, `http(s)://host:port`, by commas"
+        (), description="OpenSearch nodes to connect to, `http(s)://host:port`, comma-separated"
     )
-    opensearch_user: str | None = Field(None, description="user of OpenSearch (basic authentication)")
-    opensearch_password: SecretStr | None = Field(None, description="the user's password")
-    opensearch_password_file: Path | None = Field(None, description="a file that holds the password")
-    opensearch_api_key: SecretStr | None = Field(None, description="in place of a user: sent as `ApiKey …`")
-    opensearch_api_key_file: Path | None = Field(None, description="a file that holds the API key")
+    opensearch_user: str | None = Field(None, description="OpenSearch user (basic authentication)")
+    opensearch_password: SecretStr | None = Field(None, description="password of that user")
+    opensearch_password_file: Path | None = Field(None, description="file that holds the password")
+    opensearch_api_key: SecretStr | None = Field(None, description="API key, instead of a user; sent as `ApiKey …`")
+    opensearch_api_key_file: Path | None = Field(None, description="file that holds the API key")
     opensearch_ca: Path | None = Field(
-        None, description="certificates of the authorities that OpenSearch's certificate is checked with"
+        None, description="file with the CA certificates that OpenSearch's certificate is checked against"
     )
-    opensearch_verify: Literal["on", "off"] = Field("on", description="check OpenSearch's certificate")
+    opensearch_verify: Literal["on", "off"] = Field(
+        "on", description="`off` skips the check of OpenSearch's certificate"
+    )
     opensearch_timeout_ms: int = Field(
-        15_000, ge=100, description="until when OpenSearch has to answer each question, repetitions included"
+        15_000, ge=100, description="timeout of one OpenSearch request, in milliseconds, retries included"
     )
-    opensearch_prefix: str = Field("visual-search", description="what the names of all indices begin with")
-    opensearch_shards: int = Field(1, ge=1, le=1024, description="shards of a new collection's index in OpenSearch")
-    opensearch_replicas: int = Field(1, ge=0, le=100, description="copies of each of them")
+    opensearch_prefix: str = Field("visual-search", description="prefix of the names of all indices")
+    opensearch_shards: int = Field(1, ge=1, le=1024, description="OpenSearch shards of a new collection's index")
+    opensearch_replicas: int = Field(1, ge=0, le=100, description="replicas of each of these shards")
     opensearch_engine: Literal["lucene", "faiss"] = Field(
-        "lucene", description="engine of the graph (`faiss` needs the native library of the k-NN plugin)"
+        "lucene", description="engine of the graph: `lucene`, or `faiss` (needs the native library of the k-NN plugin)"
     )
-    opensearch_m: int = Field(16, ge=2, le=512, description="links of a node of the graph")
-    opensearch_ef_construction: int = Field(128, ge=2, le=4096, description="effort with which the graph is built")
-    opensearch_ef_search: int = Field(128, ge=1, le=10_000, description="least effort with which it is searched")
+    opensearch_m: int = Field(16, ge=2, le=512, description="links per node of the graph")
+    opensearch_ef_construction: int = Field(
+        128, ge=2, le=4096, description="length of the candidate list when the graph is built"
+    )
+    opensearch_ef_search: int = Field(
+        128, ge=1, le=10_000, description="minimum length of the candidate list when the graph is searched"
+    )
     opensearch_precision: Literal["single", "half", "byte"] = Field(
         "single",
-        description="numbers of the vectors in the graph: `single` (4 bytes), `half` (faiss), `byte` (lucene); exact ones decide",
+        description="precision of the vectors in the graph: `single` (4 bytes per number), `half` (`faiss` only) or `byte` "
+        "(`lucene` only); hits are ranked by the exact vectors",
     )
     opensearch_refresh: Literal["on", "off"] = Field(
-        "on", description="searches see a write once it is acknowledged; `off`: within a second, for bulk loads"
+        "on", description="`on`: searches see a write once it is acknowledged; `off`: within a second, for bulk loads"
     )
     opensearch_tag_fields: int = Field(
-        300, ge=0, le=10_000, description="typed fields for the tags of a collection; ranges on more tags take longer"
+        300,
+        ge=0,
+        le=10_000,
+        description="maximum number of typed fields for the tags of a collection; range filters on further tags are slower",
     )
-    index_replicas: int = Field(1, ge=1, le=256, description="replicas of the index executor, with `opensearch` only")
+    index_replicas: int = Field(1, ge=1, le=256, description="replicas of the index stage, with `opensearch` only")
 
     @field_validator("opensearch_urls", mode="before")
     @classmethod
@@ -68,24 +78,26 @@ class OpenSearchSettings(BaseSettings):
     def _are_urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for url in value:
             if "@" in url:
-                raise ValueError("a URL holds a user or a password: they belong into VS_OPENSEARCH_USER and …_PASSWORD")
+                raise ValueError("a URL contains a user or a password: set VS_OPENSEARCH_USER and …_PASSWORD instead")
             if not _URL.fullmatch(url):
                 raise ValueError(f"{url!r} is not http(s)://host:port")
         if len({url.split(":")[0] for url in value}) > 1:
-            raise ValueError("all nodes are reached by http, or all by https")
+            raise ValueError("use http for all nodes, or https for all nodes")
         return value
 
     @field_validator("opensearch_prefix", mode="after")
     @classmethod
     def _is_prefix(cls, value: str) -> str:
         if not _PREFIX.fullmatch(value):
-            raise ValueError("1 to 50 small letters, digits, `-` and `_`, the first one a letter or a digit")
+            raise ValueError(
+                "it must be 1 to 50 lower-case letters, digits, `-` and `_`, and begin with a letter or a digit"
+            )
         return value
 
     @field_validator("opensearch_password_file", "opensearch_api_key_file", "opensearch_ca", mode="before")
     @classmethod
     def _unset_path(cls, value: object) -> object:
-        """An empty path is that of the current folder, which nobody means."""
+        """Take an empty path for none; else it would be the current folder."""
         return None if isinstance(value, str) and not value.strip() else value
 
     @model_validator(mode="after")
@@ -93,12 +105,12 @@ class OpenSearchSettings(BaseSettings):
         if self.store == "opensearch" and not self.opensearch_urls:
             raise ValueError(NO_URLS)
         if self.opensearch_api_key and self.opensearch_api_key_file:
-            raise ValueError("VS_OPENSEARCH_API_KEY and VS_OPENSEARCH_API_KEY_FILE: one of them")
+            raise ValueError("VS_OPENSEARCH_API_KEY and VS_OPENSEARCH_API_KEY_FILE: set only one of them")
         if self.opensearch_password and self.opensearch_password_file:
-            raise ValueError("VS_OPENSEARCH_PASSWORD and VS_OPENSEARCH_PASSWORD_FILE: one of them")
+            raise ValueError("VS_OPENSEARCH_PASSWORD and VS_OPENSEARCH_PASSWORD_FILE: set only one of them")
         if self.opensearch_user and (self.opensearch_api_key or self.opensearch_api_key_file):
-            raise ValueError("VS_OPENSEARCH_USER and VS_OPENSEARCH_API_KEY: one way to sign in")
+            raise ValueError("VS_OPENSEARCH_USER and VS_OPENSEARCH_API_KEY: choose one way to sign in")
         if (self.opensearch_precision, self.opensearch_engine) in (("half", "lucene"), ("byte", "faiss")):
             engine = self.opensearch_engine
-            raise ValueError(f"VS_OPENSEARCH_PRECISION: {engine} has no {self.opensearch_precision!r}")
+            raise ValueError(f"VS_OPENSEARCH_PRECISION: {engine} does not support {self.opensearch_precision!r}")
         return self

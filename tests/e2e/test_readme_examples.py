@@ -1,4 +1,4 @@
-"""The README's examples work as they stand, pasted into a shell or a Python file."""
+"""The examples of the README files work as they stand, pasted into a shell or a Python file."""
 
 import re
 import subprocess
@@ -9,9 +9,12 @@ import pytest
 
 from tests.support.flow import ROOT, RunningFlow
 
+GATEWAY = "executors/gateway/README.md"
 
-def example(language: str) -> str:
-    found = re.search(rf"<!-- tested: \w+ -->\n```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+def example(name: str, readme: str = "README.md") -> str:
+    """The code after the comment `<!-- tested: name -->`."""
+    found = re.search(rf"<!-- tested: {name} -->\n```\w+\n(.*?)```", (ROOT / readme).read_text(), re.DOTALL)
     assert found
     return found.group(1)
 
@@ -29,14 +32,35 @@ def run(command: list[str], text: str, flow: RunningFlow, folder: Path) -> str:
     return done.stdout
 
 
+def run_shell(text: str, flow: RunningFlow, folder: Path) -> str:
+    return run(["bash", "-ec"], text, flow, folder)
+
+
+def run_python(text: str, flow: RunningFlow, folder: Path) -> str:
+    return run([sys.executable, "-W", "ignore", "-c"], text, flow, folder)
+
+
 def test_the_curl_example(flow: RunningFlow, folder: Path) -> None:
-    printed = run(["bash", "-ec"], example("bash"), flow, folder)
+    printed = run_shell(example("curl"), flow, folder)
     assert '"error":{' not in printed
     assert printed.count('"id":"cat.jpg"') >= 3
     assert (folder / "thumbnail.jpg").read_bytes().startswith(b"\xff\xd8")
 
 
-def test_the_python_example(flow: RunningFlow, folder: Path) -> None:
-    printed = run([sys.executable, "-W", "ignore", "-c"], example("python"), flow, folder)
+def test_the_python_example_and_the_search_with_its_tags(flow: RunningFlow, folder: Path) -> None:
+    printed = run_python(example("python"), flow, folder)
     assert printed.splitlines()[0].startswith("cat.jpg ")
     assert "1.000 cat.jpg {'from': 'README'}" in printed
+    found = run_shell(example("search", GATEWAY), flow, folder)
+    assert '"error":{' not in found
+    assert '"id":"cat.jpg"' in found
+
+
+def test_the_example_of_the_http_client(flow: RunningFlow, folder: Path) -> None:
+    assert "1.000 cat.jpg {'from': 'client'}" in run_python(example("client", GATEWAY), flow, folder)
+
+
+def test_a_picture_as_the_body(flow: RunningFlow, folder: Path) -> None:
+    printed = run_shell(example("picture", GATEWAY), flow, folder)
+    assert '"error":{' not in printed
+    assert '"id":"cat.jpg"' in printed

@@ -165,7 +165,7 @@ def test_json_logs_on_request_in_every_line(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in flow.log.splitlines()]
     assert all(line["time"].endswith("Z") and line["message"] for line in lines)
     told = "\n".join(line["message"] for line in lines)
-    assert "VS_SHARD is no setting and does nothing; did you mean VS_SHARDS?" in told
+    assert "VS_SHARD is not a setting and has no effect; did you mean VS_SHARDS?" in told
     assert f"the model efficientnet-lite0 is not in {models} yet" in told
     assert f"HTTP at http://[::1]:{flow.http_port}" in told
 

@@ -1,4 +1,4 @@
-"""A second evaluator of filters, written from the tables of the README alone; shares no code with the product.
+"""A second evaluator of filters, written from the tables of executors/index/README.md alone; shares no code with the product.
 
 It walks the tags for every condition, knows no indexes and no order of evaluation, and reads date-times with Python's own
 calendar. `documents` and `filters` make what it is held against the product with.

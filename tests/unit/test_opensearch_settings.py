@@ -98,7 +98,7 @@ def test_the_environment_wins_over_the_flow_file(monkeypatch: pytest.MonkeyPatch
     assert with_flow_store(read_settings(), None).store == "embedded"
     with pytest.raises(VisualSearchError, match="VS_OPENSEARCH_URLS"):
         with_flow_store(read_settings(), "opensearch")
-    with pytest.raises(VisualSearchError, match="none of embedded, opensearch"):
+    with pytest.raises(VisualSearchError, match="not one of embedded, opensearch"):
         with_flow_store(read_settings(), "elsewhere")
     monkeypatch.setenv("VS_OPENSEARCH_URLS", "http://one:9200")
     assert with_flow_store(read_settings(), "opensearch").store == "opensearch"

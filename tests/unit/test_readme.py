@@ -1,15 +1,25 @@
-"""The README's tables say what the code says; `python -m tests.unit.test_readme` writes them anew."""
+"""What the README files promise: tables made from the code, and links that lead somewhere.
+
+`python -m tests.unit.test_readme` writes the tables anew.
+"""
 
 import re
+import tomllib
 from pathlib import Path
 
+import pytest
 from pydantic_core import PydanticUndefined
 
 from executors.errors import ERRORS
 from executors.opensearch_settings import OpenSearchSettings
 from executors.settings import Settings
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+READMES = [
+    README,
+    *sorted(each for top in ("deploy", "executors", "flows", "tests") for each in ROOT.glob(f"{top}/**/README.md")),
+]
 
 
 def settings_table() -> str:
@@ -34,31 +44,66 @@ def errors_table() -> str:
     return "\n".join(rows)
 
 
-def with_tables(readme: str) -> str:
-    for name, table in (("settings", settings_table()), ("errors", errors_table())):
-        marked = f"<!-- {name} -->\n{table}\n<!-- /{name} -->"
-        readme = re.sub(rf"<!-- {name} -->.*<!-- /{name} -->", lambda _, text=marked: text, readme, flags=re.DOTALL)
-    return readme
+# Which file holds which table, between the comments `<!-- name -->` and `<!-- /name -->`.
+TABLES = {
+    "settings": (ROOT / "flows" / "README.md", settings_table),
+    "errors": (ROOT / "executors" / "gateway" / "README.md", errors_table),
+}
 
 
-def test_the_tables_of_settings_and_errors_are_those_of_the_code() -> None:
-    assert with_tables(README.read_text()) == README.read_text()
+def with_table(text: str, name: str, table: str) -> str:
+    marked = f"<!-- {name} -->\n{table}\n<!-- /{name} -->"
+    return re.sub(rf"<!-- {name} -->.*<!-- /{name} -->", lambda _: marked, text, flags=re.DOTALL)
 
 
-def test_every_dependency_earns_its_place_in_a_line() -> None:
-    project = (README.parent / "pyproject.toml").read_text()
-    names = re.findall(r'^\s*"([A-Za-z][A-Za-z0-9_-]*)[=<>]', project, flags=re.MULTILINE)
-    table = README.read_text().split("## Dependencies")[1].split("\n## ")[0]
-    assert [name for name in names if not re.search(rf"\b{name}\b", table)] == []
-    assert len(names) > 20
+@pytest.mark.parametrize("name", TABLES)
+def test_the_tables_of_settings_and_errors_are_those_of_the_code(name: str) -> None:
+    file, table = TABLES[name]
+    assert f"<!-- {name} -->" in file.read_text()
+    assert with_table(file.read_text(), name, table()) == file.read_text()
 
 
-def test_every_link_to_a_file_leads_to_one() -> None:
-    text = re.sub(r"```.*?```", "", README.read_text(), flags=re.DOTALL)
-    targets = re.findall(r"\]\(([^)#:]+)\)", text)
-    assert targets
-    assert [target for target in targets if not (README.parent / target).exists()] == []
+def test_every_dependency_has_its_reason_in_a_comment() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    project = tomllib.loads(text)["project"]
+    needed = [
+        *project["dependencies"],
+        *(each for group in project["optional-dependencies"].values() for each in group),
+    ]
+    lines = text.partition("\n[project]\n")[2].splitlines()
+    for requirement in needed:
+        at = next(number for number, line in enumerate(lines) if f'"{requirement}"' in line)
+        # A comment stands above the requirement, or above the first one of its group.
+        while lines[at].strip().startswith('"'):
+            at -= 1
+        comment = lines[at] if lines[at].strip().startswith("#") else lines[at - 1]
+        assert comment.strip().startswith("#"), requirement
+    assert len(needed) > 20
+
+
+@pytest.mark.parametrize("file", READMES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_link_leads_to_a_file_and_a_heading_in_it(file: Path) -> None:
+    text = re.sub(r"```.*?```", "", file.read_text(), flags=re.DOTALL)
+    for target, _, heading in (link.partition("#") for link in re.findall(r"\]\(([^):]+)\)", text)):
+        linked = file.parent / target if target else file
+        assert linked.exists(), target
+        assert not heading or heading in headings(linked), f"{target}#{heading}"
+
+
+def headings(file: Path) -> set[str]:
+    """The headings of a Markdown file as the ends of links: lower case, spaces as dashes, without punctuation."""
+    text = re.sub(r"```.*?```", "", file.read_text(), flags=re.DOTALL)
+    titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_the_first_readme_is_short_and_links_to_all_others() -> None:
+    assert len(README.read_text().splitlines()) <= 220
+    linked = {(ROOT / target).resolve() for target in re.findall(r"\]\(([^):#]+)\)", README.read_text())}
+    missing = [each for each in READMES[1:] if not {each, each.parent} & linked]
+    assert missing == []
 
 
 if __name__ == "__main__":
-    README.write_text(with_tables(README.read_text()))
+    for name, (file, table) in TABLES.items():
+        file.write_text(with_table(file.read_text(), name, table()))

@@ -157,7 +157,7 @@ def test_a_folder_that_can_not_be_is_refused_by_its_setting(
 def test_a_misspelt_setting_is_told_with_the_nearest_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VS_SHARD", "3")
     monkeypatch.setenv("VS_PORTS", "[1, 2]")
-    assert unknown_variables() == ["VS_SHARD is no setting and does nothing; did you mean VS_SHARDS?"]
+    assert unknown_variables() == ["VS_SHARD is not a setting and has no effect; did you mean VS_SHARDS?"]
 
 
 def test_a_relative_home_is_no_place_for_data(monkeypatch: pytest.MonkeyPatch) -> None:

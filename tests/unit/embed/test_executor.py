@@ -177,7 +177,7 @@ def test_the_flow_files_backend_is_used_unless_the_environment_names_one(
     models_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_entry(models_dir, tiny_model())
-    with pytest.raises(VisualSearchError, match="none of onnx"):
+    with pytest.raises(VisualSearchError, match="not one of onnx"):
         make(backend="no-such-backend")
     with pytest.raises(VisualSearchError, match="VS_TRITON_URLS"):
         make(backend="triton")

@@ -1,4 +1,4 @@
-"""What filters mean, row by row as the README says it, and what a bad one is told."""
+"""What filters mean, row by row as executors/index/README.md says it, and what a bad one is told."""
 
 from __future__ import annotations
 
