@@ -16,6 +16,7 @@ from executors.gateway.grpc_service import GrpcService
 from executors.gateway.health import Health
 from executors.gateway.http_protocol import server_options
 from executors.gateway.intake import Intake, IntakeLimits
+from executors.gateway.large_buffers import give_large_buffers_back
 from executors.gateway.routes import make_app
 from executors.gateway.service import SearchService
 from executors.gateway.stages import Stages
@@ -62,6 +63,7 @@ class VisualSearchGateway(CompositeGateway):
     servers: list[Any]
 
     def __init__(self, **kwargs: Any) -> None:
+        give_large_buffers_back()
         chosen = settings()
         limits = {"grpc.max_receive_message_length": chosen.max_request_bytes}
         super().__init__(**(kwargs | {"grpc_server_options": limits}))
