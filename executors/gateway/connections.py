@@ -21,7 +21,7 @@ from executors.lifecycle import Logger
 SPARE_DESCRIPTORS: Final = 48
 FEWEST: Final = 8
 _GRPC_PART: Final = 4
-_ANY: Final = 1_000_000
+MOST_OF_GRPC: Final = 1_000
 # asyncio accepts as many connections in one turn of its loop as `backlog` says, before the first is looked at; without
 # descriptors it logs a traceback for each, 2,048 at once with uvicorn's default.
 ACCEPTED_AT_ONCE: Final = 16
@@ -49,9 +49,9 @@ def connection_limit(wanted: int, promised: int = 0) -> int:
     return max(FEWEST, min(wanted, soft - in_use - SPARE_DESCRIPTORS - promised))
 
 
-def grpc_connection_limit(wanted: int) -> int:
+def grpc_connection_limit() -> int:
     """How many of them may be gRPC's, which carries many requests on one: a share of those that there can be."""
-    return max(FEWEST, min(wanted, connection_limit(_ANY) // _GRPC_PART))
+    return max(FEWEST, connection_limit(_GRPC_PART * MOST_OF_GRPC) // _GRPC_PART)
 
 
 def grpc_options(limit: int) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class HttpServer(FastAPIBaseServer):
     async def setup_server(self) -> None:
         """Listen; how many connections there may be is known when those to the stages are open."""
         wanted = settings().max_connections
-        grpc_limit = grpc_connection_limit(wanted)
+        grpc_limit = grpc_connection_limit()
         limit = connection_limit(wanted, grpc_limit)
         if limit < wanted:
             self.logger.warning(
@@ -77,7 +77,7 @@ class VisualSearchGateway(CompositeGateway):
         chosen = settings()
         limits = {
             "grpc.max_receive_message_length": chosen.max_request_bytes,
-            **grpc_options(grpc_connection_limit(chosen.max_connections)),
+            **grpc_options(grpc_connection_limit()),
         }
         super().__init__(**(kwargs | {"grpc_server_options": limits}))
         self.logger.logger.addFilter(_is_news)

@@ -138,7 +138,7 @@ def close_shard(running: Running) -> None:
     running.writer.close()
     running.reading.close()
     try:
-        running.placement.check_unwritten()
+        running.placement.check()
         running.connection.close()
     except VisualSearchError as error:
         _log.error("the shard's files are left as they are: %s", error)
