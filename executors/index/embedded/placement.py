@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -41,6 +42,7 @@ class Placement:
         # How this process left them; None while it writes.
         self._states: list[_State | None] | None = None
         self._error: VisualSearchError | None = None
+        self._failing = threading.Lock()
         self.note_written()
 
     def check(self) -> None:
@@ -97,12 +99,15 @@ class Placement:
             raise VisualSearchError("storage_unavailable", reason, folder=str(self.folder)) from None
 
     def _fail(self, what: str) -> None:
-        self._error = VisualSearchError(
-            "storage_unavailable",
-            f"the folder {str(self.folder)!r} {what} while this shard had it open; nothing is read from it or written to it"
-            " any more: put the right folder in its place and restart the flow",
-            folder=str(self.folder),
-        )
+        with self._failing:
+            if self._error is not None:
+                return
+            self._error = VisualSearchError(
+                "storage_unavailable",
+                f"the folder {str(self.folder)!r} {what} while this shard had it open; nothing is read from it or written to"
+                " it any more: put the right folder in its place and restart the flow",
+                folder=str(self.folder),
+            )
         _log.error("%s", self._error)
 
 

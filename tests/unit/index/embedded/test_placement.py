@@ -184,3 +184,18 @@ async def test_a_backup_that_was_copied_over_the_files_is_not_mixed_with_the_log
     before = (folder / DATABASE_NAME).read_bytes()
     await store.close()
     assert (folder / DATABASE_NAME).read_bytes() == before
+
+
+async def test_a_start_says_when_it_found_no_index(tmp_path: Path) -> None:
+    folder = tmp_path / "shard-0"
+    store = await opened(folder)
+    assert [note for note in store.start_notes if "begins empty" in note and str(folder) in note]
+    await store.put([record("a", 1)])
+    await store.close()
+    await store.open()
+    assert not [note for note in store.start_notes if "begins empty" in note]
+    await store.close()
+    shutil.rmtree(folder)
+    await store.open()
+    assert [note for note in store.start_notes if "begins empty" in note]
+    await store.close()
