@@ -24,7 +24,7 @@ small = []
 for _ in range(3):
     large = []
     for size in range(20):
-        large.append(bytearray(b"x") * (10_000_000 + size))
+        large.append(bytearray(b"x") * (15_000_000 + size))
         small.append(bytes(100_000))  # stays, behind the large one
     del large
 print(resident() - before - sum(map(len, small)))
@@ -32,7 +32,7 @@ print(resident() - before - sum(map(len, small)))
 
 
 def kept(how: str) -> int:
-    """Bytes that a process holds on to after it has freed 200 MB of buffers three times."""
+    """Bytes that a process holds on to after it has freed 300 MB of buffers three times."""
     run = subprocess.run([sys.executable, "-c", _PROGRAM, how], capture_output=True, text=True, check=True)
     return int(run.stdout)
 
