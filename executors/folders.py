@@ -21,7 +21,9 @@ def check_folder(setting: str, folder: Path) -> None:
     except OSError as error:
         raise _fault(setting, folder, f"it can't be made: {error.strerror}") from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise _fault(setting, folder, "this user may not write there")
+        read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+        reason = "its file system is mounted read-only" if read_only else "this user may not write there"
+        raise _fault(setting, folder, reason)
 
 
 def _fault(setting: str, folder: Path, reason: str) -> VisualSearchError:

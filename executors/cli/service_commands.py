@@ -18,10 +18,12 @@ from executors.client import VerifyResult
 
 # Of a reason that may be as long as OpenSearch likes; `--json` has the whole.
 _LONGEST_REASON: Final = 160
+# Codes of a stage that says nothing; with others it says what is wrong with it.
+_SILENT: Final = frozenset({"unavailable", "deadline_exceeded", "shard_missing"})
 
 
 def status(options: argparse.Namespace) -> int:
-    """Show the index, its shards and the stages; exit status 3 when the service is not ready or a part of it is silent.
+    """Show the index, its shards and the stages; exit status 3 when it is not ready, or a part is silent or at fault.
 
     Raises:
         VisualSearchError: `unavailable`.
@@ -36,7 +38,7 @@ def status(options: argparse.Namespace) -> int:
         print_json(report)
     else:
         _print_status(stdout_console(), report)
-    return OK if report.get("ready", True) and not _silent_parts(report) else UNAVAILABLE
+    return OK if report.get("ready", True) and not _faults(report) else UNAVAILABLE
 
 
 def verify(options: argparse.Namespace) -> int:
@@ -80,7 +82,7 @@ def _print_status(console: Console, report: Mapping[str, Any]) -> None:
     _print_rows(console, "Shards", index.get("shards") or [], ("shard", "documents", "bytes_on_disk"))
     for line in _troubled_collections(index):
         console.print(cell(line), style="yellow", soft_wrap=True)
-    for line in _silent_parts(report):
+    for line in _faults(report):
         console.print(cell(line), style="red", soft_wrap=True)
 
 
@@ -102,7 +104,7 @@ def _state(report: Mapping[str, Any]) -> str:
     """One or a few words on whether requests are answered."""
     if not report.get("ready", True):
         return f"not ready ({(report.get('reason') or {}).get('message', 'it does not say why')})"
-    return "ready" if not _silent_parts(report) else "not sound, a part of it is silent (below)"
+    return "ready" if not _faults(report) else "not sound, see below"
 
 
 def _count(index: Mapping[str, Any]) -> str:
@@ -114,8 +116,8 @@ def _count(index: Mapping[str, Any]) -> str:
     return f"an unknown number of documents ({counted:,} in the shards that answer)"
 
 
-def _silent_parts(report: Mapping[str, Any]) -> list[str]:
-    """A line for each process and each stage that did not answer."""
+def _faults(report: Mapping[str, Any]) -> list[str]:
+    """A line for each process and each stage that did not answer, or can't do its work."""
     index = report.get("index") or {}
     lines = [f"{name} does not answer" for name in report.get("silent") or []]
     lines += [
@@ -128,7 +130,8 @@ def _silent_parts(report: Mapping[str, Any]) -> list[str]:
             error = stage["error"]
             reason = f"{error.get('code')}: {error.get('message')}" if isinstance(error, Mapping) else str(error)
             if not lines or not isinstance(error, Mapping) or not _is_told(error, report):
-                lines.append(f"{name} does not answer: {reason}")
+                silent = not isinstance(error, Mapping) or error.get("code") in _SILENT
+                lines.append(f"{name} does not answer: {reason}" if silent else f"{name}: {reason}")
     return lines
 
 

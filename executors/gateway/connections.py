@@ -1,4 +1,4 @@
-"""HTTP connections, bounded so that file descriptors are left for the stages: the one that has been idle longest makes room."""
+"""Connections, bounded so that file descriptors are left for the stages: the one that has been idle longest makes room."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from executors.lifecycle import Logger
 # Left for calls to stages, files of uploads, gRPC callers, and connections that are accepted in one turn of the event loop.
 SPARE_DESCRIPTORS: Final = 48
 FEWEST: Final = 8
+_GRPC_PART: Final = 4
+MOST_OF_GRPC: Final = 1_000
 # asyncio accepts as many connections in one turn of its loop as `backlog` says, before the first is looked at; without
 # descriptors it logs a traceback for each, 2,048 at once with uvicorn's default.
 ACCEPTED_AT_ONCE: Final = 16
@@ -31,14 +33,36 @@ HEADERS_S: Final = 10.0
 _IDLE_S: Final = 0.25
 
 
-def connection_limit(wanted: int) -> int:
-    """How many connections this process can hold, by the descriptors that it may open and has open."""
+def connection_limit(wanted: int, promised: int = 0) -> int:
+    """How many connections this process can hold, by the descriptors that it may open and has open.
+
+    Args:
+        promised: descriptors that are not open yet, and are for others.
+    """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         in_use = len(list(Path("/proc/self/fd").iterdir()))
     except OSError:  # only Linux has it
         in_use = 64
-    return wanted if soft == resource.RLIM_INFINITY else max(FEWEST, min(wanted, soft - in_use - SPARE_DESCRIPTORS))
+    if soft == resource.RLIM_INFINITY:
+        return wanted
+    return max(FEWEST, min(wanted, soft - in_use - SPARE_DESCRIPTORS - promised))
+
+
+def grpc_connection_limit() -> int:
+    """How many of them may be gRPC's, which carries many requests on one: a share of those that there can be."""
+    return max(FEWEST, connection_limit(_GRPC_PART * MOST_OF_GRPC) // _GRPC_PART)
+
+
+def grpc_options(limit: int) -> dict[str, Any]:
+    """Options of the gRPC server: one connection more is closed at once, and one that does not speak gRPC soon as well.
+
+    gRPC accepts without end otherwise, and keeps a silent connection for two minutes.
+    """
+    return {
+        "grpc.max_allowed_incoming_connections": limit,
+        "grpc.server_handshake_timeout_ms": round(1000 * HEADERS_S),
+    }
 
 
 class Connections:

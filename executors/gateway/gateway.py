@@ -11,11 +11,19 @@ from jina.serve.runtimes.servers.http import FastAPIBaseServer
 
 from executors.gateway.admission import Gate
 from executors.gateway.completion import all_completed
-from executors.gateway.connections import Connections, bounded_options, connection_limit, let_kernel_keep_waiting
+from executors.gateway.connections import (
+    Connections,
+    bounded_options,
+    connection_limit,
+    grpc_connection_limit,
+    grpc_options,
+    let_kernel_keep_waiting,
+)
 from executors.gateway.grpc_service import GrpcService
 from executors.gateway.health import Health
 from executors.gateway.http_protocol import server_options
 from executors.gateway.intake import Intake, IntakeLimits
+from executors.gateway.large_buffers import give_large_buffers_back
 from executors.gateway.routes import make_app
 from executors.gateway.service import SearchService
 from executors.gateway.stages import Stages
@@ -48,9 +56,12 @@ class HttpServer(FastAPIBaseServer):
     async def setup_server(self) -> None:
         """Listen; how many connections there may be is known when those to the stages are open."""
         wanted = settings().max_connections
-        limit = connection_limit(wanted)
+        grpc_limit = grpc_connection_limit()
+        limit = connection_limit(wanted, grpc_limit)
         if limit < wanted:
-            self.logger.warning(f"`ulimit -n` leaves room for {limit} HTTP connections (VS_MAX_CONNECTIONS: {wanted})")
+            self.logger.warning(
+                f"`ulimit -n` leaves room for {limit} HTTP connections and {grpc_limit} of gRPC (VS_MAX_CONNECTIONS: {wanted})"
+            )
         self.uvicorn_kwargs = {**self.uvicorn_kwargs, **bounded_options(Connections(limit, self.logger))}
         await super().setup_server()
         let_kernel_keep_waiting(self.server.servers)
@@ -62,8 +73,12 @@ class VisualSearchGateway(CompositeGateway):
     servers: list[Any]
 
     def __init__(self, **kwargs: Any) -> None:
+        give_large_buffers_back()
         chosen = settings()
-        limits = {"grpc.max_receive_message_length": chosen.max_request_bytes}
+        limits = {
+            "grpc.max_receive_message_length": chosen.max_request_bytes,
+            **grpc_options(grpc_connection_limit()),
+        }
         super().__init__(**(kwargs | {"grpc_server_options": limits}))
         self.logger.logger.addFilter(_is_news)
         clock = HybridClock(uuid.uuid4().hex[:8])

@@ -112,7 +112,7 @@ class GrpcService:
                 return request
             self._health.check_ready()
             async with self._intake.body(_WEIGHT) as body:
-                await body.add(size)
+                await body.add_whole(size)
                 if held is not None:
                     held.set()
                 documents = _read_documents(request)

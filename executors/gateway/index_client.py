@@ -145,7 +145,8 @@ class IndexClient:
                 elif bound != collection:
                     refused[collection.name] = mismatch(bound, collection)
             if new or not membership.populated:
-                changed = replace(membership, populated=True, collections=membership.collections | new)
+                agreed = await self._still_agreed(membership)
+                changed = replace(agreed, populated=True, collections=membership.collections | new)
                 # Only the new ones: one that another gateway has dropped must not come back.
                 await self._adopt(changed, new.values())
                 self.membership = changed
@@ -207,6 +208,16 @@ class IndexClient:
         if decided is None:
             raise VisualSearchError("not_ready", f"shard {_LOWEST} has not answered which index this is")
         return replace(membership, uuid=decided)
+
+    async def _still_agreed(self, membership: Membership) -> Membership:
+        """Which index it is now, as long as this gateway has seen no write.
+
+        Since it joined, others may have written, or formed another index of shards that held nothing.
+        """
+        if membership.populated:
+            return membership
+        reports = await self.shard_reports(whole=True)
+        return await self._agree(form_index([ShardReport.from_columns(each) for each in reports]))
 
     async def _adopt(self, membership: Membership, collections: Iterable[Collection]) -> None:
         answered = len(await self._gather("/adopt", _columns_of(membership, collections)))

@@ -80,12 +80,13 @@ def _error(state: IndexState, failure: VisualSearchError | None) -> VisualSearch
 
 
 def _storage_error(reports: Sequence[dict[str, Any]]) -> VisualSearchError | None:
-    """What keeps a shard from writing, or its files from being the index."""
-    for report in reports:
-        if (error := report.get("storage_error")) is not None:
-            message = f"shard {report['number']}: {error['message']}"
-            return VisualSearchError(error["code"], message, shard=report["number"], **error["details"])
-    return None
+    """What keeps shards from writing, or their files from being the index: the first one's, which names all of them."""
+    faults = [(report["number"], report["storage_error"]) for report in reports if report.get("storage_error")]
+    if not faults:
+        return None
+    number, first = faults[0]
+    message = "; ".join(f"shard {shard}: {error['message']}" for shard, error in faults)
+    return VisualSearchError(first["code"], message, shard=number, **first["details"])
 
 
 async def _shard_reports(service: SearchService) -> list[dict[str, Any]] | VisualSearchError:

@@ -9,8 +9,8 @@ bounded by the limit and one body.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -104,6 +104,15 @@ class Held:
         await self._intake.take(self, size * self._weight)
         self._waited += loop.time() - began
 
+    async def add_whole(self, size: int) -> None:
+        """A message is there as a whole, without having waited for room, as gRPC hands it over: see `add`.
+
+        Raises:
+            VisualSearchError: `overloaded`, at once when as much as may be in memory waits for room already.
+        """
+        with self._intake.waiting(size):
+            await self.add(size)
+
     def keep(self, size: int) -> None:
         """It was read: from now on it holds so many bytes."""
         self._intake.give_back(self, self.size - size)
@@ -138,6 +147,7 @@ class Intake:
         self._held: dict[Held, None] = {}  # in the order in which they began to hold memory
         self._on_their_way: dict[Held, None] = {}
         self._freed = asyncio.Event()
+        self._waiting = 0
 
     @property
     def on_their_way(self) -> int:
@@ -174,6 +184,22 @@ class Intake:
         finally:
             self._on_their_way.pop(held, None)
 
+    @contextmanager
+    def waiting(self, size: int) -> Iterator[None]:
+        """Around the wait for room of what is in memory already.
+
+        Raises:
+            VisualSearchError: `overloaded`.
+        """
+        if self._waiting and self._waiting + size > self._share_of(size):
+            message = f"messages of {self._waiting} bytes wait for memory already (VS_MAX_BODIES_BYTES); try again"
+            raise VisualSearchError("overloaded", message, retry_after_s=2)
+        self._waiting += size
+        try:
+            yield
+        finally:
+            self._waiting -= size
+
     async def take(self, held: Held, size: int) -> None:
         """Take memory; waits until there is room.
 
@@ -204,8 +230,11 @@ class Intake:
         self._freed = asyncio.Event()
 
     def _has_room(self, held: Held, size: int) -> bool:
-        share = 1.0 if held.size + size <= SMALL_BYTES else _LARGE_SHARE
-        return self.size + size <= share * self.limits.size or next(iter(self._held)) is held
+        return self.size + size <= self._share_of(held.size + size) or next(iter(self._held)) is held
+
+    def _share_of(self, size: int) -> float:
+        """How much of the memory there is for a body of this size: the last part is for small ones."""
+        return self.limits.size if size <= SMALL_BYTES else _LARGE_SHARE * self.limits.size
 
     async def _place_found(self) -> bool:
         """Whether there is a place, or one can be made; waits a moment for it."""

@@ -48,6 +48,10 @@ class OutgoingCalls:
             if not call.done():
                 call.cancel()
 
+    def forget(self) -> None:
+        """Let go of them: a call holds what it sent, and is held by the context that holds this, until cycles are looked for."""
+        self._calls.clear()
+
 
 _current: Final[ContextVar[OutgoingCalls | None]] = ContextVar("outgoing_calls", default=None)
 
@@ -70,4 +74,5 @@ def ended_with_caller() -> Iterator[None]:
         calls.cancel()
         raise
     finally:
+        calls.forget()
         _current.reset(token)

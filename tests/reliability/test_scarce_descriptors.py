@@ -69,3 +69,24 @@ def test_more_connections_than_descriptors_leave_it_alive_and_its_log_short(scar
     wait_for_an_answer(scarce)
     assert len(scarce.log) - before < 20_000
     assert "Too many open files" not in scarce.log[before:]
+
+
+@pytest.mark.parametrize("begun", [b"", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"], ids=["nothing", "half a greeting"])
+def test_connections_to_the_grpc_port_are_bounded_and_leave_http_alive(scarce: RunningFlow, begun: bytes) -> None:
+    before = len(scarce.log)
+    held: list[socket.socket] = []
+    try:
+        for _ in range(CONNECTIONS):
+            held.append(socket.create_connection(("127.0.0.1", scarce.grpc_port)))
+            held[-1].setblocking(False)
+            try:
+                held[-1].send(begun)
+            except OSError:
+                continue
+        for _ in range(5):
+            assert answers(scarce)
+    finally:
+        for each in held:
+            each.close()
+    assert len(scarce.log) - before < 20_000
+    assert "Too many open files" not in scarce.log[before:]

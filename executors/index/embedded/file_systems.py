@@ -20,7 +20,7 @@ _NETWORK: Final = frozenset(
     (
         *("9p", "afs", "acfs", "beegfs", "ceph", "cifs", "coda", "davfs", "gfs", "gfs2", "glusterfs", "gpfs", "lustre"),
         *("mfs", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "prl_fs", "pvfs2", "smb2", "smb3", "smbfs"),
-        *("vboxsf", "vmhgfs"),
+        *("cvfs", "kafs", "quobyte", "snfs", "vboxsf", "vmhgfs", "wekafs"),
     )
 )
 # Of what is mounted by a program of its own, only what is known to stand on this machine's disks counts as local.

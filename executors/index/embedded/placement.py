@@ -2,12 +2,16 @@
 
 Somebody may move the folder, put a backup in its place, or delete it while the shard runs. The open files live on where no
 start will find them: what is written into them is lost. So they are compared with their paths by device and inode before
-anything is acknowledged or answered, and, since a backup may be copied over the same files, by size and time of change before
-anything is written.
+anything is acknowledged or answered, and, since a backup may be copied over the same files, by size and time of change.
 """
 
 from __future__ import annotations
 
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -21,6 +25,8 @@ _State: TypeAlias = tuple[int, int]
 _WRITTEN: Final = (DATABASE_NAME, f"{DATABASE_NAME}-wal")
 _OPEN: Final = (*_WRITTEN, f"{DATABASE_NAME}-shm", LOCK_NAME)
 
+_log = logging.getLogger(__name__)
+
 
 class Placement:
     """Where the open files of one shard are; once they are somewhere else, it is so for good.
@@ -32,43 +38,43 @@ class Placement:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._paths = [folder / name for name in _OPEN]
-        self._written = [folder / name for name in _WRITTEN]
-        self._files = [_file_at(path) for path in self._paths]
-        self._states: list[_State | None] = []
+        self._files = [_file_of(found) for found in self._look()]
+        # How this process left them; None while it writes.
+        self._states: list[_State | None] | None = None
         self._error: VisualSearchError | None = None
+        self._failing = threading.Lock()
         self.note_written()
 
     def check(self) -> None:
-        """Compare the open files with what is at their paths.
+        """Compare the open files with what is at their paths, and, unless this process is writing, with how it left them.
 
         Raises:
             VisualSearchError: `storage_unavailable`, now or before.
         """
-        try:
-            moved = self._error is None and [_file_at(path) for path in self._paths] != self._files
-        except OSError as error:
-            # For a moment, perhaps: no permission, or a disk that does not answer.
-            reason = f"the folder {str(self.folder)!r} can't be looked at: {error.strerror}"
-            raise VisualSearchError("storage_unavailable", reason, folder=str(self.folder)) from None
-        if moved:
-            self._fail("was moved, replaced or removed")
+        if self._error is None:
+            states = self._states
+            found = self._look()
+            if [_file_of(each) for each in found] != self._files:
+                self._fail("was moved, replaced or removed")
+            # Another list stands there when a write began or ended meanwhile.
+            elif states is not None and _states_of(found) != states and self._states is states:
+                self._fail("was written to (or its log was checkpointed) by another program")
         if self._error is not None:
             raise self._error
 
-    def check_unwritten(self) -> None:
-        """See `check`; also that only this process has written to the files. For the thread that writes.
+    def begin_writing(self) -> None:
+        """This process is about to write to the files, until `note_written`. For the thread that writes.
 
         Raises:
-            VisualSearchError: `storage_unavailable`.
+            VisualSearchError: see `check`.
         """
         self.check()
-        if [_state_of(path) for path in self._written] != self._states:
-            self._fail("was written to (or its log was checkpointed) by another program")
-        self.check()
+        self._states = None
 
     def note_written(self) -> None:
         """This process has just written to the files. For the thread that writes."""
-        self._states = [_state_of(path) for path in self._written]
+        with suppress(VisualSearchError):
+            self._states = _states_of(self._look())
 
     @property
     def lost(self) -> VisualSearchError | None:
@@ -79,26 +85,35 @@ class Placement:
             return error
         return None
 
+    def _look(self) -> list[os.stat_result | None]:
+        return [self._look_at(path) for path in self._paths]
+
+    def _look_at(self, path: Path) -> os.stat_result | None:
+        try:
+            return path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            # For a moment, perhaps: no permission, or a disk that does not answer.
+            reason = f"the folder {str(self.folder)!r} can't be looked at: {error.strerror}"
+            raise VisualSearchError("storage_unavailable", reason, folder=str(self.folder)) from None
+
     def _fail(self, what: str) -> None:
-        self._error = VisualSearchError(
-            "storage_unavailable",
-            f"the folder {str(self.folder)!r} {what} while this shard had it open; nothing is read from it or written to it"
-            " any more: put the right folder in its place and restart the flow",
-            folder=str(self.folder),
-        )
+        with self._failing:
+            if self._error is not None:
+                return
+            self._error = VisualSearchError(
+                "storage_unavailable",
+                f"the folder {str(self.folder)!r} {what} while this shard had it open; nothing is read from it or written to"
+                " it any more: put the right folder in its place and restart the flow",
+                folder=str(self.folder),
+            )
+        _log.error("%s", self._error)
 
 
-def _file_at(path: Path) -> _File | None:
-    try:
-        found = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return found.st_dev, found.st_ino
+def _file_of(found: os.stat_result | None) -> _File | None:
+    return None if found is None else (found.st_dev, found.st_ino)
 
 
-def _state_of(path: Path) -> _State | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns
+def _states_of(found: Sequence[os.stat_result | None]) -> list[_State | None]:
+    return [None if each is None else (each.st_size, each.st_mtime_ns) for each in found[: len(_WRITTEN)]]

@@ -20,6 +20,7 @@ from executors.index.embedded.database import (
     ReadConnections,
     connect_writer,
     database_errors,
+    database_path,
     structural_faults,
     was_stopped_uncleanly,
 )
@@ -81,12 +82,15 @@ def open_shard(folder: Path, options: Options) -> Running:
         lock.acquire()
         undo.callback(lock.release)
         unclean = was_stopped_uncleanly(folder)
+        begins_empty = not database_path(folder).exists()
         connection = connect_writer(folder)
         undo.callback(connection.close)
         checked_s = _check_file(connection, unclean)
         notes = (
             [f"the file was checked in {checked_s:g} s, since it was not closed by its last holder"] if unclean else []
         )
+        if begins_empty:
+            notes.append(f"there was no index in {str(folder)!r}: this shard begins empty")
         memory = _load(connection, folder, options.graph, notes)
         reading = ReadConnections(folder)
         undo.callback(reading.close)
@@ -138,7 +142,7 @@ def close_shard(running: Running) -> None:
     running.writer.close()
     running.reading.close()
     try:
-        running.placement.check_unwritten()
+        running.placement.check()
         running.connection.close()
     except VisualSearchError as error:
         _log.error("the shard's files are left as they are: %s", error)

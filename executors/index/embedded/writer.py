@@ -112,7 +112,8 @@ class Writer:
             started = [job for job in jobs if job.future.set_running_or_notify_cancel()]
             if started:
                 self._answer(started)
-                if self._placement.lost is None:
+                with suppress(VisualSearchError):  # the files are elsewhere
+                    self._placement.begin_writing()
                     if self._reserve.disk_is_tight:
                         self._checkpointer.run()
                     else:
@@ -153,7 +154,7 @@ class Writer:
             job.future.set_result(result)
 
     def _try_commit(self, jobs: list[_Job]) -> list[Any]:
-        self._placement.check_unwritten()
+        self._placement.begin_writing()
         try:
             results = self._commit(jobs)
         except VisualSearchError as error:

@@ -97,6 +97,17 @@ def test_status_names_the_stage_that_does_not_answer_and_ends_with_3(service: Wi
     assert main(["status", "--url", service.url]) == 0
 
 
+def test_status_says_what_an_index_is_at_fault_for_and_not_that_it_is_silent(
+    service: WireService, capsys: Output
+) -> None:
+    service.stages = {"index": {"error": {"code": "storage_unavailable", "message": "shard 0: the disk is full"}}}
+    assert main(["status", "--url", service.url]) == 3
+    shown = capsys.readouterr().out
+    assert "not sound, see below" in shown
+    assert "index: storage_unavailable: shard 0: the disk is full" in shown
+    assert "does not answer" not in shown
+
+
 def test_status_tells_briefly_of_a_rebuild_that_failed_and_the_service_is_sound(
     service: WireService, capsys: Output
 ) -> None:

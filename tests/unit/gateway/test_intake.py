@@ -205,3 +205,31 @@ async def test_gzip_in_very_many_members_is_refused() -> None:
     few = gzip.compress(b"ab") * 5_000
     taken = await read(Intake(limits(size=10_000_000)), Sender(content_encoding="gzip").send(few), 1_500_000)
     assert taken == b"ab" * 5_000
+
+
+async def test_messages_that_are_there_already_wait_for_room_only_as_many_as_memory_may_hold() -> None:
+    intake = Intake(limits(size=40_000_000))
+    answered: list[str] = []
+    go_on = asyncio.Event()
+
+    async def work(size: int) -> None:
+        try:
+            async with intake.body(weight=2) as held:
+                await held.add_whole(size)
+                await go_on.wait()
+        except VisualSearchError as error:
+            answered.append(error.code)
+        else:
+            answered.append("worked on")
+
+    at_once = [asyncio.create_task(work(14_000_000)) for _ in range(8)]
+    await asyncio.sleep(0.01)
+    # One is worked on, two wait.
+    assert answered == ["overloaded"] * 5
+    small = asyncio.create_task(work(1_000_000))
+    await asyncio.sleep(0.01)
+    assert len(answered) == 5
+    go_on.set()
+    await asyncio.gather(*at_once, small)
+    assert answered[5:] == ["worked on"] * 4
+    assert intake.size == 0

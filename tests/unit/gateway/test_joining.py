@@ -15,6 +15,7 @@ from executors.errors import VisualSearchError
 from executors.gateway.index_client import IndexClient
 from executors.gateway.stages import StageAnswer
 from executors.index.records import ShardIdentity
+from tests.support.dictionary_store import DictionaryStore
 from tests.support.local_index import Caller, LocalStages, local_service
 
 SETTLE_MS = 1_000
@@ -113,3 +114,44 @@ async def test_a_new_index_waits_for_its_lowest_shard() -> None:
     stages.shards[0]._number = 1
     with pytest.raises(VisualSearchError, match="not_ready"):
         await membership_of_nothing.join()
+
+
+async def test_a_gateway_that_joined_before_the_shards_of_an_unwritten_index_were_emptied_writes_to_the_new_one() -> (
+    None
+):
+    stages = await opened(2, seed=1)
+    early, _ = await local_service(2, stages)
+    for number, shard in enumerate(stages.shards):
+        stages.stores[number] = shard._store = DictionaryStore()
+        await stages.stores[number].open()
+    late, _ = await local_service(2, stages)
+    for number, service in enumerate((early, late, early)):
+        assert await Caller(service, stages).index(f"id {number}", number % 2) == "created"
+    assert len(uuids(stages)) == 1
+    assert await Caller(late, stages).ids() == await Caller(early, stages).ids() == ["id 0", "id 1", "id 2"]
+
+
+async def test_a_gateway_whose_written_index_was_emptied_under_it_does_not_make_it_a_new_one() -> None:
+    stages = await opened(2, seed=1)
+    service, _ = await local_service(2, stages)
+    assert await Caller(service, stages).index("a", 1) == "created"
+    stages.stores[0] = stages.shards[0]._store = DictionaryStore()
+    await stages.stores[0].open()
+    with pytest.raises(VisualSearchError, match="shard_identity"):
+        await Caller(service, stages).index("b", 0)
+    with pytest.raises(VisualSearchError, match="shard_identity"):
+        await client(stages).join()
+    assert uuids(stages) - {None} == {service.index_client.joined().uuid}
+
+
+async def test_a_gateway_that_has_seen_no_write_does_not_take_an_emptied_shard_for_a_new_one() -> None:
+    stages = await opened(2, seed=1)
+    early, _ = await local_service(2, stages)
+    late, _ = await local_service(2, stages)
+    assert await Caller(late, stages).index("a", 0) == "created"
+    stages.stores[0] = stages.shards[0]._store = DictionaryStore()
+    await stages.stores[0].open()
+    with pytest.raises(VisualSearchError, match="shard_identity"):
+        await Caller(early, stages).index("b", 1)
+    with pytest.raises(VisualSearchError, match="shard_missing"):
+        await Caller(late, stages)("/count")

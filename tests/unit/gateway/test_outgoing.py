@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import gc
+import weakref
 
 import pytest
 from starlette.requests import ClientDisconnect, Request
@@ -106,3 +109,23 @@ async def test_answers_and_errors_of_what_is_done_reach_a_caller_that_stays() ->
     assert await unless_gone(request, work(None)) == "answer"
     with pytest.raises(KeyError):
         await unless_gone(request, work(KeyError()))
+
+
+async def test_an_answered_request_lets_go_of_what_it_sent_at_once() -> None:
+    calls: list[weakref.ref[Call]] = []
+
+    async def streamer() -> None:
+        call = Call()
+        # As gRPC's calls do: the task that makes them, and with it the context in which they are noted.
+        call.context = contextvars.copy_context()  # type: ignore[attr-defined]
+        note_call(call)
+        calls.append(weakref.ref(call))
+
+    gc.collect()
+    gc.disable()
+    try:
+        with ended_with_caller():
+            await asyncio.create_task(streamer())
+        assert calls[0]() is None
+    finally:
+        gc.enable()

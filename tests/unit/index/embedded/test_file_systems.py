@@ -21,6 +21,7 @@ MOUNTS = r"""22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 47 22 0:36 / /mnt/usb rw - fuseblk /dev/sdb1 rw
 48 22 0:37 / /mnt/c rw - 9p C: rw
 49 22 0:38 / /mnt/unknown rw - fuse bucket rw
+50 22 0:39 / /mnt/cluster rw - wekafs backend/fs rw
 a line that is none
 """
 
@@ -40,6 +41,7 @@ a line that is none
         ("/mnt/usb/x", "/mnt/usb", "fuseblk", False),
         ("/mnt/c/Users", "/mnt/c", "9p", True),
         ("/mnt/unknown/x", "/mnt/unknown", "fuse", True),
+        ("/mnt/cluster/x", "/mnt/cluster", "wekafs", True),
     ],
 )
 def test_a_path_lies_on_the_last_and_deepest_mount(path: str, point: str, kind: str, over_network: bool) -> None:

@@ -16,7 +16,7 @@ from executors.index.embedded.database import DATABASE_NAME
 from executors.index.embedded.store import EmbeddedStore
 from executors.index.store import Store
 from tests.support.embedded import opened
-from tests.support.records import IMAGES, found, ids_of, key, record, results, tag_update, vector_of
+from tests.support.records import IDENTITY, IMAGES, found, ids_of, key, record, results, tag_update, vector_of
 
 
 def move(folder: Path) -> None:
@@ -94,6 +94,50 @@ async def test_nothing_is_acknowledged_once_the_files_are_elsewhere(
     await store.close()
 
 
+def write_as_another_program(folder: Path) -> None:
+    time.sleep(0.05)  # the clock of files ticks every few milliseconds
+    with sqlite3.connect(folder / DATABASE_NAME) as other:
+        other.execute("DELETE FROM documents")
+    other.close()
+
+
+@pytest.mark.parametrize("change", [*CHANGES, write_as_another_program], ids=lambda change: change.__name__)
+async def test_it_is_told_without_a_write_and_once_in_the_log(
+    tmp_path: Path, change: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "workspace" / "shard-0"
+    store = await opened(folder)
+    await store.put([record("a", 1)])
+    change(folder)
+    for _ in range(3):
+        error = (await store.status()).details["storage_error"]
+        assert error["code"] == "storage_unavailable"
+    for read in (found(store, vector_of(1)), store.verify()):
+        with pytest.raises(VisualSearchError, match="restart"):
+            await read
+    assert sum(str(folder) in line for line in caplog.messages) == 1
+    await store.close()
+
+
+async def test_looks_beside_writes_find_no_fault(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "shard-0", checkpoint_every=8)
+    await store.open()
+    await store.adopt(IDENTITY)
+    await store.ensure_collection(IMAGES)
+    ended = False
+
+    async def look() -> None:
+        while not ended:
+            assert (await store.status()).details["storage_error"] is None
+
+    looking = [asyncio.create_task(look()) for _ in range(3)]
+    for number in range(300):
+        assert results(await store.put([record(f"id {number}", number + 1)])) == ["created"]
+    ended = True
+    await asyncio.gather(*looking)
+    await store.close()
+
+
 async def test_it_is_so_for_good(tmp_path: Path) -> None:
     folder = tmp_path / "shard-0"
     store = await opened(folder)
@@ -140,3 +184,18 @@ async def test_a_backup_that_was_copied_over_the_files_is_not_mixed_with_the_log
     before = (folder / DATABASE_NAME).read_bytes()
     await store.close()
     assert (folder / DATABASE_NAME).read_bytes() == before
+
+
+async def test_a_start_says_when_it_found_no_index(tmp_path: Path) -> None:
+    folder = tmp_path / "shard-0"
+    store = await opened(folder)
+    assert [note for note in store.start_notes if "begins empty" in note and str(folder) in note]
+    await store.put([record("a", 1)])
+    await store.close()
+    await store.open()
+    assert not [note for note in store.start_notes if "begins empty" in note]
+    await store.close()
+    shutil.rmtree(folder)
+    await store.open()
+    assert [note for note in store.start_notes if "begins empty" in note]
+    await store.close()
