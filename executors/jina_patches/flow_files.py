@@ -21,7 +21,7 @@ from executors.embed.devices import parse_device
 from executors.errors import VisualSearchError
 from executors.flowfile import check_flow
 from executors.folders import check_folder
-from executors.hosts import listening_fault
+from executors.hosts import address_fault, listening_fault
 from executors.index.embedded.file_systems import check_local
 from executors.models.build import build_default_model
 from executors.roundrobin import VARIABLE, Gpus, check_devices, invalid_devices, list_gpus, requested_devices
@@ -83,7 +83,10 @@ def _tell(line: str) -> None:
 
 
 def check_ports() -> None:
-    """Refuse a port that is taken before any stage starts, by its setting; Jina's own look knows neither it nor IPv6."""
+    """Refuse an address or port that can't be had, by its setting and before any stage starts.
+
+    Jina's own look knows neither the setting nor IPv6.
+    """
     start = Flow.start
 
     def start_checked(self: Flow) -> Any:
@@ -92,11 +95,16 @@ def check_ports() -> None:
             self.build(copy_flow=False)
         gateway = self._deployment_nodes["gateway"].args
         chosen = read_settings()
+        if (fault := address_fault(gateway.host)) is not None:
+            name = "VS_HOST" if gateway.host == chosen.host else "gateway.host"
+            message = f"{name}: {fault}; set it to an address of this machine, such as 127.0.0.1"
+            raise VisualSearchError("invalid_setting", message, variables=[name])
         names = {chosen.http_port: "VS_HTTP_PORT", chosen.grpc_port: "VS_GRPC_PORT"}
         for port in gateway.port:
             if (fault := listening_fault(gateway.host, port)) is not None:
                 name = names.get(port, "gateway.port")
-                message = f"{name}: {fault}; end that one, or set another {name}"
+                way_out = f"end that one, or set another {name}" if "is taken" in fault else f"set another {name}"
+                message = f"{name}: {fault}; {way_out}"
                 raise VisualSearchError("invalid_setting", message, variables=[name])
         return start(self)
 
