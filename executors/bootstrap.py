@@ -14,12 +14,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import jina.jaml.helper as jaml_helper
 import jina.orchestrate.orchestrator as orchestrator
 import jina.orchestrate.pods as pods
 import jina.serve.executors
 from jina.serve.executors.run import run
 
 from executors.errors import VisualSearchError
+from executors.flow_paths import is_flow_path
 from executors.forking import end_at_signals
 from executors.jina_patches.connections import bound_first_contact, listen_on_ipv6, reconnect_soon, send_unmeasured
 from executors.jina_patches.deliveries import leave_out_silent_replicas
@@ -70,7 +72,7 @@ def _check_host(host: str) -> None:
         try:
             socket.getaddrinfo(host, None)
         except OSError as error:
-            raise VisualSearchError("invalid_setting", f"VS_HOST: {host!r} is no address: {error}") from None
+            raise VisualSearchError("invalid_setting", f"VS_HOST: {host!r} is no address: {error.strerror}") from None
 
 
 def quiet_libraries() -> None:
@@ -103,6 +105,7 @@ if Path(sys.argv[0]).name == "jina":
     if wants_json():
         write_json_lines()
     end_cleanly()
+jaml_helper.is_yaml_filepath = is_flow_path
 pods.run = run_watched
 end_interrupted_starts()
 end_when_nothing_answers()
