@@ -48,13 +48,13 @@ def serve(flow_file: str | None = None) -> int:
         path = find_flow(flow_file)
         read_settings()  # before the seconds that the rest takes
         import_jina()
+        from executors.jina_patches.ending import FAILED_START, end_cleanly
+
+        end_cleanly()
         import executors.bootstrap  # noqa: F401 # isort: skip - it quiets and configures what is imported next
         from jina import Flow
         from jina.excepts import RuntimeFailToStart
 
-        from executors.jina_patches.ending import FAILED_START, end_cleanly
-
-        end_cleanly()
         flow = Flow.load_config(str(path))
     except VisualSearchError as error:
         print(f"error: {error}", file=sys.stderr)

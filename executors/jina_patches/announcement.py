@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from http.client import HTTPException
@@ -49,6 +50,15 @@ def announce(flow: Any) -> None:
         logger.info(readiness_line(time.time() - flow._start_time, None))
 
     threading.Thread(target=wait, name="announce", daemon=True).start()
+
+
+def tell(line: str, *, is_warning: bool = False) -> None:
+    """Say something before the flow runs: a line of the log where the flow is the program, else on stderr."""
+    if is_program():
+        logger = JinaLogger("flow")
+        (logger.warning if is_warning else logger.info)(line)
+    else:
+        print(f"warning: {line}" if is_warning else line, file=sys.stderr, flush=True)
 
 
 def not_ready_reason(chosen: Settings) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -23,7 +22,9 @@ from executors.flowfile import check_flow
 from executors.folders import check_folder
 from executors.hosts import address_fault, listening_fault
 from executors.index.embedded.file_systems import check_local
+from executors.jina_patches.announcement import tell
 from executors.models.build import build_default_model
+from executors.models.repository import load_towers
 from executors.roundrobin import VARIABLE, Gpus, check_devices, invalid_devices, list_gpus, requested_devices
 from executors.settings import read_settings, with_flow_backend, with_flow_store
 
@@ -52,11 +53,13 @@ def check_flow_files(set_flow_variables: Callable[[], None]) -> None:
 
 
 def prepare_stages(data: dict[str, Any]) -> None:
-    """What has to be right before any stage starts: GPUs that the environment names are handed on, a store that is chosen
-    has the settings that it needs, the default model is there, and a managed Triton is set up before its replicas wait for it.
+    """What has to be right before any stage starts.
+
+    GPUs that the environment names are handed on, a store that is chosen has the settings that it needs, the default model is
+    built where it is missing, the one that is wanted is there, and a managed Triton is set up before its replicas wait for it.
 
     Raises:
-        VisualSearchError: `triton_failed`, `invalid_setting`, and those of `build_model`.
+        VisualSearchError: `triton_failed`, `invalid_setting`, and those of `build_model` and `load_towers`.
     """
     for executor in data.get("executors", data.get("deployments")) or []:
         variables = executor.get("env") or {}
@@ -71,15 +74,12 @@ def prepare_stages(data: dict[str, Any]) -> None:
         if executor.get("uses") == _EMBEDDER and not executor.get("external"):
             chosen = with_flow_backend(read_settings(), (executor.get("uses_with") or {}).get("backend"))
             if chosen.embed_backend != "triton":
-                build_default_model(chosen, _tell)
+                build_default_model(chosen, tell)
+            load_towers(chosen.models_dir, chosen.model)
             if chosen.embed_backend == "managed-triton":
                 assigned = Deployment._roundrobin_cuda_device(variables.get(VARIABLE), 1) or {}
                 device = parse_device(str(assigned.get(0, variables.get(VARIABLE, ""))))
-                install_triton(chosen, device, _tell)
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+                install_triton(chosen, device, tell)
 
 
 def check_ports() -> None:

@@ -98,9 +98,9 @@ def listening_addresses(pids: set[int]) -> set[str]:
 def test_a_missing_model_ends_the_start_with_one_line(tmp_path: Path) -> None:
     flow = start_flow(tmp_path, VS_MODELS_DIR=str(tmp_path / "nothing"), VS_MODEL="clip-vit-b32")
     assert ended(flow) == 1
-    assert "model_missing" in flow.log
-    assert "visual-search models build" in flow.log
-    assert "Traceback" not in flow.log
+    assert flow.log.startswith("error: model_missing: ")
+    assert flow.log.count("\n") == 1
+    assert "visual-search models build clip-vit-b32" in flow.log
 
 
 def test_a_workspace_held_by_another_flow_ends_the_start(tmp_path: Path, models_dir: Path) -> None:
@@ -163,6 +163,7 @@ def test_json_logs_on_request_in_every_line(tmp_path: Path) -> None:
         stop_flow(flow)
     lines = [json.loads(line) for line in flow.log.splitlines()]
     assert all(line["time"].endswith("Z") and line["message"] for line in lines)
+    assert {line["level"] for line in lines} == {"INFO", "WARNING"}
     told = "\n".join(line["message"] for line in lines)
     assert "VS_SHARD is no setting and does nothing; did you mean VS_SHARDS?" in told
     assert f"the model efficientnet-lite0 is not in {models} yet" in told
