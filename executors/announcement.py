@@ -12,7 +12,8 @@ from executors.settings import Settings
 def places(chosen: Settings) -> list[str]:
     """A line for each thing that a user needs to find the service and its data."""
     host, everywhere = reachable_host(chosen.host), is_everywhere(chosen.host)
-    where = " and at every other address of this machine" if everywhere else ""
+    addresses = "address" if ":" in chosen.host else "IPv4 address"
+    where = f" and at every other {addresses} of this machine" if everywhere else ""
     data = (
         f"in {chosen.workspace}"
         if chosen.store == "embedded"

@@ -14,13 +14,16 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import jina.jaml.helper as jaml_helper
 import jina.orchestrate.orchestrator as orchestrator
 import jina.orchestrate.pods as pods
 import jina.serve.executors
 from jina.serve.executors.run import run
 
 from executors.errors import VisualSearchError
+from executors.flow_paths import is_flow_path
 from executors.forking import end_at_signals
+from executors.jina_patches.announcement import tell
 from executors.jina_patches.connections import bound_first_contact, listen_on_ipv6, reconnect_soon, send_unmeasured
 from executors.jina_patches.deliveries import leave_out_silent_replicas
 from executors.jina_patches.ending import end_cleanly
@@ -28,7 +31,7 @@ from executors.jina_patches.flow_files import check_flow_files, check_ports, che
 from executors.jina_patches.logs import announce_truly, choose_log_format, format_jina_logs, leave_out_late_failures
 from executors.jina_patches.parameters import check_parameters
 from executors.jina_patches.processes import end_interrupted_starts, end_when_nothing_answers, watch_parent
-from executors.log_format import write_json_lines
+from executors.log_format import leave_out_write_failures, write_json_lines
 from executors.log_repeats import limit_repeats
 from executors.settings import read_settings, unknown_variables, wants_json
 
@@ -61,7 +64,7 @@ def warn_of_unknown_variables() -> None:
     """Tell of a misspelt setting: it would have no effect, in silence. Once, by the main process."""
     if multiprocessing.parent_process() is None:
         for line in unknown_variables():
-            print(f"warning: {line}", file=sys.stderr)
+            tell(line, is_warning=True)
 
 
 def _check_host(host: str) -> None:
@@ -71,7 +74,7 @@ def _check_host(host: str) -> None:
         try:
             socket.getaddrinfo(host, None)
         except OSError as error:
-            raise VisualSearchError("invalid_setting", f"VS_HOST: {host!r} is no address: {error}") from None
+            raise VisualSearchError("invalid_setting", f"VS_HOST: {host!r} is no address: {error.strerror}") from None
 
 
 def quiet_libraries() -> None:
@@ -104,6 +107,7 @@ if Path(sys.argv[0]).name == "jina":
     if wants_json():
         write_json_lines()
     end_cleanly()
+jaml_helper.is_yaml_filepath = is_flow_path
 pods.run = run_watched
 end_interrupted_starts()
 end_when_nothing_answers()
@@ -114,6 +118,7 @@ check_ports()
 format_jina_logs()
 announce_truly()
 leave_out_late_failures()
+leave_out_write_failures()
 construct_side_by_side()
 bound_first_contact()
 send_unmeasured()

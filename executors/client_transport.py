@@ -109,6 +109,8 @@ class Transport:
             except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
                 if last:
                     raise self._broken_off() from None
+            except aiohttp.ClientError:
+                raise self._no_service() from None
             await asyncio.sleep(self._retry.pause(attempt, retry_after_s))
         raise AssertionError("the last attempt returns or raises")
 
@@ -161,6 +163,10 @@ class Transport:
 
     def _broken_off(self) -> VisualSearchError:
         message = f"the connection to {self.url} broke off, again and again; see the log of the flow"
+        return VisualSearchError("unavailable", message, url=self.url)
+
+    def _no_service(self) -> VisualSearchError:
+        message = f"what answers at {self.url} is no visual-search service over HTTP: is it the port of gRPC?"
         return VisualSearchError("unavailable", message, url=self.url)
 
     async def __aenter__(self) -> Transport:

@@ -59,11 +59,7 @@ def listening_fault(host: str, port: int) -> str | None:
     It binds for a moment, without SO_REUSEPORT: gRPC's servers set that, and a second one would get half of the connections.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            probe.listen(1)
+        _listen_once(host, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             return f"port {port} of {host} is taken by {_holder(port)}"
@@ -71,6 +67,26 @@ def listening_fault(host: str, port: int) -> str | None:
             return f"port {port} may not be used by this user: those below 1024 are the system's"
         return f"nothing can listen at {url_host(host)}:{port}: {error.strerror or error}"
     return None
+
+
+def address_fault(host: str) -> str | None:
+    """What keeps a server from listening at that address, whatever the port is; None if nothing does."""
+    try:
+        _listen_once(host, 0)
+    except OSError as error:
+        return f"nothing can listen at {host}: {error.strerror or error}"
+    return None
+
+
+def _listen_once(host: str, port: int) -> None:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # As the servers do it: at one IPv6 address they take no IPv4, at all addresses they do.
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not is_everywhere(host))
+        probe.bind(address)
+        probe.listen(1)
 
 
 def _holder(port: int) -> str:

@@ -7,16 +7,40 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import partial
+from argparse import Namespace
+from pathlib import Path
 
 import jina_cli
 
 from executors.errors import VisualSearchError
+from executors.flow_paths import check_flow_argument
 from executors.jina_home import import_jina
 from executors.log_format import write_json_lines
 from executors.settings import wants_json
 
-jina_cli._get_run_args = partial(jina_cli._get_run_args, print_args=False)
+_read_arguments = jina_cli._get_run_args
+
+
+def read_arguments() -> Namespace:
+    """The arguments of the command; a flow file that can't be read ends it with one line in place of a traceback."""
+    arguments: Namespace = _read_arguments(print_args=False)
+    if arguments.cli == "flow":
+        try:
+            check_flow_argument(arguments.uses, find_file)
+        except VisualSearchError as error:
+            sys.exit(f"error: {error}")
+    return arguments
+
+
+def find_file(name: str) -> str | None:
+    """Where Jina finds a file, None where it does not."""
+    from jina.jaml.helper import complete_path
+
+    path: str = complete_path(name, raise_nonexist=False)
+    return path if Path(path).exists() or Path(path).is_symlink() else None
+
+
+jina_cli._get_run_args = read_arguments
 if wants_json():
     write_json_lines()
 import_jina()
@@ -26,6 +50,5 @@ if "HeadRuntime" in sys.orig_argv:
         import executors.bootstrap  # noqa: F401
     except VisualSearchError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        os._exit(
-            1
-        )  # Python itself is starting: it would go on after any error, and take SystemExit for a failure of its own
+        # Python itself is starting: it would go on after any error, and take SystemExit for a failure of its own.
+        os._exit(1)

@@ -8,9 +8,14 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from executors.flow_paths import is_flow_path
+
 
 def import_jina() -> None:
-    """Import Jina; its cache, which nothing of ours uses, is a temporary folder where the home has no room for it."""
+    """Import Jina, and have it take flow files from whatever folder they are in.
+
+    Its cache, which nothing of ours uses, is a temporary folder where the home has no room for it.
+    """
     if not _is_writable(Path(os.path.expanduser("~")) / ".cache" / "jina"):  # noqa: PTH111 - as Jina does it, also without HOME
         home = os.environ.get("HOME")
         folder = tempfile.mkdtemp(prefix="visual-search-jina-")
@@ -20,7 +25,10 @@ def import_jina() -> None:
             import jina.constants
         finally:
             os.environ.pop("HOME") if home is None else os.environ.update(HOME=home)
-    import jina  # noqa: F401
+    import jina.jaml.helper
+
+    # Jina's own takes only letters, digits and a few signs for those of a path: no space, and no bracket.
+    jina.jaml.helper.is_yaml_filepath = is_flow_path
 
 
 def _is_writable(folder: Path) -> bool:

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Final, TextIO
 
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[@-~]")
+_MESSAGE: Final = "%(message)s"
 _UVICORN: Final = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 
 
@@ -37,12 +38,13 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record."""
+    """One JSON object a record; what its format has before the message is the name, such as that of the replica."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record."""
         trace = self.formatException(record.exc_info) if record.exc_info else None
-        return json_line(record.getMessage(), record.levelname, record.name, record.created, record.process, trace)
+        name = (self._fmt or "").removesuffix(_MESSAGE) or record.name
+        return json_line(record.getMessage(), record.levelname, name, record.created, record.process, trace)
 
 
 def json_line(
@@ -105,7 +107,8 @@ class JsonLines(io.TextIOBase):
                 pass
             else:
                 return line
-        return json_line(line.rpartition("\r")[2], self._level)
+        text = line.rpartition("\r")[2]
+        return json_line(text, "WARNING" if text.startswith("warning: ") else self._level)
 
 
 def write_json_lines() -> None:
@@ -116,6 +119,17 @@ def write_json_lines() -> None:
     sys.excepthook = _log_exception
     threading.excepthook = lambda args: _log_exception(args.exc_type, args.exc_value, args.exc_traceback)
     sys.unraisablehook = lambda args: _log_exception(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def leave_out_write_failures() -> None:
+    """Have a log that can't be written (its reader is gone, its disk is full) cost a line, and not a traceback for each."""
+    tell = logging.Handler.handleError
+
+    def tell_of_defects(self: logging.Handler, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            tell(self, record)
+
+    logging.Handler.handleError = tell_of_defects  # type: ignore[method-assign]
 
 
 def format_library_logs(*, as_json: bool) -> None:

@@ -49,11 +49,13 @@ class RepeatLimit:
         os.register_at_fork(after_in_child=self._unlock)
 
     def admits(self, record: logging.LogRecord) -> bool:
-        """Whether to write a record; the first that is not has its count told when the second is over."""
+        """Whether to write a record: none that says nothing; the first that is not has its count told when the second is over."""
         try:
             text = record.getMessage()
         except Exception:  # arguments that don't fit: the handlers tell of it in their own way
             return True
+        if not text.strip() and not record.exc_info:
+            return False
         key = (record.name, record.levelno, _VARYING.sub("#", text[:_COMPARED]))
         with self._lock:
             now = self._clock()

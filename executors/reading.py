@@ -6,6 +6,7 @@ Everything that a person or a setting names is read through this module.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -32,16 +33,25 @@ def open_regular(path: str | Path) -> io.FileIO:
         VisualSearchError: `unreadable_file` when it can't be opened or is a folder, pipe, socket or device.
     """
     try:
-        # Opening a pipe waits for its writer, without this flag; on a regular file it does nothing.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return open_plain(path)
     except OSError as error:
         raise unreadable(error) from None
     except ValueError:
         raise VisualSearchError("unreadable_file", "can't be read: no path has a NUL in it") from None
+
+
+def open_plain(path: str | Path) -> io.FileIO:
+    """The same for callers that tell the system's errors apart.
+
+    Raises:
+        OSError: it can't be opened, or is a folder, pipe, socket or device.
+    """
+    # Opening a pipe waits for its writer, without this flag; on a regular file it does nothing.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)
-        raise VisualSearchError("unreadable_file", f"can't be read: it is {kind_of(mode)}, not a regular file")
+        raise OSError(errno.EINVAL, f"it is {kind_of(mode)}, not a regular file", str(path))
     return io.FileIO(descriptor, "rb")
 
 

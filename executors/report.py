@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from string import Template
 from typing import Final
+
+from executors.writing import write_file
 
 _TEMPLATE: Final = Path(__file__).with_name("report.html")
 _MEDIA_TYPES: Final = {
@@ -68,7 +69,7 @@ def write_report(
     subtitle: str = "",
     facts: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Write the page, whole or not at all.
+    """Write the page, whole or not at all; see `write_file`.
 
     Args:
         path: the file; its folder is made.
@@ -80,13 +81,7 @@ def write_report(
     Raises:
         OSError: the file can't be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(render_report(title, queries, subtitle=subtitle, facts=facts), "utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_file(path, render_report(title, queries, subtitle=subtitle, facts=facts).encode())
 
 
 def render_report(

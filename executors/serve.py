@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from executors.errors import VisualSearchError
+from executors.flow_paths import check_flow_text, is_flow_path
 from executors.jina_home import import_jina
 from executors.log_format import write_json_lines
 from executors.reading import MAX_TEXT_BYTES
@@ -27,6 +28,10 @@ def find_flow(name: str | None) -> Path:
         if candidate.is_file():
             if (size := candidate.stat().st_size) > MAX_TEXT_BYTES:
                 raise VisualSearchError("invalid_flow", f"{name!r} has {size} bytes; that is no flow file")
+            if not is_flow_path(str(candidate)):
+                message = f"{name!r} is no flow file: its name does not end in .yml or .yaml"
+                raise VisualSearchError("invalid_flow", message)
+            check_flow_text(candidate)
             return candidate.absolute()
     raise VisualSearchError("invalid_flow", f"no flow file {name!r}")
 
@@ -43,13 +48,13 @@ def serve(flow_file: str | None = None) -> int:
         path = find_flow(flow_file)
         read_settings()  # before the seconds that the rest takes
         import_jina()
+        from executors.jina_patches.ending import FAILED_START, end_cleanly
+
+        end_cleanly()
         import executors.bootstrap  # noqa: F401 # isort: skip - it quiets and configures what is imported next
         from jina import Flow
         from jina.excepts import RuntimeFailToStart
 
-        from executors.jina_patches.ending import FAILED_START, end_cleanly
-
-        end_cleanly()
         flow = Flow.load_config(str(path))
     except VisualSearchError as error:
         print(f"error: {error}", file=sys.stderr)

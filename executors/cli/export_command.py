@@ -22,6 +22,7 @@ from executors.cli.progress import make_view
 from executors.cli.service import client_for
 from executors.client import DEFAULT_COLLECTION, VisualSearchClient
 from executors.errors import VisualSearchError
+from executors.writing import link_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,10 @@ def export(options: argparse.Namespace) -> int:
     """
     path = None if options.file == "-" else Path(options.file)
     is_stream = path is None or (path.exists() and not path.is_file())
+    if path is not None and not is_stream:
+        # A link stays one: what it leads to is written, and the part beside that.
+        path = link_target(path)
+        options.file = str(path)
     if is_stream and (options.resume or options.json):
         name = "--resume" if options.resume else "--json"
         raise VisualSearchError("invalid_parameter", f"{name} needs a file to export to, and not a stream")

@@ -96,7 +96,8 @@ def scan_folders(paths: Sequence[str], selection: Selection = _USUAL) -> Scan:
     named: list[PictureFile] = []
     for path in dict.fromkeys(paths):
         try:
-            is_folder = stat.S_ISDIR(Path(path).stat().st_mode)
+            # As it was typed: to a Path, an empty one is the current folder, and `cat.jpg/` a file.
+            is_folder = stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116
         except (FileNotFoundError, NotADirectoryError):
             raise VisualSearchError("invalid_parameter", f"there is no file or folder {path!r}") from None
         except (OSError, ValueError) as error:

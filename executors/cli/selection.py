@@ -81,9 +81,9 @@ class Selection:
 def excludes(pattern: str, name: str, *, is_folder: bool) -> bool:
     """Whether a pattern matches, by the rules of .gitignore.
 
-    `*` and `?` stand for anything but a slash, `**` for slashes, too, `[abc]` for one of these. A pattern with a slash
-    (other than at its end) matches the path in the folder, one without the name at any depth. A slash at the end: folders
-    only.
+    `*` and `?` stand for anything but a slash, `**` for slashes, too, `[abc]` for one of these, a backslash for the sign
+    behind it. A pattern with a slash (other than at its end) matches the path in the folder, one without the name at any
+    depth. A slash at the end: folders only.
 
     Raises:
         re.error: there is no such pattern, as with `[z-a]`.
@@ -108,7 +108,10 @@ def _expression(pattern: str) -> str:
     parts = []
     at = 0
     while at < len(pattern):
-        if pattern.startswith("**/", at):
+        if pattern[at] == "\\" and at + 1 < len(pattern):
+            parts.append(re.escape(pattern[at + 1]))
+            at += 2
+        elif pattern.startswith("**/", at):
             parts.append("(?:.*/)?")
             at += 3
         elif pattern.startswith("**", at):

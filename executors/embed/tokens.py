@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from executors.embed.backend import DTYPES
 from executors.errors import VisualSearchError
 from executors.models.spec import TextSpec
+from executors.reading import open_plain
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -87,7 +88,8 @@ def _load(path: Path, spec: TextSpec) -> Any:
         )
         raise VisualSearchError("package_missing", message, model=spec.name, extra=_EXTRA) from None
     try:
-        content = path.read_text("utf-8")
+        with open_plain(path) as stream:
+            content = stream.readall().decode()
     except FileNotFoundError:
         message = f"the model {spec.name!r} has no {path.name}; `visual-search models build` makes it"
         raise VisualSearchError("model_missing", message, model=spec.name) from None

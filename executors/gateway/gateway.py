@@ -27,6 +27,7 @@ from executors.gateway.large_buffers import give_large_buffers_back
 from executors.gateway.routes import make_app
 from executors.gateway.service import SearchService
 from executors.gateway.stages import Stages
+from executors.hosts import is_everywhere
 from executors.index.versions import HybridClock
 from executors.lifecycle import leave_start_uncollected
 from executors.settings import settings
@@ -47,6 +48,12 @@ class HttpServer(FastAPIBaseServer):
 
     application: FastAPI
     uvicorn_kwargs: dict[str, Any]
+
+    @property
+    def host(self) -> str | None:
+        """The address to listen at; None for all of them, where asyncio would take `::` for those of IPv6 only."""
+        host = str(self.runtime_args.host)
+        return None if is_everywhere(host) and ":" in host else host
 
     @property
     def app(self) -> FastAPI:

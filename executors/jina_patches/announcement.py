@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from http.client import HTTPException
@@ -67,6 +68,15 @@ def _index_report(chosen: Settings) -> dict[str, Any]:
             return report
     except (URLError, HTTPException, OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def tell(line: str, *, is_warning: bool = False) -> None:
+    """Say something before the flow runs: a line of the log where the flow is the program, else on stderr."""
+    if is_program():
+        logger = JinaLogger("flow")
+        (logger.warning if is_warning else logger.info)(line)
+    else:
+        print(f"warning: {line}" if is_warning else line, file=sys.stderr, flush=True)
 
 
 def not_ready_reason(chosen: Settings) -> str | None:

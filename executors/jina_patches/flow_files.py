@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -21,9 +20,11 @@ from executors.embed.devices import parse_device
 from executors.errors import VisualSearchError
 from executors.flowfile import check_flow
 from executors.folders import check_folder
-from executors.hosts import listening_fault
+from executors.hosts import address_fault, listening_fault
 from executors.index.embedded.file_systems import check_local
+from executors.jina_patches.announcement import tell
 from executors.models.build import build_default_model
+from executors.models.repository import load_towers
 from executors.roundrobin import VARIABLE, Gpus, check_devices, invalid_devices, list_gpus, requested_devices
 from executors.settings import read_settings, with_flow_backend, with_flow_store
 
@@ -52,11 +53,13 @@ def check_flow_files(set_flow_variables: Callable[[], None]) -> None:
 
 
 def prepare_stages(data: dict[str, Any]) -> None:
-    """What has to be right before any stage starts: GPUs that the environment names are handed on, a store that is chosen
-    has the settings that it needs, the default model is there, and a managed Triton is set up before its replicas wait for it.
+    """What has to be right before any stage starts.
+
+    GPUs that the environment names are handed on, a store that is chosen has the settings that it needs, the default model is
+    built where it is missing, the one that is wanted is there, and a managed Triton is set up before its replicas wait for it.
 
     Raises:
-        VisualSearchError: `triton_failed`, `invalid_setting`, and those of `build_model`.
+        VisualSearchError: `triton_failed`, `invalid_setting`, and those of `build_model` and `load_towers`.
     """
     for executor in data.get("executors", data.get("deployments")) or []:
         variables = executor.get("env") or {}
@@ -71,19 +74,19 @@ def prepare_stages(data: dict[str, Any]) -> None:
         if executor.get("uses") == _EMBEDDER and not executor.get("external"):
             chosen = with_flow_backend(read_settings(), (executor.get("uses_with") or {}).get("backend"))
             if chosen.embed_backend != "triton":
-                build_default_model(chosen, _tell)
+                build_default_model(chosen, tell)
+            load_towers(chosen.models_dir, chosen.model)
             if chosen.embed_backend == "managed-triton":
                 assigned = Deployment._roundrobin_cuda_device(variables.get(VARIABLE), 1) or {}
                 device = parse_device(str(assigned.get(0, variables.get(VARIABLE, ""))))
-                install_triton(chosen, device, _tell)
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+                install_triton(chosen, device, tell)
 
 
 def check_ports() -> None:
-    """Refuse a port that is taken before any stage starts, by its setting; Jina's own look knows neither it nor IPv6."""
+    """Refuse an address or port that can't be had, by its setting and before any stage starts.
+
+    Jina's own look knows neither the setting nor IPv6.
+    """
     start = Flow.start
 
     def start_checked(self: Flow) -> Any:
@@ -92,11 +95,16 @@ def check_ports() -> None:
             self.build(copy_flow=False)
         gateway = self._deployment_nodes["gateway"].args
         chosen = read_settings()
+        if (fault := address_fault(gateway.host)) is not None:
+            name = "VS_HOST" if gateway.host == chosen.host else "gateway.host"
+            message = f"{name}: {fault}; set it to an address of this machine, such as 127.0.0.1"
+            raise VisualSearchError("invalid_setting", message, variables=[name])
         names = {chosen.http_port: "VS_HTTP_PORT", chosen.grpc_port: "VS_GRPC_PORT"}
         for port in gateway.port:
             if (fault := listening_fault(gateway.host, port)) is not None:
                 name = names.get(port, "gateway.port")
-                message = f"{name}: {fault}; end that one, or set another {name}"
+                way_out = f"end that one, or set another {name}" if "is taken" in fault else f"set another {name}"
+                message = f"{name}: {fault}; {way_out}"
                 raise VisualSearchError("invalid_setting", message, variables=[name])
         return start(self)
 

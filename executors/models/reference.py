@@ -19,6 +19,7 @@ from executors.embed.backend import DTYPES
 from executors.errors import VisualSearchError
 from executors.models.repository import build_command, tokenizer_path
 from executors.models.spec import ModelSpec, TextSpec, Tower
+from executors.reading import open_plain
 
 # Below it, other weights made the vectors. The same weights in half precision, or through TensorRT, stay above.
 LEAST_COSINE: Final = 0.998
@@ -48,7 +49,10 @@ def read_reference(models_dir: Path, tower: Tower) -> Reference | None:
         VisualSearchError: `model_invalid` when the file is damaged, does not fit the tower, or was made by another model.
     """
     try:
-        with np.load(reference_path(models_dir, tower), allow_pickle=False) as content:
+        with (
+            open_plain(reference_path(models_dir, tower)) as stream,
+            np.load(stream, allow_pickle=False) as content,
+        ):
             inputs, outputs = content["inputs"], content["outputs"]
             made_by = str(content["model_id"])
     except FileNotFoundError:
@@ -147,7 +151,8 @@ def drawn_tokens(tower: TextSpec, vocabulary: tuple[list[int], list[int], int]) 
 def _vocabulary(models_dir: Path, tower: TextSpec) -> tuple[list[int], list[int], int]:
     """Read from a file of the `tokenizers` library: ids of ordinary tokens, ids of special tokens, the id of padding."""
     try:
-        content = json.loads(tokenizer_path(models_dir, tower).read_text("utf-8"))
+        with open_plain(tokenizer_path(models_dir, tower)) as stream:
+            content = json.loads(stream.readall())
         known = content["model"]["vocab"]
         ids = range(len(known)) if isinstance(known, list) else known.values()
         special = sorted({int(token["id"]) for token in content.get("added_tokens") or ()})

@@ -16,7 +16,7 @@ from typing import Any, Final
 from executors.errors import VisualSearchError
 from executors.models.pbtxt import KIND_TEXT, parameters_from_pbtxt, spec_from_pbtxt, tower_from_pbtxt, versioned
 from executors.models.spec import ModelSpec, TextSpec, Tower, Towers
-from executors.reading import read_text
+from executors.reading import open_plain, read_text
 
 CONFIG_FILE: Final = "config.pbtxt"
 MODEL_FILE: Final = "1/model.onnx"
@@ -170,8 +170,7 @@ def check_tower(models_dir: Path, tower: Tower) -> None:
             raise no_version(models_dir, tower.name, tower.version) from None
         raise _missing(tower.name, f"has a configuration, but no model file{_of_version(tower)}") from None
     except OSError as error:
-        message = f"the file of the model {tower.name!r} can't be read ({type(error).__name__})"
-        raise VisualSearchError("model_invalid", message, model=tower.name) from None
+        raise unreadable_model(tower, error) from None
     if actual != tower.model_id:
         message = (
             f"the file of the model {tower.name!r}{_of_version(tower)} does not fit its configuration: it is {actual}, "
@@ -217,7 +216,7 @@ def build_command(name: str) -> str:
 
 
 def _digest_of(file: Path) -> str:
-    with file.open("rb") as stream:
+    with open_plain(file) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -266,6 +265,13 @@ def no_version(models_dir: Path, name: str, version: int) -> VisualSearchError:
     message = f"the model {name!r} has no version {version} (a file {version}/model.onnx); versions that it has: "
     message += ", ".join(f"{each} ({name}:{each})" if version == 1 else str(each) for each in there) or "none"
     return VisualSearchError("model_missing", message, model=name, version=version, versions=there)
+
+
+def unreadable_model(tower: Tower, error: OSError) -> VisualSearchError:
+    """`model_invalid`, for a tower of which a file can't be read."""
+    name = Path(os.fsdecode(error.filename)).name if error.filename else MODEL_FILE
+    message = f"the file {name} of the model {tower.name!r} can't be read: {error.strerror or type(error).__name__}"
+    return VisualSearchError("model_invalid", message, model=tower.name)
 
 
 def _of_version(tower: Tower) -> str:

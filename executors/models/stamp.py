@@ -22,7 +22,15 @@ from executors.models.pbtxt import (
     without_parameter,
 )
 from executors.models.reference import read_reference, write_reference
-from executors.models.repository import CONFIG_FILE, model_id_of, model_path, no_version, read_config, versions_of
+from executors.models.repository import (
+    CONFIG_FILE,
+    model_id_of,
+    model_path,
+    no_version,
+    read_config,
+    unreadable_model,
+    versions_of,
+)
 from executors.models.spec import TextSpec, Tower
 from executors.models.trial import make_reference
 
@@ -100,6 +108,8 @@ def _actual_id(models_dir: Path, tower: Tower) -> str:
     except FileNotFoundError as error:
         message = f"the model {tower.name!r} has no file {Path(str(error.filename)).name}"
         raise VisualSearchError("model_missing", message, model=tower.name) from None
+    except OSError as error:
+        raise unreadable_model(tower, error) from None
 
 
 def _tower_faults(models_dir: Path, tower: Tower) -> list[str]:

@@ -99,9 +99,9 @@ def listening_addresses(pids: set[int]) -> set[str]:
 def test_a_missing_model_ends_the_start_with_one_line(tmp_path: Path) -> None:
     flow = start_flow(tmp_path, VS_MODELS_DIR=str(tmp_path / "nothing"), VS_MODEL="clip-vit-b32")
     assert ended(flow) == 1
-    assert "model_missing" in flow.log
-    assert "visual-search models build" in flow.log
-    assert "Traceback" not in flow.log
+    assert flow.log.startswith("error: model_missing: ")
+    assert flow.log.count("\n") == 1
+    assert "visual-search models build clip-vit-b32" in flow.log
 
 
 def test_a_workspace_held_by_another_flow_ends_the_start(tmp_path: Path, models_dir: Path) -> None:
@@ -164,6 +164,7 @@ def test_json_logs_on_request_in_every_line(tmp_path: Path) -> None:
         stop_flow(flow)
     lines = [json.loads(line) for line in flow.log.splitlines()]
     assert all(line["time"].endswith("Z") and line["message"] for line in lines)
+    assert {line["level"] for line in lines} == {"INFO", "WARNING"}
     told = "\n".join(line["message"] for line in lines)
     assert "VS_SHARD is not a setting and has no effect; did you mean VS_SHARDS?" in told
     assert f"the model efficientnet-lite0 is not in {models} yet" in told
@@ -188,6 +189,20 @@ def test_a_port_that_is_taken_is_named_by_its_setting_before_any_stage_starts(tm
             assert last.startswith(f"error: invalid_setting: {name}: port {port} of 127.0.0.1 is taken by")
             assert "server bound" not in flow.log
             assert "Traceback" not in flow.log
+
+
+def test_an_address_that_is_not_this_machines_is_named_by_its_setting(tmp_path: Path, models_dir: Path) -> None:
+    flow = start_flow(tmp_path, VS_HOST="192.0.2.7")
+    assert ended(flow) == 1
+    assert "error: invalid_setting: VS_HOST: nothing can listen at 192.0.2.7: " in flow.log
+    assert "VS_GRPC_PORT" not in flow.log
+
+
+def test_every_address_is_those_of_ipv4_too(tmp_path: Path, models_dir: Path) -> None:
+    with running_flow(tmp_path, VS_HOST="::") as flow:
+        for port in (flow.http_port, flow.grpc_port):
+            for host in ("127.0.0.1", "::1"):
+                socket.create_connection((host, port), timeout=10).close()
 
 
 def test_a_folder_that_can_not_be_written_is_named_by_its_setting(tmp_path: Path, models_dir: Path) -> None:

@@ -27,6 +27,11 @@ def test_addresses_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert str(tmp_path) in data
 
 
+def test_without_ipv6_every_address_is_every_one_of_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VS_HOST", "0.0.0.0")
+    assert "every other IPv4 address of this machine" in places(Settings())[0]
+
+
 def test_a_flow_that_is_not_ready_says_why() -> None:
     assert readiness_line(2.0, None) == "ready after 2.0 s"
     assert "shard_identity: other folder" in readiness_line(2.0, "shard_identity: other folder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar
@@ -169,3 +170,27 @@ async def test_a_client_can_be_used_again_after_it_was_closed(client: VisualSear
     await client.close()
     status: dict[str, Any] = await client.status()
     assert status["api"] == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"\x00\x00\x18\x04\x00\x00\x00\x00\x00\x00\x04\x00@\x00\x00\x00\x05\x00@\x00\x00",  # how gRPC begins
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: ftp://a/b\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: /status\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Encoding: gzip\r\n\r\nxx",
+    ],
+)
+async def test_what_is_no_service_is_an_error_with_a_code(answer: bytes) -> None:
+    async def reply(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(reply, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with VisualSearchClient(f"http://127.0.0.1:{port}", retry=QUICK, timeout_s=5) as client:
+            with pytest.raises(VisualSearchError) as caught:
+                await client.status()
+    assert caught.value.code == "unavailable"

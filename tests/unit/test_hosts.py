@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from executors.hosts import is_everywhere, is_host, is_loopback, listening_fault, reachable_host
+from executors.hosts import address_fault, is_everywhere, is_host, is_loopback, listening_fault, reachable_host
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1", "::1", "::", "localhost", "gpu-1.example", "my_host", "fe80::1%eth0"])
@@ -55,3 +55,18 @@ def test_a_port_that_others_may_share_is_taken_all_the_same() -> None:
 
 def test_an_address_of_another_machine_is_refused() -> None:
     assert "nothing can listen" in str(listening_fault("192.0.2.250", 8080))
+
+
+@pytest.mark.parametrize("host", ["192.0.2.250", "::ffff:127.0.0.1", "::1%lo", "2001:db8::7"])
+def test_an_address_that_no_server_can_have_is_told_whatever_the_port(host: str) -> None:
+    assert str(address_fault(host)).startswith(f"nothing can listen at {host}: ")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::", "0.0.0.0", "localhost"])
+def test_an_address_of_this_machine_is_none(host: str) -> None:
+    assert address_fault(host) is None
+
+
+def test_at_all_addresses_a_port_that_ipv4_alone_has_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert "is taken by" in str(listening_fault("::", taken.getsockname()[1]))

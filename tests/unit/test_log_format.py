@@ -69,3 +69,33 @@ def test_a_line_that_comes_in_pieces_is_written_whole() -> None:
     first, second = below.getvalue().splitlines()
     assert json.loads(first)["message"] == "one line"
     assert json.loads(second) == {"message": "json"}
+
+
+def test_a_json_line_has_the_name_that_its_format_gives() -> None:
+    record = logging.LogRecord("IndexShard", logging.INFO, __file__, 1, "loaded", (), None)
+    assert json.loads(JsonFormatter("index/shard-0/rep-0%(message)s").format(record))["name"] == "index/shard-0/rep-0"
+    assert json.loads(JsonFormatter().format(record))["name"] == "IndexShard"
+
+
+def test_a_warning_that_is_printed_is_no_error() -> None:
+    target = io.StringIO()
+    stream = JsonLines(target, "ERROR")
+    stream.write("warning: VS_X is no setting\nerror: no\n")
+    assert [json.loads(line)["level"] for line in target.getvalue().splitlines()] == ["WARNING", "ERROR"]
+
+
+def test_a_log_whose_reader_is_gone_leaves_no_traceback() -> None:
+    script = (
+        "import logging, os, sys\n"
+        "from executors.log_format import leave_out_write_failures\n"
+        "leave_out_write_failures()\n"
+        "reader, writer = os.pipe()\n"
+        "os.close(reader)\n"
+        "logging.basicConfig(stream=os.fdopen(writer, 'w', buffering=1))\n"
+        "logging.error('lost')\n"
+        "logging.error('a defect: %d', 'x')\n"
+        "os._exit(0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert "BrokenPipeError" not in done.stderr
+    assert "a defect" in done.stderr

@@ -73,3 +73,10 @@ def test_what_never_repeats_costs_no_memory(bench: Bench) -> None:
 def test_a_line_whose_arguments_do_not_fit_is_left_to_its_handlers() -> None:
     record = logging.LogRecord("test", logging.ERROR, "", 0, "100%d of %s", ("a",), None)
     assert RepeatLimit().admits(record)
+
+
+def test_a_line_that_says_nothing_is_not_written(bench: Bench) -> None:
+    for text in ("", " \n"):
+        assert not bench.limit.admits(logging.LogRecord("a", logging.ERROR, __file__, 1, text, (), None))
+    trace = (ValueError, ValueError("x"), None)
+    assert bench.limit.admits(logging.LogRecord("a", logging.ERROR, __file__, 1, "", (), trace))

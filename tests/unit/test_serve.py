@@ -27,3 +27,12 @@ def test_what_is_no_flow_file_is_refused_by_its_name_and_not_read(tmp_path: Path
 
 def test_a_flow_that_comes_with_the_package_is_found_by_its_name() -> None:
     assert find_flow(None) == find_flow("image-search.yml")
+
+
+def test_a_file_that_is_no_flow_is_refused_by_its_name(tmp_path: Path) -> None:
+    for name, content in {"flow.txt": "jtype: Flow", "flow.yml": "x: ["}.items():
+        (tmp_path / name).write_text(content)
+        with pytest.raises(VisualSearchError) as refused:
+            find_flow(str(tmp_path / name))
+        assert refused.value.code == "invalid_flow"
+        assert str(tmp_path / name) in refused.value.message

@@ -165,6 +165,17 @@ def test_a_device_is_written_as_a_stream(service: LibraryService) -> None:
     assert not Path("/dev/null.part").exists()
 
 
+def test_a_link_stays_and_what_it_leads_to_is_written(service: LibraryService, tmp_path: Path) -> None:
+    link, target = tmp_path / "today.ndjson", tmp_path / "disk" / "1.ndjson"
+    target.parent.mkdir()
+    target.write_text("yesterday's")
+    link.symlink_to(target)
+    assert main(["export", str(link), "--url", service.url]) == 0
+    assert link.is_symlink()
+    assert len(lines_of(target)) == 1203
+    assert list(target.parent.iterdir()) == [target]
+
+
 def test_a_full_disk_is_told_and_what_was_written_stays(service: LibraryService, tmp_path: Path) -> None:
     path = tmp_path / "x"
     script = f"ulimit -f 40; exec {{}} export {path} --url {service.url}"

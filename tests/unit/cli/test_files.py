@@ -138,6 +138,18 @@ def test_what_is_not_there_is_refused_by_its_name(tmp_path: Path) -> None:
         assert caught.value.code == "invalid_parameter"
 
 
+@pytest.mark.parametrize("typed", ["", "{}/a.jpg/", "{}/a.jpg/."])
+def test_an_empty_path_is_not_the_current_folder_nor_a_file_with_a_slash_a_file(
+    tmp_path: Path, typed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(VisualSearchError) as raised:
+        scan_folders([typed.format(tmp_path)])
+    assert raised.value.code == "invalid_parameter"
+    assert repr(typed.format(tmp_path)) in raised.value.message
+
+
 def test_a_file_is_taken_with_its_name_as_id_and_only_once(tmp_path: Path) -> None:
     touch(tmp_path, "sub/a.jpg", "sub/.hidden.jpg", "sub/named.txt", "b.jpg")
     (tmp_path / "link.jpg").symlink_to("sub/a.jpg")

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from executors.errors import VisualSearchError
+from executors.models.build import build_model
 from executors.models.pbtxt import with_parameter, without_parameter
+from executors.models.reference import read_reference, reference_path
 from executors.models.repository import (
     CONFIG_FILE,
     check_model,
@@ -266,3 +269,39 @@ def test_an_entry_whose_version_1_was_removed_says_which_there_are(tmp_path: Pat
     set_parameter(tmp_path, TINY, "model_id", None)
     with pytest.raises(VisualSearchError, match=r"has no version 1 .*: 2 \(tiny:2\)"):
         load_spec(tmp_path, TINY)
+
+
+@pytest.mark.parametrize("name", ["1/model.onnx", "1/weights.bin"])
+@pytest.mark.parametrize("is_pipe", [True, False])
+def test_a_pipe_or_device_in_place_of_a_file_is_told_and_not_waited_for(
+    tmp_path: Path, name: str, is_pipe: bool
+) -> None:
+    write_entry(tmp_path, tiny_model())
+    put_no_file(tmp_path / TINY / name, is_pipe)
+    for call in (lambda: check_model(tmp_path, TINY), lambda: build_model(TINY, tmp_path)):
+        with pytest.raises(VisualSearchError) as caught:
+            call()
+        assert caught.value.code == "model_invalid"
+        assert Path(name).name in caught.value.message
+        assert "not a regular file" in caught.value.message
+
+
+@pytest.mark.parametrize("is_pipe", [True, False])
+def test_a_reference_that_is_a_pipe_or_device_is_made_anew(tmp_path: Path, is_pipe: bool) -> None:
+    write_entry(tmp_path, tiny_model())
+    tower = load_tower(tmp_path, TINY)
+    put_no_file(reference_path(tmp_path, tower), is_pipe)
+    with pytest.raises(VisualSearchError) as caught:
+        read_reference(tmp_path, tower)
+    assert caught.value.code == "model_invalid"
+    build_model(TINY, tmp_path)
+    assert read_reference(tmp_path, tower) is not None
+
+
+def put_no_file(path: Path, is_pipe: bool) -> None:
+    """Put a pipe without a writer, or a link to a device without an end, in the place of a file."""
+    path.unlink(missing_ok=True)
+    if is_pipe:
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
