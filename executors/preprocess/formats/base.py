@@ -39,6 +39,7 @@ class ImageHeader:
         bits: bits of one sample.
         alpha: whether pixels of a PNG, WebP or GIF may be transparent by themselves, rather than by their colour.
         grey: a PNG without colours.
+        inks: a JPEG of four inks (CMYK).
         transparent_grey: the sample value that a grey PNG declares as transparent.
         transparent_colour: red, green and blue that a PNG declares as transparent, in its own bits.
         progressive: a JPEG in several passes over the picture.
@@ -57,6 +58,7 @@ class ImageHeader:
     bits: int = 8
     alpha: bool = False
     grey: bool = False
+    inks: bool = False
     transparent_grey: int | None = None
     transparent_colour: tuple[int, int, int] | None = None
     progressive: bool = False

@@ -47,7 +47,8 @@ def read(data: bytes) -> ImageHeader:
     has_alpha = colour in (_GREY_ALPHA, _RGB_ALPHA)
     transparent_grey: int | None = None
     transparent_colour: tuple[int, int, int] | None = None
-    exif = xmp = profile = raw_exif = None
+    # Of several of a kind the last one counts, as in Pillow.
+    exif = xmp = packed_profile = raw_exif = None
     texts: set[bytes] = set()
     animated = False
     for kind, start, end in _chunks(data):
@@ -59,10 +60,10 @@ def read(data: bytes) -> ImageHeader:
                 transparent_colour = red, green, blue
             elif colour == _PALETTE:
                 has_alpha = True
-        elif kind == b"eXIf" and exif is None:
+        elif kind == b"eXIf":
             exif = data[start:end]
-        elif kind == b"iCCP" and profile is None:
-            profile = _unpack(data[start:end].partition(b"\0")[2][1:], _MAX_PROFILE_BYTES)
+        elif kind == b"iCCP":
+            packed_profile = data[start:end].partition(b"\0")[2][1:]
         elif kind in _TEXT_CHUNKS and (keyword := _wanted_keyword(data, start, texts)) is not None:
             # Only the first of each, whether it can be read or not: a small file may hold thousands that are large unpacked.
             texts.add(keyword)
@@ -84,7 +85,7 @@ def read(data: bytes) -> ImageHeader:
         transparent_grey=transparent_grey,
         transparent_colour=transparent_colour,
         animated=animated,
-        profile=profile,
+        profile=_unpack(packed_profile, _MAX_PROFILE_BYTES) if packed_profile else None,
     )
 
 
@@ -92,7 +93,8 @@ def keep_pixels_only(data: bytes) -> bytes:
     """Copy the chunks that the pixels need, each checked against its checksum.
 
     What goes away: colour profiles and texts (libpng prints a line on stderr for each that it dislikes), later frames of
-    an animation, and whatever follows the picture. A missing end marker is added; if pixels are missing, too, libpng sees it.
+    an animation, and whatever follows the picture. A missing or torn end marker is added; if pixels are
+    missing, too, libpng sees it.
 
     Raises:
         VisualSearchError: `undecodable_image` for a chunk that is cut off or does not match its checksum.
@@ -101,6 +103,8 @@ def keep_pixels_only(data: bytes) -> bytes:
     view = memoryview(data)
     position = len(SIGNATURE)
     for kind, start, end in _chunks(data):
+        if kind == b"IEND" and end + 4 > len(data):
+            break
         position = end + 4
         if kind in _NEEDED_CHUNKS:
             if end + 4 > len(data):
@@ -110,11 +114,11 @@ def keep_pixels_only(data: bytes) -> bytes:
             kept.append(view[start - 8 : end + 4])
             if kind == b"IEND":
                 return b"".join(kept)
+    if _END.startswith(view[position:]):
+        return b"".join([*kept, _END])
     if position + 8 <= len(data):
         raise undecodable("png", f"has more than {_MAX_CHUNKS} chunks", limit=_MAX_CHUNKS)
-    if position < len(data):
-        raise undecodable("png", "is cut off")
-    return b"".join([*kept, _END])
+    raise undecodable("png", "is cut off")
 
 
 def _wanted_keyword(data: bytes, start: int, seen: set[bytes]) -> bytes | None:
