@@ -34,8 +34,9 @@ def cost_of(blob: bytes, pipeline: ImagePipeline, *, thumbnail: bool) -> Cost:
     factor = reduction(header, pipeline.needed_size(height, width, thumbnail and pipeline.thumbnails))
     smaller = _divisor(header, factor) ** 2
     pixel_bytes = header.pixels * _SAMPLES * (1 if header.bits <= 8 else 2) // smaller
+    pixel_bytes += header.structure_bytes
     dear = pixel_bytes > _DEAR_BYTES or (pixel_bytes > _NOT_DEAR_BYTES and pixel_bytes > _DEAR_RATIO * len(blob))
-    return Cost(header.decoded_bytes // smaller, dear)
+    return Cost(header.decoded_bytes // smaller + header.structure_bytes, dear)
 
 
 def _divisor(header: ImageHeader, factor: int) -> int:

@@ -18,6 +18,9 @@ _XMP: Final = b"http://ns.adobe.com/xap/1.0/\0"
 _ICC: Final = b"ICC_PROFILE\0"
 # SOF0 to SOF15 without DHT (C4), JPG (C8) and DAC (CC).
 _FRAME_MARKERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# libjpeg has no decoder for hierarchical frames, nor for those without loss that are coded arithmetically.
+_UNKNOWN_FRAMES: Final = frozenset({0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF})
+_JPEG_LS: Final = 0xF7
 _PROGRESSIVE_MARKERS: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 # Markers without a length: TEM, RST0 to RST7, and the stuffed zero.
 _BARE_MARKERS: Final = frozenset({0x00, 0x01, *range(0xD0, 0xD8)})
@@ -60,6 +63,8 @@ def read(data: bytes) -> ImageHeader:
         marker, position = found.group(1)[0], found.end()
         if marker in _BARE_MARKERS:
             continue
+        if marker == _JPEG_LS:
+            raise unsupported("jpeg", "is a JPEG-LS")
         if marker in (_SOI, _EOI):
             raise undecodable("jpeg", "ends before its picture begins")
         (length,) = struct.unpack_from(">H", data, position)
@@ -71,6 +76,8 @@ def read(data: bytes) -> ImageHeader:
             precision, height, width, components = struct.unpack_from(">BHHB", data, position + 2)
             if precision != 8 and width and height:
                 raise unsupported("jpeg", f"holds samples of {precision} bits")
+            if marker in _UNKNOWN_FRAMES:
+                raise unsupported("jpeg", "is of a kind that no decoder here knows (hierarchical, or without loss)")
             if not width or not height:
                 raise undecodable("jpeg", f"declares {width}x{height} pixels of {precision} bits")
             frame = (width, height, marker)
@@ -82,7 +89,8 @@ def read(data: bytes) -> ImageHeader:
                 width=frame[0],
                 height=frame[1],
                 orientation=orientation_of(b"".join(exif), xmp),
-                progressive=frame[2] in _PROGRESSIVE_MARKERS,
+                # libjpeg goes over the picture once more for each scan if the first one has not all of the components.
+                progressive=frame[2] in _PROGRESSIVE_MARKERS or data[position + 2] < components,
                 inks=components == 4,
                 profile=_join_profile(profile),
             )

@@ -252,3 +252,50 @@ def test_a_webp_in_a_tiff_is_no_larger_than_its_place(make: Callable[[bytes], by
     data = make(pillow(photo(), "WEBP"))
     with pytest.raises(VisualSearchError, match="undecodable_image"):
         decode(data, read_header(data))
+
+
+def _jpeg2000(precinct: int, layers: int = 1) -> bytes:
+    """A flat picture of 16 megapixels that declares precincts of a side of 2 to some power."""
+    data = bytearray(pillow(np.zeros((4000, 4000, 3), np.uint8), "JPEG2000", no_jp2=True, precinct_size=(256, 256)))
+    coding = data.index(b"\xff\x52")
+    data[coding + 6 : coding + 8] = struct.pack(">H", layers)
+    data[coding + 14 : coding + 15 + data[coding + 9]] = bytes([precinct * 17]) * (data[coding + 9] + 1)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(("precinct", "layers"), [(1, 1), (3, 1), (7, 65_535)])
+def test_a_jpeg2000_in_millions_of_parts_is_refused_before_it_is_decoded(precinct: int, layers: int) -> None:
+    with pytest.raises(VisualSearchError) as caught:
+        read_header(_jpeg2000(precinct, layers))
+    assert caught.value.code == "unsupported_format"
+
+
+def test_a_jpeg2000_of_many_tiles_and_small_blocks_is_read() -> None:
+    pixels = np.zeros((600, 800, 3), np.uint8)
+    for options in ({"tile_size": (16, 16)}, {"codeblock_size": (4, 8)}, {"precinct_size": (32, 32)}):
+        header = read_header(pillow(pixels, "JPEG2000", no_jp2=True, **options))
+        assert header.structure_bytes > 0
+
+
+def test_a_part_of_a_jpeg2000_that_a_tile_declares_counts() -> None:
+    """A small code in the main header, a dear one in that of the first tile."""
+    small, dear = _jpeg2000(8), _jpeg2000(1)
+    coding = dear.index(b"\xff\x52")
+    segment = dear[coding : coding + 2 + int.from_bytes(dear[coding + 2 : coding + 4], "big")]
+    tile = small.index(b"\xff\x90")
+    data = bytearray(small[: tile + 12] + segment + small[tile + 12 :])
+    data[tile + 6 : tile + 10] = bytes(4)
+    with pytest.raises(VisualSearchError) as caught:
+        read_header(bytes(data))
+    assert caught.value.code == "unsupported_format"
+
+
+def test_scans_of_a_jpeg_are_counted_also_where_it_is_not_progressive() -> None:
+    data = jpeg_declaring(pillow(np.zeros((16, 16, 3), np.uint8), "JPEG", subsampling=0), 3000, 3000)
+    head = data[: data.index(b"\xff\xda")]
+    scans = b"".join(b"\xff\xda\0\x08\1" + bytes([1 + number % 3, 0x11, 0, 63, 0, 0]) for number in range(300))
+    header = read_header(head + scans + b"\xff\xd9")
+    assert header.progressive
+    with pytest.raises(VisualSearchError) as caught:
+        decode(head + scans + b"\xff\xd9", header)
+    assert "passes" in caught.value.message

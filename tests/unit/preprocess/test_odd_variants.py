@@ -221,3 +221,13 @@ def test_a_jpeg_that_is_cut_off_between_its_parts_is_damaged(mode: str, options:
     for end in ends[:: max(1, len(ends) // 20)]:
         for cut in (data[:end], data[: end + 1]):
             assert ours(cut) == "undecodable_image"
+
+
+@pytest.mark.parametrize("frame", [0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF])
+def test_a_jpeg_of_a_kind_that_no_decoder_knows_is_unsupported_and_not_damaged(frame: int) -> None:
+    assert ours(_jpeg().replace(b"\xff\xc0\0", bytes([0xFF, frame, 0]), 1)) == "unsupported_format"
+
+
+def test_a_jpeg_ls_is_unsupported() -> None:
+    head = b"\xff\xd8" + jpeg_segment(0xF7, struct.pack(">BHHBBBB", 8, 4, 4, 1, 1, 0x11, 0))
+    assert ours(head + jpeg_segment(0xDA, bytes([1, 1, 0, 0, 0, 0])) + bytes(20)) == "unsupported_format"
