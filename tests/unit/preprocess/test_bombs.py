@@ -17,7 +17,7 @@ import pytest
 from executors.errors import VisualSearchError
 from executors.models.spec import ModelSpec
 from executors.preprocess.decode import decode
-from executors.preprocess.formats import jpeg
+from executors.preprocess.formats import boxes, jpeg
 from executors.preprocess.header import ImageLimits, check_limits, read_header
 from executors.preprocess.pipeline import ImagePipeline
 from tests.support.image_files import (
@@ -299,3 +299,57 @@ def test_scans_of_a_jpeg_are_counted_also_where_it_is_not_progressive() -> None:
     with pytest.raises(VisualSearchError) as caught:
         decode(head + scans + b"\xff\xd9", header)
     assert "passes" in caught.value.message
+
+
+def _heif_grid(side: int, rows: int, columns: int, shown: int) -> bytes:
+    """A HEIC of one tile that its grid names for each place."""
+    tile = pillow(np.full((side, side, 3), 9, np.uint8), "HEIF", quality=50)
+    meta = boxes.find(tile, (b"meta",), 0, len(tile))
+    media = boxes.find(tile, (b"mdat",), 0, len(tile))
+    assert meta is not None
+    assert media is not None
+    container = boxes.find(tile, (b"iprp", b"ipco"), meta.start + 4, meta.end)
+    assert container is not None
+    own = {box.kind: tile[box.start - 8 : box.end] for box in boxes.walk(tile, container.start, container.end)}
+    coded, grid = tile[media.start : media.end], bytes([0, 1, rows - 1, columns - 1]) + struct.pack(">II", shown, shown)
+
+    def box(kind: bytes, *content: bytes) -> bytes:
+        body = b"".join(content)
+        return struct.pack(">I", 8 + len(body)) + kind + body
+
+    properties = [own[b"hvcC"], own[b"ispe"], box(b"ispe", bytes(4), struct.pack(">II", shown, shown))]
+    count = rows * columns
+
+    def head(offset: int) -> bytes:
+        place = struct.pack(">HHHHHHII", 0x4400, 2, 1, 0, 0, 1, offset, len(coded))
+        place += struct.pack(">HHHHII", 2, 1, 0, 1, 0, len(grid))
+        items = [
+            box(b"infe", b"\2\0\0\0", struct.pack(">HH", number, 0), kind + b"\0")
+            for number, kind in ((1, b"hvc1"), (2, b"grid"))
+        ]
+        return box(b"ftyp", b"heic\0\0\0\0mif1heic") + box(
+            b"meta",
+            bytes(4),
+            box(b"hdlr", bytes(8), b"pict", bytes(13)),
+            box(b"pitm", bytes(4), struct.pack(">H", 2)),
+            box(b"iloc", b"\1\0\0\0", place),
+            box(b"iinf", bytes(4), struct.pack(">H", 2), *items),
+            box(b"iref", bytes(4), box(b"dimg", struct.pack(">HH", 2, count), struct.pack(">H", 1) * count)),
+            box(
+                b"iprp",
+                box(b"ipco", *properties),
+                box(b"ipma", bytes(4), struct.pack(">IHBBBHBB", 2, 1, 2, 0x81, 2, 2, 1, 3)),
+            ),
+            box(b"idat", grid),
+        )
+
+    return head(len(head(0)) + 8) + box(b"mdat", coded)
+
+
+def test_a_heif_that_names_its_tiles_again_and_again_is_refused_before_it_is_decoded() -> None:
+    whole = _heif_grid(256, 2, 3, 512)
+    assert decode(whole, read_header(whole)).shape == (512, 512, 3)
+    with pytest.raises(VisualSearchError) as caught:
+        read_header(_heif_grid(1024, 16, 16, 512))
+    assert caught.value.code == "undecodable_image"
+    assert "put together" in caught.value.message
