@@ -140,6 +140,7 @@ def _decode_png(data: bytes, header: ImageHeader, factor: int) -> Pixels:
     if header.bits == 16 and header.alpha:
         # OpenCV keeps 16 bits of each sample, Pillow 8.
         return library.decode(pixels_only, replace(header, orientation=1), factor, header.profile)
+    png.check_excess(pixels_only)
     if header.may_be_transparent:
         return colour.finish(_decode_opencv(pixels_only, header, _AS_STORED), header, factor)
     if header.grey:

@@ -353,3 +353,22 @@ def test_a_heif_that_names_its_tiles_again_and_again_is_refused_before_it_is_dec
         read_header(_heif_grid(1024, 16, 16, 512))
     assert caught.value.code == "undecodable_image"
     assert "put together" in caught.value.message
+
+
+def test_a_png_whose_data_go_on_beyond_its_pixels_is_refused() -> None:
+    more = png(40, 30, 8, 2, bytes((1 + 40 * 3) * 30) + bytes(200_000_000))
+    with pytest.raises(VisualSearchError) as caught:
+        decode(more, read_header(more))
+    assert caught.value.code == "undecodable_image"
+
+
+def test_a_png_of_flat_or_interlaced_pixels_or_with_a_few_bytes_too_many_is_read() -> None:
+    flat = pillow(np.zeros((6000, 6000, 3), np.uint8), "PNG", compress_level=1)
+    assert len(flat) > 65_536
+    assert decode(flat, read_header(flat)).shape == (6000, 6000, 3)
+    more = png(40, 30, 8, 2, bytes((1 + 40 * 3) * 31))
+    assert decode(more, read_header(more)).shape == (30, 40, 3)
+    for colour, samples in ((0, 1), (2, 3), (4, 2), (6, 4)):
+        noise = np.random.default_rng(colour).integers(0, 256, (200, 300 * samples), np.uint8)
+        stored = png(300, 200, 8, colour, noise)
+        assert decode(stored, read_header(stored)).shape == (200, 300, 3)
