@@ -45,6 +45,8 @@ def read(data: bytes) -> ImageHeader:
         struct.error: the header is cut off.
     """
     order, entries = _directory(data)
+    if order == ">" and data[2:4] in _BIG:
+        raise unsupported("tiff", "is a BigTIFF in big-endian order")
     if holds_raw(data):
         raise unsupported("tiff", "holds a camera's raw data")
     width, height = _value(data, order, entries, _WIDTH, 0), _value(data, order, entries, _HEIGHT, 0)

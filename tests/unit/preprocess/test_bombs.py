@@ -372,3 +372,24 @@ def test_a_png_of_flat_or_interlaced_pixels_or_with_a_few_bytes_too_many_is_read
         noise = np.random.default_rng(colour).integers(0, 256, (200, 300 * samples), np.uint8)
         stored = png(300, 200, 8, colour, noise)
         assert decode(stored, read_header(stored)).shape == (200, 300, 3)
+
+
+def _jxl_header(*numbers: tuple[int, int]) -> bytes:
+    """A JPEG XL of 64 x 64 pixels with metadata of (value, bits), the lowest bit first, and zeros for the rest."""
+    # A small height in eights, a ratio of one, metadata that are not the default.
+    value = position = 0
+    for number, size in ((1, 1), (7, 5), (1, 3), (0, 1), *numbers):
+        value |= number << position
+        position += size
+    return b"\xff\x0a" + value.to_bytes(80, "little")
+
+
+def test_a_jpeg_xl_of_many_channels_is_refused() -> None:
+    plain = ((0, 1), (0, 1), (0, 2), (1, 1))
+    assert read_header(_jxl_header(*plain, (1, 2))).upright_size == (64, 64)
+    timing = ((1, 1), (0, 3), (0, 1), (0, 1), (1, 1), (0, 2), (0, 2), (0, 2), (0, 1))
+    for before in (plain, (*timing, *plain[1:]), ((0, 1), (1, 1), (1, 2), (4, 4), (1, 1))):
+        with pytest.raises(VisualSearchError) as caught:
+            read_header(_jxl_header(*before, (3, 2), (255, 12)))
+        assert caught.value.code == "unsupported_format"
+        assert "256 channels" in caught.value.message

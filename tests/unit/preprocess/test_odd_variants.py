@@ -231,3 +231,9 @@ def test_a_jpeg_of_a_kind_that_no_decoder_knows_is_unsupported_and_not_damaged(f
 def test_a_jpeg_ls_is_unsupported() -> None:
     head = b"\xff\xd8" + jpeg_segment(0xF7, struct.pack(">BHHBBBB", 8, 4, 4, 1, 1, 0x11, 0))
     assert ours(head + jpeg_segment(0xDA, bytes([1, 1, 0, 0, 0, 0])) + bytes(20)) == "unsupported_format"
+
+
+def test_a_big_endian_bigtiff_is_unsupported() -> None:
+    data = tiff(160, 96, [photo().tobytes()], order=">", big=True)
+    assert ours(data) == "unsupported_format"
+    assert not isinstance(ours(tiff(160, 96, [photo().tobytes()], big=True)), str)
