@@ -42,5 +42,5 @@ def cost_of(blob: bytes, pipeline: ImagePipeline, *, thumbnail: bool) -> Cost:
 def _divisor(header: ImageHeader, factor: int) -> int:
     """By how much a decoder divides both sides itself, so that the pixels that are left out never are in memory."""
     if header.format == "jpeg":
-        return 1 if header.progressive else factor
+        return 1 if header.progressive or header.lossless else factor
     return 1 << halvings(header, factor) if header.format == "jpeg2000" else 1

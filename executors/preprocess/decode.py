@@ -89,6 +89,9 @@ def _decode_jpeg(data: bytes, header: ImageHeader, factor: int) -> Pixels:
     """Decode a JPEG at a fraction of its size, and find out whether it was all there."""
     if header.progressive:
         jpeg.find_end(data)
+    if header.lossless:
+        # OpenCV reads only those in colours.
+        return library.decode(data, replace(header, orientation=1), factor)
     flags = _REDUCED.get(factor, _RGB)
     with silenced_native_stderr():
         image = _imdecode(data, flags)

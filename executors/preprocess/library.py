@@ -107,7 +107,7 @@ def _load(data: bytes, header: ImageHeader, factor: int) -> ImageFile.ImageFile:
     if image.width * image.height > header.pixels:
         raise undecodable(header.format, "holds another size than its header declares")
     try:
-        if factor > 1 and isinstance(image, JpegImagePlugin.JpegImageFile):
+        if factor > 1 and isinstance(image, JpegImagePlugin.JpegImageFile) and not header.lossless:
             image.draft(None, (-(-header.width // factor), -(-header.height // factor)))
         elif factor > 1 and isinstance(image, Jpeg2KImagePlugin.Jpeg2KImageFile):
             image.reduce = halvings(header, factor)

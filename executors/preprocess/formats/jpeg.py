@@ -20,6 +20,7 @@ _ICC: Final = b"ICC_PROFILE\0"
 _FRAME_MARKERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # libjpeg has no decoder for hierarchical frames, nor for those without loss that are coded arithmetically.
 _UNKNOWN_FRAMES: Final = frozenset({0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF})
+_LOSSLESS: Final = 0xC3
 _JPEG_LS: Final = 0xF7
 _PROGRESSIVE_MARKERS: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 # Markers without a length: TEM, RST0 to RST7, and the stuffed zero.
@@ -77,7 +78,9 @@ def read(data: bytes) -> ImageHeader:
             if precision != 8 and width and height:
                 raise unsupported("jpeg", f"holds samples of {precision} bits")
             if marker in _UNKNOWN_FRAMES:
-                raise unsupported("jpeg", "is of a kind that no decoder here knows (hierarchical, or without loss)")
+                raise unsupported(
+                    "jpeg", "is of a kind that no decoder here knows (hierarchical, or arithmetic without loss)"
+                )
             if not width or not height:
                 raise undecodable("jpeg", f"declares {width}x{height} pixels of {precision} bits")
             frame = (width, height, marker)
@@ -92,6 +95,7 @@ def read(data: bytes) -> ImageHeader:
                 # libjpeg goes over the picture once more for each scan if the first one has not all of the components.
                 progressive=frame[2] in _PROGRESSIVE_MARKERS or data[position + 2] < components,
                 inks=components == 4,
+                lossless=frame[2] == _LOSSLESS,
                 profile=_join_profile(profile),
             )
         elif marker == _APP1 and data.startswith(_EXIF, position + 2):

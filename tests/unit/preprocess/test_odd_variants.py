@@ -8,10 +8,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
-from executors.preprocess.decode import configure_opencv
+from executors.preprocess.decode import configure_opencv, decode
 from executors.preprocess.formats import jpeg
+from executors.preprocess.header import read_header
 from tests.support.beside_pillow import LOSSLESS, LOSSY, LOSSY_FORMATS, assert_alike, by_pillow, ours
 from tests.support.icc_profiles import ADOBE_RGB, PROPHOTO, cmyk_profile, grey_profile, rgb_profile
 from tests.support.image_files import (
@@ -237,3 +239,42 @@ def test_a_big_endian_bigtiff_is_unsupported() -> None:
     data = tiff(160, 96, [photo().tobytes()], order=">", big=True)
     assert ours(data) == "unsupported_format"
     assert not isinstance(ours(tiff(160, 96, [photo().tobytes()], big=True)), str)
+
+
+def _lossless_jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    """A JPEG without loss (ITU-T T.81, annex H): each sample is told by its difference to the one on its left."""
+    height, width, samples = pixels.shape
+    bits: list[int] = []
+    values = pixels.astype(int)
+    before = np.concatenate([np.vstack([np.full((1, samples), 128), values[:-1, 0]])[:, None], values[:, :-1]], axis=1)
+    for difference in (values - before).ravel().tolist():
+        size = abs(difference).bit_length()
+        code = size << size | (difference if difference > 0 else difference + (1 << size) - 1)
+        bits += [code >> place & 1 for place in range(3 + size, -1, -1)]
+    packed = np.packbits(np.array(bits + [1] * (-len(bits) % 8), np.uint8)).tobytes().replace(b"\xff", b"\xff\0")
+    numbers = range(1, samples + 1)
+    return b"".join(
+        [
+            b"\xff\xd8",
+            jpeg_segment(0xEE, b"Adobe\0\x64\0\0\0\0\0"),
+            jpeg_segment(
+                0xC3, struct.pack(">BHHB", 8, height, width, samples) + b"".join(bytes([n, 0x11, 0]) for n in numbers)
+            ),
+            jpeg_segment(0xC4, bytes([0, 0, 0, 0, 9, *[0] * 12, *range(9)])),
+            jpeg_segment(0xDA, bytes([samples]) + b"".join(bytes([n, 0]) for n in numbers) + b"\1\0\0"),
+            packed,
+            b"\xff\xd9",
+        ]
+    )
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_a_jpeg_without_loss_is_read(samples: int) -> None:
+    pixels = photo()[..., :samples]
+    data = _lossless_jpeg(pixels)
+    picture = ours(data)
+    assert not isinstance(picture, str), picture
+    assert np.array_equal(picture, np.broadcast_to(pixels, picture.shape))
+    small = decode(data, read_header(data), (20, 20))
+    assert small.shape == (24, 40, 3)
+    assert ours(data[: len(data) // 2]) == "undecodable_image"
