@@ -61,8 +61,11 @@ def read(data: bytes) -> ImageHeader:
 
 
 def announce_alpha(data: bytes) -> bytes:
-    """The file with the flag for transparency, which some writers forget, and without which decoders leave it out."""
-    if data[12:16] != b"VP8X" or data[20] & _ALPHA_FLAG:
+    """The file with the flag for transparency, which some writers forget, and without which decoders leave it out.
+
+    An animation stays as it is: without the flag its canvas is not transparent.
+    """
+    if data[12:16] != b"VP8X" or data[20] & (_ALPHA_FLAG | _ANIMATION_FLAG):
         return data
     return data[:20] + bytes([data[20] | _ALPHA_FLAG]) + data[21:]
 

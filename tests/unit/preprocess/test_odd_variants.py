@@ -30,6 +30,7 @@ from tests.support.image_files import (
     tiff,
     transparent_photo,
     webp,
+    webp_animation,
     webp_canvas,
     webp_chunk,
 )
@@ -125,6 +126,7 @@ VARIANTS: dict[str, Callable[[], bytes]] = {
     "gif with too many pixels": lambda: gif((5, 4), (0, 0, 5, 4), np.vstack([_INDICES, _INDICES])),
     "webp exif that no flag announces": lambda: _extended_webp(0x10, webp_chunk(b"EXIF", exif(6))),
     "webp profile that no flag announces": lambda: _extended_webp(0x10, webp_chunk(b"ICCP", WIDE)),
+    "webp animation without transparency": lambda: _opaque_animation(),
     "webp alpha that no flag announces": lambda: _extended_webp(0),
     "webp grey with a grey profile": lambda: pillow(
         Image.fromarray(photo()).convert("L"), "WEBP", lossless=True, icc_profile=grey_profile(1.2)
@@ -133,6 +135,11 @@ VARIANTS: dict[str, Callable[[], bytes]] = {
     "tiff two orientations": lambda: tiff(160, 96, [photo().tobytes()], tags=[(274, 3, [6, 1])]),
     "png torn end": lambda: png(160, 96, 8, 2, photo())[:-5],
 }
+
+
+def _opaque_animation() -> bytes:
+    data = webp_animation(40, 30, [(4, 6, photo(20, 30))])
+    return data.replace(webp_canvas(40, 30, 0x12), webp_canvas(40, 30, 0x02))
 
 
 def _gif_without_palette() -> bytes:
