@@ -20,6 +20,8 @@ Mode: TypeAlias = Literal["RGB", "L", "CMYK", "LAB"]
 # What differs from sRGB by less is rounding: an 8-bit picture would not be seen to change.
 _INVISIBLE: Final = 3
 _STEPS: Final = 9
+# By how much the channels of grey differ where a codec keeps lightness and colour apart.
+_ROUNDED: Final = 2
 # About 3 MB of RGB at a time, so that no second full-size copy stands beside the picture.
 _STRIPE_PIXELS: Final = 1 << 20
 # Profiles of cameras, phones and programs are few; a transform holds some 100 KB.
@@ -56,7 +58,7 @@ def to_srgb(image: Pixels, profile: bytes | None, *, grey: bool | None = None) -
 
 
 def fits_grey(image: Pixels, profile: bytes | None) -> bool:
-    """Whether a picture came with a profile of grey, and none of its pixels has a colour.
+    """Whether a picture came with a profile of grey, and none of its pixels has a colour, up to rounding.
 
     Args:
         image: H x W, or H x W x 3 or 4, of which the fourth is alpha.
@@ -64,7 +66,11 @@ def fits_grey(image: Pixels, profile: bytes | None) -> bool:
     """
     if not profile or profile_mode(profile) != "L":
         return False
-    return image.ndim == 2 or all(np.array_equal(image[..., 0], image[..., channel]) for channel in (1, 2))
+    if image.ndim == 2:
+        return True
+    most = _ROUNDED if image.dtype == np.uint8 else _ROUNDED * 257
+    first, second, third = (cv2.extractChannel(image, channel) for channel in range(3))
+    return all(cv2.minMaxLoc(cv2.absdiff(first, other))[1] <= most for other in (second, third))
 
 
 def layer_to_srgb(layer: Image.Image, profile: bytes | None) -> Image.Image:

@@ -131,6 +131,9 @@ VARIANTS: dict[str, Callable[[], bytes]] = {
     "webp grey with a grey profile": lambda: pillow(
         Image.fromarray(photo()).convert("L"), "WEBP", lossless=True, icc_profile=grey_profile(1.2)
     ),
+    "webp grey with loss with a grey profile": lambda: pillow(
+        Image.fromarray(photo()).convert("L"), "WEBP", quality=90, icc_profile=grey_profile(1.2)
+    ),
     "tiff orientation as byte": lambda: tiff(160, 96, [photo().tobytes()], tags=[(274, 1, [6])]),
     "tiff two orientations": lambda: tiff(160, 96, [photo().tobytes()], tags=[(274, 3, [6, 1])]),
     "png torn end": lambda: png(160, 96, 8, 2, photo())[:-5],
