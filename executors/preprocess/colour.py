@@ -29,7 +29,8 @@ def finish(image: Pixels, header: ImageHeader, factor: int = 1) -> Pixels:
     Returns:
         ceil(H / factor) x ceil(W / factor) x 3 uint8 RGB.
     """
-    return in_stripes(image.shape[:2], factor, lambda top, bottom: _rgb(image[top:bottom], header))
+    grey = profiles.fits_grey(image, header.profile)
+    return in_stripes(image.shape[:2], factor, lambda top, bottom: _rgb(image[top:bottom], header, grey))
 
 
 def in_stripes(size: tuple[int, ...], factor: int, rows: Callable[[int, int], Pixels]) -> Pixels:
@@ -73,19 +74,19 @@ def over_white(colours: Pixels, opacity: Pixels) -> Pixels:
     return cv2.bitwise_not(darkness)
 
 
-def _rgb(image: Pixels, header: ImageHeader) -> Pixels:
+def _rgb(image: Pixels, header: ImageHeader, grey: bool) -> Pixels:
     """RGB of some rows: transparent colours first, as they are declared in the file's own bits, then profile, then white."""
     eight = to_eight_bits(image)
     if image.ndim == 2:
-        colours = profiles.to_srgb(cv2.cvtColor(eight, cv2.COLOR_GRAY2RGB), header.profile)
+        colours = profiles.to_srgb(cv2.cvtColor(eight, cv2.COLOR_GRAY2RGB), header.profile, grey=grey)
         if header.transparent_grey is not None:
             colours[image == _spread(header.transparent_grey, header.bits)] = WHITE
         return colours
     if image.shape[2] == 4:
-        colours = profiles.to_srgb(cv2.cvtColor(eight, cv2.COLOR_BGRA2RGB), header.profile)
+        colours = profiles.to_srgb(cv2.cvtColor(eight, cv2.COLOR_BGRA2RGB), header.profile, grey=grey)
         opacity = cv2.extractChannel(eight, 3)
         return colours if cv2.minMaxLoc(opacity)[0] == WHITE else over_white(colours, opacity)
-    colours = profiles.to_srgb(cv2.cvtColor(eight, cv2.COLOR_BGR2RGB), header.profile)
+    colours = profiles.to_srgb(cv2.cvtColor(eight, cv2.COLOR_BGR2RGB), header.profile, grey=grey)
     if header.transparent_colour is not None:
         colours[(image[..., ::-1] == header.transparent_colour).all(axis=-1)] = WHITE
     return colours

@@ -34,12 +34,13 @@ def cost_of(blob: bytes, pipeline: ImagePipeline, *, thumbnail: bool) -> Cost:
     factor = reduction(header, pipeline.needed_size(height, width, thumbnail and pipeline.thumbnails))
     smaller = _divisor(header, factor) ** 2
     pixel_bytes = header.pixels * _SAMPLES * (1 if header.bits <= 8 else 2) // smaller
+    pixel_bytes += header.structure_bytes
     dear = pixel_bytes > _DEAR_BYTES or (pixel_bytes > _NOT_DEAR_BYTES and pixel_bytes > _DEAR_RATIO * len(blob))
-    return Cost(header.decoded_bytes // smaller, dear)
+    return Cost(header.decoded_bytes // smaller + header.structure_bytes, dear)
 
 
 def _divisor(header: ImageHeader, factor: int) -> int:
     """By how much a decoder divides both sides itself, so that the pixels that are left out never are in memory."""
     if header.format == "jpeg":
-        return 1 if header.progressive else factor
+        return 1 if header.progressive or header.lossless else factor
     return 1 << halvings(header, factor) if header.format == "jpeg2000" else 1

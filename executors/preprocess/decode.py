@@ -29,7 +29,9 @@ _MISSING_GREY: Final = 128
 # What an interrupted download leaves at the end of a file that has its full size already.
 _UNWRITTEN: Final = bytes(16)
 # Bytes that can't be mistaken for a marker; Huffman codes of all sorts are in them.
-_NOISE: Final = bytes((37 * index + 11) % 251 for index in range(512))
+_NOISE_BYTES: Final = bytes((37 * index + 11) % 251 for index in range(512))
+# Where a restart is due, libjpeg skips all that stands before it.
+_NOISE: Final = _NOISE_BYTES + b"".join(bytes([0xFF, restart]) + _NOISE_BYTES for restart in range(0xD0, 0xD8))
 
 
 def configure_opencv() -> None:
@@ -87,6 +89,9 @@ def _decode_jpeg(data: bytes, header: ImageHeader, factor: int) -> Pixels:
     """Decode a JPEG at a fraction of its size, and find out whether it was all there."""
     if header.progressive:
         jpeg.find_end(data)
+    if header.lossless:
+        # OpenCV reads only those in colours.
+        return library.decode(data, replace(header, orientation=1), factor)
     flags = _REDUCED.get(factor, _RGB)
     with silenced_native_stderr():
         image = _imdecode(data, flags)
@@ -95,9 +100,10 @@ def _decode_jpeg(data: bytes, header: ImageHeader, factor: int) -> Pixels:
     expected = (-(-header.height // factor), -(-header.width // factor), 3)
     if image is None or image.shape != expected:
         raise undecodable("jpeg", "is damaged: its header can be read, its pixels can't")
-    if header.profile is not None and profiles.profile_mode(header.profile) == "CMYK":
+    if header.profile is not None and header.inks:
         return library.decode(data, replace(header, orientation=1), factor)
-    return profiles.to_srgb(image if factor == 1 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB), header.profile)
+    colours = image if factor == 1 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return profiles.to_srgb(colours, header.profile)
 
 
 def _looks_incomplete(image: Pixels, data: bytes) -> bool:
@@ -113,6 +119,8 @@ def _decode_if_complete(data: bytes, flags: int) -> Pixels | None:
     behind an incomplete one they become pixels: the picture is complete if it stays the same.
     """
     end = jpeg.find_end(data)
+    if end is None and jpeg.lacks_passes(data):
+        return None
     body = data.rstrip(b"\xff") if end is None else data[:end]
     plain = _imdecode(body + jpeg.END_OF_IMAGE, flags)
     if body.endswith(_UNWRITTEN) and _same_with_noise(plain, body[: -len(_UNWRITTEN)], flags):
@@ -135,6 +143,7 @@ def _decode_png(data: bytes, header: ImageHeader, factor: int) -> Pixels:
     if header.bits == 16 and header.alpha:
         # OpenCV keeps 16 bits of each sample, Pillow 8.
         return library.decode(pixels_only, replace(header, orientation=1), factor, header.profile)
+    png.check_excess(pixels_only)
     if header.may_be_transparent:
         return colour.finish(_decode_opencv(pixels_only, header, _AS_STORED), header, factor)
     if header.grey:
@@ -144,20 +153,27 @@ def _decode_png(data: bytes, header: ImageHeader, factor: int) -> Pixels:
 
 def _decode_webp(data: bytes, header: ImageHeader, factor: int) -> Pixels:
     if header.alpha:
-        return colour.finish(_decode_opencv(data, header, _AS_STORED), header, factor)
+        return colour.finish(_decode_opencv(webp.announce_alpha(data), header, _AS_STORED), header, factor)
     return profiles.to_srgb(_decode_opencv(data, header, _RGB), header.profile)
 
 
 def _decode_gif(data: bytes, header: ImageHeader) -> Pixels:
-    """Decode the first frame and lay it on the canvas, which is transparent where the frame does not cover it."""
+    """Decode the first frame and lay it on the canvas.
+
+    Where the frame does not cover it, that is transparent, or, in a GIF without transparency, of the first colour (as in Pillow).
+    """
     frame = gif.find_first_frame(data)
-    image = _imdecode(gif.cut_out(data, frame), _AS_STORED if header.alpha else _RGB)
+    alone = gif.cut_out(data, frame)
+    image = _imdecode(alone, _AS_STORED if header.alpha else _RGB) if frame.has_colours else None
     if image is None or image.shape[:2] != (frame.height, frame.width):
-        raise undecodable("gif", "is damaged: its header can be read, its pixels can't")
-    pixels = colour.finish(image, header) if header.alpha else image
+        # Pillow goes on where there are too many pixels, no palette, or colours that are not in it.
+        pixels = library.decode(alone, replace(header, width=frame.width, height=frame.height))
+    else:
+        pixels = colour.finish(image, header) if header.alpha else image
     if (frame.height, frame.width) == (header.height, header.width):
         return pixels
-    canvas = np.full((header.height, header.width, 3), colour.WHITE, np.uint8)
+    canvas = np.empty((header.height, header.width, 3), np.uint8)
+    canvas[:] = colour.WHITE if header.alpha else gif.first_colour(data, frame)
     canvas[frame.top : frame.top + frame.height, frame.left : frame.left + frame.width] = pixels
     return canvas
 

@@ -15,6 +15,7 @@ from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
     ExifTags,
+    GifImagePlugin,
     Image,
     ImageFile,
     Jpeg2KImagePlugin,
@@ -44,6 +45,7 @@ warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif|pillow_jxl|executors
 _PLUGINS: Final[dict[ImageFormat, Callable[[io.BytesIO], ImageFile.ImageFile]]] = {
     "avif": AvifImagePlugin.AvifImageFile,
     "bmp": BmpImagePlugin.BmpImageFile,
+    "gif": GifImagePlugin.GifImageFile,
     "heif": pillow_heif.HeifImageFile,
     "jpeg": JpegImagePlugin.JpegImageFile,
     "jpeg2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
@@ -52,6 +54,7 @@ _PLUGINS: Final[dict[ImageFormat, Callable[[io.BytesIO], ImageFile.ImageFile]]] 
     "tiff": TiffImagePlugin.TiffImageFile,
 }
 _PHOTOMETRIC: Final = 262
+_MODES: Final = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr"})
 
 
 def decode(data: bytes, header: ImageHeader, factor: int = 1, profile: bytes | None = None) -> Pixels:
@@ -74,11 +77,14 @@ def decode(data: bytes, header: ImageHeader, factor: int = 1, profile: bytes | N
     if layer.size != (header.width, header.height):
         factor = _left_to_do(layer, header, factor)
     profile = profile or layer.info.get("icc_profile")
+    if profile and profiles.profile_mode(profile) == "L" and layer.mode in ("P", "RGB", "RGBA", "YCbCr"):
+        # Asked once for all stripes.
+        profile = profile if profiles.fits_grey(np.asarray(layer.convert("RGB")), profile) else None
     # Pillow hands over deep grey as it is stored.
     inverted = layer.mode.startswith("I;16") and getattr(layer, "tag_v2", {}).get(_PHOTOMETRIC) == 0
 
     def rows(top: int, bottom: int) -> Pixels:
-        return _rgb(layer.crop((0, top, layer.width, min(bottom, layer.height))), profile, inverted)
+        return _rgb(layer.crop((0, top, layer.width, min(bottom, layer.height))), header.format, profile, inverted)
 
     return apply_orientation(colour.in_stripes((layer.height, layer.width), factor, rows), _orientation(layer, header))
 
@@ -101,12 +107,14 @@ def _load(data: bytes, header: ImageHeader, factor: int) -> ImageFile.ImageFile:
     if image.width * image.height > header.pixels:
         raise undecodable(header.format, "holds another size than its header declares")
     try:
-        if factor > 1 and isinstance(image, JpegImagePlugin.JpegImageFile):
+        if factor > 1 and isinstance(image, JpegImagePlugin.JpegImageFile) and not header.lossless:
             image.draft(None, (-(-header.width // factor), -(-header.height // factor)))
         elif factor > 1 and isinstance(image, Jpeg2KImagePlugin.Jpeg2KImageFile):
             image.reduce = halvings(header, factor)
         image.load()
-    except Exception:  # as above
+    except Exception as error:  # as above
+        if isinstance(error, ValueError) and "unknown raw mode" in str(error):
+            raise unsupported(header.format, "holds samples in an arrangement that is not known") from None
         raise undecodable(header.format, "is damaged: its header can be read, its pixels can't") from None
     return image
 
@@ -119,23 +127,35 @@ def _left_to_do(layer: Image.Image, header: ImageHeader, factor: int) -> int:
 
 def _orientation(layer: ImageFile.ImageFile, header: ImageHeader) -> int:
     """How the pixels are still to be turned: what the decoders turned, they say is upright."""
+    if header.format in ("jpeg", "png", "gif", "bmp"):
+        return header.orientation
     # libjxl turns what its own metadata say, unless it gives back a JPEG.
-    if header.format in ("bmp", "png") or (header.turned_by_decoder and not getattr(layer, "jpeg", False)):
+    if header.turned_by_decoder and not getattr(layer, "jpeg", False):
         return 1
-    orientation = layer.getexif().get(ExifTags.Base.Orientation, 1)
-    return orientation if orientation in range(1, 9) else 1
+    try:
+        orientation = layer.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged EXIF data, of which a picture is not refused
+        return 1
+    return int(orientation) if orientation in range(1, 9) else 1
 
 
-def _rgb(stripe: Image.Image, profile: bytes | None, inverted: bool) -> Pixels:
-    """Make 8-bit RGB of some rows of any mode."""
+def _rgb(stripe: Image.Image, image_format: ImageFormat, profile: bytes | None, inverted: bool) -> Pixels:
+    """Make 8-bit RGB of some rows.
+
+    Raises:
+        VisualSearchError: `unsupported_format` for floats and samples of 32 bits.
+    """
     if stripe.mode in ("CMYK", "LAB"):
         return np.asarray(profiles.layer_to_srgb(stripe, profile))
+    if stripe.mode not in _MODES and not stripe.mode.startswith("I;16"):
+        raise unsupported(image_format, f"holds samples that are not plain colours ({stripe.mode})")
     if stripe.mode.startswith("I;16"):
         samples = np.asarray(stripe).astype(np.uint16)
-        grey = colour.to_eight_bits(cv2.bitwise_not(samples) if inverted else samples)
-        return profiles.to_srgb(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), profile)
+        levels = colour.to_eight_bits(cv2.bitwise_not(samples) if inverted else samples)
+        return profiles.to_srgb(cv2.cvtColor(levels, cv2.COLOR_GRAY2RGB), profile)
     if not stripe.has_transparency_data:
         return profiles.to_srgb(np.array(stripe.convert("RGB")), profile)
-    samples = np.asarray(stripe.convert("RGBA"))
+    # Pillow knows no way from grey that is multiplied by its alpha to RGBA.
+    samples = np.asarray((stripe.convert("LA") if stripe.mode == "La" else stripe).convert("RGBA"))
     colours = profiles.to_srgb(cv2.cvtColor(samples, cv2.COLOR_RGBA2RGB), profile)
     return colour.over_white(colours, cv2.extractChannel(samples, 3))

@@ -20,6 +20,8 @@ Mode: TypeAlias = Literal["RGB", "L", "CMYK", "LAB"]
 # What differs from sRGB by less is rounding: an 8-bit picture would not be seen to change.
 _INVISIBLE: Final = 3
 _STEPS: Final = 9
+# By how much the channels of grey differ where a codec keeps lightness and colour apart.
+_ROUNDED: Final = 2
 # About 3 MB of RGB at a time, so that no second full-size copy stands beside the picture.
 _STRIPE_PIXELS: Final = 1 << 20
 # Profiles of cameras, phones and programs are few; a transform holds some 100 KB.
@@ -27,20 +29,21 @@ _TRANSFORMS: Final = 32
 _MAX_PROFILE_BYTES: Final = 4_000_000
 
 
-def to_srgb(image: Pixels, profile: bytes | None) -> Pixels:
+def to_srgb(image: Pixels, profile: bytes | None, *, grey: bool | None = None) -> Pixels:
     """Convert RGB pixels to sRGB, in place, by the profile that came with them.
 
-    A profile of grey takes the first channel; one that is damaged, of another kind, or as good as sRGB changes nothing,
-    because a picture is not refused for its metadata.
+    One that is damaged, of another kind than the picture, or as good as sRGB changes nothing, because a picture is not
+    refused for its metadata.
 
     Args:
         image: H x W x 3 uint8.
         profile: an ICC profile, None for none.
+        grey: whether a profile of grey fits the picture, as `fits_grey` says; None: not asked yet.
     """
     if not profile or len(profile) > _MAX_PROFILE_BYTES:
         return image
     mode = profile_mode(profile)
-    if mode not in ("RGB", "L"):
+    if mode != "RGB" and not (mode == "L" and (fits_grey(image, profile) if grey is None else grey)):
         return image
     transform = _transform(profile, mode)
     if transform is None:
@@ -52,6 +55,22 @@ def to_srgb(image: Pixels, profile: bytes | None) -> Pixels:
         source = stripe if mode == "RGB" else np.ascontiguousarray(stripe[..., 0])
         stripe[:] = np.asarray(transform.apply(Image.fromarray(source)))
     return image
+
+
+def fits_grey(image: Pixels, profile: bytes | None) -> bool:
+    """Whether a picture came with a profile of grey, and none of its pixels has a colour, up to rounding.
+
+    Args:
+        image: H x W, or H x W x 3 or 4, of which the fourth is alpha.
+        profile: an ICC profile, None for none.
+    """
+    if not profile or profile_mode(profile) != "L":
+        return False
+    if image.ndim == 2:
+        return True
+    most = _ROUNDED if image.dtype == np.uint8 else _ROUNDED * 257
+    first, second, third = (cv2.extractChannel(image, channel) for channel in range(3))
+    return all(cv2.minMaxLoc(cv2.absdiff(first, other))[1] <= most for other in (second, third))
 
 
 def layer_to_srgb(layer: Image.Image, profile: bytes | None) -> Image.Image:

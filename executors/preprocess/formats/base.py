@@ -39,9 +39,12 @@ class ImageHeader:
         bits: bits of one sample.
         alpha: whether pixels of a PNG, WebP or GIF may be transparent by themselves, rather than by their colour.
         grey: a PNG without colours.
+        inks: a JPEG of four inks (CMYK).
         transparent_grey: the sample value that a grey PNG declares as transparent.
         transparent_colour: red, green and blue that a PNG declares as transparent, in its own bits.
         progressive: a JPEG in several passes over the picture.
+        lossless: a JPEG without loss, which is not decoded at a fraction of its size.
+        structure_bytes: memory for the parts that a JPEG 2000 is cut into, at whatever scale it is decoded.
         animated: more than one frame; the first one is the picture.
         buffer_width, buffer_height: the largest single buffer that decoding needs, in pixels, where that can exceed
             the picture (a TIFF tile larger than its picture, a WebP frame larger than its canvas).
@@ -57,9 +60,12 @@ class ImageHeader:
     bits: int = 8
     alpha: bool = False
     grey: bool = False
+    inks: bool = False
     transparent_grey: int | None = None
     transparent_colour: tuple[int, int, int] | None = None
     progressive: bool = False
+    lossless: bool = False
+    structure_bytes: int = 0
     animated: bool = False
     buffer_width: int = 0
     buffer_height: int = 0

@@ -81,11 +81,19 @@ def read_layout(data: bytes) -> Layout:
         raise undecodable("bmp", f"declares a palette of {used} colours")
     bit_fields = compression in (_BIT_FIELDS, _ALPHA_BIT_FIELDS)
     masks = _masks(data, header_size, compression) if bit_fields else _DEFAULT_MASKS.get(bits, (0, 0, 0, 0))
+    if bit_fields and bits in _DEFAULT_MASKS and not any(masks[:3]):
+        if bits != 32:
+            raise undecodable("bmp", "declares no colours")
+        # As in Pillow: writers that leave all of them out mean these.
+        masks = _BGRA
     # The masks stand behind a header of 40 bytes, and within a longer one.
     behind = (16 if compression == _ALPHA_BIT_FIELDS else 12) if bit_fields and header_size < 52 else 0
     palette = 14 + header_size + behind
     entry = 3 if header_size == _CORE_HEADER_SIZE else 4
     colours = (used or 1 << bits) if bits <= 8 else 0
+    # Some writers leave the offset out, or count no palette.
+    if pixels == 0 or (colours and pixels == 14 + header_size):
+        pixels = palette + colours * entry
     return Layout(
         width=width,
         height=abs(height),
@@ -104,4 +112,5 @@ def _masks(data: bytes, header_size: int, compression: int) -> tuple[int, int, i
     return red, green, blue, struct.unpack_from("<I", data, _MASKS_AT + 12)[0] if has_alpha else 0
 
 
+_BGRA: Final = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
 _DEFAULT_MASKS: Final = {16: (0x7C00, 0x3E0, 0x1F, 0), 32: (0xFF0000, 0xFF00, 0xFF, 0)}

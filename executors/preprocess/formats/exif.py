@@ -8,8 +8,11 @@ import struct
 from typing import Final
 
 _ORIENTATION_TAG: Final = 0x0112
+# 42 in either byte order, whatever the rest is written in: some cameras mix them up, and Pillow goes along.
+_VERSIONS: Final = (b"*\0", b"\0*")
 _MAX_ENTRIES: Final = 512
-_INTEGER_FORMATS: Final = {1: "B", 3: "H", 4: "I"}
+# SHORT and LONG as it should be, and whatever else holds numbers; a BYTE says nothing to Pillow, nor do texts.
+_NUMBER_FORMATS: Final = {3: "H", 4: "I", 5: "II", 6: "b", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 13: "I", 16: "Q"}
 # An attribute or an element.
 _XMP_ORIENTATION: Final = re.compile(rb"""tiff:Orientation(?:\s*=\s*["']|>)\s*([0-9])""")
 
@@ -43,12 +46,12 @@ def read_orientation(block: bytes | memoryview) -> int | None:
     """Find the orientation in a TIFF-structured EXIF block; a leading `Exif\\0\\0` is skipped.
 
     Returns:
-        What stands there; None when the block is damaged or says nothing.
+        1 to 8; 0 for a tag that holds anything else, which counts as upright; None when the block is damaged or has no such tag.
     """
     if bytes(block[:6]) == b"Exif\0\0":
         block = block[6:]
     order = {b"II": "<", b"MM": ">"}.get(bytes(block[:2]))
-    if order is None:
+    if order is None or bytes(block[2:4]) not in _VERSIONS:
         return None
     try:
         (start,) = struct.unpack_from(f"{order}I", block, 4)
@@ -56,10 +59,26 @@ def read_orientation(block: bytes | memoryview) -> int | None:
         for entry in range(start + 2, start + 2 + 12 * min(count, _MAX_ENTRIES), 12):
             tag, kind, length = struct.unpack_from(f"{order}HHI", block, entry)
             if tag == _ORIENTATION_TAG:
-                if kind not in _INTEGER_FORMATS or length != 1:
-                    return None
-                (value,) = struct.unpack_from(order + _INTEGER_FORMATS[kind], block, entry + 8)
-                return int(value)
+                return _first_number(block, order, kind, length, entry + 8)
     except struct.error:
         pass
     return None
+
+
+def _first_number(block: bytes | memoryview, order: str, kind: int, count: int, position: int) -> int | None:
+    """The first value of a tag, if it is one of 1 to 8, else 0; None for no values at all.
+
+    Args:
+        position: where the values stand, or, if they have more than four bytes, their offset.
+    """
+    if not count:
+        return None
+    code = _NUMBER_FORMATS.get(kind)
+    if code is None:
+        return 0
+    if count * struct.calcsize(order + code) > 4:
+        (position,) = struct.unpack_from(f"{order}I", block, position)
+    number, *divisor = struct.unpack_from(order + code, block, position)
+    if divisor:
+        number = number / divisor[0] if divisor[0] else 0
+    return int(number) if number in range(1, 9) else 0

@@ -41,6 +41,11 @@ class FirstFrame:
     descriptor: int
     data_start: int
 
+    @property
+    def has_colours(self) -> bool:
+        """Whether there is a colour table of any kind."""
+        return self.colour_table[0] < self.colour_table[1] or self.data_start > self.descriptor + 11
+
 
 def read(data: bytes) -> ImageHeader:
     """Read the canvas: the larger of logical screen and first frame.
@@ -118,6 +123,17 @@ def cut_out(data: bytes, frame: FirstFrame) -> bytes:
     table = data[slice(*frame.colour_table)]
     image = data[frame.descriptor + 9 : end]
     return b"".join([b"GIF89a", screen, table, frame.control, descriptor, image, bytes([_TRAILER])])
+
+
+def first_colour(data: bytes, frame: FirstFrame) -> tuple[int, int, int]:
+    """Red, green and blue of the first colour of the frame's own table, or of the global one; black without any."""
+    start, end = frame.colour_table
+    if data[frame.descriptor + 9] & _COLOUR_TABLE_FLAG:
+        start, end = frame.descriptor + 10, frame.data_start - 1
+    if start == end:
+        return 0, 0, 0
+    red, green, blue = struct.unpack_from("BBB", data, start)
+    return red, green, blue
 
 
 def _end_of_blocks(data: bytes, position: int, limit: int) -> int | None:

@@ -11,6 +11,11 @@ from executors.preprocess.formats.base import ImageFormat, ImageHeader, undecoda
 from executors.preprocess.formats.exif import orientation_of
 
 _MAX_ITEMS: Final = 65_536
+# Grids of grids.
+_MAX_DEPTH: Final = 4
+# How many pixels may be decoded for one picture, as a multiple of its largest part or canvas, and in any case.
+_MOST_WORK: Final = 4
+_WORK_ALWAYS: Final = 16_000_000
 _CODINGS: Final[dict[ImageFormat, frozenset[bytes]]] = {
     "avif": frozenset({b"av01"}),
     "heif": frozenset({b"hvc1", b"hev1"}),
@@ -50,7 +55,9 @@ def _read(data: bytes, image_format: ImageFormat) -> ImageHeader:
     width = height = 0
     orientation, turned, bits = 1, False, 8
     if meta is not None:
-        for kind, start, stop in _primary_properties(data, meta):
+        of_items = _properties_of_items(data, meta)
+        primary = _primary_item(data, meta)
+        for kind, start, stop in of_items.get(primary, ()) if primary is not None else ():
             if kind == b"ispe":
                 width, height = struct.unpack_from(">II", data, start + 4)
             elif kind == b"clap" and image_format == "heif":
@@ -81,6 +88,8 @@ def _read(data: bytes, image_format: ImageFormat) -> ImageHeader:
         # Where nothing follows, the file is cut off, and not all that it holds is known.
         if meta.end < end and coded.isdisjoint(_CODINGS[image_format]):
             raise unsupported(image_format, "holds a picture of another coding than HEVC and AV1")
+        if image_format == "heif" and sizes:
+            _check_work(data, meta, of_items, max(width * height for width, height in sizes))
     elif sizes:
         width, height = sizes[0]
     if not width or not height:
@@ -104,28 +113,82 @@ def _properties(data: bytes, meta: boxes.Box) -> list[boxes.Box]:
     return [] if container is None else list(boxes.walk(data, container.start, container.end))
 
 
-def _primary_properties(data: bytes, meta: boxes.Box) -> list[boxes.Box]:
-    """The properties of the item that `pitm` names."""
+def _primary_item(data: bytes, meta: boxes.Box) -> int | None:
+    """The number of the item that `pitm` names."""
     primary = boxes.find(data, (b"pitm",), meta.start + 4, meta.end)
+    if primary is None:
+        return None
+    (item,) = struct.unpack_from(">I" if data[primary.start] else ">H", data, primary.start + 4)
+    return int(item)
+
+
+def _properties_of_items(data: bytes, meta: boxes.Box) -> dict[int, list[boxes.Box]]:
+    """The properties of each item, by its number."""
     associations = boxes.find(data, (b"iprp", b"ipma"), meta.start + 4, meta.end)
-    if primary is None or associations is None:
-        return []
-    (wanted,) = struct.unpack_from(">I" if data[primary.start] else ">H", data, primary.start + 4)
+    if associations is None:
+        return {}
     properties = _properties(data, meta)
+    found: dict[int, list[boxes.Box]] = {}
     version, long_index = data[associations.start], data[associations.start + 3] & 1
     (count,) = struct.unpack_from(">I", data, associations.start + 4)
     position = associations.start + 8
     for _ in range(min(count, _MAX_ITEMS)):
         (item,) = struct.unpack_from(">I" if version else ">H", data, position)
         position += 4 if version else 2
-        number = data[position] if position < len(data) else 0
+        if position >= associations.end:
+            break
+        number = data[position]
         position += 1
-        if item == wanted:
-            indexes = struct.unpack_from(f">{number}{'H' if long_index else 'B'}", data, position)
-            mask = 0x7FFF if long_index else 0x7F
-            return [properties[at - 1] for index in indexes if 0 < (at := index & mask) <= len(properties)]
+        indexes = struct.unpack_from(f">{number}{'H' if long_index else 'B'}", data, position)
+        mask = 0x7FFF if long_index else 0x7F
+        found.setdefault(item, [properties[at - 1] for index in indexes if 0 < (at := index & mask) <= len(properties)])
         position += number * (2 if long_index else 1)
-    return []
+    return found
+
+
+def _check_work(data: bytes, meta: boxes.Box, of_items: dict[int, list[boxes.Box]], largest: int) -> None:
+    """Refuse a picture that is put together from far more pixels than it shows: the same tile may be named any number of times.
+
+    Raises:
+        VisualSearchError: `undecodable_image`.
+    """
+    sources = _sources(data, meta)
+    work: dict[int, int] = {}
+    coded: dict[int, list[tuple[int, int]]] = {}
+
+    def pixels(item: int, depth: int) -> int:
+        if item not in work:
+            work[item] = 0  # what names itself
+            sizes = [(0, 0)]
+            for kind, start, stop in of_items.get(item, ()):
+                if kind == b"ispe":
+                    sizes.append(struct.unpack_from(">II", data, start + 4))
+                elif kind == b"hvcC":
+                    if start not in coded:
+                        coded[start] = bitstreams.hevc_sizes(data[start:stop])
+                    sizes += coded[start]
+            own = max(width * height for width, height in sizes)
+            parts = sources.get(item, ()) if depth < _MAX_DEPTH else ()
+            work[item] = max(own, sum(pixels(part, depth + 1) for part in parts))
+        return work[item]
+
+    most = max((pixels(item, 0) for item in sources), default=0)
+    if most > _WORK_ALWAYS + _MOST_WORK * largest:
+        raise undecodable("heif", f"is put together from {most} pixels")
+
+
+def _sources(data: bytes, meta: boxes.Box) -> dict[int, tuple[int, ...]]:
+    """Of what items each grid or overlay is put together, by its number."""
+    references = boxes.find(data, (b"iref",), meta.start + 4, meta.end)
+    if references is None:
+        return {}
+    code = "I" if data[references.start] else "H"
+    found: dict[int, tuple[int, ...]] = {}
+    for kind, start, _ in boxes.walk(data, references.start + 4, references.end):
+        if kind == b"dimg":
+            item, count = struct.unpack_from(f">{code}H", data, start)
+            found[item] = struct.unpack_from(f">{count}{code}", data, start + struct.calcsize(f">{code}H"))
+    return found
 
 
 def _items(data: bytes, meta: boxes.Box) -> Iterator[tuple[bytes, bytes]]:

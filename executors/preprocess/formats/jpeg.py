@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 from typing import Final
 
 from executors.preprocess.formats.base import ImageHeader, undecodable, unsupported
@@ -17,10 +18,16 @@ _XMP: Final = b"http://ns.adobe.com/xap/1.0/\0"
 _ICC: Final = b"ICC_PROFILE\0"
 # SOF0 to SOF15 without DHT (C4), JPG (C8) and DAC (CC).
 _FRAME_MARKERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# libjpeg has no decoder for hierarchical frames, nor for those without loss that are coded arithmetically.
+_UNKNOWN_FRAMES: Final = frozenset({0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF})
+_LOSSLESS: Final = 0xC3
+_JPEG_LS: Final = 0xF7
 _PROGRESSIVE_MARKERS: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 # Markers without a length: TEM, RST0 to RST7, and the stuffed zero.
 _BARE_MARKERS: Final = frozenset({0x00, 0x01, *range(0xD0, 0xD8)})
 
+# Of a block of 8 x 8 pixels.
+_COEFFICIENTS: Final = 64
 # Real files have a few hundred segments at most (a large colour profile or XMP packet is cut into 64 KB segments).
 _MAX_SEGMENTS: Final = 4096
 _MAX_PROFILE_PARTS: Final = 255
@@ -44,7 +51,9 @@ def read(data: bytes) -> ImageHeader:
         struct.error: the header is cut off.
     """
     frame: tuple[int, int, int] | None = None
-    exif: bytes | None = None
+    components = 3
+    # EXIF may go on in further segments; of several XMP packets the last one counts. Both as in Pillow.
+    exif: list[bytes] = []
     xmp: bytes | None = None
     profile: list[bytes] = []
     position = 2
@@ -55,6 +64,8 @@ def read(data: bytes) -> ImageHeader:
         marker, position = found.group(1)[0], found.end()
         if marker in _BARE_MARKERS:
             continue
+        if marker == _JPEG_LS:
+            raise unsupported("jpeg", "is a JPEG-LS")
         if marker in (_SOI, _EOI):
             raise undecodable("jpeg", "ends before its picture begins")
         (length,) = struct.unpack_from(">H", data, position)
@@ -63,9 +74,13 @@ def read(data: bytes) -> ImageHeader:
         if marker in _FRAME_MARKERS:
             if frame is not None:
                 raise undecodable("jpeg", "declares its size twice")
-            precision, height, width = struct.unpack_from(">BHH", data, position + 2)
+            precision, height, width, components = struct.unpack_from(">BHHB", data, position + 2)
             if precision != 8 and width and height:
                 raise unsupported("jpeg", f"holds samples of {precision} bits")
+            if marker in _UNKNOWN_FRAMES:
+                raise unsupported(
+                    "jpeg", "is of a kind that no decoder here knows (hierarchical, or arithmetic without loss)"
+                )
             if not width or not height:
                 raise undecodable("jpeg", f"declares {width}x{height} pixels of {precision} bits")
             frame = (width, height, marker)
@@ -76,19 +91,27 @@ def read(data: bytes) -> ImageHeader:
                 format="jpeg",
                 width=frame[0],
                 height=frame[1],
-                orientation=orientation_of(exif, xmp),
-                progressive=frame[2] in _PROGRESSIVE_MARKERS,
-                # Parts begin with their number, from 1, and how many there are.
-                profile=b"".join(part[2:] for part in sorted(profile)) or None,
+                orientation=orientation_of(b"".join(exif), xmp),
+                # libjpeg goes over the picture once more for each scan if the first one has not all of the components.
+                progressive=frame[2] in _PROGRESSIVE_MARKERS or data[position + 2] < components,
+                inks=components == 4,
+                lossless=frame[2] == _LOSSLESS,
+                profile=_join_profile(profile),
             )
-        elif marker == _APP1 and exif is None and data.startswith(_EXIF, position + 2):
-            exif = data[position + 8 : position + length]
-        elif marker == _APP1 and xmp is None and data.startswith(_XMP, position + 2):
+        elif marker == _APP1 and data.startswith(_EXIF, position + 2):
+            exif.append(data[position + 8 : position + length])
+        elif marker == _APP1 and data.startswith(_XMP, position + 2):
             xmp = data[position + 2 + len(_XMP) : position + length]
         elif marker == _APP2 and len(profile) < _MAX_PROFILE_PARTS and data.startswith(_ICC, position + 2):
             profile.append(data[position + 2 + len(_ICC) : position + length])
         position += length
     raise undecodable("jpeg", "has too many segments")
+
+
+def _join_profile(parts: list[bytes]) -> bytes | None:
+    """The ICC profile of its parts, each of which begins with its number, from 1, and how many there are; None if some lack."""
+    parts = sorted(parts)
+    return b"".join(part[2:] for part in parts) if parts and parts[0][1:2] == bytes([len(parts)]) else None
 
 
 def find_end(data: bytes) -> int | None:
@@ -101,24 +124,51 @@ def find_end(data: bytes) -> int | None:
         VisualSearchError: `undecodable_image` when there are more passes over the picture than `MAX_SCANS`: a few KB can
             ask for minutes of work in that way.
     """
-    position = 2
     scans = 0
-    pattern = _MARKER
-    for _ in range(_MAX_SEGMENTS):
-        found = pattern.search(data, position)
-        if found is None:
-            return None
-        marker, position = found.group(1)[0], found.end()
+    for marker, position in _walk(data):
         if marker == _EOI:
-            return found.start()
-        if marker in _BARE_MARKERS or marker == _SOI:
-            continue
+            return position - 2
         if marker == _SOS:
             scans += 1
             if scans > MAX_SCANS:
                 raise undecodable("jpeg", f"has more than {MAX_SCANS} passes over the picture", limit=MAX_SCANS)
-            pattern = _SCAN_END
-        if position + 2 > len(data):
-            return None
-        position += int.from_bytes(data[position : position + 2], "big")
     return None
+
+
+def lacks_passes(data: bytes) -> bool:
+    """Whether a file that is cut off lost whole passes: no scan brings some coefficient of a component to its last bit."""
+    missing: set[tuple[int, int]] = set()
+    try:
+        for marker, position in _walk(data):
+            if marker in _FRAME_MARKERS:
+                count = data[position + 7]
+                components = data[position + 8 : position + 8 + 3 * count : 3]
+                missing = {(component, number) for component in components for number in range(_COEFFICIENTS)}
+            elif marker == _SOS:
+                count = data[position + 2]
+                components = data[position + 3 : position + 3 + 2 * count : 2]
+                first, last, bits = struct.unpack_from("BBB", data, position + 3 + 2 * count)
+                if not bits & 15:
+                    missing -= {(component, number) for component in components for number in range(first, last + 1)}
+    except (IndexError, struct.error):
+        return True
+    return bool(missing)
+
+
+def _walk(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the markers of the first picture with the offset behind each, to EOI or to where the file ends."""
+    position = 2
+    pattern = _MARKER
+    for _ in range(_MAX_SEGMENTS):
+        found = pattern.search(data, position)
+        if found is None:
+            return
+        marker, position = found.group(1)[0], found.end()
+        if marker in _BARE_MARKERS or marker == _SOI:
+            continue
+        yield marker, position
+        if marker == _EOI or position + 2 > len(data):
+            return
+        if marker == _SOS:
+            pattern = _SCAN_END
+        position += int.from_bytes(data[position : position + 2], "big")

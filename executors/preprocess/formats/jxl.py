@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from executors.preprocess.formats import boxes
-from executors.preprocess.formats.base import ImageHeader, undecodable
+from executors.preprocess.formats.base import ImageHeader, undecodable, unsupported
 from executors.preprocess.formats.bits import BitReader
 from executors.preprocess.formats.exif import orientation_of
 
@@ -13,6 +13,8 @@ _CODESTREAM: Final = b"\xff\x0a"
 # Height and its ratio to the width (ISO/IEC 18181-1, table F.2), and the bits of a number by its selector.
 _RATIOS: Final = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 _BEGINNING: Final = 64
+# Alpha, and perhaps black, depth or spot colours: each takes as much memory as one of the colours.
+_MAX_EXTRA_CHANNELS: Final = 4
 _SIZE_BITS: Final = (9, 13, 18, 30)
 
 
@@ -34,8 +36,13 @@ def read(data: bytes) -> ImageHeader:
             if bits.read(1):
                 _preview_size(bits)
             animated = bool(bits.read(1))
-        # Behind an animation's timing, which is not read, the depth may be any.
-        depth = 16 if animated else _depth(bits)
+            if animated:
+                _skip_timing(bits)
+        depth = _depth(bits)
+        bits.read(1)
+        extra_channels = _number(bits, (0, 0), (0, 1), (4, 2), (12, 1))
+        if extra_channels > _MAX_EXTRA_CHANNELS:
+            raise unsupported("jxl", f"has {extra_channels} channels besides its colours")
     turned_by_decoder = orientation != 1
     if not turned_by_decoder:
         # What Pillow's plugin writes is not turned; where the codestream says that it is, that counts alone.
@@ -93,8 +100,25 @@ def _length(bits: BitReader, small: int) -> int:
 
 def _depth(bits: BitReader) -> int:
     """8, or 16 for more bits of a sample and for floating point, by a BitDepth."""
-    floating = bits.read(1)
-    return 16 if floating or bits.read(2) else 8
+    if bits.read(1):
+        _number(bits, (0, 32), (0, 16), (0, 24), (6, 1))
+        bits.read(4)
+        return 16
+    return 8 if _number(bits, (0, 8), (0, 10), (0, 12), (6, 1)) <= 8 else 16
+
+
+def _number(bits: BitReader, *choices: tuple[int, int]) -> int:
+    """A number (U32) of one of four kinds: so many bits, and what is added to them."""
+    size, added = choices[bits.read(2)]
+    return bits.read(size) + added
+
+
+def _skip_timing(bits: BitReader) -> None:
+    """Pass over an AnimationHeader."""
+    _number(bits, (0, 100), (0, 1000), (10, 1), (30, 1))
+    _number(bits, (0, 1), (0, 1001), (8, 1), (10, 1))
+    _number(bits, (0, 0), (3, 0), (16, 0), (32, 0))
+    bits.read(1)
 
 
 def _preview_size(bits: BitReader) -> None:

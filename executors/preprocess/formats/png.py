@@ -20,6 +20,26 @@ _BIT_DEPTHS: Final = {
     _GREY_ALPHA: (8, 16),
     _RGB_ALPHA: (8, 16),
 }
+_SAMPLES: Final = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGB_ALPHA: 4}
+# The first column and row of each pass of an interlaced picture, and the steps to the next.
+_PASSES: Final = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
+# What zlib makes of a byte at most, how many bytes take some 0.3 seconds, and how many may be too many in any case.
+_MOST_UNPACKED: Final = 1032
+_WORK_ALWAYS: Final = 64_000_000
+_MORE_ALWAYS: Final = 16_000_000
+_PIECE: Final = 65_536
+_UNPACKED_PIECE: Final = 262_144
+# How many places of the data are looked at, and how much of each.
+_SAMPLED: Final = 16
+_SAMPLE_BYTES: Final = 1024
 _NEEDED_CHUNKS: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _TEXT_CHUNKS: Final = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 _END: Final = b"\0\0\0\0IEND\xaeB`\x82"
@@ -47,7 +67,8 @@ def read(data: bytes) -> ImageHeader:
     has_alpha = colour in (_GREY_ALPHA, _RGB_ALPHA)
     transparent_grey: int | None = None
     transparent_colour: tuple[int, int, int] | None = None
-    exif = xmp = profile = raw_exif = None
+    # Of several of a kind the last one counts, as in Pillow.
+    exif = xmp = packed_profile = raw_exif = None
     texts: set[bytes] = set()
     animated = False
     for kind, start, end in _chunks(data):
@@ -59,10 +80,10 @@ def read(data: bytes) -> ImageHeader:
                 transparent_colour = red, green, blue
             elif colour == _PALETTE:
                 has_alpha = True
-        elif kind == b"eXIf" and exif is None:
+        elif kind == b"eXIf":
             exif = data[start:end]
-        elif kind == b"iCCP" and profile is None:
-            profile = _unpack(data[start:end].partition(b"\0")[2][1:], _MAX_PROFILE_BYTES)
+        elif kind == b"iCCP":
+            packed_profile = data[start:end].partition(b"\0")[2][1:]
         elif kind in _TEXT_CHUNKS and (keyword := _wanted_keyword(data, start, texts)) is not None:
             # Only the first of each, whether it can be read or not: a small file may hold thousands that are large unpacked.
             texts.add(keyword)
@@ -84,7 +105,7 @@ def read(data: bytes) -> ImageHeader:
         transparent_grey=transparent_grey,
         transparent_colour=transparent_colour,
         animated=animated,
-        profile=profile,
+        profile=_unpack(packed_profile, _MAX_PROFILE_BYTES) if packed_profile else None,
     )
 
 
@@ -92,7 +113,8 @@ def keep_pixels_only(data: bytes) -> bytes:
     """Copy the chunks that the pixels need, each checked against its checksum.
 
     What goes away: colour profiles and texts (libpng prints a line on stderr for each that it dislikes), later frames of
-    an animation, and whatever follows the picture. A missing end marker is added; if pixels are missing, too, libpng sees it.
+    an animation, and whatever follows the picture. A missing or torn end marker is added; if pixels are
+    missing, too, libpng sees it.
 
     Raises:
         VisualSearchError: `undecodable_image` for a chunk that is cut off or does not match its checksum.
@@ -101,6 +123,8 @@ def keep_pixels_only(data: bytes) -> bytes:
     view = memoryview(data)
     position = len(SIGNATURE)
     for kind, start, end in _chunks(data):
+        if kind == b"IEND" and end + 4 > len(data):
+            break
         position = end + 4
         if kind in _NEEDED_CHUNKS:
             if end + 4 > len(data):
@@ -110,11 +134,72 @@ def keep_pixels_only(data: bytes) -> bytes:
             kept.append(view[start - 8 : end + 4])
             if kind == b"IEND":
                 return b"".join(kept)
+    if _END.startswith(view[position:]):
+        return b"".join([*kept, _END])
     if position + 8 <= len(data):
         raise undecodable("png", f"has more than {_MAX_CHUNKS} chunks", limit=_MAX_CHUNKS)
-    if position < len(data):
-        raise undecodable("png", "is cut off")
-    return b"".join([*kept, _END])
+    raise undecodable("png", "is cut off")
+
+
+def check_excess(data: bytes) -> None:
+    """Refuse a PNG whose data go on far beyond its pixels: libpng unpacks all of them, a gigabyte for each megabyte.
+
+    Only data that are packed once more by zlib, or that are more than the pixels need unpacked, are looked at closer: photos are
+    neither, and unpacking them twice would take long.
+
+    Raises:
+        VisualSearchError: `undecodable_image`.
+    """
+    parts = [(start, end) for kind, start, end in _chunks(data) if kind == b"IDAT"]
+    packed = sum(end - start for start, end in parts)
+    needed = _unpacked_size(data)
+    if packed * _MOST_UNPACKED <= _WORK_ALWAYS + 4 * needed:
+        return
+    if packed <= needed + needed // 8 and not any(_is_repetitive(data, *part) for part in _samples(parts)):
+        return
+    most = 2 * needed + _MORE_ALWAYS
+    unpacker = zlib.decompressobj()
+    unpacked = 0
+    try:
+        for start, end in parts:
+            for at in range(start, end, _PIECE):
+                piece = data[at : min(end, at + _PIECE)]
+                while piece and not unpacker.eof:
+                    unpacked += len(unpacker.decompress(piece, _UNPACKED_PIECE))
+                    piece = unpacker.unconsumed_tail
+                    if unpacked > most:
+                        raise undecodable("png", "holds far more data than pixels")
+    except zlib.error:
+        return  # libpng sees it, too
+
+
+def _unpacked_size(data: bytes) -> int:
+    """Bytes of all rows with their filters."""
+    width, height, bits, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, len(SIGNATURE) + 8)
+    pixel_bits = bits * _SAMPLES[colour]
+    passes = _PASSES if interlaced else ((0, 0, 1, 1),)
+    total = 0
+    for left, top, across, down in passes:
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            total += rows * (1 + (columns * pixel_bits + 7) // 8)
+    return total
+
+
+def _samples(parts: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Some places in the data, spread evenly over the chunks, and in a large chunk over it."""
+    chosen = parts[:: max(1, len(parts) // _SAMPLED)]
+    each = max(1, _SAMPLED // len(chosen))
+    return [
+        (at, min(end, at + _SAMPLE_BYTES))
+        for start, end in chosen
+        for at in range(start, end, max(_SAMPLE_BYTES, (end - start) // each))
+        if end - at >= _SAMPLE_BYTES
+    ]
+
+
+def _is_repetitive(data: bytes, start: int, end: int) -> bool:
+    return len(zlib.compress(data[start:end], 1)) < 0.8 * (end - start)
 
 
 def _wanted_keyword(data: bytes, start: int, seen: set[bytes]) -> bytes | None:

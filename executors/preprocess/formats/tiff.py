@@ -23,6 +23,8 @@ _MAX_SAMPLES: Final = 8
 # BYTE, SHORT, LONG, UNDEFINED, IFD, LONG8
 _INTEGER_FORMATS: Final = {1: "B", 3: "H", 4: "I", 7: "B", 13: "I", 16: "Q"}
 _XMP: Final = 700
+# The version of a BigTIFF.
+_BIG: Final = (b"\x2b\0", b"\0\x2b")
 _SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 330, 50706
 
 
@@ -43,6 +45,8 @@ def read(data: bytes) -> ImageHeader:
         struct.error: the header is cut off.
     """
     order, entries = _directory(data)
+    if order == ">" and data[2:4] in _BIG:
+        raise unsupported("tiff", "is a BigTIFF in big-endian order")
     if holds_raw(data):
         raise unsupported("tiff", "holds a camera's raw data")
     width, height = _value(data, order, entries, _WIDTH, 0), _value(data, order, entries, _HEIGHT, 0)
@@ -58,18 +62,25 @@ def read(data: bytes) -> ImageHeader:
         raise unsupported("tiff", f"holds samples of {bits} bits that are not plain colours")
     if photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB):
         raise unsupported("tiff", f"holds pixels of photometric kind {photometric}")
-    orientation = _value(data, order, entries, _ORIENTATION, 0)
-    if _ORIENTATION not in entries and (packet := entries.get(_XMP)) is not None:
-        orientation = orientation_of(None, data[packet.offset : packet.offset + packet.count])
     return ImageHeader(
         format="tiff",
         width=width,
         height=height,
-        orientation=orientation if 1 <= orientation <= 8 else 1,
+        orientation=_orientation(data, order, entries),
         bits=bits,
         buffer_width=_value(data, order, entries, _TILE_WIDTH, 0),
         buffer_height=_value(data, order, entries, _TILE_HEIGHT, 0),
     )
+
+
+def _orientation(data: bytes, order: str, entries: dict[int, _Entry]) -> int:
+    """The directory's orientation, or, where it has none, that of its XMP packet."""
+    if _ORIENTATION in entries and data[2:4] in _BIG:
+        stated = _value(data, order, entries, _ORIENTATION, 0)
+        return stated if 1 <= stated <= 8 else 1
+    packet = entries.get(_XMP)
+    # A TIFF is a block of EXIF data itself.
+    return orientation_of(data, None if packet is None else data[packet.offset : packet.offset + packet.count])
 
 
 def holds_raw(data: bytes) -> bool:

@@ -9,7 +9,7 @@ from typing import Final
 from executors.preprocess.formats.base import ImageHeader, undecodable
 from executors.preprocess.formats.exif import orientation_of
 
-_ALPHA_FLAG, _ANIMATION_FLAG = 0x10, 0x02
+_PROFILE_FLAG, _ALPHA_FLAG, _EXIF_FLAG, _XMP_FLAG, _ANIMATION_FLAG = 0x20, 0x10, 0x08, 0x04, 0x02
 _MAX_CHUNKS: Final = 16_384
 
 
@@ -26,22 +26,25 @@ def read(data: bytes) -> ImageHeader:
         return ImageHeader(format="webp", width=width, height=height, alpha=has_alpha)
     flags, width, height = _extended_header(data)
     animated = bool(flags & _ANIMATION_FLAG)
+    has_alpha = bool(flags & _ALPHA_FLAG)
     exif: bytes | None = None
     xmp: bytes | None = None
     profile: bytes | None = None
     buffer_width = buffer_height = 0
     for kind, start, end in _chunks(data):
-        if kind == b"EXIF" and exif is None:
+        # What the flags don't announce is not there for libwebp.
+        if kind == b"EXIF" and exif is None and flags & _EXIF_FLAG:
             exif = data[start:end]
-        elif kind == b"XMP " and xmp is None:
+        elif kind == b"XMP " and xmp is None and flags & _XMP_FLAG:
             xmp = data[start:end]
-        elif kind == b"ICCP" and profile is None:
+        elif kind == b"ICCP" and profile is None and flags & _PROFILE_FLAG:
             profile = data[start:end]
         elif kind == b"ANMF":
             frame_width, frame_height = _three_bytes(data, start + 6) + 1, _three_bytes(data, start + 9) + 1
             buffer_width, buffer_height = max(buffer_width, frame_width), max(buffer_height, frame_height)
         elif kind in (b"VP8 ", b"VP8L"):
-            frame_width, frame_height, _ = _frame_size(data, kind, start)
+            frame_width, frame_height, frame_has_alpha = _frame_size(data, kind, start)
+            has_alpha = has_alpha or frame_has_alpha
             buffer_width, buffer_height = max(buffer_width, frame_width), max(buffer_height, frame_height)
     return ImageHeader(
         format="webp",
@@ -49,12 +52,22 @@ def read(data: bytes) -> ImageHeader:
         height=height,
         orientation=orientation_of(exif, xmp),
         # Frames of an animation need not cover the canvas, which is transparent where they don't.
-        alpha=animated or bool(flags & _ALPHA_FLAG),
+        alpha=animated or has_alpha,
         animated=animated,
         buffer_width=buffer_width,
         buffer_height=buffer_height,
         profile=profile,
     )
+
+
+def announce_alpha(data: bytes) -> bytes:
+    """The file with the flag for transparency, which some writers forget, and without which decoders leave it out.
+
+    An animation stays as it is: without the flag its canvas is not transparent.
+    """
+    if data[12:16] != b"VP8X" or data[20] & (_ALPHA_FLAG | _ANIMATION_FLAG):
+        return data
+    return data[:20] + bytes([data[20] | _ALPHA_FLAG]) + data[21:]
 
 
 def _extended_header(data: bytes) -> tuple[int, int, int]:

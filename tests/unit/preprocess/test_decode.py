@@ -127,12 +127,14 @@ def test_an_alpha_mask_of_a_bmp_counts_and_a_reserved_byte_does_not() -> None:
     assert distance(picture(bmp(12, -8, 32, rgba[..., [2, 1, 0, 3]].tobytes())), rgba[..., :3]) == 0
 
 
-def test_a_gif_frame_lies_on_white_where_it_belongs() -> None:
+def test_a_gif_frame_lies_on_its_first_colour_or_on_white_if_it_may_be_transparent() -> None:
     palette = np.frombuffer(GIF_PALETTE, np.uint8).reshape(-1, 3)
     pixels = np.arange(20, dtype=np.uint8).reshape(4, 5) % 4
-    expected = np.full((8, 10, 3), 255, np.uint8)
+    expected = np.tile(palette[0], (8, 10, 1))
     expected[3:7, 2:7] = palette[pixels]
     assert distance(picture(gif((10, 8), (2, 3, 5, 4), pixels)), expected) == 0
+    expected[:] = 255
+    expected[3:7, 2:7] = palette[pixels]
     expected[3:7, 2:7][pixels == 1] = 255
     assert distance(picture(gif((10, 8), (2, 3, 5, 4), pixels, transparent=1)), expected) == 0
 
@@ -143,7 +145,7 @@ def test_a_gif_frame_beyond_its_screen_widens_the_picture() -> None:
         image = picture(gif(screen, (1, 2, 5, 4), pixels))
         assert image.shape == (6, 6, 3)
         assert image[-1, -1].tolist() == [200, 100, 50]
-        assert image[0, 0].tolist() == [255, 255, 255]
+        assert image[0, 0].tolist() == [10, 20, 30]
 
 
 def test_later_frames_of_a_gif_do_not_matter() -> None:
