@@ -1,9 +1,7 @@
 """Exact search: the best rows by true cosine, the same to the last bit however the documents are laid out or divided.
 
-Float32 finds candidates quickly, float64 decides. For unit vectors of D float32, every order of summation, fused or not,
-keeps the float32 dot product within gamma(D) = D*u / (1 - D*u), u = 2^-24, of the true one (N. Higham, Accuracy and
-Stability of Numerical Algorithms, 2nd edition, section 3.1). So no row of the true best k has a float32 score that is more
-than twice that below the k-th best float32 score.
+Float32 finds candidates quickly, float64 decides: no row of the true best k has a float32 score that is more than twice
+`float32_error` below the k-th best float32 score.
 """
 
 from __future__ import annotations
@@ -16,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.vectors import View, exact_dots, exact_squares
+from executors.index.embedded.graph.cosine import exact_dots, exact_squares, float32_error
+from executors.index.embedded.vectors import View
 
-_UNIT_ROUNDOFF: Final = 2.0**-24
-# Roundings beside the dot product: the query's and the row's normalisation, and float64's own, which are far smaller.
-_OTHER_ROUNDINGS: Final = 8
 # For few queries a dot product a row is as fast as memory allows, on one thread. BLAS would share a matrix-vector product
 # among threads that wait for each other once a block: five times as slow as soon as anything else runs on the machine.
 _WORTH_A_MATRIX_PRODUCT: Final = 4
@@ -35,12 +31,6 @@ class Best:
     rows: list[int]
     ids: list[str]
     scores: list[float]
-
-
-def float32_error(dimension: int) -> float:
-    """How far a float32 score of two vectors of `dimension` numbers may be from their cosine."""
-    terms = (dimension + _OTHER_ROUNDINGS) * _UNIT_ROUNDOFF
-    return terms / (1.0 - terms)
 
 
 def best_rows(
