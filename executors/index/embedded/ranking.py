@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -237,18 +238,12 @@ def _decide(
         kept = scores >= np.partition(scores, -limit)[-limit]
         rows, scores = rows[kept], scores[kept]
     names = scope.hits.ids(rows.tolist(), limit)
-    order = sorted((-score, names[row], row) for score, row in zip(scores.tolist(), rows.tolist(), strict=True))[:limit]
-    # Adding zero turns the -0.0 of a negated zero back.
-    return Best([row for _, _, row in order], [name for _, name, _ in order], [0.0 - score for score, _, _ in order])
+    found = zip(scores.tolist(), rows.tolist(), strict=True)
+    return Best.of(((score, names[row], row) for score, row in found), limit)
 
 
 def _merged(one: Best, other: Best, limit: int) -> Best:
     """The best of both, ties by id."""
     if not one.rows or not other.rows:
         return other if not one.rows else one
-    order = sorted(
-        (-score, name, row)
-        for best in (one, other)
-        for score, name, row in zip(best.scores, best.ids, best.rows, strict=True)
-    )[:limit]
-    return Best([row for _, _, row in order], [name for _, name, _ in order], [0.0 - score for score, _, _ in order])
+    return Best.of(chain(*(zip(each.scores, each.ids, each.rows, strict=True) for each in (one, other))), limit)

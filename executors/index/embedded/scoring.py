@@ -6,7 +6,7 @@ Float32 finds candidates quickly, float64 decides: no row of the true best k has
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,6 +31,13 @@ class Best:
     rows: list[int]
     ids: list[str]
     scores: list[float]
+
+    @classmethod
+    def of(cls, found: Iterable[tuple[float, str, int]], limit: int) -> Best:
+        """The best `limit` of what was found: score, id and row of each, in any order."""
+        order = sorted((-score, document_id, row) for score, document_id, row in found)[:limit]
+        # Subtracting from zero turns the -0.0 of a negated zero back.
+        return cls([row for *_, row in order], [each for _, each, _ in order], [0.0 - score for score, *_ in order])
 
 
 def best_rows(
@@ -110,13 +117,7 @@ def _best_of_one(
         kept = scores >= np.partition(scores, -limit)[-limit]
         candidates, scores = candidates[kept], scores[kept]
     rows, ids = _names(views, candidates)
-    order = sorted(zip((-scores).tolist(), ids, rows, strict=True))[:limit]
-    # Adding zero turns the -0.0 of a negated zero back.
-    return Best(
-        rows=[row for _, _, row in order],
-        ids=[each for _, each, _ in order],
-        scores=[0.0 - score for score, _, _ in order],
-    )
+    return Best.of(zip(scores.tolist(), ids, rows, strict=True), limit)
 
 
 def _candidates(

@@ -172,3 +172,11 @@ def test_removed_rows_are_never_found_whatever_the_threshold() -> None:
         assert sorted(best.ids) == ["3", "4", "5"]
     (best,) = best_of(cache, np.asarray([[1.0, 0.0]], np.float32), 10, sequence=1)
     assert sorted(best.ids) == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_the_best_come_first_with_ties_by_id_and_no_negative_zero() -> None:
+    found = [(0.0, "b", 1), (0.5, "d", 2), (-0.0, "a", 3), (0.5, "c", 4), (-1.0, "e", 5)]
+    best = Best.of(found, 4)
+    assert (best.rows, best.ids, best.scores) == ([4, 2, 3, 1], ["c", "d", "a", "b"], [0.5, 0.5, 0.0, 0.0])
+    assert not np.signbit(best.scores).any()
+    assert Best.of([], 4) == Best([], [], [])
