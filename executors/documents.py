@@ -42,6 +42,15 @@ class Failure(BaseModel):
     details: JsonObject = Field(default_factory=dict)
     stage: str = ""
 
+    @classmethod
+    def of(cls, error: VisualSearchError, stage: str) -> "Failure":
+        """The error as it travels in a document."""
+        return cls(**error.to_json(), stage=stage)
+
+    def to_error(self) -> VisualSearchError:
+        """The error to raise in its place."""
+        return VisualSearchError(self.code, self.message, **self.details)
+
 
 class Match(BaseDoc):
     """One hit: an indexed document and its true cosine to the query, from -1 to 1.

@@ -121,6 +121,6 @@ def as_error(error: Exception, stage: str, logger: Logger) -> VisualSearchError:
 
 def fail_all(documents: Sequence[ImageDoc], error: VisualSearchError, stage: str) -> None:
     """Put the error into every document that has none yet."""
-    failure = Failure(**error.to_json(), stage=stage)
+    failure = Failure.of(error, stage)
     for document in documents:
         document.error = document.error or failure

@@ -135,7 +135,7 @@ class ImageEmbedder(Executor):
         for document, vector in zip(embedded, checked, strict=True):
             document.tensor = None
             if isinstance(vector, VisualSearchError):
-                document.error = Failure(**vector.to_json(), stage=STAGE)
+                document.error = Failure.of(vector, STAGE)
             else:
                 document.embedding = vector
                 # Both towers make vectors of one space, which bears the image model's name.

@@ -111,7 +111,7 @@ def admit_documents(
                 elif queries:
                     _check_query(document)
             except VisualSearchError as error:
-                document.error = Failure(**error.to_json(), stage=STAGE)
+                document.error = Failure.of(error, STAGE)
         if not thumbnails:
             document.thumbnail = None
         document.id = document.id or ID("")

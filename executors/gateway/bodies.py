@@ -114,7 +114,7 @@ def picture_document(content: bytes, given: Mapping[str, str], max_image_bytes: 
         if not isinstance(tags, dict):
             raise VisualSearchError("invalid_tags", "`tags` must be a JSON object")
     except VisualSearchError as error:
-        return ImageDoc.from_values(id=document_id, error=Failure(**error.to_json(), stage=STAGE))
+        return ImageDoc.from_values(id=document_id, error=Failure.of(error, STAGE))
     return ImageDoc.from_values(id=document_id, blob=content, uri=given.get("uri"), tags=tags)
 
 
@@ -156,8 +156,7 @@ def document_from_json(given: Any, max_image_bytes: int) -> ImageDoc:
     try:
         return _read_fields(given, max_image_bytes)
     except VisualSearchError as error:
-        failure = Failure(**error.to_json(), stage=STAGE)
-        return ImageDoc.from_values(id=_shown_id(document_id), error=failure)
+        return ImageDoc.from_values(id=_shown_id(document_id), error=Failure.of(error, STAGE))
 
 
 def _read_fields(given: Any, max_image_bytes: int) -> ImageDoc:
@@ -291,7 +290,7 @@ def _file_document(part: UploadFile, content: bytes | VisualSearchError, name: A
     elif tags is not None and not isinstance(tags, dict):
         fault = VisualSearchError("invalid_tags", "`tags` must be a JSON object, or a list of them")
     if fault is not None:
-        return ImageDoc.from_values(id=document_id, error=Failure(**fault.to_json(), stage=STAGE))
+        return ImageDoc.from_values(id=document_id, error=Failure.of(fault, STAGE))
     return ImageDoc.from_values(id=document_id, blob=content, uri=part.filename or None, tags=tags or {})
 
 

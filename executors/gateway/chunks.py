@@ -96,7 +96,7 @@ class ChunkSender:
                 fail(chunk, as_error(raised, "gateway", self._logger))
 
         def fail(chunk: list[ImageDoc], error: VisualSearchError) -> None:
-            failure = Failure(**error.to_json(), stage=str(error.details.get("stage", "")))
+            failure = Failure.of(error, str(error.details.get("stage", "")))
             answers.update((id(each), ImageDoc.from_values(id=each.id, error=failure)) for each in chunk)
 
         async with asyncio.TaskGroup() as group:

@@ -209,7 +209,7 @@ def _read_document(message: DocProto) -> ImageDoc:
 
 
 def _failure(code: str, message: str) -> Failure:
-    return Failure(**VisualSearchError(code, message).to_json(), stage="gateway")
+    return Failure.of(VisualSearchError(code, message), "gateway")
 
 
 def _drop_answers(document: ImageDoc) -> None:

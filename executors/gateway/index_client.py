@@ -63,7 +63,7 @@ class IndexClient:
         if failed is not None and (whole or not reports):
             raise VisualSearchError(failed["code"], failed["message"], **failed["details"])
         if whole and len(reports) < self.joined().shards:
-            raise _error_of(_missing(len(reports), self.joined().shards))
+            raise _missing(len(reports), self.joined().shards)
         return reports
 
     async def verify(self, *, repair: bool = False) -> list[dict[str, Any]]:
@@ -91,7 +91,7 @@ class IndexClient:
         self.check_whole(answers, allow_partial=allow_partial)
         for answer in answers:
             if answer.error is not None:
-                raise _error_of(answer.error)
+                raise answer.error.to_error()
         return answers
 
     async def refresh(self) -> Membership:
@@ -181,7 +181,7 @@ class IndexClient:
             # What none of those that answered has may be in the one that did not.
             unknown = document.error is None or document.error.code in ("not_found", "collection_not_found")
             if answered < document.shards_total and not allow_partial and unknown:
-                document.error = _missing(answered, document.shards_total)
+                document.error = Failure.of(_missing(answered, document.shards_total), "index")
 
     def joined(self) -> Membership:
         """The index as its shards form it.
@@ -222,14 +222,14 @@ class IndexClient:
     async def _adopt(self, membership: Membership, collections: Iterable[Collection]) -> None:
         answered = len(await self._gather("/adopt", _columns_of(membership, collections)))
         if answered < membership.shards:
-            raise _error_of(_missing(answered, membership.shards))
+            raise _missing(answered, membership.shards)
 
     async def _gather(self, endpoint: str, columns: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """What every shard that answers says; nothing is expected of the others yet."""
         request = ImageDoc.from_values(id="report", hits=orjson.dumps(columns or {}))
         answer = (await self._stages.post(endpoint, [request], target=INDEX)).documents[0]
         if answer.error is not None:
-            raise _error_of(answer.error)
+            raise answer.error.to_error()
         return list(unpack(answer)["shards"])
 
 
@@ -249,9 +249,8 @@ def _differs(bound: Collection | None, given: Collection) -> bool:
     return bound is not None and bound != given
 
 
-def _missing(answered: int, total: int) -> Failure:
-    error = VisualSearchError("shard_missing", f"{answered} of {total} shards answered", answered=answered, total=total)
-    return Failure(**error.to_json(), stage="index")
+def _missing(answered: int, total: int) -> VisualSearchError:
+    return VisualSearchError("shard_missing", f"{answered} of {total} shards answered", answered=answered, total=total)
 
 
 def mismatch(bound: Collection, given: Collection) -> VisualSearchError:
@@ -271,7 +270,3 @@ def mismatch(bound: Collection, given: Collection) -> VisualSearchError:
         expected=bound.dimension,
         got=given.dimension,
     )
-
-
-def _error_of(failure: Failure) -> VisualSearchError:
-    return VisualSearchError(failure.code, failure.message, **failure.details)

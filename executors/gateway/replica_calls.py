@@ -89,5 +89,5 @@ async def _ask(replicas: Any, address: str, endpoint: str) -> ImageDoc | VisualS
         return VisualSearchError("internal", f"{endpoint} failed; its log has the details")
     answer: ImageDoc = response.docs[0]
     if answer.error is not None:
-        return VisualSearchError(answer.error.code, answer.error.message, **answer.error.details)
+        return answer.error.to_error()
     return answer

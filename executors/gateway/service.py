@@ -250,7 +250,7 @@ class SearchService:
         self.index_client.check_whole(answer.documents, allow_partial=given.allow_partial)
         found = answer.documents[0]
         if found.error is not None:
-            raise VisualSearchError(found.error.code, found.error.message, **found.error.details)
+            raise found.error.to_error()
         return ImageDoc.from_values(id=found.id, embedding=np.asarray(found.embedding), model_id=found.model_id)
 
     async def _read(self, documents: list[ImageDoc], wanted: list[str]) -> Answer:
@@ -295,7 +295,7 @@ class SearchService:
             # The collection may have been dropped and created again, by another gateway, since this one heard of it.
             await self.index_client.refresh()
         for document, error in self._known_mismatches(documents):
-            document.error = Failure(**error.to_json(), stage="gateway")
+            document.error = Failure.of(error, "gateway")
 
     def _known_mismatches(self, documents: Sequence[ImageDoc]) -> list[tuple[ImageDoc, VisualSearchError]]:
         own = str(self.model.get("model_id", ""))
@@ -315,4 +315,4 @@ def _raise_if_service_failed(documents: Sequence[ImageDoc]) -> None:
     if first is None or ERRORS[first.code].status < _SERVICE_STATUS or first.code == "embedding_failed":
         return
     if all(document.error is not None and document.error.code == first.code for document in documents):
-        raise VisualSearchError(first.code, first.message, **first.details)
+        raise first.to_error()

@@ -63,7 +63,7 @@ async def _read(service: SearchService, collection: str, document_id: str, wante
     parameters = {"collection": collection, "with": wanted}
     document = (await service.handle("/get", [ImageDoc.from_values(id=document_id)], parameters)).documents[0]
     if document.error is not None:
-        raise VisualSearchError(document.error.code, document.error.message, **document.error.details)
+        raise document.error.to_error()
     return document
 
 

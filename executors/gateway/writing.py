@@ -84,7 +84,7 @@ class IndexWriter:
         for collection, group in wanted.items():
             for error in (await self._index_client.ensure_collections([collection])).values():
                 for document in group:
-                    document.error = Failure(**error.to_json(), stage="gateway")
+                    document.error = Failure.of(error, "gateway")
 
     async def _store(
         self,
@@ -153,7 +153,7 @@ def keys_of(documents: Sequence[ImageDoc]) -> list[Key]:
 
 def failed(document: ImageDoc, error: VisualSearchError) -> ImageDoc:
     """The answer of a write that the index refused."""
-    failure = Failure(**error.to_json(), stage="index")
+    failure = Failure.of(error, "index")
     return ImageDoc.from_values(id=document.id, collection=document.collection, error=failure)
 
 

@@ -24,14 +24,10 @@ def collection_of(document: ImageDoc) -> str:
     return document.collection or DEFAULT_COLLECTION
 
 
-def failure(error: VisualSearchError, stage: str = "index") -> Failure:
-    """The error as it travels in a document."""
-    return Failure(**error.to_json(), stage=stage)
-
-
 def unknown(document: ImageDoc) -> Failure:
     """What is told of a document that is wanted and that the index does not have, nor perhaps its collection."""
-    return failure(VisualSearchError("not_found", f"no document {document.id!r} in {collection_of(document)!r}"))
+    message = f"no document {document.id!r} in {collection_of(document)!r}"
+    return Failure.of(VisualSearchError("not_found", message), "index")
 
 
 def record_of(document: ImageDoc) -> Record:
@@ -81,7 +77,7 @@ def write_answer(document: ImageDoc, outcome: WriteOutcome, identity: ShardIdent
         collection=document.collection,
         result=outcome.result,
         version=outcome.version or None,
-        error=failure(outcome.error) if outcome.error else None,
+        error=Failure.of(outcome.error, "index") if outcome.error else None,
         hits=pack(identity, columns),
     )
 

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 from docarray import DocList
 from jina import Executor, requests
 
-from executors.documents import ImageDoc
+from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
 from executors.index import answers, merge, reports
 from executors.index.pages import PackedPage, merge_pages
@@ -227,11 +227,11 @@ class IndexShard(Executor):
         if isinstance(found, Hits):
             hits = merge.pack(identity, columns_of(found, parameters))
             return ImageDoc.from_values(id=query.id, tags=query.tags, hits=hits)
-        error = query.error if found is None else answers.failure(found)
+        error = query.error if found is None else Failure.of(found, "index")
         return ImageDoc.from_values(id=query.id, tags=query.tags, error=error, hits=merge.pack(identity, {}))
 
     def _all_failed(self, docs: Documents, error: Exception) -> DocList[ImageDoc]:
-        failure = answers.failure(as_error(error, "index", self.logger))
+        failure = Failure.of(as_error(error, "index", self.logger), "index")
         hits = merge.pack(self._store.identity, {})
         return DocList[ImageDoc]([ImageDoc.from_values(id=each.id, error=failure, hits=hits) for each in docs])
 

@@ -64,7 +64,7 @@ def take_account(columns: Sequence[Columns]) -> Account:
 
 
 def _identity_fault(message: str, found: list[str]) -> Failure:
-    return Failure(**VisualSearchError("shard_identity", message, found=found).to_json(), stage="index")
+    return Failure.of(VisualSearchError("shard_identity", message, found=found), "index")
 
 
 def merge_shards(

@@ -111,7 +111,7 @@ class ImagePreprocessor(Executor):
             # A ready vector is kept as it is; its picture was only wanted for the thumbnail.
             document.tensor = None if document.embedding is not None else prepared.tensor
         except Exception as error:
-            document.error = Failure(**as_error(error, STAGE, self.logger).to_json(), stage=STAGE)
+            document.error = Failure.of(as_error(error, STAGE, self.logger), STAGE)
             document.tensor = None
         finally:
             document.blob = None

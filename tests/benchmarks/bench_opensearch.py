@@ -29,7 +29,7 @@ from opensearchpy.helpers import async_bulk
 
 from executors.index.encoding import encode_record
 from executors.index.opensearch.connection import Connection, ConnectionOptions
-from executors.index.opensearch.decisions import decide_put
+from executors.index.opensearch.decisions import plan_put
 from executors.index.opensearch.layout import IndexOptions, collection_index, typed_fields
 from executors.index.opensearch.store import OpenSearchStore
 from executors.index.opensearch.tag_fields import wanted_fields
@@ -86,9 +86,9 @@ def sources(vectors: Vectors, rows: Sequence[int]) -> list[dict[str, Any]]:
     """What the store writes for these rows, with plain lists, as the bare client wants them."""
     made = []
     for row in rows:
-        decision = decide_put(None, encode_record(record(row, np.array(vectors[row]))), "", fields())
-        assert decision.source is not None
-        made.append({**decision.source, "v": decision.source["v"].tolist()})
+        plan = plan_put(None, encode_record(record(row, np.array(vectors[row]))), "", fields())
+        assert plan.source is not None
+        made.append({**plan.source, "v": plan.source["v"].tolist()})
     return made
 
 

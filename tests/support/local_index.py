@@ -110,7 +110,7 @@ def _embed(document: ImageDoc) -> None:
         try:
             document.embedding = check_embedding(document.embedding, int(str(MODEL["dimension"])) if own else None)
         except VisualSearchError as error:
-            document.error = Failure(**error.to_json(), stage="embed")
+            document.error = Failure.of(error, "embed")
 
 
 async def _call(executor: Executor, endpoint: str, documents: Sequence[ImageDoc], **given: Any) -> list[ImageDoc]:

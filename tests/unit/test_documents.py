@@ -326,3 +326,12 @@ def test_a_fault_that_nobody_of_us_wrote_is_a_fault_of_the_document(text: str) -
     received = ImageDoc.from_protobuf(message)
     assert received.error is not None
     assert received.error.code == "invalid_document"
+
+
+def test_an_error_travels_in_a_document_and_comes_back_as_it_was() -> None:
+    error = VisualSearchError("stale_version", "too late", id="a", stored="v")
+    sent = ImageDoc.from_values(id="a", error=Failure.of(error, "index"))
+    received = ImageDoc.from_protobuf(sent.to_protobuf()).error
+    assert received is not None
+    assert received.stage == "index"
+    assert received.to_error().to_json() == error.to_json()

@@ -8,10 +8,10 @@ in use by other means: closing any descriptor of them drops SQLite's own locks (
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from executors.errors import VisualSearchError
 
@@ -24,6 +24,9 @@ DATABASE_NAME: Final = "index.sqlite3"
 PAGE_SIZE: Final = 4096
 _BUSY_SECONDS: Final = 5.0
 _MOST_FAULTS: Final = 20
+_VALUES_AT_ONCE: Final = 500
+# Those of the fixed values, and then of some of the others.
+_MARKS: Final = [f"?{number}" for number in range(1, _VALUES_AT_ONCE + 10)]
 
 
 def database_path(folder: Path) -> Path:
@@ -73,6 +76,21 @@ def connect_reader(folder: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA cache_size = -32768")
         connection.execute("PRAGMA temp_store = MEMORY")
         return connection
+
+
+def in_batches(
+    connection: sqlite3.Connection, query: str, values: Sequence[Any], *fixed: Any
+) -> Iterator[tuple[Any, ...]]:
+    """The rows that a query finds for any number of values, some of the values at a time.
+
+    Args:
+        query: has `{marks}` where the values stand (`IN ({marks})`), and `?1`, `?2` and so on for the fixed ones.
+        fixed: the same for each batch.
+    """
+    for start in range(0, len(values), _VALUES_AT_ONCE):
+        some = values[start : start + _VALUES_AT_ONCE]
+        marks = ", ".join(_MARKS[len(fixed) : len(fixed) + len(some)])
+        yield from connection.execute(query.format(marks=marks), (*fixed, *some))
 
 
 def structural_faults(connection: sqlite3.Connection, *, full: bool) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from executors.index.embedded.database import in_batches
 from executors.index.embedded.filter_cache import FilterCache
 from executors.index.embedded.posting import several_values, unindexed
 from executors.index.embedded.rowsets import Rows, as_rowset, difference, intersection, union
@@ -16,10 +17,9 @@ from executors.index.embedded.tag_entries import LARGEST_INTEGER
 from executors.index.filters import And, Exists, Filter, In
 
 BY_PARENT: Final = "parent"
-_VARIABLES_AT_ONCE: Final = 500
 _OF_PARENTS: Final = (
-    "SELECT row FROM documents WHERE collection = ? AND parent IN ({marks})"
-    " UNION ALL SELECT row FROM documents WHERE collection = ? AND id IN ({marks}) AND parent IS NULL"
+    "SELECT row FROM documents WHERE collection = ?1 AND parent IN ({marks})"
+    " UNION ALL SELECT row FROM documents WHERE collection = ?1 AND id IN ({marks}) AND parent IS NULL"
 )
 
 
@@ -66,13 +66,8 @@ class GroupRows:
         return difference(rows, union(unsure))
 
     def _of_parents(self, parents: Sequence[str]) -> Rows:
-        found: list[int] = []
-        for start in range(0, len(parents), _VARIABLES_AT_ONCE):
-            some = parents[start : start + _VARIABLES_AT_ONCE]
-            asked = _OF_PARENTS.format(marks=", ".join("?" * len(some)))
-            values = (self.collection, *some, self.collection, *some)
-            found.extend(row for (row,) in self.connection.execute(asked, values))
-        return as_rowset(np.array(found, dtype=np.int64))
+        found = in_batches(self.connection, _OF_PARENTS, parents, self.collection)
+        return as_rowset(np.array([row for (row,) in found], dtype=np.int64))
 
     def _matching(self, where: Filter) -> Rows:
         return self.filters.rows(self.connection, self.sequence, self.collection, where)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from executors.index.embedded.group_rows import BY_PARENT
 from executors.index.embedded.reads import HitFields
@@ -13,6 +13,13 @@ from executors.index.tag_values import value_at, value_key
 
 _FIRST: Final = 4
 _WIDER: Final = 4
+
+
+class _Group(NamedTuple):
+    """A group's best document (score, id, row), and the group's value."""
+
+    best: tuple[float, str, int]
+    value: Any
 
 
 def best_of_groups(
@@ -32,7 +39,7 @@ def best_of_groups(
         fields_of: what documents show, by row.
         left: see `GroupRows.left`.
     """
-    groups: dict[str, tuple[float, str, int, Any]] = {}
+    groups: dict[str, _Group] = {}
     rows: Rows | None = None
     wanted = min(available, limit * _FIRST)
     while True:
@@ -46,21 +53,19 @@ def best_of_groups(
         if not available:
             break
         wanted = min(available, wanted if fresh else wanted * _WIDER)
-    order = sorted(groups.values(), key=lambda each: each[:2])[:limit]
-    found = Best([row for *_, row, _ in order], [name for _, name, *_ in order], [0.0 - score for score, *_ in order])
-    return found, [value for *_, value in order]
+    found = Best.of((group.best for group in groups.values()), limit)
+    values = {group.best[2]: group.value for group in groups.values()}
+    return found, [values[row] for row in found.rows]
 
 
-def _add_groups(
-    groups: dict[str, tuple[float, str, int, Any]], path: str, best: Best, fields: dict[int, HitFields]
-) -> list[Any]:
-    """Enter the best of each new group (negated score, id, row, value), and tell the new groups' values."""
+def _add_groups(groups: dict[str, _Group], path: str, best: Best, fields: dict[int, HitFields]) -> list[Any]:
+    """Enter each new group with its best, and tell the new groups' values."""
     fresh = []
     for row, document_id, score in zip(best.rows, best.ids, best.scores, strict=True):
         found, value = _group_of(path, document_id, fields[row])
         key = value_key(value)
         if found and key not in groups:
-            groups[key] = (-score, document_id, row, value)
+            groups[key] = _Group((score, document_id, row), value)
             fresh.append(value)
     return fresh
 

@@ -11,12 +11,14 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from executors.index.embedded.collection_memory import CollectionMemory, CollectionView, GraphView
+from executors.index.embedded.graph.cosine import exact_dots, exact_squares
 from executors.index.embedded.graph.filtered import search_selected
 from executors.index.embedded.graph.hnsw import HnswGraph, score_error
 from executors.index.embedded.graph.tuning import use_exact
@@ -25,7 +27,6 @@ from executors.index.embedded.reads import HitReader, vectors_of
 from executors.index.embedded.scoring import Best, best_rows
 from executors.index.embedded.selection import selected_views
 from executors.index.embedded.targets import Targets, targets_of
-from executors.index.embedded.vectors import exact_dots, exact_squares
 
 # Pages are cut from the same walk as far as possible, so that one seldom repeats or leaves out what another shows.
 _FIRST_PAGES: Final = 32
@@ -237,18 +238,12 @@ def _decide(
         kept = scores >= np.partition(scores, -limit)[-limit]
         rows, scores = rows[kept], scores[kept]
     names = scope.hits.ids(rows.tolist(), limit)
-    order = sorted((-score, names[row], row) for score, row in zip(scores.tolist(), rows.tolist(), strict=True))[:limit]
-    # Adding zero turns the -0.0 of a negated zero back.
-    return Best([row for _, _, row in order], [name for _, name, _ in order], [0.0 - score for score, _, _ in order])
+    found = zip(scores.tolist(), rows.tolist(), strict=True)
+    return Best.of(((score, names[row], row) for score, row in found), limit)
 
 
 def _merged(one: Best, other: Best, limit: int) -> Best:
     """The best of both, ties by id."""
     if not one.rows or not other.rows:
         return other if not one.rows else one
-    order = sorted(
-        (-score, name, row)
-        for best in (one, other)
-        for score, name, row in zip(best.scores, best.ids, best.rows, strict=True)
-    )[:limit]
-    return Best([row for _, _, row in order], [name for _, name, _ in order], [0.0 - score for score, _, _ in order])
+    return Best.of(chain(*(zip(each.scores, each.ids, each.rows, strict=True) for each in (one, other))), limit)

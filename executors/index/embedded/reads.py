@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
 from executors.index.embedded.counters import KnownCollection
+from executors.index.embedded.database import in_batches
 from executors.index.encoding import (
     checksum_of,
     decode_box,
@@ -22,7 +23,6 @@ from executors.index.encoding import (
 from executors.index.records import Box, StoredDocument, Tags
 
 DOCUMENT_COLUMNS: Final = "id, version, tags, uri, parent, box, text, row, content_digest, digest"
-_VARIABLES_AT_ONCE: Final = 500
 _NO_ROW: Final = 2**63 - 1
 
 
@@ -84,17 +84,13 @@ def hit_fields(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int,
     Raises:
         VisualSearchError: `store_invalid` for tags that are not what was stored.
     """
+    query = (
+        "SELECT row, id, version, uri, tags, parent, box, content_digest, digest FROM documents WHERE row IN ({marks})"
+    )
     fields = {}
-    for start in range(0, len(rows), _VARIABLES_AT_ONCE):
-        some = rows[start : start + _VARIABLES_AT_ONCE]
-        marks = ", ".join("?" * len(some))
-        for row, document_id, version, uri, tags, parent, box, content, digest in connection.execute(
-            "SELECT row, id, version, uri, tags, parent, box, content_digest, digest"
-            f" FROM documents WHERE row IN ({marks})",
-            some,
-        ):
-            sound = _sound(document_id, tags, content, digest)
-            fields[row] = HitFields(document_id, version, uri, sound, parent, decode_box(box))
+    for row, document_id, version, uri, tags, parent, box, content, digest in in_batches(connection, query, rows):
+        sound = _sound(document_id, tags, content, digest)
+        fields[row] = HitFields(document_id, version, uri, sound, parent, decode_box(box))
     return fields
 
 
@@ -140,50 +136,32 @@ def vectors_after(
 
 def vectors_at(connection: sqlite3.Connection, rows: Sequence[int]) -> Iterator[tuple[int, str, bytes | None]]:
     """Row, id and vector of these rows (ascending), as from `vectors_after`."""
-    for start in range(0, len(rows), _VARIABLES_AT_ONCE):
-        some = rows[start : start + _VARIABLES_AT_ONCE]
-        marks = ", ".join("?" * len(some))
-        for row, document_id, checksum, embedding in connection.execute(
-            "SELECT d.row, d.id, v.checksum, v.embedding FROM documents d LEFT JOIN vectors v ON v.row = d.row"
-            f" WHERE d.row IN ({marks}) ORDER BY d.row",
-            some,
-        ):
-            sound = embedding is not None and checksum_of(row, embedding) == checksum
-            yield row, document_id, embedding if sound else None
+    query = (
+        "SELECT d.row, d.id, v.checksum, v.embedding FROM documents d LEFT JOIN vectors v ON v.row = d.row"
+        " WHERE d.row IN ({marks}) ORDER BY d.row"
+    )
+    for row, document_id, checksum, embedding in in_batches(connection, query, rows):
+        sound = embedding is not None and checksum_of(row, embedding) == checksum
+        yield row, document_id, embedding if sound else None
 
 
 def vectors_of(
     connection: sqlite3.Connection, rows: Sequence[int], dimension: int
 ) -> tuple[NDArray[np.float32], list[int]]:
     """The vectors of rows (ascending) as N x D float32, and instead the rows whose vector is damaged or gone if there are any."""
-    sound: list[bytes] = []
-    damaged: list[int] = []
-    for start in range(0, len(rows), _VARIABLES_AT_ONCE):
-        some = rows[start : start + _VARIABLES_AT_ONCE]
-        marks = ", ".join("?" * len(some))
-        found = connection.execute(
-            f"SELECT row, checksum, embedding FROM vectors WHERE row IN ({marks}) ORDER BY row", some
-        ).fetchall()
-        if len(found) < len(some):
-            damaged.extend(set(some).difference(row for row, *_ in found))
-        for row, checksum, embedding in found:
-            if checksum_of(row, embedding) == checksum and len(embedding) == 4 * dimension:
-                sound.append(embedding)
-            else:
-                damaged.append(row)
-    if damaged:
-        return np.empty((0, dimension), dtype=np.float32), sorted(damaged)
-    return decode_embeddings(sound, dimension), []
+    query = "SELECT row, checksum, embedding FROM vectors WHERE row IN ({marks}) ORDER BY row"
+    sound: dict[int, bytes] = {}
+    for row, checksum, embedding in in_batches(connection, query, rows):
+        if checksum_of(row, embedding) == checksum and len(embedding) == 4 * dimension:
+            sound[row] = embedding
+    if len(sound) < len(rows):
+        return np.empty((0, dimension), dtype=np.float32), [row for row in rows if row not in sound]
+    return decode_embeddings(list(sound.values()), dimension), []
 
 
 def ids_of(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, str]:
     """The ids of rows; a row that is not there is left out."""
-    ids: dict[int, str] = {}
-    for start in range(0, len(rows), _VARIABLES_AT_ONCE):
-        some = rows[start : start + _VARIABLES_AT_ONCE]
-        marks = ", ".join("?" * len(some))
-        ids.update(connection.execute(f"SELECT row, id FROM documents WHERE row IN ({marks})", some).fetchall())
-    return ids
+    return dict(in_batches(connection, "SELECT row, id FROM documents WHERE row IN ({marks})", rows))
 
 
 def document_of(

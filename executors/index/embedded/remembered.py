@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
-from executors.index.records import WriteResult
+from executors.index.write_rules import Held
 
 _PRUNED_AT_ONCE: Final = 1_000
-
-
-class Tombstone(NamedTuple):
-    """What is remembered of an id without a document."""
-
-    version: str
-    reason: Literal["deleted", "superseded"]
-    result: WriteResult
 
 
 class Removals:
@@ -31,19 +23,19 @@ class Removals:
         self._now_ms = now_ms
         self._drops: dict[str, str] = {}
 
-    def tombstone(self, collection: str, document_id: str) -> Tombstone | None:
+    def tombstone(self, collection: str, document_id: str) -> Held | None:
         """What is remembered of an id that has no document."""
         row = self._connection.execute(
             "SELECT version, reason, result FROM tombstones WHERE collection = ? AND id = ?", (collection, document_id)
         ).fetchone()
-        return None if row is None else Tombstone(*row)
+        return None if row is None else Held(False, *row)
 
-    def bury(self, collection: str, document_id: str, tombstone: Tombstone) -> None:
+    def remember(self, collection: str, document_id: str, tombstone: Held) -> None:
         """Remember a delete or a supersede."""
         self._connection.execute(
             "INSERT OR REPLACE INTO tombstones (collection, id, version, reason, result, recorded_at)"
             " VALUES (?, ?, ?, ?, ?, ?)",
-            (collection, document_id, *tombstone, self._now_ms),
+            (collection, document_id, tombstone.version, tombstone.operation, tombstone.result, self._now_ms),
         )
 
     def forget(self, collection: str, document_id: str) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from executors.errors import VisualSearchError
 from executors.index.embedded.counters import KnownCollection
-from executors.index.embedded.remembered import Tombstone
 from executors.index.embedded.transaction import Transaction
 from executors.index.filters import And, Filter
-from executors.index.outcomes import refused, require_identity, stale
-from executors.index.records import DocumentKey, WriteOutcome, WriteResult
+from executors.index.outcomes import refused, require_identity
+from executors.index.records import DocumentKey, WriteOutcome
+from executors.index.write_rules import Held, decide_delete
 
 _EVERYTHING: Final = And(())
 
@@ -23,28 +24,16 @@ def delete(transaction: Transaction, keys: Sequence[DocumentKey | VisualSearchEr
 
 
 def _delete(transaction: Transaction, key: DocumentKey) -> WriteOutcome:
-    if key.version <= (dropped := transaction.removals.dropped_at(key.collection)):
-        return stale(key.id, dropped)
+    held = transaction.held(key.collection, key.id)
+    outcome, effect = decide_delete(held, key, transaction.removals.dropped_at(key.collection))
+    if effect is not None:
+        transaction.bury(key.collection, key.id, held, effect.held)
     collection = transaction.collection(key.collection)
-    live = transaction.live(collection, key.id) if collection else None
-    result: WriteResult = "not_found"
-    if live is None:
-        tombstone = transaction.removals.tombstone(key.collection, key.id)
-        if tombstone is not None and key.version <= tombstone.version:
-            if tombstone[:2] != (key.version, "deleted"):
-                return stale(key.id, tombstone.version)
-            # Executed again: what came from it may have come late.
-            result = tombstone.result
-    else:
-        assert collection is not None
-        if key.version <= live.version:
-            return stale(key.id, live.version)
-        result = "deleted"
-        transaction.remove(collection, live.row)
-    transaction.removals.bury(key.collection, key.id, Tombstone(key.version, "deleted", result))
-    transaction.accept(key.version)
-    descendants = _remove_descendants(transaction, collection, [key.id], key.version) if collection else []
-    return WriteOutcome(result, key.version, descendants=tuple(descendants))
+    if collection is None or outcome.error is not None:
+        return outcome
+    # Also when it is executed again: what came from it may have come late.
+    descendants = _remove_descendants(transaction, collection, [key.id], key.version)
+    return replace(outcome, descendants=tuple(descendants))
 
 
 def delete_children(transaction: Transaction, collection: str, parents: Sequence[str], version: str) -> list[str]:
@@ -106,5 +95,5 @@ def _remove_descendants(
 
 def _remove(transaction: Transaction, collection: KnownCollection, document_id: str, row: int, version: str) -> None:
     transaction.remove(collection, row)
-    transaction.removals.bury(collection.collection.name, document_id, Tombstone(version, "deleted", "deleted"))
+    transaction.removals.remember(collection.collection.name, document_id, Held(False, version, "deleted", "deleted"))
     transaction.accept(version)

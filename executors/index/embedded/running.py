@@ -36,7 +36,7 @@ from executors.index.embedded.writer import Writer
 
 T = TypeVar("T")
 
-_READ_THREADS: Final = 2
+_WORKER_THREADS: Final = 2
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +54,13 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Everything that an open shard holds."""
+    """Everything that an open shard holds.
+
+    Attributes:
+        workers: threads that encode what is written, and read what is no search.
+        searches: threads of searches.
+        checks: one thread for full checks.
+    """
 
     lock: FolderLock
     placement: Placement
@@ -63,7 +69,7 @@ class Running:
     writer: Writer
     maintenance: Maintenance
     reading: ReadConnections
-    reads: ThreadPoolExecutor
+    workers: ThreadPoolExecutor
     searches: ThreadPoolExecutor
     checks: ThreadPoolExecutor
     details: dict[str, Any]
@@ -118,7 +124,7 @@ def open_shard(folder: Path, options: Options) -> Running:
             writer=writer,
             maintenance=maintenance,
             reading=reading,
-            reads=ThreadPoolExecutor(_READ_THREADS, "index-read"),
+            workers=ThreadPoolExecutor(_WORKER_THREADS, "index-worker"),
             # One thread of faiss for each: the searches run beside each other.
             searches=ThreadPoolExecutor(options.search_threads, "index-search", use_one_thread),
             checks=ThreadPoolExecutor(1, "index-verify"),
@@ -136,7 +142,7 @@ def open_shard(folder: Path, options: Options) -> Running:
 
 def close_shard(running: Running) -> None:
     """Answer whatever still waits, then let go; the writing connection is the last one, so that it clears the log."""
-    for pool in (running.searches, running.checks, running.reads):
+    for pool in (running.searches, running.checks, running.workers):
         pool.shutdown(wait=True)
     running.maintenance.close()
     running.writer.close()

@@ -1,14 +1,12 @@
 """Exact search: the best rows by true cosine, the same to the last bit however the documents are laid out or divided.
 
-Float32 finds candidates quickly, float64 decides. For unit vectors of D float32, every order of summation, fused or not,
-keeps the float32 dot product within gamma(D) = D*u / (1 - D*u), u = 2^-24, of the true one (N. Higham, Accuracy and
-Stability of Numerical Algorithms, 2nd edition, section 3.1). So no row of the true best k has a float32 score that is more
-than twice that below the k-th best float32 score.
+Float32 finds candidates quickly, float64 decides: no row of the true best k has a float32 score that is more than twice
+`float32_error` below the k-th best float32 score.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.vectors import View, exact_dots, exact_squares
+from executors.index.embedded.graph.cosine import exact_dots, exact_squares, float32_error
+from executors.index.embedded.vectors import View
 
-_UNIT_ROUNDOFF: Final = 2.0**-24
-# Roundings beside the dot product: the query's and the row's normalisation, and float64's own, which are far smaller.
-_OTHER_ROUNDINGS: Final = 8
 # For few queries a dot product a row is as fast as memory allows, on one thread. BLAS would share a matrix-vector product
 # among threads that wait for each other once a block: five times as slow as soon as anything else runs on the machine.
 _WORTH_A_MATRIX_PRODUCT: Final = 4
@@ -36,11 +32,12 @@ class Best:
     ids: list[str]
     scores: list[float]
 
-
-def float32_error(dimension: int) -> float:
-    """How far a float32 score of two vectors of `dimension` numbers may be from their cosine."""
-    terms = (dimension + _OTHER_ROUNDINGS) * _UNIT_ROUNDOFF
-    return terms / (1.0 - terms)
+    @classmethod
+    def of(cls, found: Iterable[tuple[float, str, int]], limit: int) -> Best:
+        """The best `limit` of what was found: score, id and row of each, in any order."""
+        order = sorted((-score, document_id, row) for score, document_id, row in found)[:limit]
+        # Subtracting from zero turns the -0.0 of a negated zero back.
+        return cls([row for *_, row in order], [each for _, each, _ in order], [0.0 - score for score, *_ in order])
 
 
 def best_rows(
@@ -120,13 +117,7 @@ def _best_of_one(
         kept = scores >= np.partition(scores, -limit)[-limit]
         candidates, scores = candidates[kept], scores[kept]
     rows, ids = _names(views, candidates)
-    order = sorted(zip((-scores).tolist(), ids, rows, strict=True))[:limit]
-    # Adding zero turns the -0.0 of a negated zero back.
-    return Best(
-        rows=[row for _, _, row in order],
-        ids=[each for _, each, _ in order],
-        scores=[0.0 - score for score, _, _ in order],
-    )
+    return Best.of(zip(scores.tolist(), ids, rows, strict=True), limit)
 
 
 def _candidates(

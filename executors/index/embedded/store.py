@@ -176,7 +176,7 @@ class EmbeddedStore(Store):
         if known is None:
             return [None] * len(ids)
         read = partial(reads.documents_by_id, collection=known, ids=list(ids), embedding=embedding, thumbnail=thumbnail)
-        return await asyncio.wrap_future(submit(running.reads, running.reading.run, read))
+        return await asyncio.wrap_future(submit(running.workers, running.reading.run, read))
 
     async def search(self, request: SearchRequest) -> list[Hits]:
         """See `Store.search`; also `store_invalid` while vectors of the collection are damaged on disk."""
@@ -209,7 +209,7 @@ class EmbeddedStore(Store):
             embedding=embedding,
             thumbnail=thumbnail,
         )
-        return await asyncio.wrap_future(submit(running.reads, running.reading.run, page))
+        return await asyncio.wrap_future(submit(running.workers, running.reading.run, page))
 
     async def count(self, collection: str, where: Filter | None = None) -> int:
         """See `Store.count`."""
@@ -220,13 +220,13 @@ class EmbeddedStore(Store):
         if where is None:
             return running.memory.documents(known)
         count = partial(scrolling.count_matching, memory=running.memory, collection=known, where=where)
-        return await asyncio.wrap_future(submit(running.reads, running.reading.run, count))
+        return await asyncio.wrap_future(submit(running.workers, running.reading.run, count))
 
     async def recent(self, since: str, before: int = NEWEST, limit: int = 1000) -> RecentWrites:
         """See `Store.recent`."""
         running = self._open_or_refuse()
         read = partial(scrolling.recent_writes, since=since, before=before, limit=limit)
-        return await asyncio.wrap_future(submit(running.reads, running.reading.run, read))
+        return await asyncio.wrap_future(submit(running.workers, running.reading.run, read))
 
     async def reindex(self, collection: str | None = None) -> None:
         """See `Store.reindex`."""
@@ -286,8 +286,8 @@ class EmbeddedStore(Store):
         return self._running
 
     async def _encode(self, items: Sequence[Item], encode: Callable[[Item], T]) -> list[T | VisualSearchError]:
-        reads_pool = self._open_or_refuse().reads
-        return await asyncio.wrap_future(submit(reads_pool, encode_each, list(items), encode))
+        workers = self._open_or_refuse().workers
+        return await asyncio.wrap_future(submit(workers, encode_each, list(items), encode))
 
     async def _write(self, work: Callable[[Transaction], T], weight: int = 1, *, frees_space: bool = False) -> T:
         writer = self._open_or_refuse().writer

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
+from executors.index.embedded.database import in_batches
 from executors.index.embedded.posting import (
     Posting,
     count_postings,
@@ -31,7 +32,6 @@ _LARGE: Final = 16_384
 # Asking the tags of one document takes as long as reading about this many entries.
 _ENTRIES_PER_CHECK: Final = 64
 _MOST_CHECKED: Final = 4_096
-_VARIABLES_AT_ONCE: Final = 500
 
 
 def matching_rows(
@@ -55,18 +55,9 @@ def all_rows(connection: sqlite3.Connection, collection: int) -> Rows:
 
 def rows_that_match(connection: sqlite3.Connection, collection: int, rows: Rows, where: Filter) -> Rows:
     """Which of these rows are documents of the collection that match, by asking their tags."""
-    found: list[int] = []
-    for start in range(0, len(rows), _VARIABLES_AT_ONCE):
-        some = rows[start : start + _VARIABLES_AT_ONCE].tolist()
-        marks = ", ".join("?" * len(some))
-        found.extend(
-            row
-            for row, tags in connection.execute(
-                f"SELECT row, tags FROM documents WHERE row IN ({marks}) AND collection = ?", (*some, collection)
-            )
-            if matches(where, decode_tags(tags))
-        )
-    return as_rowset(np.array(found, dtype=np.int64))
+    query = "SELECT row, tags FROM documents WHERE row IN ({marks}) AND collection = ?1"
+    asked = in_batches(connection, query, rows.tolist(), collection)
+    return as_rowset(np.array([row for row, tags in asked if matches(where, decode_tags(tags))], dtype=np.int64))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 
 from executors.index.embedded.counters import KnownCollection, identity_of, read_meta
 from executors.index.embedded.remembered import Removals
@@ -14,18 +14,17 @@ from executors.index.embedded.tag_query import matching_rows
 from executors.index.encoding import EncodedRecord, checksum_of, decode_tags, encode_tags, sound_tags
 from executors.index.filters import Filter
 from executors.index.records import Collection, ShardIdentity, Tags, WriteResult
+from executors.index.write_rules import Held
 
 _VACUUMED_AT_ONCE: Final = 512
 
 
-class LiveDocument(NamedTuple):
-    """What a write needs to know of the copy that is there."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveDocument(Held):
+    """A document that is held, and where it is."""
 
+    collection: KnownCollection
     row: int
-    version: str
-    operation: Literal["put", "update"]
-    result: WriteResult
-    digest: bytes
     created_at: int
 
 
@@ -126,7 +125,7 @@ class Transaction:
             "SELECT row FROM documents WHERE collection = ? LIMIT ?", (number, most)
         ).fetchall()
         for (row,) in rows:
-            self._remove_tags(number, row, self.tags_and_content(row)[0])
+            self._remove_tags(number, row, self.tags(row))
             self._delete_row(row)
         if len(rows) < most:
             self._tags.forget_paths(number)
@@ -174,17 +173,36 @@ class Transaction:
         if version > self._value("last_version"):
             self._changed["last_version"] = version
 
-    def live(self, collection: KnownCollection, document_id: str) -> LiveDocument | None:
-        """The copy that is there."""
-        row = self._connection.execute(
-            "SELECT row, version, operation, result, digest, created_at FROM documents WHERE collection = ? AND id = ?",
+    def held(self, collection: str, document_id: str) -> Held | None:
+        """What is held under an id: a `LiveDocument`, a tombstone, or nothing."""
+        known = self.collection(collection)
+        found = None if known is None else self._live(known, document_id)
+        return self.removals.tombstone(collection, document_id) if found is None else found
+
+    def _live(self, collection: KnownCollection, document_id: str) -> LiveDocument | None:
+        found = self._connection.execute(
+            "SELECT row, created_at, version, operation, result, digest, content_digest FROM documents"
+            " WHERE collection = ? AND id = ?",
             (collection.number, document_id),
         ).fetchone()
-        return None if row is None else LiveDocument(*row)
+        if found is None:
+            return None
+        row, created_at, version, operation, result, digest, content = found
+        return LiveDocument(
+            True,
+            version,
+            operation,
+            result,
+            digest.hex(),
+            content.hex(),
+            collection=collection,
+            row=row,
+            created_at=created_at,
+        )
 
     def is_damaged(self, collection: KnownCollection, row: int) -> bool:
         """Whether the vector or the tags of the row are not what was stored."""
-        if row in self._damaged.get(collection.number, ()) or self.tags_and_content(row)[0] is None:
+        if row in self._damaged.get(collection.number, ()) or self.tags(row) is None:
             return True
         stored = self._connection.execute("SELECT checksum, embedding FROM vectors WHERE row = ?", (row,)).fetchone()
         return stored is None or checksum_of(row, stored[1]) != stored[0]
@@ -211,27 +229,35 @@ class Transaction:
 
     def remove(self, collection: KnownCollection, row: int) -> None:
         """Take a document out of all tables."""
-        self._remove_tags(collection.number, row, self.tags_and_content(row)[0])
+        self._remove_tags(collection.number, row, self.tags(row))
         self._delete_row(row)
         if self.changes.added.pop(row, None) is None:
             self.changes.removed.append((collection.number, row))
 
-    def set_version(self, row: int, version: str, operation: str, result: WriteResult) -> None:
-        """Note the write that left the content of a row as it was."""
+    def bury(self, collection: str, document_id: str, held: Held | None, tombstone: Held) -> None:
+        """Remove the document, if one is held, and remember the write that this was."""
+        if isinstance(held, LiveDocument):
+            self.remove(held.collection, held.row)
+        self.removals.remember(collection, document_id, tombstone)
+        self.accept(tombstone.version)
+
+    def set_write(self, row: int, held: Held) -> None:
+        """Note the write that left a row as it is."""
         self._connection.execute(
             "UPDATE documents SET version = ?, operation = ?, result = ?, updated_at = ? WHERE row = ?",
-            (version, operation, result, self.now_ms, row),
+            (held.version, held.operation, held.result, self.now_ms, row),
         )
 
-    def tags_and_content(self, row: int) -> tuple[Tags | None, bytes]:
-        """The tags of a row (None: they are not what was stored), and the digest of the rest of its content."""
-        tags, content, digest = self._connection.execute(
-            "SELECT tags, content_digest, digest FROM documents WHERE row = ?", (row,)
-        ).fetchone()
-        return sound_tags(tags, content, digest), content
+    def tags(self, row: int) -> Tags | None:
+        """The tags of a row; None if they are not what was stored."""
+        return sound_tags(
+            *self._connection.execute(
+                "SELECT tags, content_digest, digest FROM documents WHERE row = ?", (row,)
+            ).fetchone()
+        )
 
     def set_tags(self, collection: KnownCollection, row: int, old: Tags | None, new: Tags, digest: bytes) -> None:
-        """Change the tags of a row in place."""
+        """Change the tags of a row in place; `old` is None where they can't be read."""
         if old is None:
             self._remove_tags(collection.number, row, None)
             self._tags.write(collection.number, row, new)

@@ -7,17 +7,18 @@ copy. Only the writer's thread changes anything here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from executors.index.embedded.graph.cosine import exact_squares
+
 FIRST_BLOCK_ROWS: Final = 256
 _MOST_BLOCK_BYTES: Final = 1 << 25
 _WORTH_COMPACTING: Final = 64
-_PRODUCTS_AT_ONCE: Final = 1 << 16
 NEVER: Final = np.iinfo(np.int64).max
 _NO_ROWS: Final[NDArray[np.int64]] = np.empty(0, dtype=np.int64)
 
@@ -254,36 +255,6 @@ class VectorCache:
                 gone = block.died[:count] <= sequence if block.dead else None
                 views.append(View(block, count, gone if gone is not None and gone.any() else None))
         return views
-
-
-def exact_squares(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The squared length of each row of N x D float32, in float64; `exact_dots` of a row with itself is the same."""
-    return _row_sums(vectors, lambda products: np.multiply(products, products, out=products))
-
-
-def exact_dots(vectors: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The dot product of each row of N x D float32 with one vector, in float64.
-
-    The product of two float32 is exact in float64, and numpy adds the D products of a row pairwise, each row by itself:
-    the result depends on nothing but the two vectors, neither on the other rows nor on the machine's BLAS.
-    """
-    factor = other.astype(np.float64)
-    return _row_sums(vectors, lambda products: np.multiply(products, factor, out=products))
-
-
-def _row_sums(vectors: NDArray[np.float32], multiply: Callable[[NDArray[np.float64]], object]) -> NDArray[np.float64]:
-    rows, dimension = vectors.shape
-    sums = np.empty(rows, dtype=np.float64)
-    # A small buffer that is used again stays in the processor's cache: eight times as fast as one large product.
-    step = max(1, _PRODUCTS_AT_ONCE // max(1, dimension))
-    buffer = np.empty((min(step, rows), dimension), dtype=np.float64)
-    for start in range(0, rows, step):
-        part = vectors[start : start + step]
-        products = buffer[: len(part)]
-        np.copyto(products, part)
-        multiply(products)
-        np.add.reduce(products, axis=1, out=sums[start : start + len(part)])
-    return sums
 
 
 def _is_wasteful(block: Block) -> bool:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from executors.index.filters import Filter, matches
-from executors.index.opensearch.decisions import Decision, decide_delete, decide_removal
+from executors.index.opensearch.decisions import Plan, plan_delete, plan_removal
 from executors.index.opensearch.queries import LIVE, children_of, live_query, older_than
 from executors.index.opensearch.reading import Reader
 from executors.index.opensearch.sources import State, tags_of
@@ -83,8 +83,8 @@ class Removal:
         return removed
 
     async def _delete_alone(self, target: Target, keys: Sequence[DocumentKey], dropped: str) -> list[WriteOutcome]:
-        decide = partial(decide_delete, dropped=dropped, now_ms=self._now_ms())
-        changes = [Change(key.id, partial(decide, key=key)) for key in keys]
+        plan = partial(plan_delete, dropped=dropped, now_ms=self._now_ms())
+        changes = [Change(key.id, partial(plan, key=key)) for key in keys]
         return await self._writer.apply(target, changes)
 
     async def _remove(
@@ -93,12 +93,12 @@ class Removal:
         """Remove what was found, as long as it is not newer, and still what was looked for; the ids of what was removed."""
         now = self._now_ms()
 
-        def decide(state: State | None, document_id: str) -> Decision:
+        def plan(state: State | None, document_id: str) -> Plan:
             if state is not None and state.live and not still(state):
                 state = None
-            return decide_removal(state, document_id, version, now)
+            return plan_removal(state, document_id, version, now)
 
-        changes = [Change(each, partial(decide, document_id=each)) for each in ids]
+        changes = [Change(each, partial(plan, document_id=each)) for each in ids]
         outcomes = await self._writer.apply(target, changes, whole=True)
         for outcome in outcomes:
             if outcome.error is not None:

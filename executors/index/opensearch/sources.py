@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,34 +23,27 @@ from executors.index.encoding import (
 )
 from executors.index.opensearch.layout import TYPED, VECTOR
 from executors.index.opensearch.tag_fields import index_tags, short_text
-from executors.index.records import Box, StoredDocument, Tags, WriteResult
+from executors.index.records import Box, StoredDocument, Tags
+from executors.index.write_rules import Held
 
 Source = dict[str, Any]
-Operation = Literal["put", "update", "deleted", "superseded"]
-# What decides about a write to an id.
-STATE_FIELDS: Final = ("live", "version", "operation", "result", "digest", "content")
+# What decides about a write to an id; a tombstone has no digests.
+TOMBSTONE_FIELDS: Final = ("live", "version", "operation", "result")
+STATE_FIELDS: Final = (*TOMBSTONE_FIELDS, "digest", "content")
 # A fault that the tags can mend.
 WRONG_FIELDS: Final = "its filter fields do not match its tags"
 HIT_FIELDS: Final = ("id", "version", "uri", "tags", "parent", "box", "digest", "content")
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """What is held under an id: a document, or what is remembered of one that was removed (`live` is False).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State(Held):
+    """What is held under an id, and where.
 
     Attributes:
-        operation, result: the write that left it so, and what it was answered.
-        digest, content: of the document, hexadecimal (see `encoding.document_digest`).
         place: sequence number and primary term, for a write that must find it unchanged.
-        source: everything, where it was read.
+        source: what was read of it.
     """
 
-    live: bool
-    version: str
-    operation: Operation
-    result: WriteResult
-    digest: str
-    content: str
     place: tuple[int, int]
     source: Source
 
@@ -67,21 +60,16 @@ def state_of(found: Mapping[str, Any]) -> State | None:
         source["result"],
         source.get("digest", ""),
         source.get("content", ""),
-        (found["_seq_no"], found["_primary_term"]),
-        dict(source),
+        place=(found["_seq_no"], found["_primary_term"]),
+        source=dict(source),
     )
 
 
-def document_source(record: EncodedRecord, result: WriteResult, known: frozenset[str]) -> Source:
+def document_source(record: EncodedRecord, held: Held, known: frozenset[str]) -> Source:
     """The source of a document that was put."""
     source: Source = {
         "id": record.id,
-        "live": True,
-        "version": record.version,
-        "operation": "put",
-        "result": result,
-        "digest": record.digest.hex(),
-        "content": record.content_digest.hex(),
+        **_state_part(held),
         VECTOR: decode_embedding(record.embedding),
         **_tag_part(decode_tags(record.tags), record.tags, known),
     }
@@ -95,20 +83,10 @@ def document_source(record: EncodedRecord, result: WriteResult, known: frozenset
     return source
 
 
-def updated_source(
-    source: Source, version: str, result: WriteResult, tags: Tags, digest: str, known: frozenset[str]
-) -> Source:
-    """The source of a document whose tags were changed."""
-    kept = {name: value for name, value in source.items() if name not in (*TYPED, "t")}
-    encoded = encode_tags(tags)
-    return {
-        **kept,
-        "version": version,
-        "operation": "update",
-        "result": result,
-        "digest": digest,
-        **_tag_part(tags, encoded, known),
-    }
+def updated_source(source: Source, held: Held, tags: Tags | None, known: frozenset[str]) -> Source:
+    """The source of a document after an update, with these tags in place of its own (None: with its own)."""
+    updated = {**source, **_state_part(held)}
+    return with_fields(updated if tags is None else {**updated, "tags": encode_tags(tags)}, known)
 
 
 def with_fields(source: Source, known: frozenset[str]) -> Source:
@@ -119,23 +97,9 @@ def with_fields(source: Source, known: frozenset[str]) -> Source:
     return {**kept, **_tag_part(decode_tags(source["tags"]), source["tags"], known)}
 
 
-def tombstone_source(
-    document_id: str,
-    version: str,
-    operation: Operation,
-    result: WriteResult,
-    now_ms: int,
-    collection: str | None = None,
-) -> Source:
+def tombstone_source(document_id: str, held: Held, now_ms: int, collection: str | None = None) -> Source:
     """What is remembered of an id without a document; `collection` where that is not known from the index."""
-    source: Source = {
-        "id": document_id,
-        "live": False,
-        "version": version,
-        "operation": operation,
-        "result": result,
-        "removed_at": now_ms,
-    }
+    source: Source = {"id": document_id, **_state_part(held), "removed_at": now_ms}
     return source if collection is None else {**source, "collection": collection}
 
 
@@ -214,6 +178,10 @@ def faults_of(source: Source, dimension: int, known: frozenset[str]) -> list[str
     if not _same_filters(source, tags, known):
         faults.append(WRONG_FIELDS)
     return faults
+
+
+def _state_part(held: Held) -> Source:
+    return {name: getattr(held, name) for name in (STATE_FIELDS if held.live else TOMBSTONE_FIELDS)}
 
 
 def _tag_part(tags: Tags, encoded: str, known: frozenset[str]) -> Source:

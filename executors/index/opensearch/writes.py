@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
 
 from executors.errors import VisualSearchError
 from executors.index.encoding import EncodedRecord, decode_tags
 from executors.index.opensearch.access import Access
 from executors.index.opensearch.attic import Attic, attic_key
 from executors.index.opensearch.catalog import Entry
-from executors.index.opensearch.decisions import decide_delete, decide_put, decide_supersede, decide_update
+from executors.index.opensearch.decisions import plan_delete, plan_put, plan_supersede, plan_update
 from executors.index.opensearch.fields import Fields
 from executors.index.opensearch.removal import Removal
+from executors.index.opensearch.sources import TOMBSTONE_FIELDS
 from executors.index.opensearch.writing import Change, Target, Writer
 from executors.index.outcomes import check_binding, collection_not_found, refused
 from executors.index.records import DocumentKey, Superseded, TagUpdate, WriteOutcome
-
-_REMEMBERED: Final = ("live", "version", "operation", "result")
 
 
 class Writes:
@@ -50,7 +48,7 @@ class Writes:
             sound = [n for n in range(len(records)) if n not in outcomes]
             known = await self._fields.ensure(target.alias, [decode_tags(records[n].tags) for n in sound])
             changes = [
-                Change(records[n].id, partial(decide_put, record=records[n], dropped=entry.dropped, known=known))
+                Change(records[n].id, partial(plan_put, record=records[n], dropped=entry.dropped, known=known))
                 for n in sound
             ]
             written = await self._writer.apply(target, changes, refresh=refresh, expect_new=True)
@@ -65,34 +63,33 @@ class Writes:
 
         async def in_index(target: Target, entry: Entry) -> list[WriteOutcome]:
             known = await self._fields.ensure(target.alias, [each.tags for each in updates])
-            decide = partial(decide_update, dropped=entry.dropped, known=known)
-            changes = [Change(each.id, partial(decide, update=each)) for each in updates]
+            plan = partial(plan_update, dropped=entry.dropped, known=known)
+            changes = [Change(each.id, partial(plan, update=each)) for each in updates]
             return await self._writer.apply(target, changes, whole=True, refresh=refresh)
 
         outcomes = await self._access.run(name, in_index)
         if outcomes is not None:
             return outcomes
         keys = [attic_key(name, each.id) for each in updates]
-        states = await self._writer.states(self._attic.alias, keys, _REMEMBERED)
+        states = await self._writer.states(self._attic.alias, keys, TOMBSTONE_FIELDS)
         dropped = await self._access.dropped(name)
         return [
-            decide_update(state, each, dropped, frozenset()).outcome
-            for state, each in zip(states, updates, strict=True)
+            plan_update(state, each, dropped, frozenset()).outcome for state, each in zip(states, updates, strict=True)
         ]
 
     async def supersede(self, name: str, writes: Sequence[Superseded]) -> list[WriteOutcome]:
         """Remove copies that are not newer than a write elsewhere."""
-        decide = partial(decide_supersede, now_ms=self._now_ms())
+        plan = partial(plan_supersede, now_ms=self._now_ms())
 
         async def in_index(target: Target, entry: Entry) -> list[WriteOutcome]:
-            here = partial(decide, dropped=entry.dropped)
+            here = partial(plan, dropped=entry.dropped)
             return await self._writer.apply(target, [Change(each.id, partial(here, write=each)) for each in writes])
 
         outcomes = await self._access.run(name, in_index)
         if outcomes is not None:
             return outcomes
-        decide = partial(decide, dropped=await self._access.dropped(name), collection=name)
-        changes = [Change(attic_key(name, each.id), partial(decide, write=each)) for each in writes]
+        plan = partial(plan, dropped=await self._access.dropped(name), collection=name)
+        changes = [Change(attic_key(name, each.id), partial(plan, write=each)) for each in writes]
         return await self._writer.apply(Target(self._attic.alias), changes)
 
     async def delete(self, name: str, keys: Sequence[DocumentKey]) -> list[WriteOutcome]:
@@ -101,6 +98,6 @@ class Writes:
         if outcomes is not None:
             return outcomes
         dropped = await self._access.dropped(name)
-        decide = partial(decide_delete, dropped=dropped, now_ms=self._now_ms(), collection=name)
-        changes = [Change(attic_key(name, each.id), partial(decide, key=each)) for each in keys]
+        plan = partial(plan_delete, dropped=dropped, now_ms=self._now_ms(), collection=name)
+        changes = [Change(attic_key(name, each.id), partial(plan, key=each)) for each in keys]
         return await self._writer.apply(Target(self._attic.alias), changes)

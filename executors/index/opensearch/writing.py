@@ -1,4 +1,4 @@
-"""Writes that hold whoever else writes: read what is held, decide, and put it there if nobody came in between.
+"""Writes beside those of other processes: read what is held, decide, and put it there if nothing came in between.
 
 Every write names the sequence number of what it replaces (or that there must be nothing), so a repetition, a write that
 was late, and writers in other processes can neither revive nor overwrite anything that they have not seen.
@@ -16,7 +16,7 @@ from typing import Final
 from executors.errors import VisualSearchError
 from executors.index.opensearch.bulk import Action, BulkQueue, Item
 from executors.index.opensearch.connection import Connection, IndexGoneError, ReadOnlyError, is_turned_away
-from executors.index.opensearch.decisions import Decide, Decision
+from executors.index.opensearch.decisions import MakePlan, Plan
 from executors.index.opensearch.reading import read_by_id
 from executors.index.opensearch.sources import STATE_FIELDS, State, state_of
 from executors.index.outcomes import refused
@@ -42,7 +42,7 @@ class Change:
     """One write: the `_id`, and what it makes of what is held there."""
 
     key: str
-    decide: Decide
+    plan: MakePlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Writer:
         Args:
             refresh: searches that start after this returned see them.
             expect_new: most ids are new: write first, and read only where something is held.
-            whole: decisions need the whole document that is there.
+            whole: plans need the whole document that is there.
 
         Raises:
             IndexGoneError: the target does not exist (any more).
@@ -118,21 +118,21 @@ class Writer:
                 fields = None if whole else STATE_FIELDS
                 states = await self.states(target.alias, [change.key for _, change in waiting], fields)
             unread = False
-            decisions = [change.decide(state) for (_, change), state in zip(waiting, states, strict=True)]
-            rows = list(zip(waiting, states, decisions, strict=True))
-            outcomes |= {n: decision.outcome for (n, _), _, decision in rows if decision.source is None}
+            plans = [change.plan(state) for (_, change), state in zip(waiting, states, strict=True)]
+            rows = list(zip(waiting, states, plans, strict=True))
+            outcomes |= {n: plan.outcome for (n, _), _, plan in rows if plan.source is None}
             rows = [row for row in rows if row[2].source is not None]
             items = await self._bulk.submit(
-                [_action(target.alias, change.key, state, decision) for (_, change), state, decision in rows],
+                [_action(target.alias, change.key, state, plan) for (_, change), state, plan in rows],
                 refresh=refresh,
             )
             waiting = []
             written = []
-            for ((n, change), _, decision), item in zip(rows, items, strict=True):
+            for ((n, change), _, plan), item in zip(rows, items, strict=True):
                 error = _error_of(item)
                 if error is None:
-                    outcomes[n] = decision.outcome
-                    written.append((change, decision))
+                    outcomes[n] = plan.outcome
+                    written.append((change, plan))
                 elif item["status"] == _CONFLICT or is_turned_away(item):
                     waiting.append((n, change))
                 else:
@@ -146,12 +146,12 @@ class Writer:
             await asyncio.sleep(_PAUSE_S * min(turn, 20) * random.random())
             turn += 1
 
-    async def _copy(self, alias: str, written: Iterable[tuple[Change, Decision]], refresh: bool) -> None:
+    async def _copy(self, alias: str, written: Iterable[tuple[Change, Plan]], refresh: bool) -> None:
         """Write the same into the index that is being filled, where the newest version wins in whatever order they come."""
         actions = [
-            Action(alias, change.key, decision.source, version=external_version(decision.source["version"]))
-            for change, decision in written
-            if decision.source is not None
+            Action(alias, change.key, plan.source, version=external_version(plan.source["version"]))
+            for change, plan in written
+            if plan.source is not None
         ]
         try:
             for item in await self._bulk.submit(actions, refresh=refresh):
@@ -180,9 +180,9 @@ def _waves(changes: Sequence[Change]) -> list[list[tuple[int, Change]]]:
     return waves
 
 
-def _action(alias: str, key: str, state: State | None, decision: Decision) -> Action:
-    assert decision.source is not None
-    return Action(alias, key, decision.source, None if state is None else state.place)
+def _action(alias: str, key: str, state: State | None, plan: Plan) -> Action:
+    assert plan.source is not None
+    return Action(alias, key, plan.source, None if state is None else state.place)
 
 
 def _error_of(item: Item) -> VisualSearchError | None:

@@ -8,9 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from executors.index.embedded.graph.cosine import exact_squares, float32_error
 from executors.index.embedded.graph.native import Precision
-from executors.index.embedded.scoring import float32_error
-from executors.index.embedded.vectors import exact_squares
 
 _HALF_ROUNDOFF: Final = 2.0**-11
 _HALF_SMALLEST_ERROR: Final = 2.0**-25

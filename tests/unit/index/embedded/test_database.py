@@ -16,6 +16,7 @@ from executors.index.embedded.database import (
     connect_writer,
     database_errors,
     database_path,
+    in_batches,
     structural_faults,
     was_stopped_uncleanly,
 )
@@ -143,3 +144,17 @@ def test_a_damaged_page_is_found(tmp_path: Path, full: bool) -> None:
     connection = connect_writer(tmp_path)
     assert structural_faults(connection, full=full)
     connection.close()
+
+
+@pytest.mark.parametrize("count", [0, 1, 499, 500, 501, 1_700])
+def test_any_number_of_values_can_be_asked_for(count: int) -> None:
+    connection = sqlite3.connect(":memory:")
+    connection.execute("CREATE TABLE numbers (number INTEGER, kind TEXT)")
+    connection.executemany("INSERT INTO numbers VALUES (?, ?)", [(n, "ab"[n % 2]) for n in range(2_000)])
+    wanted = list(range(count))
+    query = "SELECT number FROM numbers WHERE number IN ({marks})"
+    assert list(in_batches(connection, query, wanted)) == [(n,) for n in wanted]
+    # Fixed values, and the others twice.
+    both = f"{query} AND kind = ?1 UNION ALL {query} AND kind = ?2 ORDER BY number"
+    assert list(in_batches(connection, both, wanted, "a", "b")) == [(n,) for n in wanted]
+    assert list(in_batches(connection, both, wanted, "a", "a")) == [(n,) for n in wanted if n % 2 == 0 for _ in "12"]

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from executors.index.embedded.vectors import VectorCache, View, exact_dots, exact_squares
+from executors.index.embedded.vectors import VectorCache, View
 
 D = 4
 
@@ -223,22 +223,6 @@ def test_readers_beside_a_writer_see_whole_transactions() -> None:
             reader.join()
     assert wrong == []
     assert cache.rows_held < 200
-
-
-@settings(deadline=None)
-@given(st.integers(1, 400), st.integers(0, 2**32 - 1))
-def test_a_row_has_the_same_exact_score_alone_and_among_others(dimension: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    vectors = rng.standard_normal((37, dimension)).astype(np.float32)
-    query = rng.standard_normal(dimension).astype(np.float32)
-    together = exact_dots(vectors, query)
-    for slot in range(37):
-        assert exact_dots(vectors[slot : slot + 1], query)[0] == together[slot]
-        assert exact_dots(vectors[slot:], query)[0] == together[slot]
-        assert exact_dots(vectors[[slot, 0, slot]], query)[2] == together[slot]
-        assert exact_dots(query[np.newaxis], vectors[slot])[0] == together[slot]
-        assert exact_squares(vectors)[slot] == exact_dots(vectors[slot : slot + 1], vectors[slot])[0]
-    np.testing.assert_allclose(together, vectors.astype(np.float64) @ query.astype(np.float64), rtol=1e-9, atol=1e-9)
 
 
 @given(st.sets(st.integers(1, 60)), st.sets(st.integers(0, 62)), st.integers(1, 5))

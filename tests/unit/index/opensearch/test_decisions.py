@@ -1,85 +1,95 @@
-"""The rules of versions, one id at a time: the same as those of the dictionaries, whatever is held and whatever comes."""
+"""The rules of versions as sources: what a decision leaves is read back as what the rule says is held."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from hypothesis import given
-from hypothesis import strategies as st
+import pytest
 
 from executors.index.encoding import encode_record
 from executors.index.opensearch.decisions import (
-    Decision,
-    decide_delete,
-    decide_put,
-    decide_removal,
-    decide_supersede,
-    decide_update,
+    Plan,
+    plan_delete,
+    plan_put,
+    plan_removal,
+    plan_supersede,
+    plan_update,
 )
-from executors.index.opensearch.sources import State, state_of
-from executors.index.records import WriteOutcome
-from tests.support.dictionary_shard import Shard
-from tests.support.records import IDENTITY, IMAGES, key, record, superseded, tag_update, version
+from executors.index.opensearch.sources import State, state_of, tags_of
+from executors.index.write_rules import Held
+from tests.support.records import key, record, superseded, tag_update, version
 
-VERSIONS = st.integers(1, 8)
-TAGS = st.sampled_from([{}, {"x": 1}, {"x": None}, {"x": 1, "y": [2]}])
-WRITES = st.one_of(
-    st.tuples(st.just("put"), VERSIONS, TAGS, st.integers(0, 1)),
-    st.tuples(st.just("update"), VERSIONS, TAGS, st.sampled_from(["merge", "replace"])),
-    st.tuples(st.just("delete"), VERSIONS, st.none(), st.none()),
-    st.tuples(st.just("supersede"), VERSIONS, st.none(), st.none()),
-    st.tuples(st.just("drop"), VERSIONS, st.none(), st.none()),
-)
-NONE: frozenset[str] = frozenset()
+KNOWN = frozenset({"n.n"})
 
 
-def held(decision: Decision, state: State | None) -> State | None:
-    """What is held after the decision."""
-    if decision.source is None:
-        return state
-    return state_of({"_source": decision.source, "_seq_no": 1, "_primary_term": 1})
+def read_back(plan: Plan) -> State:
+    """What is held after the plan."""
+    assert plan.source is not None
+    state = state_of({"_source": plan.source, "_seq_no": 1, "_primary_term": 1})
+    assert state is not None
+    return state
 
 
-def same(mine: WriteOutcome, other: WriteOutcome) -> bool:
-    codes = [each.error.code if each.error else None for each in (mine, other)]
-    return (codes[0], mine.result, mine.version) == (codes[1], other.result, other.version)
+@pytest.fixture
+def stored() -> State:
+    return read_back(plan_put(None, encode_record(record("a", 5, thumbnail=b"jpeg")), "", KNOWN))
 
 
-@given(st.lists(WRITES, min_size=1, max_size=12))
-def test_every_sequence_of_writes_is_answered_like_by_the_dictionaries(writes: list[tuple[Any, ...]]) -> None:
-    shard = Shard(identity=IDENTITY, collections={IMAGES.name: IMAGES})
-    state: State | None = None
-    dropped = ""
-    for kind, number, tags, extra in writes:
-        if kind == "drop":
-            shard.drop(IMAGES.name, version(number))
-            shard.collections[IMAGES.name] = IMAGES
-            dropped = max(dropped, version(number))
-            # What is not newer is gone with the index, and what was remembered of it.
-            state = None if state is None or state.version <= dropped else state
-            continue
-        if kind == "put":
-            given_record = record("a", number, seed=extra, tags=tags)
-            decision = decide_put(state, encode_record(given_record), dropped, NONE)
-            expected = shard.put(given_record)
-        elif kind == "update":
-            update = tag_update("a", number, tags, extra)
-            decision, expected = decide_update(state, update, dropped, NONE), shard.update(update)
-        elif kind == "delete":
-            decision, expected = decide_delete(state, key("a", number), dropped, 0), shard.delete(key("a", number))
-        else:
-            write = superseded("a", number, "another")
-            decision, expected = decide_supersede(state, write, dropped, 0), shard.supersede(write)
-        assert same(decision.outcome, expected)
-        state = held(decision, state)
-        live = shard.documents.get((IMAGES.name, "a"))
-        assert (live is not None) == (state is not None and state.live)
-        if live is not None and state is not None:
-            assert state.version == live.record.version
+def test_a_put_leaves_the_document_with_the_write_and_its_digests(stored: State) -> None:
+    encoded = encode_record(record("a", 5, thumbnail=b"jpeg"))
+    assert (stored.live, stored.version, stored.operation, stored.result) == (True, version(5), "put", "created")
+    assert (stored.digest, stored.content) == (encoded.digest.hex(), encoded.content_digest.hex())
+    assert plan_put(stored, encoded, "", KNOWN) == Plan(plan_put(None, encoded, "", KNOWN).outcome)
+    again = read_back(plan_put(stored, encode_record(record("a", 6, tags={"n": 5}, thumbnail=b"jpeg")), "", KNOWN))
+    assert (again.version, again.result, again.digest) == (version(6), "unchanged", stored.digest)
 
 
-def test_a_found_document_that_is_newer_by_now_is_not_removed() -> None:
-    state = held(decide_put(None, encode_record(record("a", 5)), "", NONE), None)
-    assert decide_removal(state, "a", record("a", 5).version, 0).source is None
-    assert decide_removal(None, "a", record("a", 9).version, 0).source is None
-    assert decide_removal(state, "a", record("a", 6).version, 0).outcome.result == "deleted"
+def test_an_update_changes_the_tags_and_their_fields_and_nothing_else(stored: State) -> None:
+    plan = plan_update(stored, tag_update("a", 6, {"x": 2}), "", KNOWN)
+    state = read_back(plan)
+    assert (state.version, state.operation, state.result) == (version(6), "update", "updated")
+    assert (state.digest, state.content) == (plan.outcome.digest, stored.content)
+    assert tags_of(state.source) == {"n": 5, "x": 2}
+    assert state.source["n"] == {"n": [5]}
+    assert (state.source["thumbnail"], state.source["uri"]) == (stored.source["thumbnail"], "photos/a")
+    unchanged = read_back(plan_update(state, tag_update("a", 7, {"absent": None}), "", frozenset()))
+    assert (unchanged.version, unchanged.result, unchanged.digest) == (version(7), "unchanged", state.digest)
+    assert tags_of(unchanged.source) == {"n": 5, "x": 2}
+    # Filters follow the fields that there are now.
+    assert "n" not in unchanged.source
+
+
+def test_damaged_tags_are_replaced_but_never_merged(stored: State) -> None:
+    stored.source["tags"] = '{"n":6}'
+    plan = plan_update(stored, tag_update("a", 6, {"x": 2}), "", KNOWN)
+    assert plan.source is None
+    assert plan.outcome.error is not None
+    assert plan.outcome.error.code == "store_invalid"
+    replaced = read_back(plan_update(stored, tag_update("a", 6, {"n": 5}, "replace"), "", KNOWN))
+    assert (replaced.result, tags_of(replaced.source)) == ("updated", {"n": 5})
+
+
+def test_deletes_and_supersedes_leave_a_tombstone_and_no_content(stored: State) -> None:
+    plans = {
+        "deleted": plan_delete(stored, key("a", 6), "", 1_000),
+        "superseded": plan_supersede(stored, superseded("a", 6, "another"), "", 1_000),
+    }
+    for operation, plan in plans.items():
+        assert plan.source is not None
+        assert set(plan.source) == {"id", "live", "version", "operation", "result", "removed_at"}
+        assert plan.source["removed_at"] == 1_000
+        state = read_back(plan)
+        assert (state.live, state.version, state.operation) == (False, version(6), operation)
+        assert state.result == plan.outcome.result
+    elsewhere = plan_delete(None, key("a", 6), "", 1_000, "images")
+    assert read_back(elsewhere).source["collection"] == "images"
+
+
+def test_a_found_document_that_is_newer_by_now_is_not_removed(stored: State) -> None:
+    assert plan_removal(stored, "a", version(5), 0).source is None
+    assert plan_removal(None, "a", version(9), 0).source is None
+    assert plan_removal(stored, "a", version(6), 0).outcome.result == "deleted"
+
+
+def test_a_state_is_what_the_rules_know_of_and_its_place(stored: State) -> None:
+    assert isinstance(stored, Held)
+    assert stored.place == (1, 1)
+    assert state_of({"found": False}) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executors.index.opensearch.decisions import Decision
+from executors.index.opensearch.decisions import Plan
 from executors.index.opensearch.writing import Change, _waves, external_version
 from executors.index.records import WriteOutcome
 from executors.index.versions import HybridClock
@@ -33,7 +33,7 @@ def test_so_are_those_of_the_largest_counters(one: tuple[int, int], other: tuple
 
 @given(st.lists(st.sampled_from("abc"), max_size=20))
 def test_waves_hold_every_change_once_in_the_order_of_its_key(keys: list[str]) -> None:
-    changes = [Change(each, lambda _: Decision(WriteOutcome())) for each in keys]
+    changes = [Change(each, lambda _: Plan(WriteOutcome())) for each in keys]
     waves = _waves(changes)
     assert all(len({change.key for _, change in wave}) == len(wave) for wave in waves)
     order = [n for wave in waves for n, _ in wave]
