@@ -21,18 +21,23 @@ import jina.serve.executors
 from jina.serve.executors.run import run
 
 from executors.errors import VisualSearchError
-from executors.flow_paths import is_flow_path
-from executors.forking import end_at_signals
-from executors.jina_patches.announcement import tell
-from executors.jina_patches.connections import bound_first_contact, listen_on_ipv6, reconnect_soon, send_unmeasured
-from executors.jina_patches.deliveries import leave_out_silent_replicas
-from executors.jina_patches.ending import end_cleanly
-from executors.jina_patches.flow_files import check_flow_files, check_ports, check_round_robin
-from executors.jina_patches.logs import announce_truly, choose_log_format, format_jina_logs, leave_out_late_failures
-from executors.jina_patches.parameters import check_parameters
-from executors.jina_patches.processes import end_interrupted_starts, end_when_nothing_answers, watch_parent
-from executors.log_format import leave_out_write_failures, write_json_lines
-from executors.log_repeats import limit_repeats
+from executors.flow.jina_patches.announcement import tell
+from executors.flow.jina_patches.connections import bound_first_contact, listen_on_ipv6, reconnect_soon, send_unmeasured
+from executors.flow.jina_patches.deliveries import leave_out_silent_replicas
+from executors.flow.jina_patches.ending import end_cleanly
+from executors.flow.jina_patches.flow_files import check_flow_files, check_ports, check_round_robin
+from executors.flow.jina_patches.logs import (
+    announce_truly,
+    choose_log_format,
+    format_jina_logs,
+    leave_out_late_failures,
+)
+from executors.flow.jina_patches.parameters import check_parameters
+from executors.flow.jina_patches.processes import end_interrupted_starts, end_when_nothing_answers, watch_parent
+from executors.flow.log_format import leave_out_write_failures, write_json_lines
+from executors.flow.log_repeats import limit_repeats
+from executors.flow.paths import is_flow_path
+from executors.flow.signals import end_at_signals
 from executors.settings import read_settings, unknown_variables, wants_json
 
 

@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field, ValidationInfo, WithJsonSchema, field_val
 from executors.document_faults import FAULT, fault_message, read_fault
 from executors.document_values import check_array, check_box, check_text, plain_bytes, plain_tags
 from executors.errors import VisualSearchError
-from executors.jina_patches.parameters import check_parameters
+from executors.flow.jina_patches.parameters import check_parameters
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]

@@ -11,8 +11,8 @@ import pytest
 
 from executors.models.build import build_model
 from executors.settings import read_settings
-from tests.support.flow import RunningFlow, running_flow
-from tests.support.pictures import encode, scene
+from tests.support.flows.flow import RunningFlow, running_flow
+from tests.support.pictures.pictures import encode, scene
 
 
 @pytest.fixture(scope="session")

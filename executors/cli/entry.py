@@ -8,8 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from executors.cli.arguments import make_parser
 from executors.cli.exit_status import CLOSED_PIPE, INTERRUPTED, OK, USAGE, status_of
+from executors.cli.parser.arguments import make_parser
 from executors.errors import VisualSearchError
 
 
@@ -37,7 +37,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except VisualSearchError as error:
-        from executors.cli.output import print_error
+        from executors.cli.terminal.output import print_error
 
         print_error(error)
         return status_of(error)
@@ -48,55 +48,55 @@ def _run_command(options: argparse.Namespace) -> int:
     """Import only what this command needs: a help text or an error should not wait for the rest."""
     match options.command:
         case "serve":
-            from executors.serve import serve
+            from executors.flow.serve import serve
 
             return serve(options.flow)
         case "index":
-            from executors.cli.index_command import index
+            from executors.cli.index.command import index
 
             return index(options)
         case "search":
-            from executors.cli.search_command import search
+            from executors.cli.commands.search_command import search
 
             return search(options)
         case "get":
-            from executors.cli.document_commands import get
+            from executors.cli.commands.document_commands import get
 
             return get(options)
         case "delete":
-            from executors.cli.document_commands import delete
+            from executors.cli.commands.document_commands import delete
 
             return delete(options)
         case "count":
-            from executors.cli.document_commands import count
+            from executors.cli.commands.document_commands import count
 
             return count(options)
         case "export":
-            from executors.cli.export_command import export
+            from executors.cli.transfer.export_command import export
 
             return export(options)
         case "import":
-            from executors.cli.import_command import import_
+            from executors.cli.transfer.import_command import import_
 
             return import_(options)
         case "collections":
-            from executors.cli.collection_commands import collections
+            from executors.cli.commands.collection_commands import collections
 
             return collections(options)
         case "reindex":
-            from executors.cli.reindex_command import reindex
+            from executors.cli.commands.reindex_command import reindex
 
             return reindex(options)
         case "status":
-            from executors.cli.service_commands import status
+            from executors.cli.commands.service_commands import status
 
             return status(options)
         case "verify":
-            from executors.cli.service_commands import verify
+            from executors.cli.commands.service_commands import verify
 
             return verify(options)
         case "models":
-            from executors.cli.model_commands import models
+            from executors.cli.commands.model_commands import models
 
             return models(options)
     raise AssertionError(f"the parser knows a command that this function does not: {options.command}")

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from executors.cli.journal import Journal, JournalScope
-from executors.cli.output import print_warning
+from executors.cli.terminal.output import print_warning
 from executors.client import DEFAULT_COLLECTION
 from executors.settings import data_folder
 

@@ -7,9 +7,9 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote
 
-from executors.client_answers import Answer, answer_from_json
-from executors.client_requests import Document, encode_request
-from executors.client_transport import RetryPolicy, Transport
+from executors.client.answers import Answer, answer_from_json
+from executors.client.requests import Document, encode_request
+from executors.client.transport import RetryPolicy, Transport
 from executors.document_values import is_text
 from executors.errors import VisualSearchError
 

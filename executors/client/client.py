@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from executors.client_answers import (
+from executors.client.answers import (
     Answer,
     CollectionInfo,
     EmbeddingResult,
@@ -33,13 +33,13 @@ from executors.client_answers import (
     verify_from_json,
     write_from_json,
 )
-from executors.client_base import DEFAULT_COLLECTION, DEFAULT_URL, given_parameters, wanted_parts
-from executors.client_collections import CollectionMethods
-from executors.client_reading import ReadingMethods
-from executors.client_requests import Document, json_body
-from executors.client_transport import RetryPolicy
+from executors.client.base import DEFAULT_COLLECTION, DEFAULT_URL, given_parameters, wanted_parts
+from executors.client.collections import CollectionMethods
+from executors.client.reading import ReadingMethods
+from executors.client.requests import Document, json_body
+from executors.client.transport import RetryPolicy
 from executors.errors import VisualSearchError
-from executors.reading import MAX_PICTURE_BYTES, read_file
+from executors.files.reading import MAX_PICTURE_BYTES, read_file
 
 __all__ = [
     "DEFAULT_COLLECTION",

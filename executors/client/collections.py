@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from executors.client_answers import CollectionInfo, collection_from_json
-from executors.client_base import ClientBase, given_parameters, quoted
-from executors.client_requests import json_body
+from executors.client.answers import CollectionInfo, collection_from_json
+from executors.client.base import ClientBase, given_parameters, quoted
+from executors.client.requests import json_body
 
 
 class CollectionMethods(ClientBase):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from executors.client_answers import (
+from executors.client.answers import (
     Answer,
     FoundDocument,
     ScrollPage,
@@ -13,8 +13,8 @@ from executors.client_answers import (
     found_from_json,
     page_from_json,
 )
-from executors.client_base import DEFAULT_COLLECTION, ClientBase, given_parameters, quoted, wanted_parts
-from executors.client_requests import Document, json_body
+from executors.client.base import DEFAULT_COLLECTION, ClientBase, given_parameters, quoted, wanted_parts
+from executors.client.requests import Document, json_body
 
 
 class ReadingMethods(ClientBase):

@@ -15,8 +15,8 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from executors.client_answers import error_from_json
-from executors.client_requests import Body
+from executors.client.answers import error_from_json
+from executors.client.requests import Body
 from executors.errors import VisualSearchError
 
 _RETRIED_STATUSES: Final = frozenset({429, 502, 503})

@@ -15,23 +15,23 @@ from types import FrameType
 
 from rich.console import Console
 
+from executors.cli.commands.search_command import fetch_thumbnails
 from executors.cli.exit_status import INTERRUPTED, OK, SOME_FAILED
-from executors.cli.failures import print_failures
-from executors.cli.files import scan_folders
-from executors.cli.index_command import ready_index_uuid
-from executors.cli.index_state import FileResult, IndexOptions, IndexOutcome
-from executors.cli.indexing import FileSender
-from executors.cli.output import count_of, print_error, stdout_console
-from executors.cli.progress import make_view
-from executors.cli.search_command import fetch_thumbnails
-from executors.cli.shrinking import shrink
+from executors.cli.index.command import ready_index_uuid
+from executors.cli.index.files import scan_folders
+from executors.cli.index.sender import FileSender
+from executors.cli.index.shrinking import shrink
+from executors.cli.index.state import FileResult, IndexOptions, IndexOutcome
+from executors.cli.terminal.failures import print_failures
+from executors.cli.terminal.output import count_of, print_error, stdout_console
+from executors.cli.terminal.progress import make_view
 from executors.client import VisualSearchClient
 from executors.demo.flow_process import FlowProcess, flow_command
 from executors.demo.library import make_library
 from executors.demo.presentation import DemoFigures, print_answers, shown_ids, summary_line, write_page
 from executors.demo.trials import WHOLE, TrialResult, median_search_ms, plan_trials, recall_at_1, run_trials
 from executors.errors import VisualSearchError
-from executors.serve import find_flow
+from executors.flow.serve import find_flow
 
 
 @dataclass(frozen=True, slots=True)

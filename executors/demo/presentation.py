@@ -10,10 +10,10 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
-from executors.cli.output import cell, make_table
-from executors.cli.shrinking import small_picture
+from executors.cli.index.shrinking import small_picture
+from executors.cli.terminal.html_page import QueryResult, ReportMatch, write_report
+from executors.cli.terminal.output import cell, make_table
 from executors.demo.trials import DEMO_CHANGES, WHOLE, TrialResult, evenly, recall_at_1
-from executors.report import QueryResult, ReportMatch, write_report
 
 _ROWS_A_CHANGE: Final = 3
 _FAILURES_SHOWN: Final = 8

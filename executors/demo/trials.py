@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from executors.cli.shrinking import shrink
+from executors.cli.index.shrinking import shrink
 from executors.client import Document, VisualSearchClient
-from executors.client_answers import Hit
+from executors.client.answers import Hit
 from executors.demo.changes import CHANGES
 from executors.errors import VisualSearchError
 

@@ -20,7 +20,7 @@ DTYPES: Final[dict[TensorType, type[np.generic]]] = {"UINT8": np.uint8, "INT32":
 class EmbeddingBackend(ABC):
     """The towers of one model, ready to run. Methods may be called from several tasks at once.
 
-    The rows of a request run when it is its turn (`executors.scheduling.current_turn`): small requests overtake bulk.
+    The rows of a request run when it is its turn (`executors.scheduling.turns.current_turn`): small requests overtake bulk.
     """
 
     towers: Towers

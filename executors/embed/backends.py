@@ -13,7 +13,7 @@ from executors.models.spec import Towers
 from executors.settings import Settings
 
 if TYPE_CHECKING:
-    from executors.triton.installation import Installation
+    from executors.triton_server.installation import Installation
 
 # What a stage may take of its own timeout, so that it answers with an error of its own before Jina gives it up and asks
 # another replica: retries would multiply.
@@ -56,7 +56,7 @@ def make_backend(settings: Settings, towers: Towers, visible_devices: str, pod: 
             cpu_batch=settings.embed_batch,
         )
     from executors.embed.triton.managed import ManagedTritonBackend
-    from executors.triton.server import TritonServer
+    from executors.triton_server.server import TritonServer
 
     server = TritonServer(
         install_triton(settings, device),
@@ -84,7 +84,7 @@ def install_triton(settings: Settings, device: Device, progress: Callable[[str],
     Raises:
         VisualSearchError: `triton_failed`.
     """
-    from executors.triton.packages import ensure_packages
+    from executors.triton_server.packages import ensure_packages
 
     variant = settings.triton_packages
     if variant == "auto":

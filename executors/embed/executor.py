@@ -19,7 +19,7 @@ from executors.errors import VisualSearchError
 from executors.lifecycle import as_error, fail_all, run_now, start_now, starting
 from executors.models.repository import load_towers, tokenizer_path
 from executors.models.spec import Tower
-from executors.scheduling import Turn, current_turn
+from executors.scheduling.turns import Turn, current_turn
 from executors.settings import settings, visible_devices, with_flow_backend
 from executors.texts import text_not_supported
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from executors.embed.backend import DTYPES, EmbeddingBackend, check_inputs
 from executors.embed.devices import Device
 from executors.errors import VisualSearchError
-from executors.fair_threads import FairThreads
 from executors.models.repository import check_tower, model_path
 from executors.models.spec import TensorType, Tower, Towers
-from executors.scheduling import Turn, current_turn
+from executors.scheduling.fair_threads import FairThreads
+from executors.scheduling.turns import Turn, current_turn
 
 _CPU_PROVIDER: Final = "CPUExecutionProvider"
 _CUDA_PROVIDER: Final = "CUDAExecutionProvider"

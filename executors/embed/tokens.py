@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from executors.embed.backend import DTYPES
 from executors.errors import VisualSearchError
+from executors.files.reading import open_plain
 from executors.models.spec import TextSpec
-from executors.reading import open_plain
 
 if TYPE_CHECKING:
     from tokenizers import Encoding

@@ -13,9 +13,9 @@ from pathlib import Path
 import jina_cli
 
 from executors.errors import VisualSearchError
-from executors.flow_paths import check_flow_argument
-from executors.jina_home import import_jina
-from executors.log_format import write_json_lines
+from executors.flow.jina_home import import_jina
+from executors.flow.log_format import write_json_lines
+from executors.flow.paths import check_flow_argument
 from executors.settings import wants_json
 
 _read_arguments = jina_cli._get_run_args

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from executors.flow_paths import is_flow_path
+from executors.flow.paths import is_flow_path
 
 
 def import_jina() -> None:

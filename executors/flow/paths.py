@@ -10,7 +10,7 @@ from typing import Final
 import yaml
 
 from executors.errors import VisualSearchError
-from executors.reading import read_text
+from executors.files.reading import read_text
 
 _SUFFIXES: Final = (".yml", ".yaml")
 _ADDRESS: Final = re.compile(r"https?://")

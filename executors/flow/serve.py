@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 from executors.errors import VisualSearchError
-from executors.flow_paths import check_flow_text, is_flow_path
-from executors.jina_home import import_jina
-from executors.log_format import write_json_lines
-from executors.reading import MAX_TEXT_BYTES
+from executors.files.reading import MAX_TEXT_BYTES
+from executors.flow.jina_home import import_jina
+from executors.flow.log_format import write_json_lines
+from executors.flow.paths import check_flow_text, is_flow_path
 from executors.settings import read_settings, wants_json
 
 DEFAULT_FLOW = "image-search.yml"
@@ -21,7 +21,7 @@ def find_flow(name: str | None) -> Path:
     Raises:
         VisualSearchError: `invalid_flow` when there is no such file, or one that no person wrote.
     """
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     candidates = [Path(name)] if name else []
     candidates += [folder / (name or DEFAULT_FLOW) for folder in (package / "_flows", package.parent / "flows")]
     for candidate in candidates:
@@ -48,7 +48,7 @@ def serve(flow_file: str | None = None) -> int:
         path = find_flow(flow_file)
         read_settings()  # before the seconds that the rest takes
         import_jina()
-        from executors.jina_patches.ending import FAILED_START, end_cleanly
+        from executors.flow.jina_patches.ending import FAILED_START, end_cleanly
 
         end_cleanly()
         import executors.bootstrap  # noqa: F401 # isort: skip - it quiets and configures what is imported next

@@ -9,9 +9,11 @@ from jina.serve.runtimes.gateway.composite import CompositeGateway
 from jina.serve.runtimes.servers.grpc import GRPCServer
 from jina.serve.runtimes.servers.http import FastAPIBaseServer
 
-from executors.gateway.admission import Gate
-from executors.gateway.completion import all_completed
-from executors.gateway.connections import (
+from executors.gateway.document_checks import Gate
+from executors.gateway.flow.stages import Stages
+from executors.gateway.grpc_service import GrpcService
+from executors.gateway.health import Health
+from executors.gateway.http.connections import (
     Connections,
     bounded_options,
     connection_limit,
@@ -19,14 +21,12 @@ from executors.gateway.connections import (
     grpc_options,
     let_kernel_keep_waiting,
 )
-from executors.gateway.grpc_service import GrpcService
-from executors.gateway.health import Health
-from executors.gateway.http_protocol import server_options
-from executors.gateway.intake import Intake, IntakeLimits
+from executors.gateway.http.intake import Intake, IntakeLimits
+from executors.gateway.http.protocol import server_options
+from executors.gateway.http.routes import make_app
 from executors.gateway.large_buffers import give_large_buffers_back
-from executors.gateway.routes import make_app
-from executors.gateway.service import SearchService
-from executors.gateway.stages import Stages
+from executors.gateway.operations.completion import all_completed
+from executors.gateway.operations.service import SearchService
 from executors.hosts import is_everywhere
 from executors.index.versions import HybridClock
 from executors.lifecycle import leave_start_uncollected

@@ -19,13 +19,13 @@ from jina.types.request.data import DataRequest, SingleDocumentRequest
 from executors.document_faults import FAULT
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
-from executors.gateway.chunks import size_of
+from executors.exact_json import InvalidJsonError, read_json
+from executors.gateway.flow.chunks import size_of
 from executors.gateway.health import Health
-from executors.gateway.intake import Intake
+from executors.gateway.http.intake import Intake
+from executors.gateway.operations.service import SearchService
 from executors.gateway.rendering import documents_for_grpc
-from executors.gateway.service import SearchService
 from executors.gateway.status import status_report
-from executors.json_reading import InvalidJsonError, read_json
 from executors.lifecycle import Logger, as_error
 
 # Requests of one stream that are worked on at the same time.

@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 from executors.errors import VisualSearchError
-from executors.gateway.index_state import index_state
-from executors.gateway.replicas import check_endpoints, check_replicas_ready, replica_reports
-from executors.gateway.service import SearchService
+from executors.gateway.flow.replicas import check_endpoints, check_replicas_ready, replica_reports
+from executors.gateway.operations.service import SearchService
+from executors.gateway.shards.index_state import index_state
 from executors.lifecycle import Logger
 
 _PROBE_TIMEOUT_S = 5.0

@@ -19,8 +19,8 @@ from pydantic import (
 
 from executors.errors import VisualSearchError
 from executors.index.filters import parse_filter
-from executors.index.hit_columns import FIELDS, TAG_PREFIX
 from executors.index.records import MAX_DIMENSION
+from executors.index.wire.hits import FIELDS, TAG_PREFIX
 
 MAX_HITS: Final = 10_000
 MAX_EFFORT: Final = 10_000

@@ -11,9 +11,9 @@ from docarray import DocList
 
 from executors.documents import DEFAULT_COLLECTION, ImageDoc, Match
 from executors.errors import ERRORS
-from executors.gateway.chunks import Answer
-from executors.index.hit_columns import decode_vector
-from executors.index.merge import unpack
+from executors.gateway.flow.chunks import Answer
+from executors.index.wire.hits import decode_vector
+from executors.index.wire.merge import unpack
 
 _MATCH_FIELDS: Final = (
     ("id", "ids"),

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from executors import __version__
 from executors.errors import VisualSearchError
-from executors.gateway.collections import collections_of
+from executors.gateway.flow.replicas import replica_reports
 from executors.gateway.health import Health
-from executors.gateway.index_state import IndexState, index_state
-from executors.gateway.replicas import replica_reports
-from executors.gateway.service import SearchService
+from executors.gateway.operations.collections import collections_of
+from executors.gateway.operations.service import SearchService
+from executors.gateway.shards.index_state import IndexState, index_state
 
 API_VERSION = 1
 _ANSWER_S: Final = 5.0

@@ -9,12 +9,13 @@ from jina import Executor, requests
 
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
-from executors.index import answers, merge, reports
-from executors.index.pages import PackedPage, merge_pages
 from executors.index.records import Hits, WriteOutcome
-from executors.index.searching import columns_of, search_documents
 from executors.index.store import Store
 from executors.index.stores import make_store
+from executors.index.wire import documents as answers
+from executors.index.wire import merge, shard_requests
+from executors.index.wire.pages import PackedPage, merge_pages
+from executors.index.wire.shard_search import columns_of, search_documents
 from executors.lifecycle import as_error, run_now, start_now, starting
 from executors.settings import settings, with_flow_store
 
@@ -45,7 +46,7 @@ def _merge_of_search(parameters: Parameters) -> MergeOne:
 
 
 class IndexShard(Executor):
-    """One shard of the index: takes documents with vectors, answers with results, hits and reports."""
+    """One shard of the index: takes documents with vectors, answers with results, hits and shard_requests."""
 
     def __init__(self, store: str | None = None, **kwargs: Any) -> None:
         """Args:
@@ -129,58 +130,58 @@ class IndexShard(Executor):
     @requests(on="/supersede")
     async def supersede(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
         """Remove the copies here of what another shard has just stored."""
-        return await self._report("/supersede", docs, partial(reports.supersede, self._number))
+        return await self._report("/supersede", docs, partial(shard_requests.supersede, self._number))
 
     @requests(on="/adopt")
     async def adopt(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
         """Become a shard of the index that the gateway names, with the collections that it names."""
-        answered = await self._answer(docs, partial(reports.adopt, self._number))
+        answered = await self._answer(docs, partial(shard_requests.adopt, self._number))
         return self._merged_if_alone(answered, merge.merge_adopted, strict=False)
 
     @requests(on="/scroll")
     async def scroll(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
         """The next documents by id."""
-        return await self._report("/scroll", docs, reports.scroll)
+        return await self._report("/scroll", docs, shard_requests.scroll)
 
     @requests(on="/count")
     async def count(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
         """How many documents there are."""
-        return await self._report("/count", docs, reports.count)
+        return await self._report("/count", docs, shard_requests.count)
 
     @requests(on="/delete_matching")
     async def delete_matching(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
         """Remove some of the documents that match."""
-        return await self._report("/delete_matching", docs, reports.delete_matching)
+        return await self._report("/delete_matching", docs, shard_requests.delete_matching)
 
     @requests(on="/delete_children")
     async def delete_children(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
         """Remove what came from documents that were removed from other shards."""
-        return await self._report("/delete_children", docs, reports.delete_children)
+        return await self._report("/delete_children", docs, shard_requests.delete_children)
 
     @requests(on="/drop")
     async def drop(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
         """Forget a collection."""
-        return await self._report("/drop", docs, reports.drop)
+        return await self._report("/drop", docs, shard_requests.drop)
 
     @requests(on="/reindex")
     async def reindex(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
         """Begin to build anew what searches walk through."""
-        return await self._report("/reindex", docs, reports.reindex)
+        return await self._report("/reindex", docs, shard_requests.reindex)
 
     @requests(on="/recent")
     async def recent(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
         """The last writes that this shard stored."""
-        return await self._report("/recent", docs, partial(reports.recent, self._number))
+        return await self._report("/recent", docs, partial(shard_requests.recent, self._number))
 
     @requests(on="/verify")
     async def verify(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
         """Read everything back and check it."""
-        return await self._report("/verify", docs, reports.verify)
+        return await self._report("/verify", docs, shard_requests.verify)
 
     @requests(on="/status")
     async def status(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
         """Who this shard is, and what it holds."""
-        answered = await self._answer(docs, partial(reports.status, self._number, self._shards))
+        answered = await self._answer(docs, partial(shard_requests.status, self._number, self._shards))
         return self._merged_if_alone(answered, merge.gather, strict=False)
 
     async def _report(self, endpoint: str, docs: Documents, make: Report) -> DocList[ImageDoc]:

@@ -1,7 +1,7 @@
 """The contract of a store: what one shard of the index promises, whatever holds it.
 
 Two implementations stand behind it (embedded, OpenSearch), and one set of tests holds both to it
-(tests/integration/store_contract.py). Rules that every implementation keeps:
+(tests/contracts/store_contract.py). Rules that every implementation keeps:
 
 - Durable before it returns: what `put`, `update`, `delete` and `supersede` answered survives kill -9 and power loss.
 - Idempotent by (collection, id, version): the same write executed twice leaves one copy and gives the same result.

@@ -9,12 +9,12 @@ from pydantic import SecretStr
 
 from executors.cores import available_cores
 from executors.errors import VisualSearchError
+from executors.files.reading import read_text
 from executors.index.store import Store
-from executors.reading import read_text
 from executors.settings import Settings
 
 if TYPE_CHECKING:
-    from executors.index.opensearch.connection import ConnectionOptions
+    from executors.index.opensearch.cluster.connection import ConnectionOptions
 
 
 _MAX_SECRET_BYTES: Final = 65_536
@@ -33,8 +33,8 @@ def make_store(chosen: Settings, folder: Path, shards: int) -> Store:
     # Imported here: one store needs nothing of the other's packages.
     if chosen.store == "opensearch":
         return _on_opensearch(chosen, shards)
-    from executors.index.embedded.collection_memory import GraphOptions
-    from executors.index.embedded.file_systems import check_local
+    from executors.index.embedded.disk.file_systems import check_local
+    from executors.index.embedded.memory.collection_memory import GraphOptions
     from executors.index.embedded.store import EmbeddedStore
 
     cores = available_cores()
@@ -51,7 +51,7 @@ def make_store(chosen: Settings, folder: Path, shards: int) -> Store:
 
 
 def _on_opensearch(chosen: Settings, shards: int) -> Store:
-    from executors.index.opensearch.layout import IndexOptions
+    from executors.index.opensearch.cluster.layout import IndexOptions
     from executors.index.opensearch.store import OpenSearchStore
 
     if shards > 1:
@@ -83,7 +83,7 @@ def connection_options(chosen: Settings) -> ConnectionOptions:
     Raises:
         VisualSearchError: `unreadable_file`.
     """
-    from executors.index.opensearch.connection import ConnectionOptions
+    from executors.index.opensearch.cluster.connection import ConnectionOptions
 
     if chosen.opensearch_ca is not None and not chosen.opensearch_ca.is_file():
         raise VisualSearchError("unreadable_file", f"VS_OPENSEARCH_CA: there is no file {str(chosen.opensearch_ca)!r}")

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 from executors.errors import VisualSearchError
-from executors.folders import check_folder
-from executors.models.converters import convert, declared_config, declared_tower, stored_reference
-from executors.models.keeping import keep_additions, refuse_foreign_entry
+from executors.models.convert.converters import convert, declared_config, declared_tower, stored_reference
+from executors.models.fetch.sources import local_file
+from executors.models.identity import Progress, stamp_entry, stamp_faults
 from executors.models.listing import require_known
 from executors.models.manifest import ManifestModel, load_manifest
 from executors.models.pbtxt import parameters_from_pbtxt
@@ -35,10 +35,10 @@ from executors.models.repository import (
     read_parameters,
     versions_of,
 )
-from executors.models.sources import local_file
 from executors.models.spec import ModelSpec, TextSpec, Tower
-from executors.models.stamp import Progress, stamp_entry, stamp_faults
+from executors.models.user_additions import keep_additions, refuse_foreign_entry
 from executors.settings import Settings
+from executors.settings.folders import check_folder
 
 
 @dataclass(frozen=True, slots=True)

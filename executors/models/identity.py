@@ -31,8 +31,8 @@ from executors.models.repository import (
     unreadable_model,
     versions_of,
 )
+from executors.models.run_onnx import make_reference
 from executors.models.spec import TextSpec, Tower
-from executors.models.trial import make_reference
 
 Progress: TypeAlias = Callable[[str], None]
 

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from executors.errors import VisualSearchError
+from executors.files.reading import read_text
 from executors.models.spec import MOST_DIMENSION, MOST_SIDE, MOST_TOKENS, Fit
-from executors.reading import read_text
 
 MANIFEST_FILE: Final = "manifest.toml"
 SCHEMES: Final = ("http", "https", "file")

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from executors.errors import VisualSearchError
+from executors.files.reading import open_plain, read_text
 from executors.models.pbtxt import KIND_TEXT, parameters_from_pbtxt, spec_from_pbtxt, tower_from_pbtxt, versioned
 from executors.models.spec import ModelSpec, TextSpec, Tower, Towers
-from executors.reading import open_plain, read_text
 
 CONFIG_FILE: Final = "config.pbtxt"
 MODEL_FILE: Final = "1/model.onnx"

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from executors.errors import VisualSearchError
+from executors.models.identity import Progress
 from executors.models.manifest import ManifestModel
 from executors.models.pbtxt import added_settings, quoted, with_settings
 from executors.models.repository import CONFIG_FILE, TOKENIZER_FILE, build_command, versions_of
-from executors.models.stamp import Progress
 
 # Of the first release, whose only model named another source.
 _FIRST_REVISION: Final = "1"

@@ -9,8 +9,8 @@ from typing import Literal
 from executors.errors import VisualSearchError
 from executors.models.reference import LEAST_COSINE, least_cosine, read_reference
 from executors.models.repository import build_command, check_tower, load_tower, load_towers
+from executors.models.run_onnx import Run
 from executors.models.spec import ModelSpec, Tower
-from executors.models.trial import Run
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from executors.errors import VisualSearchError
-from executors.fair_threads import Cost
 from executors.preprocess.decode import reduction
 from executors.preprocess.formats.base import ImageHeader
 from executors.preprocess.header import check_limits, read_header
 from executors.preprocess.library import halvings
 from executors.preprocess.pipeline import ImagePipeline
 from executors.preprocess.sources import check_size
+from executors.scheduling.fair_threads import Cost
 
 # Bytes of a pixel's samples, of 8 bits each. What decoders work with besides differs by format, and says nothing of a bomb.
 _SAMPLES: Final = 4

@@ -13,14 +13,14 @@ from jina import Executor, requests
 from executors.cores import available_cores, threads_for
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
-from executors.fair_threads import Cost, FairThreads
 from executors.lifecycle import as_error, starting
 from executors.models.repository import load_spec
 from executors.preprocess.cost import cost_of
 from executors.preprocess.decode import configure_opencv
 from executors.preprocess.header import ImageLimits
 from executors.preprocess.pipeline import ImagePipeline
-from executors.scheduling import Turn
+from executors.scheduling.fair_threads import Cost, FairThreads
+from executors.scheduling.turns import Turn
 from executors.settings import settings
 from executors.texts import text_not_supported
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 from executors.errors import VisualSearchError
-from executors.scheduling import BULK_NICENESS, FairQueue, Turn
+from executors.scheduling.turns import BULK_NICENESS, FairQueue, Turn
 
 R = TypeVar("R")
 

@@ -20,7 +20,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from executors.errors import VisualSearchError
 from executors.hosts import is_host
-from executors.opensearch_settings import NO_URLS, OpenSearchSettings
+from executors.settings.opensearch import NO_URLS, OpenSearchSettings
 
 
 def data_folder() -> Path:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from executors.triton.installation import Installation
+from executors.triton_server.installation import Installation
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9/._+-]+")
 

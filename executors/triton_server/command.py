@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from executors.embed.devices import Device
-from executors.triton.installation import Installation
+from executors.triton_server.installation import Installation
 
 # What the ONNX Runtime backend reads (onnxruntime/model.py): threads for the instances of one model together.
 THREADS_VARIABLE: Final = "ORT_INTRA_OP_THREADS"

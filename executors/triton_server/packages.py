@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from executors.errors import VisualSearchError
-from executors.triton.installation import Installation, Variant, lay_out_backends, update_own_backends
-from executors.triton.pip_install import install_locked, make_environment
+from executors.triton_server.installation import Installation, Variant, lay_out_backends, update_own_backends
+from executors.triton_server.pip_install import install_locked, make_environment
 
 # What the server's wheel was built for (its tag: manylinux_2_35_x86_64).
 _LEAST_GLIBC: Final = (2, 35)

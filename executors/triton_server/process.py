@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from executors.embed.devices import Device
-from executors.triton import guard
-from executors.triton.installation import Installation
-from executors.triton.launch import command_line, environment
-from executors.triton.plain_paths import server_paths
-from executors.triton.starting import StartWatch
+from executors.triton_server import guard
+from executors.triton_server.ascii_paths import server_paths
+from executors.triton_server.command import command_line, environment
+from executors.triton_server.installation import Installation
+from executors.triton_server.start_watch import StartWatch
 
 LOG_BYTES: Final = 8_000_000
 # How long a guard may take to end what it guards, before it is killed itself (and the server with it).

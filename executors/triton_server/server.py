@@ -14,13 +14,13 @@ from typing import Any, Final
 
 from executors.embed.devices import Device
 from executors.errors import VisualSearchError
-from executors.triton import guard
-from executors.triton.installation import Installation
-from executors.triton.life import GUARD_S, LOG_BYTES, Life, LifePlan
-from executors.triton.log_file import claim_log, tail_of
-from executors.triton.log_lines import describe_end, why_it_ended
-from executors.triton.ports import ReservedPort
-from executors.triton.starting import StartWatch
+from executors.triton_server import guard
+from executors.triton_server.exit_reasons import describe_end, why_it_ended
+from executors.triton_server.installation import Installation
+from executors.triton_server.log_file import claim_log, tail_of
+from executors.triton_server.ports import ReservedPort
+from executors.triton_server.process import GUARD_S, LOG_BYTES, Life, LifePlan
+from executors.triton_server.start_watch import StartWatch
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from executors.index.embedded.collection_memory import GraphOptions
+from executors.index.embedded.memory.collection_memory import GraphOptions
 from tests.benchmarks.common import anonymous_mib
 from tests.benchmarks.vectors import Vectors
 

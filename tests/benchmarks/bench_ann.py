@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from executors.index.embedded.collection_memory import GraphOptions
 from executors.index.embedded.graph.hnsw import use_one_thread
 from executors.index.embedded.graph.tuning import default_ef
+from executors.index.embedded.memory.collection_memory import GraphOptions
 from executors.index.embedded.store import EmbeddedStore
 from executors.index.filters import Filter, parse_filter
 from tests.benchmarks.bare import BareIndex, build_bare

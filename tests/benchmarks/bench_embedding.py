@@ -40,9 +40,9 @@ from executors.models.spec import ModelSpec
 from executors.preprocess.header import ImageLimits
 from executors.preprocess.pipeline import ImagePipeline
 from executors.settings import Settings, read_settings, settings
-from executors.triton.server import TritonServer
+from executors.triton_server.server import TritonServer
 from tests.benchmarks.common import photo_files, print_table
-from tests.support.models import tiny_config, tiny_model, write_entry
+from tests.support.models.models import tiny_config, tiny_model, write_entry
 
 Pictures = NDArray[np.uint8]
 Side = Callable[[], Awaitable[int]]

@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 
 from tests.benchmarks.common import percentile, print_table
-from tests.support.flow import RunningFlow, processes_of_group, running_flow
-from tests.support.pictures import encode, scene
+from tests.support.flows.flow import RunningFlow, processes_of_group, running_flow
+from tests.support.pictures.pictures import encode, scene
 
 PACE_S = 0.25
 TICKS = 100

@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from executors.index.embedded.collection_memory import GraphOptions
 from executors.index.embedded.graph.tuning import default_ef
+from executors.index.embedded.memory.collection_memory import GraphOptions
 from tests.benchmarks.bare import build_bare, load_bare, save_bare
 from tests.benchmarks.common import Report, anonymous_mib, bytes_of, report_options
 from tests.benchmarks.embedded import graph_of, open_store, put_rows, search, settled

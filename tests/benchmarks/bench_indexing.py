@@ -133,7 +133,7 @@ def cpu_seconds(pids: dict[str, int]) -> dict[str, float]:
 
 def main() -> None:
     """Measure and print."""
-    from tests.support.flow import running_flow
+    from tests.support.flows.flow import running_flow
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path)

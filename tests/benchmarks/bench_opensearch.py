@@ -28,11 +28,11 @@ from opensearchpy import AsyncOpenSearch
 from opensearchpy.helpers import async_bulk
 
 from executors.index.encoding import encode_record
-from executors.index.opensearch.connection import Connection, ConnectionOptions
-from executors.index.opensearch.decisions import plan_put
-from executors.index.opensearch.layout import IndexOptions, collection_index, typed_fields
+from executors.index.opensearch.cluster.connection import Connection, ConnectionOptions
+from executors.index.opensearch.cluster.layout import IndexOptions, collection_index, typed_fields
+from executors.index.opensearch.documents.tag_fields import wanted_fields
 from executors.index.opensearch.store import OpenSearchStore
-from executors.index.opensearch.tag_fields import wanted_fields
+from executors.index.opensearch.write.decisions import plan_put
 from executors.index.records import Collection, ShardIdentity
 from executors.index.store import Store
 from executors.index.stores import connection_options
@@ -52,10 +52,10 @@ from tests.benchmarks.embedded import (
     tags_of,
 )
 from tests.benchmarks.vectors import DIMENSION, Vectors, make_queries, write_vectors
-from tests.support.opensearch_index import delete_under
-from tests.support.opensearch_parts import assemble, java_home
-from tests.support.opensearch_server import OpenSearchNode
-from tests.support.records import where
+from tests.support.opensearch.opensearch_index import delete_under
+from tests.support.opensearch.opensearch_parts import assemble, java_home
+from tests.support.opensearch.opensearch_server import OpenSearchNode
+from tests.support.stores.records import where
 
 LIMIT: Final = 20
 BATCH: Final = 500

@@ -38,7 +38,7 @@ def main() -> None:
 
     from executors.demo.changes import CHANGES
     from executors.documents import ImageDoc
-    from tests.support.flow import running_flow
+    from tests.support.flows.flow import running_flow
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path)

@@ -106,7 +106,7 @@ def percentile(values: list[float], percent: float) -> str:
 
 def main() -> None:
     """Measure and print."""
-    from tests.support.flow import start_flow, stop_flow, wait_until
+    from tests.support.flows.flow import start_flow, stop_flow, wait_until
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path)

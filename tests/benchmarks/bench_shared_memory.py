@@ -26,10 +26,10 @@ from executors.embed.triton.client import connect
 from executors.models.repository import load_spec
 from executors.models.spec import ModelSpec
 from executors.settings import read_settings
-from executors.triton.packages import ensure_packages
+from executors.triton_server.packages import ensure_packages
 from tests.benchmarks.common import print_table
-from tests.support.models import tiny_config, tiny_model, write_entry
-from tests.support.triton_server import RawTriton
+from tests.support.models.models import tiny_config, tiny_model, write_entry
+from tests.support.triton.triton_server import RawTriton
 
 BATCHES = (1, 4, 32)
 CALLERS = (1, 8)

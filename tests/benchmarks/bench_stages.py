@@ -27,8 +27,8 @@ from jina import Client
 
 from executors.documents import ImageDoc
 from executors.index.embedded.store import EmbeddedStore
-from executors.index.opensearch.connection import ConnectionOptions
-from executors.index.opensearch.layout import IndexOptions
+from executors.index.opensearch.cluster.connection import ConnectionOptions
+from executors.index.opensearch.cluster.layout import IndexOptions
 from executors.index.opensearch.store import OpenSearchStore
 from executors.index.records import Collection, ShardIdentity
 from executors.index.store import Store
@@ -37,8 +37,8 @@ from tests.benchmarks.common import Report, percentile, report_options
 from tests.benchmarks.embedded import COLLECTION as ALONE
 from tests.benchmarks.embedded import MODEL, name_of, open_store, put_rows, record, search, settled, tags_of
 from tests.benchmarks.vectors import DIMENSION, Vectors, make_queries, write_vectors
-from tests.support.flow import FLOW, OPENSEARCH_FLOW, RunningFlow, running_flow
-from tests.support.opensearch_index import delete_now
+from tests.support.flows.flow import FLOW, OPENSEARCH_FLOW, RunningFlow, running_flow
+from tests.support.opensearch.opensearch_index import delete_now
 
 COLLECTION = "bench"
 PREFIX = f"bench-{uuid.uuid4().hex[:8]}"

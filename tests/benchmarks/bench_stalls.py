@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from executors.index.embedded.collection_memory import GraphOptions
+from executors.index.embedded.memory.collection_memory import GraphOptions
 from executors.index.embedded.store import EmbeddedStore
 from executors.lifecycle import leave_start_uncollected
 from tests.benchmarks.bare import empty_index
@@ -136,7 +136,7 @@ async def work(store: EmbeddedStore, vectors: Vectors, count: int) -> dict[str, 
 async def the_store(options: Any, folder: Path, vectors: Vectors, queries: Vectors, report: Report) -> None:
     """The store's table."""
     saves = Saves()
-    logger = logging.getLogger("executors.index.embedded.maintenance")
+    logger = logging.getLogger("executors.index.embedded.upkeep.maintenance")
     logger.addHandler(saves)
     logger.setLevel(logging.INFO)
     store = await open_store(folder / "store", DIMENSION)

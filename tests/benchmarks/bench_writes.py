@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from executors.index.embedded.database import DATABASE_NAME, PAGE_SIZE
+from executors.index.embedded.disk.database import DATABASE_NAME, PAGE_SIZE
 from executors.index.embedded.store import EmbeddedStore
 from tests.benchmarks.common import Report, report_options
 from tests.benchmarks.embedded import name_of, open_store, put_rows, settled, tags_of

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from executors.index.embedded.collection_memory import GraphOptions
+from executors.index.embedded.memory.collection_memory import GraphOptions
 from executors.index.embedded.store import EmbeddedStore
 from executors.index.records import Collection, DocumentKey, Hits, Record, SearchRequest, ShardIdentity
 from executors.index.store import Store

@@ -9,7 +9,7 @@
                 yield lambda: MyBackend(repository.models_dir, repository.towers, [url])
 
 Every test makes backends of its own from `make`; what they share (a server) belongs into that fixture. `repository` holds
-both towers of `tests.support.text_models`, with at most 16 rows a run.
+both towers of `tests.support.models.text_models`, with at most 16 rows a run.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from executors.embed.vectors import check_vectors
 from executors.errors import VisualSearchError
 from executors.lifecycle import start_now
 from executors.models.spec import TextSpec, Tower, Towers
-from tests.support.models import TINY_DIMENSION
-from tests.support.text_models import CONTEXT_LENGTH, MAX_BATCH_SIZE, write_towers
+from tests.support.models.models import TINY_DIMENSION
+from tests.support.models.text_models import CONTEXT_LENGTH, MAX_BATCH_SIZE, write_towers
 
 MakeBackend: TypeAlias = Callable[[], EmbeddingBackend]
 Vectors: TypeAlias = NDArray[np.float32]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from executors.index.records import Hits, StoredDocument, WriteOutcome
-from tests.support.dictionary_store import same_group
+from tests.support.stores.dictionary_store import same_group
 
 _TOLERANCE = 1e-5
 

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from executors.index.records import Collection, Record
-from tests.support.records import IMAGES, MODEL, record, vector_of
+from tests.support.stores.records import IMAGES, MODEL, record, vector_of
 
 FACES = Collection("faces", "model-f@1", 3)
 # The last ones are refused while the first of their names are there.

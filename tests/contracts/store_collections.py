@@ -12,7 +12,7 @@ import pytest
 from executors.errors import VisualSearchError
 from executors.index.records import Collection, Record
 from executors.index.store import Store
-from tests.support.records import (
+from tests.support.stores.records import (
     IMAGES,
     MODEL,
     Harness,

@@ -2,21 +2,21 @@
 
     class TestMyStore(StoreContract):
         @pytest.fixture
-        async def harness(self, tmp_path): ...   # see tests.support.records.Harness
+        async def harness(self, tmp_path): ...   # see tests.support.stores.records.Harness
 
 `store_machine.machine_for` makes the stateful test of the same contract.
 """
 
 from __future__ import annotations
 
-from tests.integration.contract_collections import CollectionContract
-from tests.integration.contract_deletes import DeleteContract
-from tests.integration.contract_filter_meaning import FilterMeaningContract
-from tests.integration.contract_filters import FilterContract
-from tests.integration.contract_reads import ReadContract
-from tests.integration.contract_searching import SearchContract
-from tests.integration.contract_versions import VersionContract
-from tests.integration.contract_writes import WriteContract
+from tests.contracts.store_collections import CollectionContract
+from tests.contracts.store_deletes import DeleteContract
+from tests.contracts.store_filter_meaning import FilterMeaningContract
+from tests.contracts.store_filters import FilterContract
+from tests.contracts.store_reads import ReadContract
+from tests.contracts.store_searching import SearchContract
+from tests.contracts.store_versions import VersionContract
+from tests.contracts.store_writes import WriteContract
 
 
 class StoreContract(

@@ -9,7 +9,7 @@ import pytest
 from executors.errors import VisualSearchError
 from executors.index.records import Record
 from executors.index.store import Store
-from tests.support.records import (
+from tests.support.stores.records import (
     IMAGES,
     Harness,
     found,

@@ -7,8 +7,8 @@ from typing import ClassVar
 import pytest
 
 from executors.index.store import Store
-from tests.support.filter_meaning import documents, filters, holds
-from tests.support.records import IMAGES, Harness, found, prepared, record, tag_update, vector_of, where
+from tests.support.stores.filter_meaning import documents, filters, holds
+from tests.support.stores.records import IMAGES, Harness, found, prepared, record, tag_update, vector_of, where
 
 _DOCUMENTS = 120
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from executors.index.store import Store
-from tests.support.records import (
+from tests.support.stores.records import (
     IMAGES,
     Harness,
     axis,

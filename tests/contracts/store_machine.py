@@ -26,8 +26,8 @@ from executors.index.records import (
     WriteOutcome,
 )
 from executors.index.store import Store
-from tests.integration.machine_answers import same_documents, same_hits, shown, unordered
-from tests.integration.machine_values import (
+from tests.contracts.machine_answers import same_documents, same_hits, shown, unordered
+from tests.contracts.machine_values import (
     COLLECTIONS,
     FILTERS,
     GROUPS,
@@ -38,8 +38,8 @@ from tests.integration.machine_values import (
     many_records,
     vector_in,
 )
-from tests.support.dictionary_store import DictionaryStore
-from tests.support.records import (
+from tests.support.stores.dictionary_store import DictionaryStore
+from tests.support.stores.records import (
     IDENTITY,
     Harness,
     record,

@@ -10,7 +10,7 @@ import pytest
 
 from executors.errors import VisualSearchError
 from executors.index.records import NEWEST, Collection, DocumentKey, SearchRequest
-from tests.support.records import (
+from tests.support.stores.records import (
     DIMENSION,
     IMAGES,
     MODEL,

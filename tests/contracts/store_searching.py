@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from executors.index.store import Store
-from tests.support.records import (
+from tests.support.stores.records import (
     DIMENSION,
     IMAGES,
     Harness,

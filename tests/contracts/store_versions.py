@@ -10,7 +10,7 @@ import pytest
 
 from executors.document_values import MAX_TAGS_BYTES
 from executors.index.records import Collection
-from tests.support.records import (
+from tests.support.stores.records import (
     DIMENSION,
     IMAGES,
     MODEL,

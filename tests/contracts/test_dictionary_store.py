@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from executors.index.store import Store
-from tests.integration.store_contract import StoreContract
-from tests.support.dictionary_shard import Shard
-from tests.support.dictionary_store import DictionaryStore
+from tests.contracts.store_contract import StoreContract
+from tests.support.stores.dictionary_shard import Shard
+from tests.support.stores.dictionary_store import DictionaryStore
 
 
 class Dictionaries:

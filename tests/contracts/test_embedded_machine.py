@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from executors.index.embedded.collection_memory import GraphOptions
-from tests.integration.store_machine import machine_for
-from tests.support.embedded import SMALL_GRAPH, Folder
+from executors.index.embedded.memory.collection_memory import GraphOptions
+from tests.contracts.store_machine import machine_for
+from tests.support.stores.embedded import SMALL_GRAPH, Folder
 
 # The same sequences in every run: what fails here fails for everyone.
 SHORT = settings(

@@ -9,14 +9,14 @@ from typing import ClassVar
 
 import pytest
 
-from executors.index.embedded import ranking
-from executors.index.embedded.collection_memory import GraphOptions
 from executors.index.embedded.graph import filtered
-from tests.integration.contract_filters import FilterContract
-from tests.integration.contract_searching import SearchContract
-from tests.integration.store_contract import StoreContract
-from tests.support.embedded import SMALL_GRAPH, Folder
-from tests.support.records import found, prepared, record, vector_of, where
+from executors.index.embedded.memory.collection_memory import GraphOptions
+from executors.index.embedded.search import ranking
+from tests.contracts.store_contract import StoreContract
+from tests.contracts.store_filters import FilterContract
+from tests.contracts.store_searching import SearchContract
+from tests.support.stores.embedded import SMALL_GRAPH, Folder
+from tests.support.stores.records import found, prepared, record, vector_of, where
 
 
 class _Embedded(StoreContract):

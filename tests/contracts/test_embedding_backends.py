@@ -6,7 +6,7 @@ import pytest
 
 from executors.embed.devices import CPU
 from executors.embed.onnx import OnnxBackend
-from tests.integration.embedding_contract import EmbeddingContract, MakeBackend, Repository
+from tests.contracts.embedding_contract import EmbeddingContract, MakeBackend, Repository
 
 
 class TestOnnxBackend(EmbeddingContract):

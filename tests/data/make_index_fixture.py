@@ -14,11 +14,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from executors.index.embedded.database import DATABASE_NAME  # noqa: E402  # the path has to be set first
-from executors.index.embedded.schema import FORMAT_VERSION  # noqa: E402
+from executors.index.embedded.disk.database import DATABASE_NAME  # noqa: E402  # the path has to be set first
+from executors.index.embedded.disk.schema import FORMAT_VERSION  # noqa: E402
 from executors.index.embedded.store import EmbeddedStore  # noqa: E402
 from executors.index.records import Collection, Record, ShardIdentity  # noqa: E402
-from tests.support.records import DIMENSION, MODEL, key, record, superseded, tag_update, vector_of  # noqa: E402
+from tests.support.stores.records import DIMENSION, MODEL, key, record, superseded, tag_update, vector_of  # noqa: E402
 
 
 def fixture(number: int) -> Path:

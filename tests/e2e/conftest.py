@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.flow import RunningFlow
+from tests.support.flows.flow import RunningFlow
 
 
 @pytest.fixture(params=[1, 2, 3], ids=["1 shard", "2 shards", "3 shards"])

@@ -18,8 +18,8 @@ import pytest
 
 from executors.client import Document, VisualSearchClient
 from executors.demo.changes import CHANGES
-from tests.support.flow import ROOT, RunningFlow
-from tests.support.pictures import encode, scene
+from tests.support.flows.flow import ROOT, RunningFlow
+from tests.support.pictures.pictures import encode, scene
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -5,9 +5,9 @@ import pytest
 import requests
 
 from executors.documents import ImageDoc
-from tests.support.api import Api, unit_vectors
-from tests.support.flow import RunningFlow
-from tests.support.shards import post_to_shards
+from tests.support.flows.api import Api, unit_vectors
+from tests.support.flows.flow import RunningFlow
+from tests.support.stores.shards import post_to_shards
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.flow import ROOT, processes_of_group
-from tests.support.pictures import encode, scene
+from tests.support.flows.flow import ROOT, processes_of_group
+from tests.support.pictures.pictures import encode, scene
 
 pytestmark = pytest.mark.usefixtures("models_dir")
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from executors.client import Document, VisualSearchClient
-from tests.support.commands import run_process, wait_for
-from tests.support.flow import RunningFlow
-from tests.support.pictures import encode, scene
+from tests.support.flows.commands import run_process, wait_for
+from tests.support.flows.flow import RunningFlow
+from tests.support.pictures.pictures import encode, scene
 
 DOCUMENTS = 3000
 DIMENSION = 64

@@ -19,8 +19,8 @@ from docarray import DocList
 from jina import Client
 
 from executors.documents import ImageDoc
-from tests.support.flow import RunningFlow
-from tests.support.pictures import encode, scene
+from tests.support.flows.flow import RunningFlow
+from tests.support.pictures.pictures import encode, scene
 
 # Decoded, some tenths of a second each.
 LARGE = (5000, 4000)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import requests
 
-from tests.support.api import Api, unit_vectors
-from tests.support.flow import RunningFlow
+from tests.support.flows.api import Api, unit_vectors
+from tests.support.flows.flow import RunningFlow
 
 VECTORS = unit_vectors(60, seed=21)
 TAGS: list[dict[str, Any]] = [

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.flow import FLOW, TRITON_FLOW, start_flow, stop_flow
-from tests.support.gpus import flow_with_devices, simulated_gpus
+from tests.support.flows.flow import FLOW, TRITON_FLOW, start_flow, stop_flow
+from tests.support.flows.gpus import flow_with_devices, simulated_gpus
 
 
 @pytest.mark.parametrize("form", ["RR9:", "RR7,9", "RRfirst"])

@@ -10,9 +10,9 @@ from jina import Client
 from jina.excepts import BadServer
 
 from executors.documents import ImageDoc
-from tests.support.api import unit_vectors
-from tests.support.flow import RunningFlow
-from tests.support.pictures import encode, scene
+from tests.support.flows.api import unit_vectors
+from tests.support.flows.flow import RunningFlow
+from tests.support.pictures.pictures import encode, scene
 
 Post = Callable[..., DocList[ImageDoc]]
 

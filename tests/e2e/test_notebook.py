@@ -8,7 +8,7 @@ import nbclient
 import nbformat
 import pytest
 
-from tests.support.flow import ROOT, free_port
+from tests.support.flows.flow import ROOT, free_port
 
 NOTEBOOK = ROOT / "flows" / "quickstart.ipynb"
 

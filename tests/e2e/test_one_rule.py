@@ -18,9 +18,9 @@ from jina.excepts import BadServer
 
 from executors.cli import main
 from executors.documents import ImageDoc
-from tests.support.api import Api, unit_vectors
-from tests.support.flow import RunningFlow
-from tests.support.pictures import encode, scene
+from tests.support.flows.api import Api, unit_vectors
+from tests.support.flows.flow import RunningFlow
+from tests.support.pictures.pictures import encode, scene
 
 VECTOR = unit_vectors(1, seed=77)[0]
 PICTURE = encode(scene(1))

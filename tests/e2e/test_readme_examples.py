@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.flow import ROOT, RunningFlow
+from tests.support.flows.flow import ROOT, RunningFlow
 
 GATEWAY = "executors/gateway/README.md"
 

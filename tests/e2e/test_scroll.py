@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import requests
 
-from tests.support.api import Api, unit_vectors
-from tests.support.flow import RunningFlow
+from tests.support.flows.api import Api, unit_vectors
+from tests.support.flows.flow import RunningFlow
 
 
 @pytest.fixture

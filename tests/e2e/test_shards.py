@@ -9,10 +9,10 @@ import pytest
 import requests
 
 from executors.documents import ImageDoc
-from executors.index.merge import unpack
-from tests.support.api import Api, unit_vectors
-from tests.support.flow import RunningFlow
-from tests.support.shards import post_to_shards
+from executors.index.wire.merge import unpack
+from tests.support.flows.api import Api, unit_vectors
+from tests.support.flows.flow import RunningFlow
+from tests.support.stores.shards import post_to_shards
 
 
 @pytest.fixture

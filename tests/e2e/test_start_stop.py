@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.flow import (
+from tests.support.flows.flow import (
     FLOW,
     OPENSEARCH_FLOW,
     RunningFlow,
@@ -217,7 +217,7 @@ def test_a_folder_that_can_not_be_written_is_named_by_its_setting(tmp_path: Path
 def test_the_flow_starts_from_any_folder_and_keeps_its_index(tmp_path: Path, models_dir: Path) -> None:
     import requests
 
-    from tests.support.api import Api, unit_vectors
+    from tests.support.flows.api import Api, unit_vectors
 
     with running_flow(tmp_path) as flow:
         api = Api(flow.http_url, "kept")

@@ -20,10 +20,10 @@ from jina import Client
 
 from executors.client import Document, VisualSearchClient
 from executors.documents import ImageDoc
-from tests.support.api import Api
-from tests.support.flow import RunningFlow, running_flow
-from tests.support.pictures import encode
-from tests.support.two_towers import CONTEXT_LENGTH, DIMENSION, TWO_TOWERS, write_two_towers
+from tests.support.flows.api import Api
+from tests.support.flows.flow import RunningFlow, running_flow
+from tests.support.models.two_towers import CONTEXT_LENGTH, DIMENSION, TWO_TOWERS, write_two_towers
+from tests.support.pictures.pictures import encode
 
 COLOURS = {"red": (220, 30, 20), "green": (25, 200, 40), "blue": (30, 20, 210)}
 

@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from executors.index.embedded.database import DATABASE_NAME
+from executors.index.embedded.disk.database import DATABASE_NAME
 from executors.index.embedded.store import EmbeddedStore
-from tests.support.crash import GRAPH, content_of, put_of
-from tests.support.crash_ledger import Ledger
-from tests.support.records import IDENTITY, IMAGES, found, ids_of, key, results, version
+from tests.support.stores.crash import GRAPH, content_of, put_of
+from tests.support.stores.crash_ledger import Ledger
+from tests.support.stores.records import IDENTITY, IMAGES, found, ids_of, key, results, version
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,7 +35,7 @@ def run_until_killed(folder: Path, seed: int, seconds: float, ledger: Ledger, *,
         saving: after that while, wait for a graph that is being saved.
     """
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.support.crash", str(folder), str(seed)]
+    command = [sys.executable, "-m", "tests.support.stores.crash", str(folder), str(seed)]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE)
     assert process.stdout is not None
     lines: list[bytes] = []

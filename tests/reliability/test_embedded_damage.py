@@ -13,12 +13,21 @@ import numpy as np
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.collection_memory import GraphOptions
-from executors.index.embedded.database import database_path
+from executors.index.embedded.disk.database import database_path
 from executors.index.embedded.graph.graph_file import load, save
 from executors.index.embedded.graph.hnsw import HnswGraph
-from tests.support.embedded import FIRST_GRAPH, SMALL_GRAPH, filled, graphs_of, opened, read_store_id, saved, settled
-from tests.support.records import DIMENSION, IMAGES, found, key, record, results, vector_of, where
+from executors.index.embedded.memory.collection_memory import GraphOptions
+from tests.support.stores.embedded import (
+    FIRST_GRAPH,
+    SMALL_GRAPH,
+    filled,
+    graphs_of,
+    opened,
+    read_store_id,
+    saved,
+    settled,
+)
+from tests.support.stores.records import DIMENSION, IMAGES, found, key, record, results, vector_of, where
 
 BAD = "055"
 SEED = 55

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.embedded import FIRST_GRAPH, filled, opened, saved, settled
-from tests.support.records import found, record, results, vector_of
+from tests.support.stores.embedded import FIRST_GRAPH, filled, opened, saved, settled
+from tests.support.stores.records import found, record, results, vector_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,8 +32,8 @@ import asyncio, json, sys
 from pathlib import Path
 from executors.errors import VisualSearchError
 from executors.index.embedded.store import EmbeddedStore
-from tests.support.embedded import SMALL_GRAPH
-from tests.support.records import IDENTITY, IMAGES, ids_of, key, record, results
+from tests.support.stores.embedded import SMALL_GRAPH
+from tests.support.stores.records import IDENTITY, IMAGES, ids_of, key, record, results
 
 THUMBNAIL = b"t" * 8_000
 
@@ -119,13 +119,13 @@ def expect_refused_and_recovered(answer: dict[str, Any]) -> None:
 
 
 def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
-    answer = json.loads(run(["-m", "tests.support.disk_fault", str(tmp_path / "shard"), "limit"]))
+    answer = json.loads(run(["-m", "tests.support.stores.disk_fault", str(tmp_path / "shard"), "limit"]))
     expect_refused_and_recovered(answer)
 
 
 def test_a_full_file_system(tmp_path: Path) -> None:
     prefix = small_disk(tmp_path, "size=3m")
-    answer = json.loads(run(["-m", "tests.support.disk_fault", str(tmp_path / "shard"), "ballast"], prefix))
+    answer = json.loads(run(["-m", "tests.support.stores.disk_fault", str(tmp_path / "shard"), "ballast"], prefix))
     expect_refused_and_recovered(answer)
 
 

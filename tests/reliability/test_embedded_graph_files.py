@@ -13,15 +13,24 @@ from typing import Any
 
 import pytest
 
-from executors.index.embedded.collection_memory import GraphOptions
-from executors.index.embedded.database import DATABASE_NAME
+from executors.index.embedded.disk.database import DATABASE_NAME
 from executors.index.embedded.graph.graph_file import load, save
+from executors.index.embedded.memory.collection_memory import GraphOptions
 from executors.index.embedded.store import EmbeddedStore
 from executors.index.records import Hits
 from executors.index.store import Store
-from tests.support.embedded import FIRST_GRAPH, SMALL_GRAPH, filled, graphs_of, opened, read_store_id, saved, settled
-from tests.support.file_damage import doubled, empty, flipped, garbage, torn, zeroed
-from tests.support.records import DIMENSION, IMAGES, found, key, record, results, vector_of
+from tests.support.stores.embedded import (
+    FIRST_GRAPH,
+    SMALL_GRAPH,
+    filled,
+    graphs_of,
+    opened,
+    read_store_id,
+    saved,
+    settled,
+)
+from tests.support.stores.file_damage import doubled, empty, flipped, garbage, torn, zeroed
+from tests.support.stores.records import DIMENSION, IMAGES, found, key, record, results, vector_of
 
 GRAPH = FIRST_GRAPH
 QUERIES = range(7000, 7012)

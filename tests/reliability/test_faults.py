@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.api import Api, unit_vectors
-from tests.support.flow import RunningFlow, answered_status, kill_flow, running_flow, start_flow, wait_until
+from tests.support.flows.api import Api, unit_vectors
+from tests.support.flows.flow import RunningFlow, answered_status, kill_flow, running_flow, start_flow, wait_until
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ import pytest
 
 from executors.client import VisualSearchClient
 from executors.errors import VisualSearchError
-from tests.support.flow import RunningFlow, kill_flow, processes_of_group, start_flow, wait_until
-from tests.support.flow_crash import BRIEF, GRAPH_FROM, KEPT, ONCE, STOCK, Load, query_of
-from tests.support.flow_ledger import GROUPS, Ledger, place_of
+from tests.support.flows.flow import RunningFlow, kill_flow, processes_of_group, start_flow, wait_until
+from tests.support.flows.flow_crash import BRIEF, GRAPH_FROM, KEPT, ONCE, STOCK, Load, query_of
+from tests.support.flows.flow_ledger import GROUPS, Ledger, place_of
 
 TIMEOUT_S = 6.0
 # What the gateway may take beyond its deadline, and a busy machine.

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from executors.client import VisualSearchClient
-from tests.support.flow import RunningFlow, running_flow
-from tests.support.histories import Request, explained
-from tests.support.mixed_writers import COLLECTION, History, Writers, by_command, over_grpc, over_http
+from tests.support.flows.flow import RunningFlow, running_flow
+from tests.support.flows.mixed_writers import COLLECTION, History, Writers, by_command, over_grpc, over_http
+from tests.support.stores.histories import Request, explained
 
 
 async def check(flow: RunningFlow, seed: int, documents: int, seconds: float, threads: int) -> History:

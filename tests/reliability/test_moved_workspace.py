@@ -6,8 +6,8 @@ from pathlib import Path
 
 import requests
 
-from tests.support.api import Api, unit_vectors
-from tests.support.flow import RunningFlow, running_flow
+from tests.support.flows.api import Api, unit_vectors
+from tests.support.flows.flow import RunningFlow, running_flow
 
 
 def health(flow: RunningFlow) -> tuple[int, str]:

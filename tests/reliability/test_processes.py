@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.api import Api, unit_vectors
-from tests.support.flow import RunningFlow, kill_flow, processes_of_group, start_flow, wait_until
+from tests.support.flows.api import Api, unit_vectors
+from tests.support.flows.flow import RunningFlow, kill_flow, processes_of_group, start_flow, wait_until
 
 CLI = str(Path(sys.executable).with_name("visual-search"))
 

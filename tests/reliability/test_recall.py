@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from executors.index.embedded.collection_memory import GraphOptions
+from executors.index.embedded.memory.collection_memory import GraphOptions
 from executors.index.embedded.store import EmbeddedStore
 from executors.index.records import DocumentKey
-from tests.support.clusters import NAME, Clusters, collection_of, make_clusters, recall, search, with_copies
-from tests.support.embedded import graphs_of
-from tests.support.records import IDENTITY, version
+from tests.support.opensearch.clusters import NAME, Clusters, collection_of, make_clusters, recall, search, with_copies
+from tests.support.stores.embedded import graphs_of
+from tests.support.stores.records import IDENTITY, version
 
 LEAST = 0.98
 SHARES = (0.5, 0.1, 0.01, 0.001)

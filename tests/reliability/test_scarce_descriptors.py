@@ -13,7 +13,7 @@ from urllib.error import HTTPError, URLError
 
 import pytest
 
-from tests.support.flow import RunningFlow, running_flow
+from tests.support.flows.flow import RunningFlow, running_flow
 
 DESCRIPTORS = 150
 CONNECTIONS = 400

@@ -10,18 +10,18 @@ import pytest
 
 from executors.embed.devices import CPU, Device
 from executors.errors import VisualSearchError
-from executors.index.opensearch.connection import Connection, ConnectionOptions
-from executors.index.opensearch.layout import IndexOptions
+from executors.index.opensearch.cluster.connection import Connection, ConnectionOptions
+from executors.index.opensearch.cluster.layout import IndexOptions
 from executors.index.stores import connection_options
 from executors.settings import read_settings
-from executors.triton.installation import Installation
-from executors.triton.packages import ensure_packages
-from executors.triton.server import TritonServer
-from tests.support.managed_triton import MODEL, Start, processes, wait_ready
-from tests.support.opensearch_index import Indices
-from tests.support.opensearch_parts import NotHadError, assemble, java_home
-from tests.support.opensearch_server import OpenSearchNode
-from tests.support.services import missing
+from executors.triton_server.installation import Installation
+from executors.triton_server.packages import ensure_packages
+from executors.triton_server.server import TritonServer
+from tests.support.flows.services import missing
+from tests.support.opensearch.opensearch_index import Indices
+from tests.support.opensearch.opensearch_parts import NotHadError, assemble, java_home
+from tests.support.opensearch.opensearch_server import OpenSearchNode
+from tests.support.triton.managed_triton import MODEL, Start, processes, wait_ready
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,10 @@ import pytest
 import tokenizers
 
 from executors.errors import VisualSearchError
-from executors.models.clip_tokenizer import clip_tokenizer_json
+from executors.models.convert.clip_tokenizer import clip_tokenizer_json
+from executors.models.fetch.sources import local_file, pull_model
 from executors.models.manifest import ManifestFile, load_manifest
-from executors.models.sources import local_file, pull_model
-from tests.support.services import missing
+from tests.support.flows.services import missing
 
 pytestmark = pytest.mark.services
 

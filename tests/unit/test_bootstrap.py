@@ -63,7 +63,7 @@ def test_a_program_that_loads_a_flow_keeps_its_own_way_to_end() -> None:
 
 DEAD_DRIVER_PROGRAM = """
 import executors.bootstrap
-from executors.jina_patches import flow_files
+from executors.flow.jina_patches import flow_files
 from jina.orchestrate.deployments import Deployment
 
 flow_files._NVIDIA_SMI_S = 0.5

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from executors.devices import Gpus, check_devices, list_gpus, requested_devices
 from executors.errors import VisualSearchError
-from executors.roundrobin import Gpus, check_devices, list_gpus, requested_devices
 
 LISTING = """\
 GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77)

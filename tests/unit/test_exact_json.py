@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executors.json_reading import InvalidJsonError, is_json, read_json, read_json_values
+from executors.exact_json import InvalidJsonError, is_json, read_json, read_json_values
 
 numbers = st.integers(-(10**40), 10**40) | st.floats(allow_nan=False, allow_infinity=False)
 texts = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.histories import OPEN, Request, State, explained
+from tests.support.stores.histories import OPEN, Request, State, explained
 
 
 def request(start: float, end: float, kind: str, answer: str | State, token: str = "") -> Request:

@@ -11,8 +11,8 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 from executors.errors import ERRORS
-from executors.opensearch_settings import OpenSearchSettings
 from executors.settings import Settings
+from executors.settings.opensearch import OpenSearchSettings
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

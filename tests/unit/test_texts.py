@@ -7,7 +7,7 @@ import pytest
 
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
-from executors.gateway.admission import admit_documents
+from executors.gateway.document_checks import admit_documents
 from executors.models.spec import ModelSpec
 from executors.texts import MAX_CHARACTERS, check_query_text, text_not_supported
 

@@ -7,10 +7,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from executors.cli.confirmation import confirmed
 from executors.cli.exit_status import OK, SOME_FAILED
-from executors.cli.output import cell, count_of, make_table, print_error, print_json, stdout_console
 from executors.cli.service import client_for
+from executors.cli.terminal.confirmation import confirmed
+from executors.cli.terminal.output import cell, count_of, make_table, print_error, print_json, stdout_console
 from executors.client import CollectionInfo
 
 

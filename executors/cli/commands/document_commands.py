@@ -11,11 +11,11 @@ from typing import Final
 
 from rich.console import Console
 
-from executors.cli.confirmation import confirmed
 from executors.cli.exit_status import OK, SOME_FAILED
 from executors.cli.journal_file import forget_deleted
-from executors.cli.output import cell, count_of, make_table, print_json, stdout_console
 from executors.cli.service import client_for
+from executors.cli.terminal.confirmation import confirmed
+from executors.cli.terminal.output import cell, count_of, make_table, print_json, stdout_console
 from executors.client import DEFAULT_COLLECTION, FoundDocument, WriteResult
 from executors.errors import VisualSearchError
 

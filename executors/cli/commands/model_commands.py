@@ -8,11 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from executors.cli.exit_status import OK, SOME_FAILED
-from executors.cli.output import cell, count_of, make_table, print_json, printable, stderr_console, stdout_console
+from executors.cli.terminal.output import (
+    cell,
+    count_of,
+    make_table,
+    print_json,
+    printable,
+    stderr_console,
+    stdout_console,
+)
+from executors.models.fetch.sources import PulledFile, is_here, pull_command, pull_model
 from executors.models.listing import ModelListing, list_models, require_known
 from executors.models.manifest import ManifestModel, find_model, load_manifest
 from executors.models.repository import build_command, parse_choice
-from executors.models.sources import PulledFile, is_here, pull_command, pull_model
 from executors.settings import read_settings
 
 if TYPE_CHECKING:
@@ -98,7 +106,7 @@ def _remarks(listing: ModelListing, model: ManifestModel | None, folder: Path) -
 
 
 def _pull(model: ManifestModel, folder: Path) -> int:
-    from executors.cli.pull_progress import pull_progress
+    from executors.cli.terminal.pull_progress import pull_progress
 
     console = stderr_console()
     source = f" ({model.licence_source})" if model.licence_source else ""
@@ -139,11 +147,11 @@ def _verify(name: str, folder: Path, triton: str | None, *, as_json: bool) -> in
     from executors.models.verify import verify_model
 
     if triton is None:
-        from executors.models.trial import run_in_process
+        from executors.models.run_onnx import run_in_process
 
         run = run_in_process(folder)
     else:
-        from executors.cli.triton_run import run_on_triton
+        from executors.cli.commands.triton_run import run_on_triton
 
         run = run_on_triton(triton)
     report = verify_model(folder, name, run)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from executors.cli.exit_status import INTERRUPTED, OK, SOME_FAILED, is_unavailable
-from executors.cli.interruption import stop_on_signal
-from executors.cli.output import cell, count_of, print_error, print_json, stderr_console, stdout_console
-from executors.cli.progress import make_view
 from executors.cli.service import client_for
+from executors.cli.terminal.interruption import stop_on_signal
+from executors.cli.terminal.output import cell, count_of, print_error, print_json, stderr_console, stdout_console
+from executors.cli.terminal.progress import make_view
 from executors.client import VisualSearchClient
-from executors.client_answers import error_from_json
+from executors.client.answers import error_from_json
 from executors.errors import VisualSearchError
 
 _POLL_S: Final = 0.5

@@ -12,16 +12,24 @@ from typing import Any, Final, TypeAlias
 
 from rich.table import Table
 
-from executors.cli.daemon_thread import in_daemon_thread
 from executors.cli.exit_status import OK, SOME_FAILED, is_unavailable
-from executors.cli.output import cell, is_unicode, make_table, print_json, printable, stderr_console, stdout_console
+from executors.cli.index.standard_input import read_standard_input
 from executors.cli.service import client_for
-from executors.cli.standard_input import read_standard_input
+from executors.cli.terminal.daemon_thread import in_daemon_thread
+from executors.cli.terminal.html_page import QueryResult, ReportMatch, write_report
+from executors.cli.terminal.output import (
+    cell,
+    is_unicode,
+    make_table,
+    print_json,
+    printable,
+    stderr_console,
+    stdout_console,
+)
 from executors.client import DEFAULT_COLLECTION, Answer, Document, SearchOptions, SearchResult, VisualSearchClient
-from executors.client_answers import Hit
+from executors.client.answers import Hit
 from executors.errors import VisualSearchError
-from executors.reading import MAX_PICTURE_BYTES, read_at_most, read_file, unreadable
-from executors.report import QueryResult, ReportMatch, write_report
+from executors.files.reading import MAX_PICTURE_BYTES, read_at_most, read_file, unreadable
 
 _FILES_A_REQUEST: Final = 8
 _TEXTS_A_REQUEST: Final = 32
@@ -191,7 +199,7 @@ async def _load_soon(name: str, with_picture: bool, places: asyncio.Semaphore) -
 
 
 def _load(name: str, with_picture: bool) -> _Query:
-    from executors.cli.shrinking import shrink, small_picture
+    from executors.cli.index.shrinking import shrink, small_picture
 
     try:
         if name == "-":

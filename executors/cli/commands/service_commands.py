@@ -12,8 +12,8 @@ from typing import Any, Final
 from rich.console import Console
 
 from executors.cli.exit_status import OK, SOME_FAILED, UNAVAILABLE
-from executors.cli.output import cell, count_of, make_table, print_json, stdout_console
 from executors.cli.service import client_for
+from executors.cli.terminal.output import cell, count_of, make_table, print_json, stdout_console
 from executors.client import VerifyResult
 
 # Of a reason that may be as long as OpenSearch likes; `--json` has the whole.

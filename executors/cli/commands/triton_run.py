@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from executors.embed.triton.client import CallError, connect, infer
 from executors.embed.triton.handshake import verify
 from executors.errors import VisualSearchError
+from executors.models.run_onnx import Run
 from executors.models.spec import Tower
-from executors.models.trial import Run
 
 # For each tower: the first run of a model on a GPU is slow, where TensorRT compiles it very much so.
 _SECONDS: Final = 120.0

@@ -11,13 +11,15 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from executors.cli.confirmation import confirmed
 from executors.cli.exit_status import INTERRUPTED, OK, SOME_FAILED, UNAVAILABLE
-from executors.cli.failures import print_failures, write_failures
-from executors.cli.files import STANDARD_INPUT, PictureFile, Scan, clashing_names, scan_folders
-from executors.cli.gone import Gone, GoneFile, Pruned, emptied_folders, find_gone, prune
-from executors.cli.index_state import FileResult, IndexOptions, IndexOutcome
-from executors.cli.index_summary import (
+from executors.cli.index.files import STANDARD_INPUT, PictureFile, Scan, clashing_names, scan_folders
+from executors.cli.index.gone import Gone, GoneFile, Pruned, emptied_folders, find_gone, prune
+from executors.cli.index.loading import MAX_FILE_BYTES, Shrink
+from executors.cli.index.selection import Selection
+from executors.cli.index.sender import FileSender
+from executors.cli.index.standard_input import read_standard_input
+from executors.cli.index.state import FileResult, IndexOptions, IndexOutcome
+from executors.cli.index.summary import (
     gone_to_json,
     left_out_to_json,
     not_read,
@@ -27,12 +29,13 @@ from executors.cli.index_summary import (
     summary,
     totals_to_json,
 )
-from executors.cli.indexing import FileSender
-from executors.cli.interruption import stop_on_signal
 from executors.cli.journal import Journal, JournalScope
 from executors.cli.journal_file import open_journal, scopes_of
-from executors.cli.loading import MAX_FILE_BYTES, Shrink
-from executors.cli.output import (
+from executors.cli.service import client_for
+from executors.cli.terminal.confirmation import confirmed
+from executors.cli.terminal.failures import print_failures, write_failures
+from executors.cli.terminal.interruption import stop_on_signal
+from executors.cli.terminal.output import (
     count_of,
     is_unicode,
     print_error,
@@ -41,13 +44,10 @@ from executors.cli.output import (
     stderr_console,
     stdout_console,
 )
-from executors.cli.progress import make_view
-from executors.cli.selection import Selection
-from executors.cli.service import client_for
-from executors.cli.standard_input import read_standard_input
+from executors.cli.terminal.progress import make_view
 from executors.client import DEFAULT_COLLECTION, VisualSearchClient
 from executors.errors import VisualSearchError
-from executors.reading import unreadable
+from executors.files.reading import unreadable
 
 
 @dataclass(slots=True)
@@ -192,7 +192,7 @@ async def _find_gone(
 def _index_options(options: argparse.Namespace) -> IndexOptions:
     shrink: Shrink | None = None
     if not options.no_shrink:
-        from executors.cli import shrinking
+        from executors.cli.index import shrinking
 
         shrink = shrinking.shrink
     return IndexOptions(

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Final
 
-from executors.cli.kinds import FIRST_BYTES, Kind, file_kind
-from executors.cli.selection import Selection
+from executors.cli.index.kinds import FIRST_BYTES, Kind, file_kind
+from executors.cli.index.selection import Selection
 from executors.errors import VisualSearchError
-from executors.reading import open_regular, unreadable
+from executors.files.reading import open_regular, unreadable
 
 # What has such a name is sent without a look at it here: the service says what is wrong with it.
 EXTENSIONS: Final = frozenset(

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from executors.cli.files import Scan, mode_of
+from executors.cli.index.absent_ids import IDS_A_REQUEST, found_documents
+from executors.cli.index.files import Scan, mode_of
 from executors.cli.journal import JournalScope, Sent
-from executors.cli.presence import IDS_A_REQUEST, found_documents
 from executors.client import VisualSearchClient
 
 

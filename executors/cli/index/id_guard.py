@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from executors.cli.index_journal import IndexJournal
-from executors.cli.index_state import IndexOptions
+from executors.cli.index.absent_ids import found_documents, may_hold_documents
+from executors.cli.index.loading import LoadedFile
+from executors.cli.index.ownership import Standing, id_taken, same_pictures, standing_of
+from executors.cli.index.run_journal import IndexJournal
+from executors.cli.index.state import IndexOptions
 from executors.cli.journal import Claim
-from executors.cli.loading import LoadedFile
-from executors.cli.ownership import Standing, id_taken, same_pictures, standing_of
-from executors.cli.presence import found_documents, may_hold_documents
 from executors.client import DEFAULT_COLLECTION, FoundDocument, VisualSearchClient
 from executors.errors import VisualSearchError
 

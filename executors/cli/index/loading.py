@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from executors.cli.files import PictureFile, check_id
+from executors.cli.index.files import PictureFile, check_id
 from executors.errors import VisualSearchError
-from executors.reading import MAX_PICTURE_BYTES, read_file
+from executors.files.reading import MAX_PICTURE_BYTES, read_file
 
 # Sent in one request.
 REQUEST_BYTES: Final = 16_000_000

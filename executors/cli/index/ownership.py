@@ -11,11 +11,11 @@ from typing import Final
 import numpy as np
 
 from executors.cli.exit_status import is_unavailable
+from executors.cli.index.absent_ids import found_documents
+from executors.cli.index.loading import LoadedFile, load_file
 from executors.cli.journal import Claim, Sent
-from executors.cli.loading import LoadedFile, load_file
-from executors.cli.presence import found_documents
 from executors.client import Document, FoundDocument, VisualSearchClient
-from executors.client_answers import EmbeddingResult
+from executors.client.answers import EmbeddingResult
 from executors.errors import VisualSearchError
 
 # The same bytes give the same vector, but for the rounding of a model that runs them in another batch. Shots of a series are
@@ -124,7 +124,7 @@ async def _compare(
 
 def _other_form(loaded: LoadedFile) -> LoadedFile | None:
     """A file as it is, where it was made smaller, and the other way round; None where both are the same."""
-    from executors.cli.shrinking import shrink
+    from executors.cli.index.shrinking import shrink
 
     whole = load_file(loaded.file, "sha256", None)
     if isinstance(whole, VisualSearchError) or whole.digest != loaded.digest:

@@ -6,10 +6,10 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from executors.cli.files import PictureFile
+from executors.cli.index.files import PictureFile
+from executors.cli.index.loading import LoadedFile
+from executors.cli.index.reservations import release, reserve
 from executors.cli.journal import Claim, JournalScope, Sent, tags_digest
-from executors.cli.loading import LoadedFile
-from executors.cli.reservations import release, reserve
 
 
 class IndexJournal:

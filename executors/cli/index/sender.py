@@ -10,14 +10,14 @@ from dataclasses import replace
 from typing import Any, Final
 
 from executors.cli.exit_status import is_unavailable
-from executors.cli.files import PictureFile, in_groups
-from executors.cli.id_guard import IdGuard
-from executors.cli.index_journal import IndexJournal
-from executors.cli.index_state import FileResult, IndexOptions, IndexOutcome
+from executors.cli.index.absent_ids import IDS_A_REQUEST, found_documents
+from executors.cli.index.files import PictureFile, in_groups
+from executors.cli.index.id_guard import IdGuard
+from executors.cli.index.loading import LoadedFile, in_requests, label_of, load_file
+from executors.cli.index.ownership import id_taken
+from executors.cli.index.run_journal import IndexJournal
+from executors.cli.index.state import FileResult, IndexOptions, IndexOutcome
 from executors.cli.journal import Claim, JournalScope, Sent
-from executors.cli.loading import LoadedFile, in_requests, label_of, load_file
-from executors.cli.ownership import id_taken
-from executors.cli.presence import IDS_A_REQUEST, found_documents
 from executors.client import Document, VisualSearchClient
 from executors.errors import VisualSearchError
 

@@ -6,7 +6,7 @@ import sys
 from typing import TextIO
 
 from executors.errors import VisualSearchError
-from executors.reading import read_at_most
+from executors.files.reading import read_at_most
 
 
 def read_standard_input(limit: int) -> bytes:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from executors.cli.files import PictureFile
-from executors.cli.loading import IdMode, Shrink
+from executors.cli.index.files import PictureFile
+from executors.cli.index.loading import IdMode, Shrink
 from executors.errors import VisualSearchError
 
 

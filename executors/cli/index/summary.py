@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from executors.cli.files import OUTSIDE, SPECIAL, LeftOut, Scan
-from executors.cli.gone import Gone, GoneFile
-from executors.cli.index_state import FileResult, IndexOutcome
-from executors.cli.kinds import OTHER
-from executors.cli.output import count_of, printable
-from executors.cli.selection import SYSTEM
+from executors.cli.index.files import OUTSIDE, SPECIAL, LeftOut, Scan
+from executors.cli.index.gone import Gone, GoneFile
+from executors.cli.index.kinds import OTHER
+from executors.cli.index.selection import SYSTEM
+from executors.cli.index.state import FileResult, IndexOutcome
+from executors.cli.terminal.output import count_of, printable
 from executors.errors import VisualSearchError
 
 _SHOWN_RESULTS = ("created", "replaced", "unchanged", "skipped", "failed")

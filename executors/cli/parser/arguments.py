@@ -6,8 +6,8 @@ import argparse
 from typing import Any, Final
 
 from executors import __version__
-from executors.cli import document_arguments
-from executors.cli.argument_parts import (
+from executors.cli.parser import document_arguments
+from executors.cli.parser.parts import (
     EXIT_STATUSES,
     add_collection,
     add_filter,
@@ -16,7 +16,7 @@ from executors.cli.argument_parts import (
     add_yes,
     command,
 )
-from executors.cli.argument_types import address, cosine, effort, json_object, names, pattern, positive_integer
+from executors.cli.parser.types import address, cosine, effort, json_object, names, pattern, positive_integer
 
 _EXAMPLES: Final = """\
 examples:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any, Final
 
-from executors.cli.argument_parts import add_collection, add_filter, add_json, add_service, add_yes, command
-from executors.cli.argument_types import positive_integer
+from executors.cli.parser.parts import add_collection, add_filter, add_json, add_service, add_yes, command
+from executors.cli.parser.types import positive_integer
 
 _DELETE_EXAMPLES: Final = """\
 examples:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, Final
 
-from executors.cli.argument_types import positive_number, search_filter
+from executors.cli.parser.types import positive_number, search_filter
 
 EXIT_STATUSES: Final = """\
 exit status:

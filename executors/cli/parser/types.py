@@ -32,7 +32,7 @@ def _read(text: str) -> Any:
     Raises:
         ValueError: it is not JSON, or names a key twice.
     """
-    from executors.json_reading import unique_keys
+    from executors.exact_json import unique_keys
 
     try:
         return json.loads(text, object_pairs_hook=unique_keys)
@@ -110,7 +110,7 @@ def pattern(text: str) -> str:
     """A pattern as in .gitignore, of what is left out."""
     import re
 
-    from executors.cli.selection import excludes
+    from executors.cli.index.selection import excludes
 
     try:
         excludes(text, "", is_folder=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from executors.cli.output import printable
+from executors.cli.terminal.output import printable
 from executors.errors import VisualSearchError
 
 

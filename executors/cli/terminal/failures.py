@@ -12,8 +12,8 @@ from typing import Final
 
 from rich.console import Console
 
-from executors.cli.index_state import FileResult
-from executors.cli.output import cell, count_of, make_table
+from executors.cli.index.state import FileResult
+from executors.cli.terminal.output import cell, count_of, make_table
 
 _SHOWN: Final = 20
 

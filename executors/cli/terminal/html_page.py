@@ -10,9 +10,9 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
-from executors.writing import write_file
+from executors.files.writing import write_file
 
-_TEMPLATE: Final = Path(__file__).with_name("report.html")
+_TEMPLATE: Final = Path(__file__).with_name("html_page.html")
 _MEDIA_TYPES: Final = {
     b"\xff\xd8\xff": "image/jpeg",
     b"\x89PNG": "image/png",

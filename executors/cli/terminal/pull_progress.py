@@ -19,9 +19,9 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from executors.cli.output import printable
+from executors.cli.terminal.output import printable
+from executors.models.fetch.sources import PullProgress
 from executors.models.manifest import ManifestFile
-from executors.models.sources import PullProgress
 
 _PLAIN_INTERVAL_S: Final = 5.0
 

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from executors.cli.exchange import CollectionLine, Header, parse_line
 from executors.cli.exit_status import INTERRUPTED, OK, status_of
-from executors.cli.exporting import Exporter, Position, begin, position_after
-from executors.cli.index_command import ready_index_uuid
-from executors.cli.interruption import stop_on_signal
-from executors.cli.output import count_of, print_error, print_json, printable, stderr_console
-from executors.cli.part_file import PartFile, unwritable
-from executors.cli.progress import make_view
+from executors.cli.index.command import ready_index_uuid
 from executors.cli.service import client_for
+from executors.cli.terminal.interruption import stop_on_signal
+from executors.cli.terminal.output import count_of, print_error, print_json, printable, stderr_console
+from executors.cli.terminal.progress import make_view
+from executors.cli.transfer.exporter import Exporter, Position, begin, position_after
+from executors.cli.transfer.format import CollectionLine, Header, parse_line
+from executors.cli.transfer.part_file import PartFile, unwritable
 from executors.client import DEFAULT_COLLECTION, VisualSearchClient
 from executors.errors import VisualSearchError
-from executors.writing import link_target
+from executors.files.writing import link_target
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from executors.cli.exchange import CollectionLine, End, Header, document_line, end_line, header_line, parse_line
+from executors.cli.transfer.format import CollectionLine, End, Header, document_line, end_line, header_line, parse_line
 from executors.client import Document, ScrollPage, VisualSearchClient
 from executors.errors import VisualSearchError
 

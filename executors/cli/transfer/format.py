@@ -24,7 +24,7 @@ import orjson
 
 from executors.client import Document, FoundDocument
 from executors.errors import VisualSearchError
-from executors.json_reading import InvalidJsonError, read_json
+from executors.exact_json import InvalidJsonError, read_json
 
 FORMAT: Final = "visual-search-export/1"
 _FORMAT_NAME: Final = FORMAT.partition("/")[0]

@@ -13,16 +13,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from executors.cli.exchange import Header
 from executors.cli.exit_status import INTERRUPTED, OK, SOME_FAILED, status_of
-from executors.cli.import_journal import ImportJournal, ImportKey
-from executors.cli.import_reading import open_input, read_chunks, read_first
-from executors.cli.import_state import ImportState, LineResult
-from executors.cli.importing import DocumentSender
-from executors.cli.index_command import ready_index_uuid
-from executors.cli.interruption import stop_on_signal
+from executors.cli.index.absent_ids import absent_ids
+from executors.cli.index.command import ready_index_uuid
+from executors.cli.index.standard_input import require_standard_input
 from executors.cli.journal_file import open_journal
-from executors.cli.output import (
+from executors.cli.service import client_for
+from executors.cli.terminal.interruption import stop_on_signal
+from executors.cli.terminal.output import (
     cell,
     count_of,
     make_table,
@@ -33,13 +31,15 @@ from executors.cli.output import (
     stderr_console,
     stdout_console,
 )
-from executors.cli.presence import absent_ids
-from executors.cli.progress import ProgressView, make_view
-from executors.cli.service import client_for
-from executors.cli.standard_input import require_standard_input
+from executors.cli.terminal.progress import ProgressView, make_view
+from executors.cli.transfer.format import Header
+from executors.cli.transfer.import_journal import ImportJournal, ImportKey
+from executors.cli.transfer.import_reader import open_input, read_chunks, read_first
+from executors.cli.transfer.import_state import ImportState, LineResult
+from executors.cli.transfer.importer import DocumentSender
 from executors.client import DEFAULT_COLLECTION, Document, VisualSearchClient
 from executors.errors import VisualSearchError
-from executors.reading import unreadable
+from executors.files.reading import unreadable
 
 _SHOWN_RESULTS = ("created", "replaced", "unchanged", "failed")
 _SHOWN_FAILURES = 20

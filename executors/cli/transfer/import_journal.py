@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from executors.cli.import_reading import Place
-from executors.cli.import_state import ImportState, LineResult, Tally
 from executors.cli.journal import Journal
+from executors.cli.transfer.import_reader import Place
+from executors.cli.transfer.import_state import ImportState, LineResult, Tally
 from executors.errors import VisualSearchError
 
 # What a kill costs at most: lines of so long a time are sent twice.

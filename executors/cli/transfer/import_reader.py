@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from executors.cli.exchange import End, Header, parse_line
-from executors.cli.output import print_warning
+from executors.cli.terminal.output import print_warning
+from executors.cli.transfer.format import End, Header, parse_line
 from executors.client import Document
 from executors.errors import VisualSearchError
-from executors.reading import kind_of
+from executors.files.reading import kind_of
 
 CHUNK_DOCUMENTS: Final = 256
 CHUNK_BYTES: Final = 8_000_000

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from executors.cli.import_reading import Place
+from executors.cli.transfer.import_reader import Place
 from executors.errors import VisualSearchError
 
 # So many refused lines are kept to be shown at the end; all are counted, and told as they come.

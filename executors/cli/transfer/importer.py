@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from executors.cli.daemon_thread import in_daemon_thread
-from executors.cli.exchange import Header
 from executors.cli.exit_status import is_unavailable
-from executors.cli.import_reading import Chunk, LineDocument, LineFault
-from executors.cli.import_state import MAX_FAILURES, ImportState, LineResult, Tally
+from executors.cli.terminal.daemon_thread import in_daemon_thread
+from executors.cli.transfer.format import Header
+from executors.cli.transfer.import_reader import Chunk, LineDocument, LineFault
+from executors.cli.transfer.import_state import MAX_FAILURES, ImportState, LineResult, Tally
 from executors.client import DEFAULT_COLLECTION, Document, RetryPolicy, VisualSearchClient
 from executors.errors import VisualSearchError
-from executors.reading import unreadable
+from executors.files.reading import unreadable
 
 # How often documents are sent again of which the service says that it, not they, was at fault.
 _ATTEMPTS: Final = 5

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from executors.embed.triton.client import CallError, FailureKind, infer
 from executors.models.spec import Tower
-from executors.scheduling import Turn
+from executors.scheduling.turns import Turn
 
 # Triton may crash when a call is cancelled, or reaches the deadline that the server was told, at the moment that it completes:
 # 2.51 does once in some thousand such calls; issues 7368 and 8034 of triton-inference-server/server tell it of others. So

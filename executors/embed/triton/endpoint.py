@@ -22,7 +22,7 @@ from executors.embed.triton.verdicts import Verdict, Verdicts
 from executors.errors import VisualSearchError
 from executors.models.reference import Reference
 from executors.models.spec import Tower
-from executors.scheduling import current_turn
+from executors.scheduling.turns import current_turn
 
 # A deadline that its caller's own made shorter than this part of `timeout_s` says nothing against the server.
 _FAIR_PART: Final = 0.5

@@ -32,7 +32,7 @@ _LOCAL_BREAKER: Final = BreakerLimits(longest_s=2.0)
 
 
 class Server(Protocol):
-    """What is needed of `executors.triton.server.TritonServer`."""
+    """What is needed of `executors.triton_server.server.TritonServer`."""
 
     @property
     def url(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from executors.scheduling import FairPlaces, Turn
+from executors.scheduling.turns import FairPlaces, Turn
 
 _SMALL = Turn()
 

@@ -13,9 +13,9 @@ from urllib.request import ProxyHandler, build_opener
 
 from jina.logging.logger import JinaLogger
 
-from executors.announcement import access, contents_line, places, readiness_line, short_line
+from executors.flow.announcement import access, contents_line, places, readiness_line, short_line
+from executors.flow.jina_patches.ending import is_program
 from executors.hosts import reachable_host
-from executors.jina_patches.ending import is_program
 from executors.settings import Settings, read_settings
 
 _GATEWAY: Final = "executors.gateway.gateway.VisualSearchGateway"

@@ -25,7 +25,7 @@ from jina.serve.networking.connection_pool_map import _ConnectionPoolMap
 from jina.serve.networking.replica_list import _ReplicaList
 from jina.serve.networking.utils import DEFAULT_MINIMUM_RETRIES
 
-from executors.jina_patches.absences import ASK_WITHIN_S, Absences
+from executors.flow.jina_patches.absences import ASK_WITHIN_S, Absences
 
 # A replica that is alone is waited for longer: nothing is won by giving it up, but an answer that it is gone.
 _PATIENCE_S: Final = 5.0

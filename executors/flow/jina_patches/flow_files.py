@@ -15,18 +15,18 @@ from jina.enums import FlowBuildLevel
 from jina.jaml.parsers.flow.v1 import V1Parser
 from jina.orchestrate.deployments import Deployment
 
+from executors.devices import VARIABLE, Gpus, check_devices, invalid_devices, list_gpus, requested_devices
 from executors.embed.backends import install_triton
 from executors.embed.devices import parse_device
 from executors.errors import VisualSearchError
-from executors.flowfile import check_flow
-from executors.folders import check_folder
+from executors.flow.jina_patches.announcement import tell
+from executors.flow.validation import check_flow
 from executors.hosts import address_fault, listening_fault
-from executors.index.embedded.file_systems import check_local
-from executors.jina_patches.announcement import tell
+from executors.index.embedded.disk.file_systems import check_local
 from executors.models.build import build_default_model
 from executors.models.repository import load_towers
-from executors.roundrobin import VARIABLE, Gpus, check_devices, invalid_devices, list_gpus, requested_devices
 from executors.settings import read_settings, with_flow_backend, with_flow_store
+from executors.settings.folders import check_folder
 
 _NVIDIA_SMI_S: Final = 20.0
 _EMBEDDER: Final = "executors.embed.executor.ImageEmbedder"

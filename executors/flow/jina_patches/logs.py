@@ -14,8 +14,8 @@ import jina.orchestrate.flow.base as flow_base
 from grpc.aio import AioRpcError
 from jina import Flow
 
-from executors.jina_patches.announcement import announce
-from executors.log_format import JsonFormatter, TextFormatter, format_library_logs
+from executors.flow.jina_patches.announcement import announce
+from executors.flow.log_format import JsonFormatter, TextFormatter, format_library_logs
 
 _FORMATS: Final = Path(__file__).parent
 

@@ -16,9 +16,9 @@ from jina import Flow
 from jina.enums import PodRoleType
 from jina.logging.logger import JinaLogger
 
-from executors.forking import held_while
-from executors.jina_patches.ending import STOPPING, is_program
-from executors.losses import Part, Process, describe_end, loss_of
+from executors.flow.jina_patches.ending import STOPPING, is_program
+from executors.flow.losses import Part, Process, describe_end, loss_of
+from executors.flow.signals import held_while
 
 _PARENT_CHECK_S: Final = 1.0
 _LOOK_S: Final = 0.5

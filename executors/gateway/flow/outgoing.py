@@ -1,7 +1,7 @@
 """Calls to stages that are under way for one request, so that they end when nobody waits for their answer any more.
 
 Jina's streamer runs calls in tasks of its own, which a cancelled caller leaves running. They inherit the context that
-they were started in; what makes the calls (see `executors.jina_patches.connections.send_unmeasured`) notes them here.
+they were started in; what makes the calls (see `executors.flow.jina_patches.connections.send_unmeasured`) notes them here.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from jina.types.request.data import DataRequest
 
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
-from executors.jina_patches.deliveries import absences_of, addresses_of, connection_to
+from executors.flow.jina_patches.deliveries import absences_of, addresses_of, connection_to
 
 _ANSWER_S: Final = 3.0
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from executors.errors import VisualSearchError
-from executors.gateway.stages import Stages
-from executors.index.merge import unpack
+from executors.gateway.flow.stages import Stages
+from executors.index.wire.merge import unpack
 
 
 @dataclass(frozen=True, slots=True)

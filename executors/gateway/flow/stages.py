@@ -15,16 +15,16 @@ from jina.serve.runtimes.gateway.streamer import GatewayStreamer
 
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
-from executors.gateway.outgoing import ended_with_caller
-from executors.gateway.replica_calls import ReplicaAnswer, ask_each, silent_replicas
+from executors.gateway.flow.outgoing import ended_with_caller
+from executors.gateway.flow.replica_calls import ReplicaAnswer, ask_each, silent_replicas
 from executors.lifecycle import Logger
-from executors.scheduling import current_turn
+from executors.scheduling.turns import current_turn
 
 # Where stages queue: decoding and embedding.
 _QUEUED = frozenset({"/index", "/search", "/embed"})
 _STAGE_IN_DETAILS = re.compile(r"deployment [`']?([\w-]+)")
 
-# How a head, and how `executors.jina_patches.deliveries`, name what did not answer.
+# How a head, and how `executors.flow.jina_patches.deliveries`, name what did not answer.
 _PROCESS_IN_DETAILS = re.compile(r"\b[\w-]+/(?:shard-\d+|uses_\w+-\d+|rep-\d+)")
 
 

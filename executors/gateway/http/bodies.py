@@ -14,11 +14,11 @@ from starlette.requests import ClientDisconnect, Request
 from executors.document_values import check_box, check_text, is_text
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
-from executors.gateway.admission import MAX_THUMBNAIL_BYTES
-from executors.gateway.form_names import FormParser
-from executors.gateway.incoming import IncomingBody
-from executors.gateway.query import as_parameters, query_values
-from executors.json_reading import InvalidJsonError, is_json, read_json_values
+from executors.exact_json import InvalidJsonError, is_json, read_json_values
+from executors.gateway.document_checks import MAX_THUMBNAIL_BYTES
+from executors.gateway.http.form_names import FormParser
+from executors.gateway.http.incoming import IncomingBody
+from executors.gateway.http.query import as_parameters, query_values
 from executors.preprocess.sources import decode_base64
 
 STAGE: Final = "gateway"

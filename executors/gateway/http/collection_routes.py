@@ -8,15 +8,15 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from executors.errors import VisualSearchError
-from executors.gateway import openapi
-from executors.gateway.bodies import check_json_type
+from executors.exact_json import InvalidJsonError, read_json
 from executors.gateway.health import Health
-from executors.gateway.incoming import incoming_body
-from executors.gateway.intake import Intake
-from executors.gateway.query import query_values
-from executors.gateway.responses import Json
-from executors.gateway.service import SearchService
-from executors.json_reading import InvalidJsonError, read_json
+from executors.gateway.http import openapi
+from executors.gateway.http.bodies import check_json_type
+from executors.gateway.http.incoming import incoming_body
+from executors.gateway.http.intake import Intake
+from executors.gateway.http.query import query_values
+from executors.gateway.http.responses import Json
+from executors.gateway.operations.service import SearchService
 from executors.settings import Settings
 
 

@@ -7,10 +7,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from executors.errors import VisualSearchError
-from executors.gateway.http_protocol import headers_too_large
-from executors.gateway.paths import sent_path
-from executors.gateway.responses import error_response
-from executors.gateway.security import CallerCheck
+from executors.gateway.http.origins import CallerCheck
+from executors.gateway.http.paths import sent_path
+from executors.gateway.http.protocol import headers_too_large
+from executors.gateway.http.responses import error_response
 from executors.lifecycle import Logger, as_error
 
 # Balancers ask for these by an address or a name of their own; they tell nothing that is worth protecting.

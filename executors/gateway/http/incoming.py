@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from executors.errors import VisualSearchError
-from executors.gateway.intake import Held, Intake
+from executors.gateway.http.intake import Held, Intake
 
 _GZIP: Final = frozenset({"gzip", "x-gzip"})
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS

@@ -7,8 +7,8 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from executors import __version__
-from executors.gateway.described_errors import error_responses, status_responses
-from executors.gateway.openapi_schemas import (
+from executors.gateway.http.described_errors import error_responses, status_responses
+from executors.gateway.http.openapi_schemas import (
     ANSWER,
     DOCUMENT,
     NO_DATA,

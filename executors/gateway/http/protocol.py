@@ -11,7 +11,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from executors.errors import VisualSearchError
-from executors.gateway.responses import error_response
+from executors.gateway.http.responses import error_response
 
 # What a caller still sends after it was refused is read and thrown away for so long: a connection that is closed with
 # unread bytes is reset, and the answer lost with it.

@@ -8,8 +8,8 @@ from typing import Any, Final
 from fastapi import Request
 
 from executors.errors import VisualSearchError
-from executors.gateway.paths import decoded
-from executors.json_reading import InvalidJsonError, RepeatedKeyError, read_json
+from executors.exact_json import InvalidJsonError, RepeatedKeyError, read_json
+from executors.gateway.http.paths import decoded
 
 # Values of these are text as they stand; those of the lists are divided by commas; all others are JSON.
 _TEXTS: Final = frozenset({"after", "collection", "group_by", "like"})

@@ -12,21 +12,21 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
 from executors.errors import VisualSearchError
-from executors.gateway import openapi
-from executors.gateway.bodies import read_documents, weight_of
-from executors.gateway.chunks import size_of
-from executors.gateway.collection_routes import add_collections
-from executors.gateway.disconnection import unless_gone
-from executors.gateway.guard import CallerGuard, DefectGuard
+from executors.gateway.flow.chunks import size_of
 from executors.gateway.health import Health
-from executors.gateway.incoming import incoming_body
-from executors.gateway.intake import Intake
+from executors.gateway.http import openapi
+from executors.gateway.http.bodies import read_documents, weight_of
+from executors.gateway.http.collection_routes import add_collections
+from executors.gateway.http.disconnection import unless_gone
+from executors.gateway.http.guard import CallerGuard, DefectGuard
+from executors.gateway.http.incoming import incoming_body
+from executors.gateway.http.intake import Intake
+from executors.gateway.http.origins import CallerCheck
+from executors.gateway.http.responses import Json, error_response
+from executors.gateway.http.thumbnails import add_thumbnails
+from executors.gateway.operations.service import SearchService
 from executors.gateway.rendering import answer_to_json, status_of
-from executors.gateway.responses import Json, error_response
-from executors.gateway.security import CallerCheck
-from executors.gateway.service import SearchService
 from executors.gateway.status import status_report
-from executors.gateway.thumbnails import add_thumbnails
 from executors.lifecycle import Logger
 from executors.settings import Settings
 

@@ -10,10 +10,10 @@ from fastapi.responses import Response
 
 from executors.documents import DEFAULT_COLLECTION, ImageDoc
 from executors.errors import VisualSearchError
-from executors.gateway import openapi
 from executors.gateway.health import Health
-from executors.gateway.query import query_values
-from executors.gateway.service import SearchService
+from executors.gateway.http import openapi
+from executors.gateway.http.query import query_values
+from executors.gateway.operations.service import SearchService
 
 _ENTITY_TAG: Final = re.compile(r'(?:W/)?"([^"]*)"')
 

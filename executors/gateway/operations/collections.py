@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from executors.errors import VisualSearchError
-from executors.gateway.index_client import IndexClient, mismatch
 from executors.gateway.parameters import CreateParameters
+from executors.gateway.shards.index_client import IndexClient, mismatch
 from executors.index.records import Collection
 from executors.index.versions import HybridClock
 

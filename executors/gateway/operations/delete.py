@@ -13,16 +13,16 @@ import orjson
 
 from executors.documents import DEFAULT_COLLECTION, ImageDoc
 from executors.errors import VisualSearchError
-from executors.gateway.chunks import Answer
-from executors.gateway.index_client import INDEX, IndexClient
+from executors.gateway.flow.chunks import Answer
+from executors.gateway.flow.stages import StageAnswer, Stages
+from executors.gateway.operations.index import failed
 from executors.gateway.parameters import DeleteParameters
-from executors.gateway.stages import StageAnswer, Stages
-from executors.gateway.writing import failed
-from executors.index.answers import collection_of
+from executors.gateway.shards.index_client import INDEX, IndexClient
 from executors.index.filters import And, Filter, Not, Or
-from executors.index.merge import unpack
-from executors.index.reports import filter_of
 from executors.index.versions import HybridClock
+from executors.index.wire.documents import collection_of
+from executors.index.wire.merge import unpack
+from executors.index.wire.shard_requests import filter_of
 
 # What one shard removes in one transaction: other writes wait for it.
 _MATCHES_AT_ONCE: Final = 5_000

@@ -19,14 +19,14 @@ import numpy as np
 
 from executors.documents import Failure, ImageDoc
 from executors.errors import ERRORS, VisualSearchError
-from executors.gateway.completion import completed
-from executors.gateway.id_locks import IdLocks, Key
-from executors.gateway.index_client import INDEX, IndexClient
-from executors.gateway.stages import StageAnswer, Stages
-from executors.index.answers import collection_of
-from executors.index.merge import unpack
+from executors.gateway.flow.stages import StageAnswer, Stages
+from executors.gateway.operations.completion import completed
+from executors.gateway.shards.id_locks import IdLocks, Key
+from executors.gateway.shards.index_client import INDEX, IndexClient
 from executors.index.records import Collection
 from executors.index.versions import HybridClock
+from executors.index.wire.documents import collection_of
+from executors.index.wire.merge import unpack
 
 PIPELINE: Final = "^(preprocess|embed)$"
 _ATTEMPTS: Final = 5

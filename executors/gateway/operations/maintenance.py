@@ -8,10 +8,11 @@ from typing import Any, TypeAlias, TypeVar
 from pydantic import BaseModel
 
 from executors.documents import DEFAULT_COLLECTION, ImageDoc
-from executors.gateway.chunks import Answer
-from executors.gateway.collections import Collections
-from executors.gateway.completion import completed
-from executors.gateway.index_client import IndexClient
+from executors.gateway.flow.chunks import Answer
+from executors.gateway.operations.collections import Collections
+from executors.gateway.operations.completion import completed
+from executors.gateway.operations.scroll import refuse_documents
+from executors.gateway.operations.verification import verify_index
 from executors.gateway.parameters import (
     CollectionParameters,
     CreateParameters,
@@ -20,8 +21,7 @@ from executors.gateway.parameters import (
     VerifyParameters,
     parse_parameters,
 )
-from executors.gateway.scrolling import refuse_documents
-from executors.gateway.verification import verify_index
+from executors.gateway.shards.index_client import IndexClient
 from executors.index.versions import HybridClock
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from executors.documents import DEFAULT_COLLECTION, ImageDoc
 from executors.errors import VisualSearchError
-from executors.gateway.chunks import Answer
-from executors.gateway.index_client import IndexClient
+from executors.gateway.flow.chunks import Answer
 from executors.gateway.parameters import CountParameters, ScrollParameters
-from executors.index.merge import unpack
-from executors.index.pages import documents_of_page
+from executors.gateway.shards.index_client import IndexClient
+from executors.index.wire.merge import unpack
+from executors.index.wire.pages import documents_of_page
 
 # What travels through the flow as one message, in documents a shard: bounded, whatever the page's limit is.
 _DOCUMENTS_AT_ONCE: Final = 1_000

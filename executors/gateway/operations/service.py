@@ -14,14 +14,16 @@ import numpy as np
 
 from executors.documents import DEFAULT_COLLECTION, Failure, ImageDoc
 from executors.errors import ERRORS, VisualSearchError
-from executors.gateway.administration import Administration
-from executors.gateway.admission import Gate, admit_documents, check_id, check_request
-from executors.gateway.chunks import Answer, ChunkSender, by_collection, counted, in_order, size_of
-from executors.gateway.completion import completed
-from executors.gateway.deleting import Deleter, count_deleted
-from executors.gateway.id_locks import IdLocks
-from executors.gateway.index_client import INDEX, IndexClient, mismatch
-from executors.gateway.lost_shards import LostShards
+from executors.gateway.document_checks import Gate, admit_documents, check_id, check_request
+from executors.gateway.flow.chunks import Answer, ChunkSender, by_collection, counted, in_order, size_of
+from executors.gateway.flow.replicas import check_replicas_ready, replica_reports
+from executors.gateway.flow.stages import StageAnswer, Stages
+from executors.gateway.operations.completion import completed
+from executors.gateway.operations.delete import Deleter, count_deleted
+from executors.gateway.operations.index import PIPELINE, IndexWriter, keys_of
+from executors.gateway.operations.maintenance import Administration
+from executors.gateway.operations.scroll import Scroller, refuse_documents
+from executors.gateway.operations.search import account_of_plans, shard_parameters
 from executors.gateway.parameters import (
     THUMBNAIL_URL,
     CountParameters,
@@ -34,15 +36,13 @@ from executors.gateway.parameters import (
     UpdateParameters,
     parse_parameters,
 )
-from executors.gateway.replicas import check_replicas_ready, replica_reports
-from executors.gateway.scrolling import Scroller, refuse_documents
-from executors.gateway.searching import account_of_plans, shard_parameters
-from executors.gateway.stages import StageAnswer, Stages
-from executors.gateway.writing import PIPELINE, IndexWriter, keys_of
-from executors.index.answers import collection_of, unknown
+from executors.gateway.shards.id_locks import IdLocks
+from executors.gateway.shards.index_client import INDEX, IndexClient, mismatch
+from executors.gateway.shards.lost_shards import LostShards
 from executors.index.records import Collection
 from executors.index.versions import HybridClock
-from executors.scheduling import Turn, current_turn, is_bulk
+from executors.index.wire.documents import collection_of, unknown
+from executors.scheduling.turns import Turn, current_turn, is_bulk
 
 # With one of these in every document, the request failed as a whole.
 _SERVICE_STATUS = 500

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from executors.documents import ImageDoc
-from executors.gateway.index_client import IndexClient
+from executors.gateway.shards.index_client import IndexClient
 
 
 async def verify_index(index_client: IndexClient, *, repair: bool) -> dict[str, Any]:

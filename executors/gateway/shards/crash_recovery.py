@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from executors.documents import ImageDoc
-from executors.gateway.membership import Membership
-from executors.index.merge import unpack
+from executors.gateway.shards.membership import Membership
 from executors.index.versions import version_before
+from executors.index.wire.merge import unpack
 
 _WRITES_A_ROUND: Final = 2_000
 

@@ -11,12 +11,12 @@ import orjson
 
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
-from executors.gateway.membership import Membership, ShardReport, form_index, unite_collections
-from executors.gateway.settlement import settle
-from executors.gateway.stages import Stages
-from executors.index.answers import collection_of
-from executors.index.merge import unpack
+from executors.gateway.flow.stages import Stages
+from executors.gateway.shards.crash_recovery import settle
+from executors.gateway.shards.membership import Membership, ShardReport, form_index, unite_collections
 from executors.index.records import Collection
+from executors.index.wire.documents import collection_of
+from executors.index.wire.merge import unpack
 
 INDEX = "^index$"
 _LOWEST = 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from executors.errors import VisualSearchError
-from executors.gateway.service import SearchService
+from executors.gateway.operations.service import SearchService
 
 _STAGE: Final = "index"
 # The head needs two seconds to find out that a shard is silent.

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.checkpoints import Checkpointer
-from executors.index.embedded.collection_memory import GraphOptions
-from executors.index.embedded.database import (
+from executors.index.embedded.disk.checkpoints import Checkpointer
+from executors.index.embedded.disk.database import (
     ReadConnections,
     connect_writer,
     database_errors,
@@ -24,15 +23,16 @@ from executors.index.embedded.database import (
     structural_faults,
     was_stopped_uncleanly,
 )
+from executors.index.embedded.disk.folder_lock import FolderLock, make_folder
+from executors.index.embedded.disk.placement import Placement
+from executors.index.embedded.disk.reserve import Reserve
+from executors.index.embedded.disk.schema import prepare
 from executors.index.embedded.graph.hnsw import use_one_thread
-from executors.index.embedded.loading import load_memory
-from executors.index.embedded.lock import FolderLock, make_folder
-from executors.index.embedded.maintenance import Maintenance
-from executors.index.embedded.memory import Memory
-from executors.index.embedded.placement import Placement
-from executors.index.embedded.reserve import Reserve
-from executors.index.embedded.schema import prepare
-from executors.index.embedded.writer import Writer
+from executors.index.embedded.memory.collection_memory import GraphOptions
+from executors.index.embedded.memory.loading import load_memory
+from executors.index.embedded.memory.shard_memory import Memory
+from executors.index.embedded.upkeep.maintenance import Maintenance
+from executors.index.embedded.write.writer import Writer
 
 T = TypeVar("T")
 

@@ -16,18 +16,20 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from executors.errors import VisualSearchError
-from executors.index.embedded import reads, removal, rules, scrolling
-from executors.index.embedded.checkpoints import EVERY_CHANGES
-from executors.index.embedded.collection_memory import GraphOptions
-from executors.index.embedded.database import ReadConnections
-from executors.index.embedded.memory import DEFAULT_OPTIONS, Memory
-from executors.index.embedded.pacing import wait_for_graphs
-from executors.index.embedded.reserve import RESERVE_NAME, can_write, disk_is_full
-from executors.index.embedded.running import Options, Running, close_shard, open_shard, submit
-from executors.index.embedded.schema import FORMAT_VERSION
-from executors.index.embedded.search import search_once
-from executors.index.embedded.transaction import Transaction
-from executors.index.embedded.verify import Findings, check_store
+from executors.index.embedded.disk import reads
+from executors.index.embedded.disk.checkpoints import EVERY_CHANGES
+from executors.index.embedded.disk.database import ReadConnections
+from executors.index.embedded.disk.reserve import RESERVE_NAME, can_write, disk_is_full
+from executors.index.embedded.disk.schema import FORMAT_VERSION
+from executors.index.embedded.disk.transaction import Transaction
+from executors.index.embedded.memory.collection_memory import GraphOptions
+from executors.index.embedded.memory.shard_memory import DEFAULT_OPTIONS, Memory
+from executors.index.embedded.search import scrolling
+from executors.index.embedded.search.search import search_once
+from executors.index.embedded.shard import Options, Running, close_shard, open_shard, submit
+from executors.index.embedded.upkeep.verify import Findings, check_store
+from executors.index.embedded.write import apply, removal
+from executors.index.embedded.write.pacing import wait_for_graphs
 from executors.index.encoding import encode_record
 from executors.index.filters import Filter
 from executors.index.input_checks import checked, checked_update, encode_each
@@ -111,7 +113,7 @@ class EmbeddedStore(Store):
 
     async def adopt(self, identity: ShardIdentity, *, proposed: bool = False) -> None:
         """See `Store.adopt`."""
-        await self._write(partial(rules.adopt, identity=identity, proposed=proposed))
+        await self._write(partial(apply.adopt, identity=identity, proposed=proposed))
 
     async def ensure_collection(self, collection: Collection) -> None:
         """See `Store.ensure_collection`."""
@@ -120,7 +122,7 @@ class EmbeddedStore(Store):
             check_binding(known.collection, collection.model_id, collection.dimension)
             return
         check_new_collection(collection)
-        await self._write(partial(rules.ensure_collection, collection=collection))
+        await self._write(partial(apply.ensure_collection, collection=collection))
 
     async def drop_collection(self, name: str, version: str) -> int | None:
         """See `Store.drop_collection`; the documents leave the disk in the background."""
@@ -140,17 +142,17 @@ class EmbeddedStore(Store):
         """See `Store.put`; also `invalid_id`, `invalid_embedding`, `invalid_tags`, `invalid_document` in an outcome."""
         encoded = await self._encode(records, encode_record)
         await wait_for_graphs(self._open_or_refuse().memory, len(encoded))
-        return await self._write(partial(rules.put, records=encoded), len(encoded))
+        return await self._write(partial(apply.put, records=encoded), len(encoded))
 
     async def supersede(self, writes: Sequence[Superseded]) -> list[WriteOutcome]:
         """See `Store.supersede`."""
         sound = await self._encode(writes, checked)
-        return await self._write(partial(rules.supersede, writes=sound), len(sound))
+        return await self._write(partial(apply.supersede, writes=sound), len(sound))
 
     async def update(self, updates: Sequence[TagUpdate], *, refresh: bool = True) -> list[WriteOutcome]:
         """See `Store.update`; also `invalid_id`, `invalid_tags` in an outcome."""
         sound = await self._encode(updates, checked_update)
-        return await self._write(partial(rules.update, updates=sound), len(sound))
+        return await self._write(partial(apply.update, updates=sound), len(sound))
 
     async def delete(self, keys: Sequence[DocumentKey]) -> list[WriteOutcome]:
         """See `Store.delete`; also `invalid_id` in an outcome."""

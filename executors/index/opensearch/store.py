@@ -12,26 +12,26 @@ from executors.errors import VisualSearchError
 from executors.index.encoding import encode_record
 from executors.index.filters import Filter
 from executors.index.input_checks import checked, checked_update, encode_each
-from executors.index.opensearch import queries
-from executors.index.opensearch.access import Access, by_collection
-from executors.index.opensearch.attic import Attic
-from executors.index.opensearch.bulk import BulkQueue
-from executors.index.opensearch.catalog import Catalog, Entry
-from executors.index.opensearch.connection import Connection, ConnectionOptions
-from executors.index.opensearch.dropping import drop
-from executors.index.opensearch.fields import Fields
-from executors.index.opensearch.layout import FORMAT, MAX_DIMENSION, IndexOptions
-from executors.index.opensearch.pruning import prune
-from executors.index.opensearch.reading import Reader
-from executors.index.opensearch.rebuild import Rebuild
-from executors.index.opensearch.recent import recent_writes
-from executors.index.opensearch.removal import Removal
-from executors.index.opensearch.searching import Search
-from executors.index.opensearch.sources import fields_read, stored_document
-from executors.index.opensearch.status import status_of
-from executors.index.opensearch.verify import Verify
-from executors.index.opensearch.writes import Writes
-from executors.index.opensearch.writing import Target, Writer
+from executors.index.opensearch.cluster.bulk import BulkQueue
+from executors.index.opensearch.cluster.catalog import Catalog, Entry
+from executors.index.opensearch.cluster.collection_access import Access, by_collection
+from executors.index.opensearch.cluster.connection import Connection, ConnectionOptions
+from executors.index.opensearch.cluster.dropping import drop
+from executors.index.opensearch.cluster.layout import FORMAT, MAX_DIMENSION, IndexOptions
+from executors.index.opensearch.cluster.typed_fields import Fields
+from executors.index.opensearch.documents.document_sources import fields_read, stored_document
+from executors.index.opensearch.search import queries
+from executors.index.opensearch.search.reading import Reader
+from executors.index.opensearch.search.searching import Search
+from executors.index.opensearch.upkeep.rebuild import Rebuild
+from executors.index.opensearch.upkeep.recent import recent_writes
+from executors.index.opensearch.upkeep.status import status_of
+from executors.index.opensearch.upkeep.verify import Verify
+from executors.index.opensearch.write.collection_writes import Writes
+from executors.index.opensearch.write.conditional_writes import Target, Writer
+from executors.index.opensearch.write.orphan_tombstones import Attic
+from executors.index.opensearch.write.pruning import prune
+from executors.index.opensearch.write.removal import Removal
 from executors.index.outcomes import (
     check_binding,
     check_new_collection,

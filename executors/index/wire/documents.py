@@ -6,8 +6,6 @@ import numpy as np
 
 from executors.documents import DEFAULT_COLLECTION, Failure, ImageDoc
 from executors.errors import VisualSearchError
-from executors.index.merge import Columns, pack
-from executors.index.pages import PackedPage
 from executors.index.records import (
     Box,
     DocumentKey,
@@ -17,6 +15,8 @@ from executors.index.records import (
     TagUpdate,
     WriteOutcome,
 )
+from executors.index.wire.merge import Columns, pack
+from executors.index.wire.pages import PackedPage
 
 
 def collection_of(document: ImageDoc) -> str:

@@ -15,9 +15,9 @@ import orjson
 
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
-from executors.index.hit_columns import HIT_COLUMNS
 from executors.index.records import ShardIdentity
 from executors.index.tag_values import value_key
+from executors.index.wire.hits import HIT_COLUMNS
 
 Columns: TypeAlias = dict[str, Any]
 # Score (negated), id, and where the hit stands: the shard's position and the row.

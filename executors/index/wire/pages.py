@@ -15,8 +15,8 @@ import orjson
 from numpy.typing import NDArray
 
 from executors.documents import ImageDoc
-from executors.index.merge import Columns, newest_copies, refused, unpack
 from executors.index.records import StoredDocument
+from executors.index.wire.merge import Columns, newest_copies, refused, unpack
 
 _FIELDS: Final = {
     "ids": "id",

@@ -6,10 +6,10 @@ import orjson
 
 from executors.errors import VisualSearchError
 from executors.index.filters import Filter, parse_filter
-from executors.index.merge import Columns
-from executors.index.pages import PackedPage, pack_page
 from executors.index.records import NEWEST, Collection, ShardIdentity, Superseded, WriteOutcome
 from executors.index.store import Store
+from executors.index.wire.merge import Columns
+from executors.index.wire.pages import PackedPage, pack_page
 
 
 async def supersede(number: int, store: Store, columns: Columns) -> Columns:

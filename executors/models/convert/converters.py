@@ -10,12 +10,12 @@ from string import Template
 from typing import Any, Final, TypeAlias
 
 from executors.errors import VisualSearchError
-from executors.models import clip, efficientnet_lite
-from executors.models.clip_tokenizer import clip_tokenizer_json
+from executors.models.convert import clip, efficientnet_lite
+from executors.models.convert.clip_tokenizer import clip_tokenizer_json
+from executors.models.convert.weights import read_checkpoint
 from executors.models.manifest import ManifestModel, text_entry_name
 from executors.models.pbtxt import quoted, tower_from_pbtxt
 from executors.models.spec import TensorType, Tower
-from executors.models.weights import read_checkpoint
 
 # Counted up whenever a converter or a file in `configs/` changes: entries of an older revision are built anew.
 _REVISION: Final = "2"

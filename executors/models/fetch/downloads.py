@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from executors.errors import VisualSearchError
-from executors.models.parts import Part
-from executors.models.transfer import ByteProgress, Patience, Transfer, fetch_error
-from executors.reading import open_regular
+from executors.files.reading import open_regular
+from executors.models.fetch.partial_download import Part
+from executors.models.fetch.transfer import ByteProgress, Patience, Transfer, fetch_error
 
 _CHUNK_BYTES: Final = 1 << 18
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Final, Literal, Protocol, TypeAlias
 
 from executors.errors import VisualSearchError
-from executors.models.downloads import download, exclusive, write_error
+from executors.models.fetch.downloads import download, exclusive, write_error
+from executors.models.fetch.partial_download import Part
+from executors.models.fetch.transfer import Patience
 from executors.models.manifest import ManifestFile, ManifestModel
-from executors.models.parts import Part
-from executors.models.transfer import Patience
 
 PullResult: TypeAlias = Literal["fetched", "present", "installed"]
 

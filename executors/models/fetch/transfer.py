@@ -13,7 +13,7 @@ import aiohttp
 
 from executors import __version__
 from executors.errors import VisualSearchError
-from executors.models.parts import Part, Validator
+from executors.models.fetch.partial_download import Part, Validator
 
 # How far it is: bytes that are here, and all of them where that is known.
 ByteProgress: TypeAlias = Callable[[int, int | None], None]

@@ -26,7 +26,7 @@ from ort_session import (  # type: ignore[import-not-found]  # see the line abov
 )
 from request_batches import run_requests  # type: ignore[import-not-found]  # see above
 
-# Set by the launcher (executors/triton/launch.py): threads for all instances of one model together.
+# Set by the launcher (executors/triton_server/command.py): threads for all instances of one model together.
 THREADS_VARIABLE = "ORT_INTRA_OP_THREADS"
 # Large batches leave a CPU's cache: its rate falls beyond a few rows, where a GPU's grows.
 CPU_ROWS = 4

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import requests
 
-from tests.support.api import Api, unit_vectors
-from tests.support.flow import RunningFlow
-from tests.support.pictures import encode, scene
+from tests.support.flows.api import Api, unit_vectors
+from tests.support.flows.flow import RunningFlow
+from tests.support.pictures.pictures import encode, scene
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 
-from tests.support.local_gateway import LocalGateway, local_gateway
-from tests.support.raw_http import Answered, exchange
+from tests.support.flows.local_gateway import LocalGateway, local_gateway
+from tests.support.flows.raw_http import Answered, exchange
 
 JSON = "application/json"
 

@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 
 from executors.gateway.rendering import thumbnail_url
-from tests.support.local_gateway import LocalGateway, local_gateway
-from tests.support.raw_http import Answered, exchange
+from tests.support.flows.local_gateway import LocalGateway, local_gateway
+from tests.support.flows.raw_http import Answered, exchange
 
 JPEG = b"\xff\xd8\xff thumbnail of "
 CONTROL = [

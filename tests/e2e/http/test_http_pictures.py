@@ -7,7 +7,7 @@ import uuid
 import pytest
 import requests
 
-from tests.support.flow import RunningFlow
+from tests.support.flows.flow import RunningFlow
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.flow import running_flow
-from tests.support.local_gateway import local_gateway
-from tests.support.raw_http import exchange
+from tests.support.flows.flow import running_flow
+from tests.support.flows.local_gateway import local_gateway
+from tests.support.flows.raw_http import exchange
 
 # Not tried: bodies that fit the schema may still be no pictures, no vectors of the model's dimension and so on
 # (positive_data_acceptance).

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.index.opensearch.connection import ConnectionOptions
-from tests.support.nginx_proxy import API_KEY, PASSWORD, USER, Nginx, find_nginx
-from tests.support.opensearch_index import Indices, delete_under
-from tests.support.records import ids_of, prepared, record
-from tests.support.services import missing
+from executors.index.opensearch.cluster.connection import ConnectionOptions
+from tests.support.flows.services import missing
+from tests.support.opensearch.nginx_proxy import API_KEY, PASSWORD, USER, Nginx, find_nginx
+from tests.support.opensearch.opensearch_index import Indices, delete_under
+from tests.support.stores.records import ids_of, prepared, record
 
 pytestmark = pytest.mark.services
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.index.opensearch.connection import Connection, ConnectionOptions
-from executors.index.opensearch.layout import IndexOptions
+from executors.index.opensearch.cluster.connection import Connection, ConnectionOptions
+from executors.index.opensearch.cluster.layout import IndexOptions
 from executors.index.store import Store
-from tests.support.embedded import code_of
-from tests.support.opensearch_index import Indices
-from tests.support.opensearch_server import OpenSearchNode
-from tests.support.records import (
+from tests.support.opensearch.opensearch_index import Indices
+from tests.support.opensearch.opensearch_server import OpenSearchNode
+from tests.support.stores.embedded import code_of
+from tests.support.stores.records import (
     IMAGES,
     found,
     ids_of,

@@ -16,11 +16,11 @@ import pytest
 import requests
 
 from executors.client import Document, VisualSearchClient
-from executors.index.opensearch.connection import ConnectionOptions
-from tests.support.commands import run_process
-from tests.support.flow import FLOW, OPENSEARCH_FLOW, RunningFlow, running_flow, start_flow, stop_flow
-from tests.support.opensearch_index import delete_now
-from tests.support.pictures import encode, scene
+from executors.index.opensearch.cluster.connection import ConnectionOptions
+from tests.support.flows.commands import run_process
+from tests.support.flows.flow import FLOW, OPENSEARCH_FLOW, RunningFlow, running_flow, start_flow, stop_flow
+from tests.support.opensearch.opensearch_index import delete_now
+from tests.support.pictures.pictures import encode, scene
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
 PICTURES = 8

@@ -10,13 +10,13 @@ import pytest
 
 from executors.errors import VisualSearchError
 from executors.index.filters import MAX_CONDITIONS
-from executors.index.opensearch.connection import Connection, ConnectionOptions
-from executors.index.opensearch.layout import IndexOptions
+from executors.index.opensearch.cluster.connection import Connection, ConnectionOptions
+from executors.index.opensearch.cluster.layout import IndexOptions
 from executors.index.records import Collection
 from executors.index.store import Store
-from tests.support.embedded import code_of
-from tests.support.opensearch_index import Indices, mapping_of
-from tests.support.records import (
+from tests.support.opensearch.opensearch_index import Indices, mapping_of
+from tests.support.stores.embedded import code_of
+from tests.support.stores.records import (
     DIMENSION,
     IDENTITY,
     IMAGES,

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from executors.index.opensearch.connection import ConnectionOptions
-from executors.index.opensearch.layout import IndexOptions
-from tests.integration.store_machine import machine_for
-from tests.support.opensearch_index import Indices, delete_now
+from executors.index.opensearch.cluster.connection import ConnectionOptions
+from executors.index.opensearch.cluster.layout import IndexOptions
+from tests.contracts.store_machine import machine_for
+from tests.support.opensearch.opensearch_index import Indices, delete_now
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 

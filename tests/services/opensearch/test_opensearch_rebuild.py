@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from executors.index.opensearch.connection import Connection, ConnectionOptions
-from executors.index.opensearch.layout import IndexOptions
-from executors.index.opensearch.rebuild import ABANDONED_MS
+from executors.index.opensearch.cluster.connection import Connection, ConnectionOptions
+from executors.index.opensearch.cluster.layout import IndexOptions
+from executors.index.opensearch.upkeep.rebuild import ABANDONED_MS
 from executors.index.store import Store
 from executors.index.versions import wall_clock_ms
-from tests.support.opensearch_index import Indices, mapping_of
-from tests.support.records import (
+from tests.support.opensearch.opensearch_index import Indices, mapping_of
+from tests.support.stores.records import (
     IMAGES,
     found,
     ids_of,

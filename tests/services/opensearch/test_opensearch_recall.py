@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from executors.index.opensearch.connection import ConnectionOptions
-from executors.index.opensearch.layout import IndexOptions
+from executors.index.opensearch.cluster.connection import ConnectionOptions
+from executors.index.opensearch.cluster.layout import IndexOptions
 from executors.index.store import Store
-from tests.support.clusters import Clusters, collection_of, make_clusters, recall
-from tests.support.opensearch_index import Indices
-from tests.support.records import IDENTITY
+from tests.support.opensearch.clusters import Clusters, collection_of, make_clusters, recall
+from tests.support.opensearch.opensearch_index import Indices
+from tests.support.stores.records import IDENTITY
 
 pytestmark = pytest.mark.services
 LEAST = 0.98

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from executors.index.opensearch.connection import ConnectionOptions
-from executors.index.opensearch.layout import IndexOptions
-from tests.integration.store_contract import StoreContract
-from tests.support.opensearch_index import Indices
+from executors.index.opensearch.cluster.connection import ConnectionOptions
+from executors.index.opensearch.cluster.layout import IndexOptions
+from tests.contracts.store_contract import StoreContract
+from tests.support.opensearch.opensearch_index import Indices
 
 pytestmark = pytest.mark.services
 

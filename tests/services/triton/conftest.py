@@ -12,11 +12,11 @@ from executors.embed.triton.backend import TritonBackend
 from executors.models.reference import Reference, write_reference
 from executors.models.repository import load_towers
 from executors.models.spec import Towers
-from executors.triton.installation import Installation
+from executors.triton_server.installation import Installation
 from tests.services.conftest import triton_installation
-from tests.support.models import TINY, tiny_config, tiny_model, write_entry
-from tests.support.triton_faults import BATCHING, TIMEOUT_S, TOTAL_S, MakeBackend, MakeServer, pictures, truth
-from tests.support.triton_server import RawTriton
+from tests.support.models.models import TINY, tiny_config, tiny_model, write_entry
+from tests.support.triton.triton_faults import BATCHING, TIMEOUT_S, TOTAL_S, MakeBackend, MakeServer, pictures, truth
+from tests.support.triton.triton_server import RawTriton
 
 __all__ = ["triton_installation"]
 

@@ -10,10 +10,10 @@ import pytest
 from executors.embed.devices import CPU
 from executors.embed.triton.backend import TritonBackend
 from executors.embed.triton.managed import ManagedTritonBackend
-from executors.triton.installation import Installation
-from executors.triton.server import TritonServer
-from tests.integration.embedding_contract import EmbeddingContract, MakeBackend, Repository
-from tests.support.triton_server import RawTriton
+from executors.triton_server.installation import Installation
+from executors.triton_server.server import TritonServer
+from tests.contracts.embedding_contract import EmbeddingContract, MakeBackend, Repository
+from tests.support.triton.triton_server import RawTriton
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
 

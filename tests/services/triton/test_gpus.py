@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.flow import TRITON_FLOW, RunningFlow, running_flow
-from tests.support.gpus import UUIDS, flow_with_devices, path_with_gpus, simulated_gpus
+from tests.support.flows.flow import TRITON_FLOW, RunningFlow, running_flow
+from tests.support.flows.gpus import UUIDS, flow_with_devices, path_with_gpus, simulated_gpus
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import requests
 
-from executors.triton.installation import Installation
-from tests.support.flow import TRITON_FLOW, RunningFlow, answered_status, running_flow, start_flow, stop_flow
-from tests.support.pictures import encode, scene
-from tests.support.triton_flows import descendants, embed_reports, eventually, full_health, gone, send
+from executors.triton_server.installation import Installation
+from tests.support.flows.flow import TRITON_FLOW, RunningFlow, answered_status, running_flow, start_flow, stop_flow
+from tests.support.pictures.pictures import encode, scene
+from tests.support.triton.triton_flows import descendants, embed_reports, eventually, full_health, gone, send
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
 

@@ -15,9 +15,9 @@ from tritonclient.utils import InferenceServerException
 
 from executors.cli import main
 from executors.embed.devices import CPU
-from executors.triton.installation import Installation
-from executors.triton.server import TritonServer
-from tests.support.two_towers import TWO_TOWERS, write_two_towers
+from executors.triton_server.installation import Installation
+from executors.triton_server.server import TritonServer
+from tests.support.models.two_towers import TWO_TOWERS, write_two_towers
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
 

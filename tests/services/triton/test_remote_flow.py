@@ -12,14 +12,14 @@ import pytest
 import requests
 
 from executors.models.repository import load_spec
-from executors.triton.installation import Installation
-from tests.support.api import Api
-from tests.support.flow import answered_status, running_flow, start_flow, stop_flow
-from tests.support.flow import wait_until as wait_for_flow
-from tests.support.models import TINY, tiny_config, tiny_model, write_entry
-from tests.support.pictures import encode, scene
-from tests.support.triton_flows import embed_reports, eventually, full_health, send
-from tests.support.triton_server import RawTriton
+from executors.triton_server.installation import Installation
+from tests.support.flows.api import Api
+from tests.support.flows.flow import answered_status, running_flow, start_flow, stop_flow
+from tests.support.flows.flow import wait_until as wait_for_flow
+from tests.support.models.models import TINY, tiny_config, tiny_model, write_entry
+from tests.support.pictures.pictures import encode, scene
+from tests.support.triton.triton_flows import embed_reports, eventually, full_health, send
+from tests.support.triton.triton_server import RawTriton
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
 

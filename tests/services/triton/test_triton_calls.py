@@ -12,9 +12,9 @@ import pytest
 
 from executors.errors import VisualSearchError
 from executors.models.spec import Towers
-from tests.support.models import TINY
-from tests.support.triton_faults import Load, MakeBackend, MakeServer, all_verified, pictures, truth, until
-from tests.support.triton_server import write_slow_entry
+from tests.support.models.models import TINY
+from tests.support.triton.triton_faults import Load, MakeBackend, MakeServer, all_verified, pictures, truth, until
+from tests.support.triton.triton_server import write_slow_entry
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
 

@@ -21,11 +21,11 @@ from executors.embed.triton.backend import TritonBackend
 from executors.embed.triton.managed import ManagedTritonBackend
 from executors.errors import VisualSearchError
 from executors.models.repository import load_towers, model_path
-from executors.triton.installation import Installation
-from executors.triton.server import TritonServer
-from tests.support.models import TINY, tiny_config, tiny_model, write_entry
-from tests.support.pictures import scene
-from tests.support.triton_server import RawTriton, kill_others_of_group, stubs_of
+from executors.triton_server.installation import Installation
+from executors.triton_server.server import TritonServer
+from tests.support.models.models import TINY, tiny_config, tiny_model, write_entry
+from tests.support.pictures.pictures import scene
+from tests.support.triton.triton_server import RawTriton, kill_others_of_group, stubs_of
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
 

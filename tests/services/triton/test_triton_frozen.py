@@ -14,12 +14,12 @@ import pytest
 from executors.embed.devices import CPU
 from executors.embed.triton.managed import ManagedTritonBackend
 from executors.models.spec import Towers
-from executors.triton.installation import Installation
-from executors.triton.server import TritonServer
-from tests.support.managed_triton import group_of
-from tests.support.models import TINY
-from tests.support.triton_faults import TIMEOUT_S, TOTAL_S, Load, until
-from tests.support.triton_server import stubs_of
+from executors.triton_server.installation import Installation
+from executors.triton_server.server import TritonServer
+from tests.support.models.models import TINY
+from tests.support.triton.managed_triton import group_of
+from tests.support.triton.triton_faults import TIMEOUT_S, TOTAL_S, Load, until
+from tests.support.triton.triton_server import stubs_of
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
 

@@ -12,8 +12,8 @@ import pytest
 from executors.embed.vectors import check_vectors
 from executors.errors import VisualSearchError
 from executors.models.spec import Towers
-from tests.support.models import TINY, tiny_config, tiny_model, write_entry
-from tests.support.triton_faults import (
+from tests.support.models.models import TINY, tiny_config, tiny_model, write_entry
+from tests.support.triton.triton_faults import (
     BATCHING,
     Load,
     MakeBackend,

@@ -14,10 +14,10 @@ import onnxruntime
 import pytest
 
 from executors.embed.devices import Device
-from executors.triton.installation import Installation
-from executors.triton.launch import THREADS_VARIABLE
-from executors.triton.server import TritonServer
-from tests.support.managed_triton import (
+from executors.triton_server.command import THREADS_VARIABLE
+from executors.triton_server.installation import Installation
+from executors.triton_server.server import TritonServer
+from tests.support.triton.managed_triton import (
     MODEL,
     OWNER,
     Start,
@@ -123,7 +123,7 @@ def logs_of(server: TritonServer) -> list[Path]:
 def test_it_never_outlives_a_killed_owner(triton_installation: Installation, models_dir: Path, tmp_path: Path) -> None:
     arguments = [triton_installation.folder, models_dir, tmp_path]
     command = [sys.executable, "-c", OWNER, *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as owner:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]) as owner:
         assert owner.stdout is not None
         url, pid = owner.stdout.readline().split()
         wait_ready(url)

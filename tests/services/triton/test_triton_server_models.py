@@ -10,7 +10,15 @@ import pytest
 import tritonclient.grpc as triton
 from onnx import TensorProto, helper
 
-from tests.support.managed_triton import Start, embed, infer_at_once, metric, until, wait_ready, write_scaling_entry
+from tests.support.triton.managed_triton import (
+    Start,
+    embed,
+    infer_at_once,
+    metric,
+    until,
+    wait_ready,
+    write_scaling_entry,
+)
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
 

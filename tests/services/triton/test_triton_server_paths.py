@@ -16,10 +16,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from executors.triton import guard
-from executors.triton.installation import Installation
-from executors.triton.plain_paths import is_plain
-from tests.support.managed_triton import (
+from executors.triton_server import guard
+from executors.triton_server.ascii_paths import is_plain
+from executors.triton_server.installation import Installation
+from tests.support.triton.managed_triton import (
     OWNER,
     Start,
     embed,
@@ -132,7 +132,7 @@ def test_links_to_an_unusual_place_do_not_outlive_a_killed_owner_and_are_made_an
     assert len(folders_of_links()) == 1
 
     command = [sys.executable, "-c", OWNER, *map(str, [moved.folder, models_dir, tmp_path])]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as owner:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]) as owner:
         assert owner.stdout is not None
         url, _ = owner.stdout.readline().split()
         wait_ready(url)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.models import TINY, tiny_config, tiny_model, write_entry
-from tests.support.triton_faults import Load, MakeBackend, MakeServer, all_verified, pictures, refused, until
-from tests.support.triton_server import stubs_of
+from tests.support.models.models import TINY, tiny_config, tiny_model, write_entry
+from tests.support.triton.triton_faults import Load, MakeBackend, MakeServer, all_verified, pictures, refused, until
+from tests.support.triton.triton_server import stubs_of
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(180)]
 

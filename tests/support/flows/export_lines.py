@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from executors.cli.exchange import CollectionLine, Header, header_line
-from tests.support.library_service import MODEL
+from executors.cli.transfer.format import CollectionLine, Header, header_line
+from tests.support.flows.library_service import MODEL
 
 
 def doc(document_id: str, **fields: Any) -> bytes:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FLOW = ROOT / "flows" / "image-search.yml"
 TRITON_FLOW = ROOT / "flows" / "image-search-triton.yml"
 OPENSEARCH_FLOW = ROOT / "flows" / "image-search-opensearch.yml"

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from executors.client import Document, RetryPolicy, VisualSearchClient
 from executors.errors import VisualSearchError
-from tests.support.flow_ledger import (
+from tests.support.flows.flow_ledger import (
     GROUPS,
     MODEL,
     Ledger,

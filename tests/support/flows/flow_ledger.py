@@ -15,9 +15,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from executors.client_answers import FoundDocument, WriteResult
-from executors.client_requests import Document
-from tests.support.records import unit
+from executors.client.answers import FoundDocument, WriteResult
+from executors.client.requests import Document
+from tests.support.stores.records import unit
 
 MODEL = "crash@1"
 DIMENSION = 16

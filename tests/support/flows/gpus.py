@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from tests.support.flow import TRITON_FLOW
-from tests.support.models import TINY, tiny_model, write_entry
+from tests.support.flows.flow import TRITON_FLOW
+from tests.support.models.models import TINY, tiny_model, write_entry
 
 SIMULATED: Final = 4
 UUIDS: Final = [f"GPU-{number:08x}-0000-0000-0000-000000000000" for number in range(SIMULATED)]

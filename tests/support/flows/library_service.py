@@ -14,7 +14,7 @@ import numpy as np
 from aiohttp import web
 
 from executors.index.filters import matches, parse_filter
-from tests.support.wire_service import WireService
+from tests.support.flows.wire_service import WireService
 
 MODEL = "tiny@1"
 DIMENSION = 4

@@ -13,11 +13,11 @@ from typing import Any
 import uvicorn
 
 from executors.gateway.health import Health
-from executors.gateway.http_protocol import server_options
-from executors.gateway.intake import Intake, IntakeLimits
-from executors.gateway.routes import make_app
+from executors.gateway.http.intake import Intake, IntakeLimits
+from executors.gateway.http.protocol import server_options
+from executors.gateway.http.routes import make_app
 from executors.settings import Settings
-from tests.support.local_index import Caller, local_service
+from tests.support.flows.local_index import Caller, local_service
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,14 +19,14 @@ from jina import Executor
 from executors.documents import Failure, ImageDoc
 from executors.embed.vectors import check_embedding
 from executors.errors import VisualSearchError
-from executors.gateway.admission import Gate
-from executors.gateway.chunks import Answer
-from executors.gateway.replica_calls import ReplicaAnswer
-from executors.gateway.service import SearchService
-from executors.gateway.stages import StageAnswer
+from executors.gateway.document_checks import Gate
+from executors.gateway.flow.chunks import Answer
+from executors.gateway.flow.replica_calls import ReplicaAnswer
+from executors.gateway.flow.stages import StageAnswer
+from executors.gateway.operations.service import SearchService
 from executors.index.executor import IndexShard, ShardMerge
 from executors.index.versions import HybridClock
-from tests.support.dictionary_store import DictionaryStore
+from tests.support.stores.dictionary_store import DictionaryStore
 
 MODEL = {"model_id": "tiny@1", "dimension": 4}
 _ONE_SHARD = frozenset({"/index", "/embed"})

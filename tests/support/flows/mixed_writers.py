@@ -22,10 +22,10 @@ from docarray import DocList
 from jina import Client
 
 from executors.documents import ImageDoc
-from tests.support.commands import run_process
-from tests.support.flow import RunningFlow
-from tests.support.histories import OPEN, Kind, Request, State
-from tests.support.records import unit
+from tests.support.flows.commands import run_process
+from tests.support.flows.flow import RunningFlow
+from tests.support.stores.histories import OPEN, Kind, Request, State
+from tests.support.stores.records import unit
 
 COLLECTION: Final = "mixed"
 MODEL: Final = "mixed@1"

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 from executors.models.repository import CONFIG_FILE
-from tests.support.models import TINY, tiny_config, tiny_model
+from tests.support.models.models import TINY, tiny_config, tiny_model
 
 DEFAULT = "efficientnet-lite0"
 # Vectors of an index are bound to it. A change here needs a higher `revision` in the model's config.pbtxt, and a word in
 # the release notes: every index that was made before refuses the new model.
 MODEL_ID = "efficientnet-lite0@ed7cae0d016a9a79"
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def run_python(program: str, folder: Path) -> subprocess.Popen[str]:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.models.downloads import download
-from executors.models.transfer import Patience
-from tests.support.file_server import FileServer
+from executors.models.fetch.downloads import download
+from executors.models.fetch.transfer import Patience
+from tests.support.models.file_server import FileServer
 
 CONTENT: Final = np.random.default_rng(4).integers(0, 256, 2_000_000, np.uint8).tobytes()
 SHA256: Final = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"

@@ -11,27 +11,27 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from executors.index.embedded import removal, rules
-from executors.index.embedded.checkpoints import Checkpointer
-from executors.index.embedded.collection_memory import CollectionMemory, CollectionView, GraphOptions
-from executors.index.embedded.counters import KnownCollection
-from executors.index.embedded.database import ReadConnections, connect_writer
+from executors.index.embedded.disk.checkpoints import Checkpointer
+from executors.index.embedded.disk.database import ReadConnections, connect_writer
+from executors.index.embedded.disk.meta import KnownCollection
+from executors.index.embedded.disk.placement import Placement
+from executors.index.embedded.disk.reads import moment_of
+from executors.index.embedded.disk.reserve import Reserve
+from executors.index.embedded.disk.schema import prepare
+from executors.index.embedded.disk.transaction import Transaction
 from executors.index.embedded.graph.hnsw import HnswGraph
-from executors.index.embedded.live_graph import ROWS_UNDER_LOCK, LiveGraph, set_places
-from executors.index.embedded.loading import load_memory
-from executors.index.embedded.placement import Placement
-from executors.index.embedded.ranking import Scope, scope_of
-from executors.index.embedded.reads import moment_of
-from executors.index.embedded.rebuild import Rebuild
-from executors.index.embedded.reserve import Reserve
-from executors.index.embedded.schema import prepare
-from executors.index.embedded.selection import selected_views
-from executors.index.embedded.targets import targets_of
-from executors.index.embedded.transaction import Transaction
-from executors.index.embedded.writer import Writer
+from executors.index.embedded.memory.collection_memory import CollectionMemory, CollectionView, GraphOptions
+from executors.index.embedded.memory.live_graph import ROWS_UNDER_LOCK, LiveGraph, set_places
+from executors.index.embedded.memory.loading import load_memory
+from executors.index.embedded.search.ranking import Scope, scope_of
+from executors.index.embedded.search.selection import selected_views
+from executors.index.embedded.search.targets import targets_of
+from executors.index.embedded.upkeep.rebuild import Rebuild
+from executors.index.embedded.write import apply, removal
+from executors.index.embedded.write.writer import Writer
 from executors.index.encoding import encode_record
 from executors.index.records import Record
-from tests.support.records import DIMENSION, IDENTITY, IMAGES, key, results, vector_of
+from tests.support.stores.records import DIMENSION, IDENTITY, IMAGES, key, results, vector_of
 
 HOUR_MS = 3_600_000
 FROM_4 = GraphOptions(graph_from=4)
@@ -60,8 +60,8 @@ class Shard:
             Checkpointer(self.connection),
         )
         self.reading = ReadConnections(folder)
-        self.run(partial(rules.adopt, identity=IDENTITY))
-        self.run(partial(rules.ensure_collection, collection=IMAGES))
+        self.run(partial(apply.adopt, identity=IDENTITY))
+        self.run(partial(apply.ensure_collection, collection=IMAGES))
 
     def close(self) -> None:
         self.writer.close()
@@ -81,7 +81,7 @@ class Shard:
         return self.writer.submit(work).result(20)
 
     def put(self, *records: Record) -> list[str]:
-        return results(self.run(partial(rules.put, records=[encode_record(each) for each in records])))
+        return results(self.run(partial(apply.put, records=[encode_record(each) for each in records])))
 
     def delete(self, number: int, *ids: str) -> list[str]:
         return results(self.run(partial(removal.delete, keys=[key(each, number) for each in ids])))

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from executors.models.pbtxt import tower_from_pbtxt, with_parameter
 from executors.models.repository import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, load_towers, model_id_of
 from executors.models.spec import Towers
-from tests.support.models import TINY, TINY_DIMENSION, tiny_config, tiny_model, write_entry
+from tests.support.models.models import TINY, TINY_DIMENSION, tiny_config, tiny_model, write_entry
 
 TINY_TEXT = "tiny-text"
 CONTEXT_LENGTH = 8

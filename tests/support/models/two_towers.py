@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from executors.models.build import build_model
+from executors.models.fetch.sources import download_path
 from executors.models.manifest import ManifestFile, ManifestModel
 from executors.models.repository import load_towers
-from executors.models.sources import download_path
 from executors.models.spec import Towers
 
 TWO_TOWERS: Final = "colours"

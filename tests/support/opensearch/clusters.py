@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from executors.index.filters import Filter
 from executors.index.records import Collection, Hits, Record, SearchRequest
 from executors.index.store import Store
-from tests.support.records import MODEL, version, where
+from tests.support.stores.records import MODEL, version, where
 
 NAME = "clusters"
 TOP = 10

@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from executors.triton.ports import ReservedPort
+from executors.triton_server.ports import ReservedPort
 
 USER, PASSWORD = "searcher", "correct horse battery"
 _CONFIGURATION = """

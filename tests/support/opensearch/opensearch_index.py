@@ -7,14 +7,14 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
-from executors.index.opensearch.connection import Connection, ConnectionOptions, IndexGoneError
-from executors.index.opensearch.layout import IndexOptions
+from executors.index.opensearch.cluster.connection import Connection, ConnectionOptions, IndexGoneError
+from executors.index.opensearch.cluster.layout import IndexOptions
 from executors.index.opensearch.store import OpenSearchStore
 from executors.index.store import Store
 
 
 class Indices:
-    """One index, opened again and again; see `tests.support.records.Harness`.
+    """One index, opened again and again; see `tests.support.stores.records.Harness`.
 
     Args:
         connection: to the cluster.

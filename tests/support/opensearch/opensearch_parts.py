@@ -9,7 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-POM = Path(__file__).parents[1] / "services" / "opensearch" / "pom.xml"
+POM = Path(__file__).parents[2] / "services" / "opensearch" / "pom.xml"
 JAVA_LOCK = POM.with_name("requirements-java.lock")
 VERSION = "3.3.0"
 JAVA = 21

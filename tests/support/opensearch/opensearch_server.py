@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from executors.triton.ports import ReservedPort
+from executors.triton_server.ports import ReservedPort
 
 # OpenSearch refuses to run as root.
 _USER = "nobody"

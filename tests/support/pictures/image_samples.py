@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.support.image_files import bmp, bmp_core, gif, photo, pillow, tiff, transparent_photo
+from tests.support.pictures.image_files import bmp, bmp_core, gif, photo, pillow, tiff, transparent_photo
 
 
 def _cmyk() -> Image.Image:

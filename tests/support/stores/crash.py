@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from executors.index.embedded.collection_memory import GraphOptions
+from executors.index.embedded.memory.collection_memory import GraphOptions
 from executors.index.embedded.store import EmbeddedStore
 from executors.index.filters import And, In
 from executors.index.records import DocumentKey, Record, Superseded, TagUpdate, WriteOutcome
 from executors.index.store import Store
 from executors.index.versions import HybridClock
-from tests.support.records import DIMENSION, IDENTITY, IMAGES, MODEL, unit
+from tests.support.stores.records import DIMENSION, IDENTITY, IMAGES, MODEL, unit
 
 LANES = 4
 IDS_A_LANE = 30

@@ -11,8 +11,8 @@ import numpy as np
 
 from executors.index.records import StoredDocument
 from executors.index.store import Store
-from tests.support.crash import content_of, put_of
-from tests.support.records import DIMENSION, found, ids_of, results, unit, where
+from tests.support.stores.crash import content_of, put_of
+from tests.support.stores.records import DIMENSION, found, ids_of, results, unit, where
 
 # None (no document), or the version of its put and of its last write.
 State: TypeAlias = tuple[str, str] | None

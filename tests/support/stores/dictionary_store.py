@@ -1,6 +1,6 @@
 """The contract of a store, kept by plain dictionaries: slow, and simple enough to be right by reading it.
 
-What other implementations are compared with (tests/integration/store_machine.py), and a stand-in for a real store. What
+What other implementations are compared with (tests/contracts/store_machine.py), and a stand-in for a real store. What
 would be on disk is a `Shard` (dictionary_shard.py), which outlives the store that has it open.
 """
 
@@ -34,7 +34,7 @@ from executors.index.records import (
     WriteOutcome,
 )
 from executors.index.store import Store
-from tests.support.dictionary_shard import Live, Shard, check_binding, digest_of
+from tests.support.stores.dictionary_shard import Live, Shard, check_binding, digest_of
 
 
 class DictionaryStore(Store):

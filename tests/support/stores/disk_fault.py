@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from executors.errors import VisualSearchError
-from executors.index.embedded import maintenance
 from executors.index.embedded.graph.graph_file import GraphFileInvalid, read_stamp
 from executors.index.embedded.store import EmbeddedStore
+from executors.index.embedded.upkeep import maintenance
 from executors.index.store import Store
-from tests.support.embedded import FIRST_GRAPH, SMALL_GRAPH, settled
-from tests.support.records import IDENTITY, IMAGES, found, ids_of, key, record, results, tag_update, vector_of
+from tests.support.stores.embedded import FIRST_GRAPH, SMALL_GRAPH, settled
+from tests.support.stores.records import IDENTITY, IMAGES, found, ids_of, key, record, results, tag_update, vector_of
 
 BALLAST_BYTES = 1_500_000
 THUMBNAIL = b"t" * 8_000

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.collection_memory import GraphOptions
-from executors.index.embedded.database import database_path
+from executors.index.embedded.disk.database import database_path
 from executors.index.embedded.graph.graph_file import GraphFileInvalid, read_stamp
+from executors.index.embedded.memory.collection_memory import GraphOptions
 from executors.index.embedded.store import EmbeddedStore
 from executors.index.store import Store
-from tests.support.records import IDENTITY, IMAGES, key, record
+from tests.support.stores.records import IDENTITY, IMAGES, key, record
 
 # A graph from a few documents on, saved all the time.
 SMALL_GRAPH = GraphOptions(graph_from=4, save_every=16)

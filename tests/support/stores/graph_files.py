@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from executors.index.embedded.graph.graph_file import LoadedGraph, Stamp, load, save
 from executors.index.embedded.graph.hnsw import HnswGraph, Precision, use_one_thread
-from tests.support.graphs import filled, some
+from tests.support.stores.graphs import filled, some
 
 DIMENSION: Final = 12
 NAME: Final = "7.graph"

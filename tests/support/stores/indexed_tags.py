@@ -8,9 +8,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from executors.index.embedded.database import connect_writer
-from executors.index.embedded.schema import prepare
-from executors.index.embedded.tag_index import TagWriter
+from executors.index.embedded.disk.database import connect_writer
+from executors.index.embedded.disk.schema import prepare
+from executors.index.embedded.tags.index import TagWriter
 from executors.index.encoding import document_digest, encode_tags
 from executors.index.filters import Filter, matches
 

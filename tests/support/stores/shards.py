@@ -8,7 +8,7 @@ from docarray import DocList
 from jina import Client
 
 from executors.documents import ImageDoc
-from tests.support.flow import RunningFlow
+from tests.support.flows.flow import RunningFlow
 
 
 def post_to_shards(flow: RunningFlow, endpoint: str, document: ImageDoc, only: int | None = None) -> list[ImageDoc]:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from tritonclient.utils import InferenceServerException
 
-from executors.triton import guard
-from executors.triton.server import TritonServer
+from executors.triton_server import guard
+from executors.triton_server.server import TritonServer
 
 MODEL = "efficientnet-lite0"
 # Starts a server, says what it started, and lives on; the tests kill it.
@@ -27,8 +27,8 @@ OWNER = """
 import sys, time
 from pathlib import Path
 from executors.embed.devices import CPU
-from executors.triton.installation import Installation
-from executors.triton.server import TritonServer
+from executors.triton_server.installation import Installation
+from executors.triton_server.server import TritonServer
 packages, models, logs = map(Path, sys.argv[1:])
 server = TritonServer(Installation(packages, "cpu"), models_dir=models, models=["efficientnet-lite0"], device=CPU,
     threads=1, logs_dir=logs, name="owned")

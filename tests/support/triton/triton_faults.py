@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from executors.embed.triton.backend import TritonBackend
 from executors.errors import VisualSearchError
 from executors.models.repository import model_path
-from tests.support.models import TINY
-from tests.support.triton_server import RawTriton
+from tests.support.models.models import TINY
+from tests.support.triton.triton_server import RawTriton
 
 TIMEOUT_S = 1.0
 TOTAL_S = 4.0

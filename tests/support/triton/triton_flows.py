@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import requests
 
-from tests.support.flow import RunningFlow
+from tests.support.flows.flow import RunningFlow
 
 T = TypeVar("T")
 

@@ -19,10 +19,10 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from executors.embed.devices import CPU
-from executors.triton import guard
-from executors.triton.installation import Installation
-from executors.triton.launch import command_line, environment
-from executors.triton.ports import ReservedPort
+from executors.triton_server import guard
+from executors.triton_server.command import command_line, environment
+from executors.triton_server.installation import Installation
+from executors.triton_server.ports import ReservedPort
 
 READY_WITHIN_S = 40
 

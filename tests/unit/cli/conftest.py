@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from executors.cli.exchange import end_line
-from executors.cli.files import scan_folders
-from executors.cli.index_state import FileResult, IndexOptions, IndexOutcome
-from executors.cli.indexing import FileSender
+from executors.cli.index.files import scan_folders
+from executors.cli.index.sender import FileSender
+from executors.cli.index.state import FileResult, IndexOptions, IndexOutcome
 from executors.cli.journal import Journal
+from executors.cli.transfer.format import end_line
 from executors.client import RetryPolicy, VisualSearchClient
-from tests.support.export_lines import doc, header
-from tests.support.library_service import LibraryService, library_service
-from tests.support.wire_service import WireService, wire_service
+from tests.support.flows.export_lines import doc, header
+from tests.support.flows.library_service import LibraryService, library_service
+from tests.support.flows.wire_service import WireService, wire_service
 
 MakeFiles = Callable[..., Path]
 Send = Callable[..., IndexOutcome]

@@ -10,8 +10,8 @@ import pytest
 
 from executors import __version__
 from executors.cli import main
-from executors.cli.arguments import make_parser
 from executors.cli.exit_status import status_of
+from executors.cli.parser.arguments import make_parser
 from executors.cli.service import default_url
 from executors.errors import VisualSearchError
 from executors.hosts import reachable_host

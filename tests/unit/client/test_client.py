@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from executors.client import DEFAULT_COLLECTION, Document, RetryPolicy, VisualSearchClient, _named
-from executors.client_answers import error_from_json
-from executors.client_requests import encode_request
+from executors.client import DEFAULT_COLLECTION, Document, RetryPolicy, VisualSearchClient
+from executors.client.answers import error_from_json
+from executors.client.client import _named
+from executors.client.requests import encode_request
 from executors.errors import VisualSearchError
-from executors.gateway.form_names import file_name
-from tests.support.wire_service import THUMBNAIL, Fault, WireService, wire_service
+from executors.gateway.http.form_names import file_name
+from tests.support.flows.wire_service import THUMBNAIL, Fault, WireService, wire_service
 
 QUICK = RetryPolicy(attempts=4, base_s=0.01, cap_s=0.02)
 

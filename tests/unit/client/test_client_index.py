@@ -9,7 +9,7 @@ import pytest
 
 from executors.client import CollectionInfo, Document, RetryPolicy, VisualSearchClient
 from executors.errors import VisualSearchError
-from tests.support.local_gateway import LocalGateway, local_gateway
+from tests.support.flows.local_gateway import LocalGateway, local_gateway
 
 JPEG = b"\xff\xd8\xff\xe0 small"
 VECTORS = np.random.default_rng(1).normal(size=(9, 4)).astype(np.float32)

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import pytest
 
 from executors.client import Document, RetryPolicy, VisualSearchClient
-from executors.client_transport import normalise_url, parse_retry_after
+from executors.client.transport import normalise_url, parse_retry_after
 from executors.errors import VisualSearchError
-from tests.support.wire_service import Fault, WireService, wire_service
+from tests.support.flows.wire_service import Fault, WireService, wire_service
 
 QUICK = RetryPolicy(attempts=4, base_s=0.01, cap_s=0.02)
 

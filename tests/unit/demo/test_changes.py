@@ -17,7 +17,7 @@ from executors.demo.changes import (
 )
 from executors.errors import VisualSearchError
 from executors.preprocess.header import read_header
-from tests.support.pictures import encode, scene
+from tests.support.pictures.pictures import encode, scene
 
 IMAGE = scene(1, 240, 360)
 BLOB = encode(IMAGE)

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from executors.client_answers import Hit
+from executors.client.answers import Hit
 from executors.demo.presentation import DemoFigures, chosen_results, print_answers, shown_ids, summary_line, write_page
 from executors.demo.trials import DEMO_CHANGES, WHOLE, Trial, TrialResult, evenly, plan_trials, recall_at_1
 from executors.errors import VisualSearchError
-from tests.support.pictures import encode, scene
+from tests.support.pictures.pictures import encode, scene
 
 PICTURE = encode(scene(1, 60, 80))
 

@@ -10,7 +10,7 @@ from executors.embed.onnx import OnnxBackend
 from executors.errors import VisualSearchError
 from executors.models.spec import Towers
 from executors.settings import Settings
-from tests.support.models import tiny_model, write_entry
+from tests.support.models.models import tiny_model, write_entry
 
 
 def test_the_settings_reach_the_backend(tmp_path: Path) -> None:

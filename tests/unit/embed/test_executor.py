@@ -15,8 +15,8 @@ from executors.embed.executor import ImageEmbedder
 from executors.errors import VisualSearchError
 from executors.models.repository import TOKENIZER_FILE
 from executors.settings import settings
-from tests.support.models import TINY, TINY_SIDE, tiny_model, write_entry
-from tests.support.text_models import TINY_TEXT, write_towers
+from tests.support.models.models import TINY, TINY_SIDE, tiny_model, write_entry
+from tests.support.models.text_models import TINY_TEXT, write_towers
 
 COLOURS = {"red": 0, "green": 1, "blue": 2}
 

@@ -18,9 +18,9 @@ from executors.embed.onnx import OnnxBackend
 from executors.errors import VisualSearchError
 from executors.models.repository import load_towers, model_path
 from executors.models.spec import Towers
-from tests.support.models import TINY, TINY_SIDE, tiny_model, write_entry
-from tests.support.pictures import scene
-from tests.support.text_models import TINY_TEXT, write_towers
+from tests.support.models.models import TINY, TINY_SIDE, tiny_model, write_entry
+from tests.support.models.text_models import TINY_TEXT, write_towers
+from tests.support.pictures.pictures import scene
 
 NAME = "efficientnet-lite0"
 TASKS = Path("/proc/self/task")

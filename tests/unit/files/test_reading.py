@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.reading import read_at_most, read_file, read_text
+from executors.files.reading import read_at_most, read_file, read_text
 
 
 def refusal(path: Path | str, limit: int = 100, **options: str) -> VisualSearchError:

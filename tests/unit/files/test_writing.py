@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from executors.writing import is_stream, write_file
+from executors.files.writing import is_stream, write_file
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:

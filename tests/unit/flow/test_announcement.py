@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from executors.announcement import access, contents_line, places, readiness_line
+from executors.flow.announcement import access, contents_line, places, readiness_line
 from executors.settings import Settings
 
 

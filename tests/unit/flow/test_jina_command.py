@@ -18,7 +18,7 @@ def test_a_head_that_is_started_by_itself_behaves_as_one_of_a_flow(runtime: str,
     run = start("--runtime-cls", runtime, "--help", PYTHONPROFILEIMPORTTIME="1")
     imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
     assert run.returncode == 0
-    assert "executors.jina_command" in imported
+    assert "executors.flow.jina_command" in imported
     assert ("executors.bootstrap" in imported) == expected
 
 

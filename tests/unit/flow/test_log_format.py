@@ -7,11 +7,11 @@ import os
 import subprocess
 import sys
 
-from executors.log_format import JsonFormatter, JsonLines, TextFormatter
+from executors.flow.log_format import JsonFormatter, JsonLines, TextFormatter
 
 PROGRAM = """
 import asyncio, logging, sys, threading, warnings
-from executors.log_format import format_library_logs, write_json_lines
+from executors.flow.log_format import format_library_logs, write_json_lines
 
 write_json_lines()
 format_library_logs(as_json=True)
@@ -87,7 +87,7 @@ def test_a_warning_that_is_printed_is_no_error() -> None:
 def test_a_log_whose_reader_is_gone_leaves_no_traceback() -> None:
     script = (
         "import logging, os, sys\n"
-        "from executors.log_format import leave_out_write_failures\n"
+        "from executors.flow.log_format import leave_out_write_failures\n"
         "leave_out_write_failures()\n"
         "reader, writer = os.pipe()\n"
         "os.close(reader)\n"

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from executors import log_repeats
-from executors.log_repeats import LINES_A_SECOND, RepeatLimit
+from executors.flow import log_repeats
+from executors.flow.log_repeats import LINES_A_SECOND, RepeatLimit
 
 
 class Bench:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from executors.losses import Part, Process, describe_end, loss_of
+from executors.flow.losses import Part, Process, describe_end, loss_of
 
 GATEWAY = Process("gateway", Part.GATEWAY)
 PREPROCESS = Process("preprocess", Part.REPLICA)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.flow_paths import check_flow_argument, is_flow_path
-from executors.serve import find_flow
+from executors.flow.paths import check_flow_argument, is_flow_path
+from executors.flow.serve import find_flow
 
 FLOW = find_flow(None)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.serve import find_flow
+from executors.flow.serve import find_flow
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "huge", "missing"])

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from executors.forking import held_while
+from executors.flow.signals import held_while
 
 # As Python does it after a fork: whatever is raised in these functions is swallowed.
 SCRIPT = """
 import os, signal, sys
-from executors.forking import held_while
+from executors.flow.signals import held_while
 os.register_at_fork(after_in_parent=lambda: signal.raise_signal(signal.SIGINT))
 
 def fork(_):
@@ -35,7 +35,7 @@ except KeyboardInterrupt:
 CHILD = """
 import os, signal, sys, time
 from contextlib import suppress
-from executors.forking import end_at_signals, held_while
+from executors.flow.signals import end_at_signals, held_while
 
 def interrupt(*_):
     raise KeyboardInterrupt

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.flowfile import check_flow
+from executors.flow.validation import check_flow
 
-FLOWS = sorted((Path(__file__).parents[2] / "flows").glob("*.yml"))
+FLOWS = sorted((Path(__file__).parents[3] / "flows").glob("*.yml"))
 
 
 @pytest.fixture

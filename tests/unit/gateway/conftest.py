@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.local_index import Caller, local_service
+from tests.support.flows.local_index import Caller, local_service
 
 
 @pytest.fixture(params=[1, 2, 3], ids=["1 shard", "2 shards", "3 shards"])

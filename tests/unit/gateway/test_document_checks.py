@@ -8,7 +8,7 @@ import pytest
 from executors.document_values import plain_tags
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
-from executors.gateway.admission import Gate, admit_documents, check_id, check_request
+from executors.gateway.document_checks import Gate, admit_documents, check_id, check_request
 
 
 def code_of(call, *arguments) -> str:  # type: ignore[no-untyped-def]

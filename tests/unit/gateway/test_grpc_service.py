@@ -12,9 +12,9 @@ from jina.types.request.data import DataRequest
 from executors.documents import ImageDoc
 from executors.gateway.grpc_service import GrpcService
 from executors.gateway.health import Health
-from executors.gateway.intake import Intake, IntakeLimits
-from tests.support.api import unit_vectors
-from tests.support.local_index import local_service
+from executors.gateway.http.intake import Intake, IntakeLimits
+from tests.support.flows.api import unit_vectors
+from tests.support.flows.local_index import local_service
 
 
 async def serving() -> GrpcService:

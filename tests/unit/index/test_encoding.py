@@ -24,7 +24,7 @@ from executors.index.encoding import (
     encode_record,
     encode_tags,
 )
-from tests.support.records import record, vector_of
+from tests.support.stores.records import record, vector_of
 
 JSON = st.recursive(
     st.one_of(

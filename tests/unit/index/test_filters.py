@@ -21,7 +21,7 @@ from executors.index.filters import (
     matches,
     parse_filter,
 )
-from tests.support.filter_meaning import documents, filters, holds
+from tests.support.stores.filter_meaning import documents, filters, holds
 
 DEEP = {"$and": [{"a": 1}]}
 for _ in range(MAX_DEPTH):

@@ -22,8 +22,8 @@ from executors.index.write_rules import (
     decide_supersede,
     decide_update,
 )
-from tests.support.dictionary_shard import Shard
-from tests.support.records import IDENTITY, IMAGES, key, record, superseded, tag_update, version
+from tests.support.stores.dictionary_shard import Shard
+from tests.support.stores.records import IDENTITY, IMAGES, key, record, superseded, tag_update, version
 
 HELD = 5
 OLDER, SAME, NEWER = HELD - 1, HELD, HELD + 1

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from executors.models.build import build_model
-from tests.support.built_models import DEFAULT
-from tests.support.fetching import CONTENT
-from tests.support.file_server import FileServer, file_server
+from tests.support.models.built_models import DEFAULT
+from tests.support.models.fetching import CONTENT
+from tests.support.models.file_server import FileServer, file_server
 
 
 @pytest.fixture(scope="session")

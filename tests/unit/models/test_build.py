@@ -9,20 +9,20 @@ import pytest
 
 from executors.errors import VisualSearchError
 from executors.models.build import build_model
-from executors.models.converters import declared_config, stored_reference
+from executors.models.convert.converters import declared_config, stored_reference
 from executors.models.manifest import load_manifest
 from executors.models.pbtxt import parameters_from_pbtxt
 from executors.models.repository import CONFIG_FILE, check_model
-from executors.models.trial import run_in_process
+from executors.models.run_onnx import run_in_process
 from executors.models.verify import verify_model
-from tests.support.built_models import (
+from tests.support.models.built_models import (
     DEFAULT,
     MODEL_ID,
     cut_model,
     older_revision,
     visible,
 )
-from tests.support.models import write_entry
+from tests.support.models.models import write_entry
 
 MODEL = load_manifest()[DEFAULT]
 CONFIG = declared_config(MODEL, DEFAULT)

@@ -16,12 +16,12 @@ from executors.errors import VisualSearchError
 from executors.models.build import build_model
 from executors.models.reference import read_reference
 from executors.models.repository import CONFIG_FILE, check_model, load_tower
-from executors.models.trial import run_in_process
+from executors.models.run_onnx import run_in_process
 from executors.models.verify import verify_model
-from tests.support.built_models import (
+from tests.support.models.built_models import (
     write_own,
 )
-from tests.support.models import TINY, external_model, tiny_config, tiny_model
+from tests.support.models.models import TINY, external_model, tiny_config, tiny_model
 
 
 def test_an_own_model_gets_its_identity_and_its_reference(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from executors.models.build import build_model
 from executors.models.listing import list_models
 from executors.models.manifest import load_manifest
 from executors.models.repository import check_model, load_tower
-from tests.support.built_models import (
+from tests.support.models.built_models import (
     DEFAULT,
     MODEL_ID,
     add_version,

@@ -9,14 +9,14 @@ import pytest
 from executors.errors import VisualSearchError
 from executors.models.build import build_model
 from executors.models.repository import load_towers, model_path, tokenizer_path
-from executors.models.trial import run_in_process
+from executors.models.run_onnx import run_in_process
 from executors.models.verify import verify_model
-from tests.support.built_models import (
+from tests.support.models.built_models import (
     visible,
     write_own,
 )
-from tests.support.models import TINY, tiny_config, tiny_model
-from tests.support.two_towers import TWO_TOWERS, place_files, two_tower_model, write_two_towers
+from tests.support.models.models import TINY, tiny_config, tiny_model
+from tests.support.models.two_towers import TWO_TOWERS, place_files, two_tower_model, write_two_towers
 
 
 def test_two_towers_are_built_and_bound_to_each_other(tmp_path: Path) -> None:

@@ -11,17 +11,17 @@ from executors.errors import VisualSearchError
 from executors.models.build import build_model
 from executors.models.manifest import ManifestModel
 from executors.models.repository import check_model, load_tower, load_towers
-from executors.models.trial import run_in_process
+from executors.models.run_onnx import run_in_process
 from executors.models.verify import verify_model
-from tests.support.built_models import (
+from tests.support.models.built_models import (
     DEFAULT,
     MODEL_ID,
     add_version,
     cut_model,
     write_own,
 )
-from tests.support.models import TINY, tiny_model
-from tests.support.two_towers import TWO_TOWERS, write_two_towers
+from tests.support.models.models import TINY, tiny_model
+from tests.support.models.two_towers import TWO_TOWERS, write_two_towers
 
 
 @pytest.mark.parametrize("manifest", [{}, None], ids=["own", "ours"])

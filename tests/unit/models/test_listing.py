@@ -8,8 +8,8 @@ from executors.models.build import build_model
 from executors.models.listing import list_models
 from executors.models.manifest import load_manifest
 from executors.models.repository import CONFIG_FILE, load_tower, model_path
-from tests.support.models import TINY, tiny_model, write_entry
-from tests.support.two_towers import TWO_TOWERS, two_tower_model, write_two_towers
+from tests.support.models.models import TINY, tiny_model, write_entry
+from tests.support.models.two_towers import TWO_TOWERS, two_tower_model, write_two_towers
 
 NAME = "efficientnet-lite0"
 

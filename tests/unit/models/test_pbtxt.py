@@ -13,7 +13,7 @@ from executors.models.pbtxt import (
     without_parameter,
 )
 from executors.models.spec import TextSpec
-from tests.support.models import TINY, tiny_config
+from tests.support.models.models import TINY, tiny_config
 
 
 def test_everything_that_does_not_fit_is_named_at_once() -> None:

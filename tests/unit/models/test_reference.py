@@ -20,7 +20,7 @@ from executors.models.reference import (
 )
 from executors.models.repository import load_tower, tokenizer_path
 from executors.models.spec import ModelSpec, TextSpec
-from tests.support.two_towers import TWO_TOWERS, write_two_towers
+from tests.support.models.two_towers import TWO_TOWERS, write_two_towers
 
 SPEC = ModelSpec("tiny", "tiny@0123456789abcdef", dimension=3, height=8, width=6, fit="squash")
 

@@ -22,8 +22,8 @@ from executors.models.repository import (
     tokenizer_path,
     versions_of,
 )
-from tests.support.models import TINY, external_model, tiny_config, tiny_model, write_entry
-from tests.support.two_towers import TWO_TOWERS, write_two_towers
+from tests.support.models.models import TINY, external_model, tiny_config, tiny_model, write_entry
+from tests.support.models.two_towers import TWO_TOWERS, write_two_towers
 
 
 def test_the_default_models_spec_is_read_from_its_configuration(models_dir: Path) -> None:

@@ -12,9 +12,9 @@ from executors.errors import VisualSearchError
 from executors.models.build import build_model
 from executors.models.manifest import load_manifest
 from executors.models.repository import CONFIG_FILE, check_model
-from tests.support.built_models import DEFAULT, cut_model, visible
-from tests.support.models import TINY, tiny_config, tiny_model
-from tests.support.two_towers import TWO_TOWERS, place_files, two_tower_model
+from tests.support.models.built_models import DEFAULT, cut_model, visible
+from tests.support.models.models import TINY, tiny_config, tiny_model
+from tests.support.models.two_towers import TWO_TOWERS, place_files, two_tower_model
 
 MODEL = load_manifest()[DEFAULT]
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from executors.errors import VisualSearchError
 from executors.models.reference import reference_path
 from executors.models.repository import load_towers, model_path
+from executors.models.run_onnx import run_in_process
 from executors.models.spec import Tower
-from executors.models.trial import run_in_process
 from executors.models.verify import verify_model
-from tests.support.models import TINY, tiny_model, write_entry
-from tests.support.two_towers import COLOURS, TWO_TOWERS, colour_picture, write_two_towers
+from tests.support.models.models import TINY, tiny_model, write_entry
+from tests.support.models.two_towers import COLOURS, TWO_TOWERS, colour_picture, write_two_towers
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from executors.preprocess.decode import decode
 from executors.preprocess.formats import boxes, jpeg
 from executors.preprocess.header import ImageLimits, check_limits, read_header
 from executors.preprocess.pipeline import ImagePipeline
-from tests.support.image_files import (
+from tests.support.pictures.image_files import (
     bmp,
     gif,
     jpeg_declaring,
@@ -33,7 +33,7 @@ from tests.support.image_files import (
     webp_canvas,
     webp_chunk,
 )
-from tests.support.image_samples import sample
+from tests.support.pictures.image_samples import sample
 
 LIMITS = ImageLimits(max_bytes=20_000_000, max_pixels=50_000_000, max_side=16_384)
 REFUSED_WITHIN_S = 0.05

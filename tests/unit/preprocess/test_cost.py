@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from executors.fair_threads import Cost
 from executors.models.spec import ModelSpec
 from executors.preprocess.cost import cost_of
 from executors.preprocess.header import ImageLimits, read_header
 from executors.preprocess.pipeline import ImagePipeline
-from tests.support.image_files import pillow
-from tests.support.models import TINY, tiny_model, write_entry
-from tests.support.pictures import encode, scene
+from executors.scheduling.fair_threads import Cost
+from tests.support.models.models import TINY, tiny_model, write_entry
+from tests.support.pictures.image_files import pillow
+from tests.support.pictures.pictures import encode, scene
 
 FOUND = Path(__file__).resolve().parents[4] / "shared" / "data" / "pictures" / "found"
 

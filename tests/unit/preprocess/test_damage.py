@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from executors.errors import VisualSearchError
 from executors.preprocess.decode import configure_opencv, decode
 from executors.preprocess.header import ImageLimits, check_limits, read_header
-from tests.support.image_files import by_pillow, distance, photo, pillow, png, png_chunk, tiff
-from tests.support.image_samples import FORMATS, SAMPLES, sample
+from tests.support.pictures.image_files import by_pillow, distance, photo, pillow, png, png_chunk, tiff
+from tests.support.pictures.image_samples import FORMATS, SAMPLES, sample
 
 ROOT = Path(__file__).resolve().parents[3]
 

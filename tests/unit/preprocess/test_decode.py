@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from executors.preprocess.decode import configure_opencv, decode, reduction
 from executors.preprocess.header import read_header
 from executors.preprocess.resize import scale_to
-from tests.support.image_files import (
+from tests.support.pictures.image_files import (
     GIF_PALETTE,
     bmp,
     by_pillow,
@@ -32,7 +32,7 @@ from tests.support.image_files import (
     transparent_photo,
     webp_animation,
 )
-from tests.support.image_samples import SAMPLES, sample
+from tests.support.pictures.image_samples import SAMPLES, sample
 
 
 @pytest.fixture(autouse=True, scope="module")

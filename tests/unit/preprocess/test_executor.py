@@ -11,13 +11,13 @@ import pytest
 from docarray import DocList
 
 from executors.documents import ImageDoc
-from executors.fair_threads import Cost
 from executors.preprocess.cost import cost_of
 from executors.preprocess.executor import ImagePreprocessor
+from executors.scheduling.fair_threads import Cost
 from executors.settings import settings
-from tests.support.models import TINY, TINY_SIDE, tiny_model, write_entry
-from tests.support.pictures import encode, scene
-from tests.support.text_models import write_towers
+from tests.support.models.models import TINY, TINY_SIDE, tiny_model, write_entry
+from tests.support.models.text_models import write_towers
+from tests.support.pictures.pictures import encode, scene
 
 PICTURE = encode(scene(1, 40, 60))
 

@@ -17,7 +17,7 @@ from executors.preprocess import pipeline as pipeline_module
 from executors.preprocess.decode import configure_opencv, reduction
 from executors.preprocess.header import ImageLimits, read_header
 from executors.preprocess.pipeline import ImagePipeline
-from tests.support.image_files import pillow
+from tests.support.pictures.image_files import pillow
 
 LEAST_COSINE = 0.99
 MODEL = "efficientnet-lite0"

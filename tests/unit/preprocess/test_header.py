@@ -13,7 +13,7 @@ from PIL import Image
 
 from executors.errors import VisualSearchError
 from executors.preprocess.header import ImageHeader, read_header
-from tests.support.image_files import (
+from tests.support.pictures.image_files import (
     bmp,
     exif,
     gif,
@@ -30,7 +30,7 @@ from tests.support.image_files import (
     webp_canvas,
     webp_chunk,
 )
-from tests.support.image_samples import FORMATS, SAMPLES, sample
+from tests.support.pictures.image_samples import FORMATS, SAMPLES, sample
 
 REFUSALS = {"unsupported_format", "undecodable_image"}
 

@@ -18,9 +18,9 @@ from PIL import Image, ImageCms, ImageOps
 from executors.preprocess import profiles
 from executors.preprocess.decode import configure_opencv
 from executors.preprocess.header import read_header
-from tests.support.beside_pillow import LOSSLESS, LOSSY, LOSSY_FORMATS, assert_alike, by_pillow, ours
-from tests.support.icc_profiles import ADOBE_RGB, DISPLAY_P3, PROPHOTO, cmyk_profile, grey_profile, rgb_profile
-from tests.support.image_files import exif, photo, pillow, png, png_chunk, tiff, transparent_photo
+from tests.support.pictures.beside_pillow import LOSSLESS, LOSSY, LOSSY_FORMATS, assert_alike, by_pillow, ours
+from tests.support.pictures.icc_profiles import ADOBE_RGB, DISPLAY_P3, PROPHOTO, cmyk_profile, grey_profile, rgb_profile
+from tests.support.pictures.image_files import exif, photo, pillow, png, png_chunk, tiff, transparent_photo
 
 PICTURES = Path(__file__).resolve().parents[4] / "shared" / "data" / "pictures"
 FILES = sorted(path.relative_to(PICTURES).as_posix() for path in PICTURES.rglob("*") if path.is_file())

@@ -14,9 +14,9 @@ from PIL import Image
 from executors.preprocess.decode import configure_opencv, decode
 from executors.preprocess.formats import jpeg
 from executors.preprocess.header import read_header
-from tests.support.beside_pillow import LOSSLESS, LOSSY, LOSSY_FORMATS, assert_alike, by_pillow, ours
-from tests.support.icc_profiles import ADOBE_RGB, PROPHOTO, cmyk_profile, grey_profile, rgb_profile
-from tests.support.image_files import (
+from tests.support.pictures.beside_pillow import LOSSLESS, LOSSY, LOSSY_FORMATS, assert_alike, by_pillow, ours
+from tests.support.pictures.icc_profiles import ADOBE_RGB, PROPHOTO, cmyk_profile, grey_profile, rgb_profile
+from tests.support.pictures.image_files import (
     GIF_PALETTE,
     bmp,
     exif,

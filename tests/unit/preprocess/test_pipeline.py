@@ -15,8 +15,8 @@ from executors.models.spec import Fit, ModelSpec
 from executors.preprocess.decode import configure_opencv
 from executors.preprocess.header import ImageLimits, read_header
 from executors.preprocess.pipeline import ImagePipeline
-from tests.support.image_files import jpeg_declaring, photo, pillow
-from tests.support.image_samples import FORMATS, SAMPLES, sample
+from tests.support.pictures.image_files import jpeg_declaring, photo, pillow
+from tests.support.pictures.image_samples import FORMATS, SAMPLES, sample
 
 LIMITS = ImageLimits(max_bytes=2_000_000, max_pixels=1_000_000, max_side=12_000)
 

@@ -10,8 +10,8 @@ import pytest
 
 from executors.errors import VisualSearchError
 from executors.preprocess.header import FIRST_BYTES, name_unread, read_header, recognise
-from tests.support.image_files import photo, pillow, tiff
-from tests.support.image_samples import SAMPLES, sample
+from tests.support.pictures.image_files import photo, pillow, tiff
+from tests.support.pictures.image_samples import SAMPLES, sample
 
 ROOT = Path(__file__).resolve().parents[3]
 

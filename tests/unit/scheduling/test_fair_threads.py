@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.fair_threads import MOST_PASSING, Cost, FairThreads
-from executors.scheduling import BULK_NICENESS, Turn
+from executors.scheduling.fair_threads import MOST_PASSING, Cost, FairThreads
+from executors.scheduling.turns import BULK_NICENESS, Turn
 
 BULK, OTHER, SEARCH = Turn("bulk", bulk=True), Turn("other", bulk=True), Turn("search")
 

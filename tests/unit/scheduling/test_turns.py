@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executors.scheduling import SMALL_IN_A_ROW, FairPlaces, FairQueue, Turn, is_bulk
+from executors.scheduling.turns import SMALL_IN_A_ROW, FairPlaces, FairQueue, Turn, is_bulk
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.folders import check_folder
+from executors.settings.folders import check_folder
 
 
 def test_a_folder_is_made_with_its_parents(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from executors.embed.devices import CPU
-from executors.triton.installation import Installation
-from executors.triton.launch import command_line, environment
-from executors.triton.plain_paths import ServerPaths, is_plain, server_paths
+from executors.triton_server.ascii_paths import ServerPaths, is_plain, server_paths
+from executors.triton_server.command import command_line, environment
+from executors.triton_server.installation import Installation
 
 FOLDER = Path("/dev/shm/visual-search-triton-1-paths")
 PLAIN = Path("/srv/m_1.2/a-b+c")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from executors.embed.devices import CPU, Device
-from executors.triton.installation import Installation
-from executors.triton.launch import THREADS_VARIABLE, command_line, environment
+from executors.triton_server.command import THREADS_VARIABLE, command_line, environment
+from executors.triton_server.installation import Installation
 
 INSTALLED = Installation(Path("/packages/cpu-1"), "cpu")
 
@@ -104,5 +104,5 @@ def test_threads_are_set_where_they_are_limited() -> None:
 
 
 def test_the_backend_reads_the_variable_that_the_launcher_sets() -> None:
-    backend = Path(__file__).parents[3] / "executors" / "triton" / "onnxruntime" / "model.py"
+    backend = Path(__file__).parents[3] / "executors" / "triton_server" / "onnxruntime" / "model.py"
     assert f'THREADS_VARIABLE = "{THREADS_VARIABLE}"' in backend.read_text("utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from executors.triton.log_lines import why_it_ended
+from executors.triton_server.exit_reasons import why_it_ended
 
 NO_GPU = 'E1121 08:11:53.975281 2777 server.cc:241] "CudaDriverHelper has not been initialized."'
 GOOD = "I1121 08:11:59.373261 2946 model_lifecycle.cc:839] \"successfully loaded 'efficientnet-lite0'\""

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from executors.triton import guard
+from executors.triton_server import guard
 
 # Stands for tritonserver: a child of its own (a stub) that ignores SIGTERM, a region of shared memory, a line of output.
 SERVER = """

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from executors.triton.onnxruntime.ort_session import (
+from executors.triton_server.onnxruntime.ort_session import (
     CPU,
     CUDA,
     TENSORRT,

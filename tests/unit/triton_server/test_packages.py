@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.triton.installation import OWN_BACKENDS, Installation, find_libpython
-from executors.triton.packages import check_platform, ensure_packages, lock_digest, lock_file
-from executors.triton.pip_install import install_locked, make_environment, reason
+from executors.triton_server.installation import OWN_BACKENDS, Installation, find_libpython
+from executors.triton_server.packages import check_platform, ensure_packages, lock_digest, lock_file
+from executors.triton_server.pip_install import install_locked, make_environment, reason
 
 
 def make_whole(folder: Path) -> Installation:
@@ -109,7 +109,7 @@ def test_a_killed_set_up_leaves_nothing_that_looks_whole_and_no_process(tmp_path
         # An index that takes the connection and never answers.
         index = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
         program = (
-            "import os, sys; from pathlib import Path; from executors.triton.packages import ensure_packages\n"
+            "import os, sys; from pathlib import Path; from executors.triton_server.packages import ensure_packages\n"
             f"os.environ['PIP_INDEX_URL'] = {index!r}\n"
             f"ensure_packages(Path({str(tmp_path)!r}), 'cpu', print)"
         )

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from executors.triton.ports import ReservedPort
+from executors.triton_server.ports import ReservedPort
 
 
 def bind(port: int, *, reuse: bool) -> socket.socket:

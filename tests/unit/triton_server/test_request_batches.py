@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from executors.triton.onnxruntime.request_batches import alike, run_requests
+from executors.triton_server.onnxruntime.request_batches import alike, run_requests
 
 
 class Doubler:

@@ -10,10 +10,10 @@ import pytest
 
 from executors.embed.devices import CPU
 from executors.errors import VisualSearchError
-from executors.triton.installation import Installation
-from executors.triton.log_file import claim_log, tail_of
-from executors.triton.log_lines import describe_end
-from executors.triton.server import TritonServer
+from executors.triton_server.exit_reasons import describe_end
+from executors.triton_server.installation import Installation
+from executors.triton_server.log_file import claim_log, tail_of
+from executors.triton_server.server import TritonServer
 
 
 def test_no_two_servers_share_a_log(tmp_path: Path) -> None:

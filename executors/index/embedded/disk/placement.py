@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.database import DATABASE_NAME
-from executors.index.embedded.lock import LOCK_NAME
+from executors.index.embedded.disk.database import DATABASE_NAME
+from executors.index.embedded.disk.folder_lock import LOCK_NAME
 
 _File: TypeAlias = tuple[int, int]
 _State: TypeAlias = tuple[int, int]

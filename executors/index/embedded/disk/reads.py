@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.counters import KnownCollection
-from executors.index.embedded.database import in_batches
+from executors.index.embedded.disk.database import in_batches
+from executors.index.embedded.disk.meta import KnownCollection
 from executors.index.encoding import (
     checksum_of,
     decode_box,

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.tag_index import TagWriter
+from executors.index.embedded.tags.index import TagWriter
 
 FORMAT_VERSION: Final = 2
 # "VSFi": says what the file is to anyone who finds it (`file`, SQLite's own tools).

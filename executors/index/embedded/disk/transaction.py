@@ -7,10 +7,10 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from executors.index.embedded.counters import KnownCollection, identity_of, read_meta
-from executors.index.embedded.remembered import Removals
-from executors.index.embedded.tag_index import TagWriter
-from executors.index.embedded.tag_query import matching_rows
+from executors.index.embedded.disk.meta import KnownCollection, identity_of, read_meta
+from executors.index.embedded.disk.tombstones import Removals
+from executors.index.embedded.tags.index import TagWriter
+from executors.index.embedded.tags.query import matching_rows
 from executors.index.encoding import EncodedRecord, checksum_of, decode_tags, encode_tags, sound_tags
 from executors.index.filters import Filter
 from executors.index.records import Collection, ShardIdentity, Tags, WriteResult

@@ -23,7 +23,7 @@ from executors.index.embedded.graph.native import (
     walk_parameters,
 )
 from executors.index.embedded.graph.rounding import score_error, unit_vectors
-from executors.index.embedded.graph.structure import problem_of
+from executors.index.embedded.graph.validation import problem_of
 
 __all__ = ["ADDED_AT_ONCE", "FAISS_VERSION", "HnswGraph", "Precision", "score_error", "selected_bits", "use_one_thread"]
 

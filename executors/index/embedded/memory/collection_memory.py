@@ -12,10 +12,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from executors.index.embedded.fair_lock import FairLock
+from executors.index.embedded.graph.fair_lock import FairLock
 from executors.index.embedded.graph.hnsw import HnswGraph
-from executors.index.embedded.live_graph import Alive, Extent, LiveGraph, room_for, set_places
-from executors.index.embedded.vectors import VectorCache, View
+from executors.index.embedded.memory.live_graph import Alive, Extent, LiveGraph, room_for, set_places
+from executors.index.embedded.memory.vectors import VectorCache, View
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from executors.index.embedded.copies import Copies, CopyCounter, find_copy
 from executors.index.embedded.graph.hnsw import ADDED_AT_ONCE, HnswGraph
 from executors.index.embedded.graph.rwlock import RwLock
-from executors.index.embedded.selections import Selections
+from executors.index.embedded.memory.duplicates import Copies, CopyCounter, find_copy
+from executors.index.embedded.memory.slot_cache import Selections
 
 ROWS_UNDER_LOCK: Final = ADDED_AT_ONCE
 _BITS_KEPT: Final = 16

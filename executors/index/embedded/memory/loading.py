@@ -12,14 +12,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from executors.index.embedded.collection_memory import CollectionMemory, GraphOptions
-from executors.index.embedded.copies import find_copy
-from executors.index.embedded.counters import KnownCollection, read_collections, read_meta
+from executors.index.embedded.disk.meta import KnownCollection, read_collections, read_meta
+from executors.index.embedded.disk.reads import vectors_after, vectors_at
 from executors.index.embedded.graph.graph_file import GraphFileInvalid, LoadedGraph, load, remove
-from executors.index.embedded.live_graph import LiveGraph, room_for
-from executors.index.embedded.memory import DEFAULT_OPTIONS, LoadedVector, Memory, add_vectors
-from executors.index.embedded.reads import vectors_after, vectors_at
-from executors.index.embedded.tag_query import all_rows
+from executors.index.embedded.memory.collection_memory import CollectionMemory, GraphOptions
+from executors.index.embedded.memory.duplicates import find_copy
+from executors.index.embedded.memory.live_graph import LiveGraph, room_for
+from executors.index.embedded.memory.shard_memory import DEFAULT_OPTIONS, LoadedVector, Memory, add_vectors
+from executors.index.embedded.tags.query import all_rows
 from executors.index.encoding import decode_embedding
 
 _LOADED_AT_ONCE: Final = 1024

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.collection_memory import CollectionMemory, GraphOptions
-from executors.index.embedded.counters import KnownCollection, identity_of
-from executors.index.embedded.filter_cache import FilterCache
-from executors.index.embedded.transaction import Changes
+from executors.index.embedded.disk.meta import KnownCollection, identity_of
+from executors.index.embedded.disk.transaction import Changes
+from executors.index.embedded.memory.collection_memory import CollectionMemory, GraphOptions
+from executors.index.embedded.tags.filter_cache import FilterCache
 from executors.index.encoding import decode_embedding
 
 ADDED_AT_ONCE: Final = 1024

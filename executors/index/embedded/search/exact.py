@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
 from executors.index.embedded.graph.cosine import exact_dots, exact_squares, float32_error
-from executors.index.embedded.vectors import View
+from executors.index.embedded.memory.vectors import View
 
 # For few queries a dot product a row is as fast as memory allows, on one thread. BLAS would share a matrix-vector product
 # among threads that wait for each other once a block: five times as slow as soon as anything else runs on the machine.

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from executors.index.embedded.database import in_batches
-from executors.index.embedded.filter_cache import FilterCache
-from executors.index.embedded.posting import several_values, unindexed
-from executors.index.embedded.rowsets import Rows, as_rowset, difference, intersection, union
-from executors.index.embedded.tag_entries import LARGEST_INTEGER
+from executors.index.embedded.disk.database import in_batches
+from executors.index.embedded.tags.entries import LARGEST_INTEGER
+from executors.index.embedded.tags.filter_cache import FilterCache
+from executors.index.embedded.tags.postings import several_values, unindexed
+from executors.index.embedded.tags.rowsets import Rows, as_rowset, difference, intersection, union
 from executors.index.filters import And, Exists, Filter, In
 
 BY_PARENT: Final = "parent"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from executors.index.embedded.group_rows import BY_PARENT
-from executors.index.embedded.reads import HitFields
-from executors.index.embedded.rowsets import Rows
-from executors.index.embedded.scoring import Best
+from executors.index.embedded.disk.reads import HitFields
+from executors.index.embedded.search.exact import Best
+from executors.index.embedded.search.group_rows import BY_PARENT
+from executors.index.embedded.tags.rowsets import Rows
 from executors.index.tag_values import value_at, value_key
 
 _FIRST: Final = 4

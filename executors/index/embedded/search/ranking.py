@@ -17,16 +17,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from executors.index.embedded.collection_memory import CollectionMemory, CollectionView, GraphView
+from executors.index.embedded.disk.reads import HitReader, vectors_of
 from executors.index.embedded.graph.cosine import exact_dots, exact_squares
 from executors.index.embedded.graph.filtered import search_selected
 from executors.index.embedded.graph.hnsw import HnswGraph, score_error
 from executors.index.embedded.graph.tuning import use_exact
-from executors.index.embedded.live_graph import Rows
-from executors.index.embedded.reads import HitReader, vectors_of
-from executors.index.embedded.scoring import Best, best_rows
-from executors.index.embedded.selection import selected_views
-from executors.index.embedded.targets import Targets, targets_of
+from executors.index.embedded.memory.collection_memory import CollectionMemory, CollectionView, GraphView
+from executors.index.embedded.memory.live_graph import Rows
+from executors.index.embedded.search.exact import Best, best_rows
+from executors.index.embedded.search.selection import selected_views
+from executors.index.embedded.search.targets import Targets, targets_of
 
 # Pages are cut from the same walk as far as possible, so that one seldom repeats or leaves out what another shows.
 _FIRST_PAGES: Final = 32

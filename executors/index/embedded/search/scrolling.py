@@ -7,15 +7,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from executors.index.embedded.counters import KnownCollection
-from executors.index.embedded.memory import Memory
-from executors.index.embedded.reads import (
+from executors.index.embedded.disk.meta import KnownCollection
+from executors.index.embedded.disk.reads import (
     DOCUMENT_COLUMNS,
     document_of,
     embedding_of,
     sequence_of,
     thumbnail_of,
 )
+from executors.index.embedded.memory.shard_memory import Memory
 from executors.index.filters import Filter
 from executors.index.records import NEWEST, DocumentKey, RecentWrites, StoredDocument
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from executors.index.embedded.vectors import View
+from executors.index.embedded.memory.vectors import View
 
 
 def selected_views(views: Sequence[View], after: int, rows: NDArray[np.int64] | None) -> list[View]:

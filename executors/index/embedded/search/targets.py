@@ -8,10 +8,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from executors.index.embedded.collection_memory import GraphView
-from executors.index.embedded.live_graph import Bits, Rows, bits_of, first_bits, is_set, places_of
-from executors.index.embedded.rowsets import is_in
-from executors.index.embedded.selections import Selection
+from executors.index.embedded.memory.collection_memory import GraphView
+from executors.index.embedded.memory.live_graph import Bits, Rows, bits_of, first_bits, is_set, places_of
+from executors.index.embedded.memory.slot_cache import Selection
+from executors.index.embedded.tags.rowsets import is_in
 
 
 @dataclass(frozen=True, slots=True)

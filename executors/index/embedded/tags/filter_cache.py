@@ -17,8 +17,8 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from executors.index.embedded.rowsets import Rows, as_rowset, difference, is_in, union
-from executors.index.embedded.tag_query import matching_rows, rows_that_match
+from executors.index.embedded.tags.query import matching_rows, rows_that_match
+from executors.index.embedded.tags.rowsets import Rows, as_rowset, difference, is_in, union
 from executors.index.filters import And, Filter
 
 _Key: TypeAlias = tuple[int, Filter]

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
-from executors.index.embedded.tag_entries import Entry, entries_of
+from executors.index.embedded.tags.entries import Entry, entries_of
 from executors.index.encoding import decode_tags
 
 # The key of the entries that say which rows of a collection (the value) are not in the index; real paths start at 1.

@@ -11,8 +11,7 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from executors.index.embedded.rowsets import NO_ROWS, Rows, as_rowset
-from executors.index.embedded.tag_entries import (
+from executors.index.embedded.tags.entries import (
     BOOLEAN,
     CUT_STRING,
     KINDS,
@@ -24,7 +23,8 @@ from executors.index.embedded.tag_entries import (
     cut,
     keys_of,
 )
-from executors.index.embedded.tag_index import UNINDEXED_KEY, path_number
+from executors.index.embedded.tags.index import UNINDEXED_KEY, path_number
+from executors.index.embedded.tags.rowsets import NO_ROWS, Rows, as_rowset
 from executors.index.filters import Exists, In, Leaf, Range, in_range, is_one_of, kind_of
 from executors.index.instants import Instant, text_bounds
 

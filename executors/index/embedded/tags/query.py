@@ -14,8 +14,8 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from executors.index.embedded.database import in_batches
-from executors.index.embedded.posting import (
+from executors.index.embedded.disk.database import in_batches
+from executors.index.embedded.tags.postings import (
     Posting,
     count_postings,
     fetch_rows,
@@ -23,7 +23,7 @@ from executors.index.embedded.posting import (
     several_values,
     unindexed,
 )
-from executors.index.embedded.rowsets import Rows, as_rowset, difference, intersection, union
+from executors.index.embedded.tags.rowsets import Rows, as_rowset, difference, intersection, union
 from executors.index.encoding import decode_tags
 from executors.index.filters import And, Condition, Filter, Not, Or, Range, kind_of, matches
 

@@ -14,18 +14,18 @@ from contextlib import suppress
 from typing import Any, Final
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.collection_memory import CollectionMemory
-from executors.index.embedded.counters import dropped_collections, free_pages, read_meta
-from executors.index.embedded.database import ReadConnections
+from executors.index.embedded.disk.database import ReadConnections
+from executors.index.embedded.disk.meta import dropped_collections, free_pages, read_meta
+from executors.index.embedded.disk.placement import Placement
+from executors.index.embedded.disk.transaction import Transaction
 from executors.index.embedded.graph.graph_file import Stamp, remove, save
 from executors.index.embedded.graph.hnsw import use_one_thread
-from executors.index.embedded.live_graph import ROWS_UNDER_LOCK, LiveGraph, room_for
-from executors.index.embedded.loading import epoch_of, graph_name
-from executors.index.embedded.memory import Memory
-from executors.index.embedded.placement import Placement
-from executors.index.embedded.rebuild import Rebuild
-from executors.index.embedded.transaction import Transaction
-from executors.index.embedded.writer import Writer
+from executors.index.embedded.memory.collection_memory import CollectionMemory
+from executors.index.embedded.memory.live_graph import ROWS_UNDER_LOCK, LiveGraph, room_for
+from executors.index.embedded.memory.loading import epoch_of, graph_name
+from executors.index.embedded.memory.shard_memory import Memory
+from executors.index.embedded.upkeep.rebuild import Rebuild
+from executors.index.embedded.write.writer import Writer
 
 _MOVED_A_TURN: Final = 256
 _PURGED_A_TURN: Final = 500

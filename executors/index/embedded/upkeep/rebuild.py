@@ -11,11 +11,11 @@ from typing import Final
 
 import numpy as np
 
-from executors.index.embedded.collection_memory import CollectionMemory
-from executors.index.embedded.database import ReadConnections
-from executors.index.embedded.live_graph import LiveGraph, room_for
-from executors.index.embedded.memory import Memory
-from executors.index.embedded.reads import sequence_of, vectors_after
+from executors.index.embedded.disk.database import ReadConnections
+from executors.index.embedded.disk.reads import sequence_of, vectors_after
+from executors.index.embedded.memory.collection_memory import CollectionMemory
+from executors.index.embedded.memory.live_graph import LiveGraph, room_for
+from executors.index.embedded.memory.shard_memory import Memory
 from executors.index.encoding import decode_embedding
 
 _ROWS_A_STEP: Final = 512

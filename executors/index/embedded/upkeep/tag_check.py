@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Final
 
-from executors.index.embedded.tag_index import UNINDEXED_KEY, IndexEntry, index_entries
+from executors.index.embedded.tags.index import UNINDEXED_KEY, IndexEntry, index_entries
 from executors.index.encoding import sound_tags
 
 _MOST_FAULTS: Final = 20

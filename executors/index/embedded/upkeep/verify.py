@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-from executors.index.embedded.database import as_visual_search_error, structural_faults
-from executors.index.embedded.memory import Memory
-from executors.index.embedded.reads import moment_of
-from executors.index.embedded.tag_check import tag_faults
-from executors.index.embedded.verify_memory import RowsInMemory
+from executors.index.embedded.disk.database import as_visual_search_error, structural_faults
+from executors.index.embedded.disk.reads import moment_of
+from executors.index.embedded.memory.shard_memory import Memory
+from executors.index.embedded.upkeep.tag_check import tag_faults
+from executors.index.embedded.upkeep.verify_memory import RowsInMemory
 from executors.index.encoding import checksum_of, content_digest, sound_tags
 from executors.index.records import DocumentKey, VerifyReport
 

@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from executors.index.embedded.collection_memory import CollectionView, GraphView
 from executors.index.embedded.graph.cosine import exact_squares
+from executors.index.embedded.memory.collection_memory import CollectionView, GraphView
 from executors.index.encoding import decode_embedding
 
 _DECODED_AT_ONCE: Final = 1024

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.reads import damaged_tags
-from executors.index.embedded.transaction import LiveDocument, Transaction
+from executors.index.embedded.disk.reads import damaged_tags
+from executors.index.embedded.disk.transaction import LiveDocument, Transaction
 from executors.index.encoding import EncodedRecord
 from executors.index.outcomes import adopted, check_binding, collection_not_found, refused, require_identity
 from executors.index.records import Collection, ShardIdentity, Superseded, TagUpdate, WriteOutcome

@@ -6,8 +6,8 @@ import asyncio
 import time
 from typing import Final
 
-from executors.index.embedded.collection_memory import CollectionMemory
-from executors.index.embedded.memory import Memory
+from executors.index.embedded.memory.collection_memory import CollectionMemory
+from executors.index.embedded.memory.shard_memory import Memory
 
 # About 8 ms of comparing on one core.
 _MOST_UNCOVERED_BYTES: Final = 64_000_000

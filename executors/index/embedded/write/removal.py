@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Final
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.counters import KnownCollection
-from executors.index.embedded.transaction import Transaction
+from executors.index.embedded.disk.meta import KnownCollection
+from executors.index.embedded.disk.transaction import Transaction
 from executors.index.filters import And, Filter
 from executors.index.outcomes import refused, require_identity
 from executors.index.records import DocumentKey, WriteOutcome

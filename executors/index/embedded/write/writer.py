@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.checkpoints import Checkpointer
-from executors.index.embedded.counters import new_epoch
-from executors.index.embedded.database import database_errors
-from executors.index.embedded.memory import Memory
-from executors.index.embedded.placement import Placement
-from executors.index.embedded.reserve import Reserve
-from executors.index.embedded.transaction import Transaction
+from executors.index.embedded.disk.checkpoints import Checkpointer
+from executors.index.embedded.disk.database import database_errors
+from executors.index.embedded.disk.meta import new_epoch
+from executors.index.embedded.disk.placement import Placement
+from executors.index.embedded.disk.reserve import Reserve
+from executors.index.embedded.disk.transaction import Transaction
+from executors.index.embedded.memory.shard_memory import Memory
 
 T = TypeVar("T")
 

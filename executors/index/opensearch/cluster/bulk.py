@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from executors.index.opensearch.connection import Connection
+from executors.index.opensearch.cluster.connection import Connection
 
 # Larger requests gain nothing, and cost the server memory.
 _MOST_BYTES: Final = 8_000_000

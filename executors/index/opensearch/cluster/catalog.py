@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from executors.errors import VisualSearchError
-from executors.index.opensearch import layout
-from executors.index.opensearch.connection import Connection, IndexGoneError, RefusedError
-from executors.index.opensearch.layout import IndexOptions
-from executors.index.opensearch.reading import read_by_id
+from executors.index.opensearch.cluster import layout
+from executors.index.opensearch.cluster.connection import Connection, IndexGoneError, RefusedError
+from executors.index.opensearch.cluster.layout import IndexOptions
+from executors.index.opensearch.search.reading import read_by_id
 from executors.index.outcomes import adopted, check_binding
 from executors.index.records import Collection, ShardIdentity
 

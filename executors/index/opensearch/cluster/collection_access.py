@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from executors.errors import VisualSearchError
-from executors.index.opensearch.catalog import Catalog, Entry
-from executors.index.opensearch.connection import IndexGoneError, ReadOnlyError
-from executors.index.opensearch.fields import Fields
-from executors.index.opensearch.rebuild import ABANDONED_MS, Rebuild
-from executors.index.opensearch.writing import Target, UnknownFieldError
+from executors.index.opensearch.cluster.catalog import Catalog, Entry
+from executors.index.opensearch.cluster.connection import IndexGoneError, ReadOnlyError
+from executors.index.opensearch.cluster.typed_fields import Fields
+from executors.index.opensearch.upkeep.rebuild import ABANDONED_MS, Rebuild
+from executors.index.opensearch.write.conditional_writes import Target, UnknownFieldError
 from executors.index.outcomes import refused
 from executors.index.records import WriteOutcome
 

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from executors.errors import VisualSearchError
-from executors.index.opensearch.attic import Attic
-from executors.index.opensearch.catalog import Catalog
-from executors.index.opensearch.connection import IndexGoneError
-from executors.index.opensearch.queries import LIVE, newer_than
-from executors.index.opensearch.reading import Reader
-from executors.index.opensearch.rebuild import Rebuild
-from executors.index.opensearch.removal import Removal
-from executors.index.opensearch.writing import Target
+from executors.index.opensearch.cluster.catalog import Catalog
+from executors.index.opensearch.cluster.connection import IndexGoneError
+from executors.index.opensearch.search.queries import LIVE, newer_than
+from executors.index.opensearch.search.reading import Reader
+from executors.index.opensearch.upkeep.rebuild import Rebuild
+from executors.index.opensearch.write.conditional_writes import Target
+from executors.index.opensearch.write.orphan_tombstones import Attic
+from executors.index.opensearch.write.removal import Removal
 
 
 async def drop(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from executors.index.opensearch.connection import Connection, RefusedError
-from executors.index.opensearch.layout import known_fields, typed_fields
-from executors.index.opensearch.tag_fields import united, wanted_fields
+from executors.index.opensearch.cluster.connection import Connection, RefusedError
+from executors.index.opensearch.cluster.layout import known_fields, typed_fields
+from executors.index.opensearch.documents.tag_fields import united, wanted_fields
 from executors.index.records import Tags
 
 

@@ -21,8 +21,8 @@ from executors.index.encoding import (
     encode_tags,
     sound_tags,
 )
-from executors.index.opensearch.layout import TYPED, VECTOR
-from executors.index.opensearch.tag_fields import index_tags, short_text
+from executors.index.opensearch.cluster.layout import TYPED, VECTOR
+from executors.index.opensearch.documents.tag_fields import index_tags, short_text
 from executors.index.records import Box, StoredDocument, Tags
 from executors.index.write_rules import Held
 

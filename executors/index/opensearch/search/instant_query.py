@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from executors.index.filters import In, Range
 from executors.index.instants import LONGEST, Instant, text_bounds
-from executors.index.opensearch.tag_fields import field_of, value_term
+from executors.index.opensearch.documents.tag_fields import field_of, value_term
 
 Query: TypeAlias = dict[str, Any]
 

@@ -7,8 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from executors.index.filters import And, Exists, Filter, In, Not, Or, Range, Scalar, kind_of
 from executors.index.instants import Instant
-from executors.index.opensearch.instant_query import instant_queries
-from executors.index.opensearch.tag_fields import (
+from executors.index.opensearch.documents.tag_fields import (
     any_whole_prefix,
     exists_term,
     field_of,
@@ -19,6 +18,7 @@ from executors.index.opensearch.tag_fields import (
     value_term,
     whole_term,
 )
+from executors.index.opensearch.search.instant_query import instant_queries
 
 Query: TypeAlias = dict[str, Any]
 LIVE: Final[Query] = {"term": {"live": True}}

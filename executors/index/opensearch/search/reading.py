@@ -8,8 +8,8 @@ from typing import Any, Final
 import orjson
 
 from executors.errors import VisualSearchError
-from executors.index.opensearch.connection import Connection, IndexGoneError
-from executors.index.opensearch.queries import Query
+from executors.index.opensearch.cluster.connection import Connection, IndexGoneError
+from executors.index.opensearch.search.queries import Query
 
 Hit = dict[str, Any]
 _PAGE: Final = 1_000

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
-from executors.index.opensearch.connection import TOO_MANY_CLAUSES, IndexGoneError, cause_of, too_many_clauses
-from executors.index.opensearch.layout import VECTOR, IndexOptions
-from executors.index.opensearch.queries import BY_PARENT, LIVE, Query, in_groups, in_some_group, live_query
-from executors.index.opensearch.reading import Hit, Reader, shards_of
-from executors.index.opensearch.sources import HIT_FIELDS, box_of, tags_of, vector_of
+from executors.index.opensearch.cluster.connection import TOO_MANY_CLAUSES, IndexGoneError, cause_of, too_many_clauses
+from executors.index.opensearch.cluster.layout import VECTOR, IndexOptions
+from executors.index.opensearch.documents.document_sources import HIT_FIELDS, box_of, tags_of, vector_of
+from executors.index.opensearch.search.queries import BY_PARENT, LIVE, Query, in_groups, in_some_group, live_query
+from executors.index.opensearch.search.reading import Hit, Reader, shards_of
 from executors.index.records import Hits, SearchRequest
 from executors.index.tag_values import value_at, value_key
 

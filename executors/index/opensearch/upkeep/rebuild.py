@@ -16,16 +16,16 @@ from typing import Any, Final
 import orjson
 
 from executors.errors import VisualSearchError
-from executors.index.opensearch import layout
-from executors.index.opensearch.attic import check_copied
-from executors.index.opensearch.bulk import Action, BulkQueue
-from executors.index.opensearch.catalog import Catalog, Entry
-from executors.index.opensearch.connection import Connection, IndexGoneError
-from executors.index.opensearch.fields import Fields
-from executors.index.opensearch.layout import IndexOptions
-from executors.index.opensearch.reading import Hit, Reader
-from executors.index.opensearch.sources import with_fields
-from executors.index.opensearch.writing import external_version
+from executors.index.opensearch.cluster import layout
+from executors.index.opensearch.cluster.bulk import Action, BulkQueue
+from executors.index.opensearch.cluster.catalog import Catalog, Entry
+from executors.index.opensearch.cluster.connection import Connection, IndexGoneError
+from executors.index.opensearch.cluster.layout import IndexOptions
+from executors.index.opensearch.cluster.typed_fields import Fields
+from executors.index.opensearch.documents.document_sources import with_fields
+from executors.index.opensearch.search.reading import Hit, Reader
+from executors.index.opensearch.write.conditional_writes import external_version
+from executors.index.opensearch.write.orphan_tombstones import check_copied
 from executors.index.records import Collection
 
 # Who does not say so for that long has been killed.

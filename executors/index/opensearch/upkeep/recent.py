@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from executors.index.opensearch.catalog import Catalog
-from executors.index.opensearch.queries import LIVE
-from executors.index.opensearch.reading import Reader
+from executors.index.opensearch.cluster.catalog import Catalog
+from executors.index.opensearch.search.queries import LIVE
+from executors.index.opensearch.search.reading import Reader
 from executors.index.records import NEWEST, DocumentKey, RecentWrites
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from executors.index.opensearch import layout, queries
-from executors.index.opensearch.catalog import Catalog, Entry, index_lost
-from executors.index.opensearch.connection import Connection
-from executors.index.opensearch.layout import IndexOptions
-from executors.index.opensearch.reading import Reader
-from executors.index.opensearch.rebuild import ABANDONED_MS
+from executors.index.opensearch.cluster import layout
+from executors.index.opensearch.cluster.catalog import Catalog, Entry, index_lost
+from executors.index.opensearch.cluster.connection import Connection
+from executors.index.opensearch.cluster.layout import IndexOptions
+from executors.index.opensearch.search import queries
+from executors.index.opensearch.search.reading import Reader
+from executors.index.opensearch.upkeep.rebuild import ABANDONED_MS
 from executors.index.records import StoreStatus
 
 

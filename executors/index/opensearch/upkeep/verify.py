@@ -6,14 +6,14 @@ import asyncio
 from typing import Final
 
 from executors.errors import VisualSearchError
-from executors.index.opensearch import layout
-from executors.index.opensearch.bulk import Action, BulkQueue
-from executors.index.opensearch.catalog import Catalog, Entry, check_format
-from executors.index.opensearch.connection import Connection, IndexGoneError
-from executors.index.opensearch.fields import Fields
-from executors.index.opensearch.queries import LIVE
-from executors.index.opensearch.reading import Hit, Reader
-from executors.index.opensearch.sources import WRONG_FIELDS, faults_of, with_fields
+from executors.index.opensearch.cluster import layout
+from executors.index.opensearch.cluster.bulk import Action, BulkQueue
+from executors.index.opensearch.cluster.catalog import Catalog, Entry, check_format
+from executors.index.opensearch.cluster.connection import Connection, IndexGoneError
+from executors.index.opensearch.cluster.typed_fields import Fields
+from executors.index.opensearch.documents.document_sources import WRONG_FIELDS, faults_of, with_fields
+from executors.index.opensearch.search.queries import LIVE
+from executors.index.opensearch.search.reading import Hit, Reader
 from executors.index.records import DocumentKey, VerifyReport
 
 _PAGE: Final = 500

@@ -7,14 +7,14 @@ from functools import partial
 
 from executors.errors import VisualSearchError
 from executors.index.encoding import EncodedRecord, decode_tags
-from executors.index.opensearch.access import Access
-from executors.index.opensearch.attic import Attic, attic_key
-from executors.index.opensearch.catalog import Entry
-from executors.index.opensearch.decisions import plan_delete, plan_put, plan_supersede, plan_update
-from executors.index.opensearch.fields import Fields
-from executors.index.opensearch.removal import Removal
-from executors.index.opensearch.sources import TOMBSTONE_FIELDS
-from executors.index.opensearch.writing import Change, Target, Writer
+from executors.index.opensearch.cluster.catalog import Entry
+from executors.index.opensearch.cluster.collection_access import Access
+from executors.index.opensearch.cluster.typed_fields import Fields
+from executors.index.opensearch.documents.document_sources import TOMBSTONE_FIELDS
+from executors.index.opensearch.write.conditional_writes import Change, Target, Writer
+from executors.index.opensearch.write.decisions import plan_delete, plan_put, plan_supersede, plan_update
+from executors.index.opensearch.write.orphan_tombstones import Attic, attic_key
+from executors.index.opensearch.write.removal import Removal
 from executors.index.outcomes import check_binding, collection_not_found, refused
 from executors.index.records import DocumentKey, Superseded, TagUpdate, WriteOutcome
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from executors.errors import VisualSearchError
-from executors.index.opensearch.bulk import Action, BulkQueue, Item
-from executors.index.opensearch.connection import Connection, IndexGoneError, ReadOnlyError, is_turned_away
-from executors.index.opensearch.decisions import MakePlan, Plan
-from executors.index.opensearch.reading import read_by_id
-from executors.index.opensearch.sources import STATE_FIELDS, State, state_of
+from executors.index.opensearch.cluster.bulk import Action, BulkQueue, Item
+from executors.index.opensearch.cluster.connection import Connection, IndexGoneError, ReadOnlyError, is_turned_away
+from executors.index.opensearch.documents.document_sources import STATE_FIELDS, State, state_of
+from executors.index.opensearch.search.reading import read_by_id
+from executors.index.opensearch.write.decisions import MakePlan, Plan
 from executors.index.outcomes import refused
 from executors.index.records import WriteOutcome
 

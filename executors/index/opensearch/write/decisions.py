@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from executors.errors import VisualSearchError
 from executors.index.encoding import EncodedRecord
-from executors.index.opensearch.sources import (
+from executors.index.opensearch.documents.document_sources import (
     Source,
     State,
     document_source,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 
 from executors.errors import VisualSearchError
-from executors.index.opensearch.bulk import Action, BulkQueue, Item
-from executors.index.opensearch.layout import removed_alias
-from executors.index.opensearch.queries import GONE, newer_than
-from executors.index.opensearch.reading import Reader
-from executors.index.opensearch.writing import external_version
+from executors.index.opensearch.cluster.bulk import Action, BulkQueue, Item
+from executors.index.opensearch.cluster.layout import removed_alias
+from executors.index.opensearch.search.queries import GONE, newer_than
+from executors.index.opensearch.search.reading import Reader
+from executors.index.opensearch.write.conditional_writes import external_version
 
 _CONFLICT = 409
 

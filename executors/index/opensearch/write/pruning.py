@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 
 from executors.errors import VisualSearchError
-from executors.index.opensearch import layout
-from executors.index.opensearch.connection import Connection, IndexGoneError
-from executors.index.opensearch.queries import GONE
+from executors.index.opensearch.cluster import layout
+from executors.index.opensearch.cluster.connection import Connection, IndexGoneError
+from executors.index.opensearch.search.queries import GONE
 
 
 async def prune(connection: Connection, prefix: str, before_ms: int) -> None:

@@ -7,11 +7,11 @@ from functools import partial
 from typing import Final
 
 from executors.index.filters import Filter, matches
-from executors.index.opensearch.decisions import Plan, plan_delete, plan_removal
-from executors.index.opensearch.queries import LIVE, children_of, live_query, older_than
-from executors.index.opensearch.reading import Reader
-from executors.index.opensearch.sources import State, tags_of
-from executors.index.opensearch.writing import Change, Target, Writer
+from executors.index.opensearch.documents.document_sources import State, tags_of
+from executors.index.opensearch.search.queries import LIVE, children_of, live_query, older_than
+from executors.index.opensearch.search.reading import Reader
+from executors.index.opensearch.write.conditional_writes import Change, Target, Writer
+from executors.index.opensearch.write.decisions import Plan, plan_delete, plan_removal
 from executors.index.records import DocumentKey, WriteOutcome
 
 # Parents in one query.

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from executors.cli import main
-from tests.support.commands import run_process, wait_for
-from tests.support.library_service import LibraryService, library_service
+from tests.support.flows.commands import run_process, wait_for
+from tests.support.flows.library_service import LibraryService, library_service
 
 Output = pytest.CaptureFixture[str]
 

@@ -18,16 +18,16 @@ import numpy as np
 import pytest
 
 from executors.cli import main
-from executors.cli.output import PipeConsole
-from executors.cli.pull_progress import PullLines, pull_progress
+from executors.cli.terminal.output import PipeConsole
+from executors.cli.terminal.pull_progress import PullLines, pull_progress
+from executors.models.fetch.sources import download_path
 from executors.models.manifest import ManifestModel
 from executors.models.repository import load_towers
-from executors.models.sources import download_path
-from tests.support.file_server import FileServer, file_server
-from tests.support.models import tiny_config, tiny_model, write_entry
-from tests.support.two_towers import TWO_TOWERS, manifest_text, two_tower_model
+from tests.support.models.file_server import FileServer, file_server
+from tests.support.models.models import tiny_config, tiny_model, write_entry
+from tests.support.models.two_towers import TWO_TOWERS, manifest_text, two_tower_model
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 Output = pytest.CaptureFixture[str]
 
 

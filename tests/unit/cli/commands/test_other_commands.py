@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from executors.cli import main
-from tests.support.wire_service import WireService
+from tests.support.flows.wire_service import WireService
 
 MakeFiles = Callable[..., Path]
 Output = pytest.CaptureFixture[str]

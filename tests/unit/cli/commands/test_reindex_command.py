@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from executors.cli import main, reindex_command
-from executors.cli.reindex_command import Graph, graphs_of
-from tests.support.commands import run_process, wait_for
-from tests.support.library_service import LibraryService, library_service
-from tests.support.wire_service import Fault, WireService
+from executors.cli import main
+from executors.cli.commands import reindex_command
+from executors.cli.commands.reindex_command import Graph, graphs_of
+from tests.support.flows.commands import run_process, wait_for
+from tests.support.flows.library_service import LibraryService, library_service
+from tests.support.flows.wire_service import Fault, WireService
 
 Output = pytest.CaptureFixture[str]
 

@@ -10,9 +10,9 @@ import pytest
 
 from executors.cli import main
 from executors.demo.changes import with_orientation
-from tests.support.library_service import library_service
-from tests.support.pictures import encode, scene
-from tests.support.wire_service import THUMBNAIL, Fault, WireService
+from tests.support.flows.library_service import library_service
+from tests.support.flows.wire_service import THUMBNAIL, Fault, WireService
+from tests.support.pictures.pictures import encode, scene
 
 MakeFiles = Callable[..., Path]
 
@@ -174,7 +174,7 @@ def test_no_match_is_said(service: WireService, make_files: MakeFiles, capsys: p
 def test_an_error_of_the_request_gives_its_exit_status(
     indexed: WireService, make_files: MakeFiles, fault: Fault, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("executors.client_transport.RetryPolicy.pause", lambda *_: 0.0)
+    monkeypatch.setattr("executors.client.transport.RetryPolicy.pause", lambda *_: 0.0)
     indexed.standing_faults.append(fault)
     assert main(["search", str(make_files("one.jpg") / "one.jpg"), "--url", indexed.url]) == status
     assert main(["search", "--like", "a.jpg", "--url", indexed.url]) == status
@@ -197,7 +197,7 @@ def test_what_is_no_regular_file_or_too_large_fails_at_once_and_alone(
 def test_the_input_is_a_picture_and_bounded(
     indexed: WireService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("executors.cli.search_command.MAX_PICTURE_BYTES", 1_000_000)
+    monkeypatch.setattr("executors.cli.commands.search_command.MAX_PICTURE_BYTES", 1_000_000)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a picture")))
     assert main(["search", "-", "--url", indexed.url, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["query"] == "-"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from executors.cli import indexing
-from executors.cli.index_state import FileResult, IndexOutcome
-from executors.cli.presence import IDS_A_REQUEST
-from tests.support.wire_service import Fault, WireService
+from executors.cli.index import sender
+from executors.cli.index.absent_ids import IDS_A_REQUEST
+from executors.cli.index.state import FileResult, IndexOutcome
+from tests.support.flows.wire_service import Fault, WireService
 
 MakeFiles = Callable[..., Path]
 Send = Callable[..., IndexOutcome]
@@ -92,7 +92,7 @@ def test_when_the_index_cannot_be_asked_nothing_is_told_as_skipped(
     assert service.sent_ids() == []
 
 
-@pytest.mark.parametrize("apart", [1, 3 * indexing.GROUP_FILES])
+@pytest.mark.parametrize("apart", [1, 3 * sender.GROUP_FILES])
 @pytest.mark.parametrize("requests", [1, 4])
 def test_a_double_of_a_file_that_fails_fails_with_it_and_is_not_sent(
     service: WireService, make_files: MakeFiles, send: Send, apart: int, requests: int

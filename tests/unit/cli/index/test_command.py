@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from executors.cli import main
-from executors.cli.confirmation import confirmed
 from executors.cli.journal_file import journal_path
+from executors.cli.terminal.confirmation import confirmed
 from executors.errors import VisualSearchError
-from tests.support.wire_service import Fault, WireService
+from tests.support.flows.wire_service import Fault, WireService
 
 MakeFiles = Callable[..., Path]
 NAMES = [f"{n:03}.jpg" for n in range(60)]
@@ -30,7 +30,7 @@ NAMES = [f"{n:03}.jpg" for n in range(60)]
 def run_process(*arguments: str, **kwargs: object) -> subprocess.Popen[str]:
     """The command in a process of its own, for what concerns signals and pipes."""
     command = [sys.executable, "-m", "executors.cli", *arguments]
-    root = Path(__file__).parents[3]
+    root = Path(__file__).parents[4]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | kwargs
     return subprocess.Popen(command, text=True, cwd=root, **streams)  # type: ignore[call-overload,no-any-return]
 
@@ -228,7 +228,7 @@ def test_what_can_t_be_meant_is_said_before_anything_is_sent(
 def test_an_input_without_an_end_is_refused(
     service: WireService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
-    monkeypatch.setattr("executors.cli.index_command.MAX_FILE_BYTES", 1_000_000)
+    monkeypatch.setattr("executors.cli.index.command.MAX_FILE_BYTES", 1_000_000)
     with Path("/dev/zero").open() as endless:
         monkeypatch.setattr("sys.stdin", endless)
         assert main(["index", *arguments, "--url", service.url]) == 1
@@ -361,7 +361,7 @@ def test_a_standard_input_that_the_shell_closed_is_an_error(service: WireService
     typed = [sys.executable, "-m", "executors.cli", *arguments, "--url", service.url]
     shell = ["sh", "-c", 'exec "$@" <&-', "sh", *typed]
     ended = subprocess.run(
-        shell, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=60, check=False
+        shell, cwd=Path(__file__).parents[4], capture_output=True, text=True, timeout=60, check=False
     )
     assert "there is no standard input" in ended.stdout + ended.stderr
     assert "unreadable_file" in ended.stdout + ended.stderr
@@ -408,7 +408,7 @@ def test_a_journal_that_fails_after_the_run_costs_a_warning(
         raise sqlite3.OperationalError("database is locked")
 
     folder = make_files("a.jpg")
-    monkeypatch.setattr("executors.cli.index_command.find_gone", fail)
+    monkeypatch.setattr("executors.cli.index.command.find_gone", fail)
     assert main(["index", str(folder), "--url", service.url]) == 0
     captured = capsys.readouterr()
     assert "1 created" in captured.out

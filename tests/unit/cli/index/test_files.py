@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executors.cli.files import PictureFile, check_id, clashing_names, in_groups, scan_folders
-from executors.cli.selection import Selection
+from executors.cli.index.files import PictureFile, check_id, clashing_names, in_groups, scan_folders
+from executors.cli.index.selection import Selection
 from executors.errors import VisualSearchError
 
 JPEG = b"\xff\xd8\xff\xe0\0\x10JFIF\0"

@@ -12,7 +12,7 @@ import pytest
 
 from executors.cli import main
 from executors.client import Document, VisualSearchClient
-from tests.support.wire_service import WireService
+from tests.support.flows.wire_service import WireService
 
 MakeFiles = Callable[..., Path]
 Index = Callable[..., tuple[int, str]]

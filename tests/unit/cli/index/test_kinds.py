@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from executors.cli.kinds import file_kind
-from tests.support.pictures import encode, scene
+from executors.cli.index.kinds import file_kind
+from tests.support.pictures.pictures import encode, scene
 
 
 @pytest.mark.parametrize("extension", [".jpg", ".png", ".webp", ".bmp", ".tif"])

@@ -15,7 +15,7 @@ import pytest
 
 from executors.cli import main
 from executors.client import Document, VisualSearchClient
-from tests.support.wire_service import WireService
+from tests.support.flows.wire_service import WireService
 
 MakeFiles = Callable[..., Path]
 Index = Callable[..., tuple[int, dict[str, str]]]
@@ -168,7 +168,7 @@ def test_a_picture_that_was_made_smaller_is_the_same_as_the_whole_one(
     service: WireService, index: Index, make_files: MakeFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make_files("a.jpg")
-    monkeypatch.setattr("executors.cli.shrinking.shrink", lambda blob: blob[:5])
+    monkeypatch.setattr("executors.cli.index.shrinking.shrink", lambda blob: blob[:5])
     write(service, "index", [Document(id="a.jpg", blob=b"conte", uri="a.jpg")])
     assert index(folder) == (0, {"a.jpg": "replaced"})
 
@@ -179,7 +179,7 @@ def test_two_runs_beside_each_other_keep_what_each_has_put_there(service: WireSe
     service.delay_s = 0.05
     command = [sys.executable, "-m", "executors.cli", "index", "--url", service.url, "--no-shrink", "--json"]
     running = [
-        subprocess.Popen([*command, str(folder)], cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([*command, str(folder)], cwd=Path(__file__).parents[4], stdout=subprocess.PIPE, text=True)
         for folder in folders
     ]
     lines = [json.loads(line) for each in running for line in each.communicate(timeout=60)[0].splitlines()]

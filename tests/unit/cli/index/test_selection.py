@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from executors.cli.selection import EXCLUDED, HIDDEN, SYSTEM, Selection, excludes
+from executors.cli.index.selection import EXCLUDED, HIDDEN, SYSTEM, Selection, excludes
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from executors.cli import indexing, loading
-from executors.cli.files import PictureFile, scan_folders
-from executors.cli.index_state import FileResult, IndexOptions, IndexOutcome
-from executors.cli.indexing import FileSender
+from executors.cli.index import loading, sender
+from executors.cli.index.files import PictureFile, scan_folders
+from executors.cli.index.sender import FileSender
+from executors.cli.index.state import FileResult, IndexOptions, IndexOutcome
 from executors.cli.journal import Journal
 from executors.client import VisualSearchClient
-from tests.support.wire_service import Fault, WireService
+from tests.support.flows.wire_service import Fault, WireService
 
 MakeFiles = Callable[..., Path]
 Send = Callable[..., IndexOutcome]
@@ -50,7 +50,7 @@ def test_several_requests_are_in_flight_and_not_more_than_asked_for(
     service.delay_s = 0.05
     send(make_files(*NAMES), requests=3)
     assert service.most_in_flight == 3
-    assert all(len(documents) <= indexing.GROUP_FILES for _, documents, _ in service.requests)
+    assert all(len(documents) <= sender.GROUP_FILES for _, documents, _ in service.requests)
 
 
 def test_a_second_run_sends_nothing(service: WireService, make_files: MakeFiles, send: Send) -> None:
@@ -133,7 +133,7 @@ def test_when_the_service_goes_away_the_next_run_sends_the_rest_and_nothing_twic
     assert outcome.service_error is not None
     assert outcome.service_error.code == "unavailable"
     acknowledged = outcome.counts["created"]
-    assert acknowledged == 3 * indexing.GROUP_FILES
+    assert acknowledged == 3 * sender.GROUP_FILES
     assert (outcome.counts["failed"], outcome.unsent) == (0, 100 - acknowledged)
     service.faults.clear()
     service.requests.clear()

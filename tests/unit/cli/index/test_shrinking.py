@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from executors.cli import shrinking
-from executors.cli.shrinking import MAX_SIDE, MIN_BYTES, shrink, small_picture
+from executors.cli.index import shrinking
+from executors.cli.index.shrinking import MAX_SIDE, MIN_BYTES, shrink, small_picture
 from executors.demo.changes import read_upright, with_orientation
 from executors.preprocess.header import ImageLimits, read_header
-from tests.support.pictures import encode, scene
+from tests.support.pictures.pictures import encode, scene
 
 
 def large_photo(height: int = 1200, width: int = 1733, extension: str = ".jpg") -> bytes:

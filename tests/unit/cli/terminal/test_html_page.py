@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from executors.report import QueryResult, ReportMatch, render_report, write_report
-from tests.support.pictures import encode, scene
+from executors.cli.terminal.html_page import QueryResult, ReportMatch, render_report, write_report
+from tests.support.pictures.pictures import encode, scene
 
 PICTURE = encode(scene(1, 40, 60))
 PNG = encode(scene(2, 40, 60), ".png")

@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from executors.cli.output import count_of, make_table, printable
-from executors.cli.progress import BarView, LineView, Pace, format_duration, make_view
+from executors.cli.terminal.output import count_of, make_table, printable
+from executors.cli.terminal.progress import BarView, LineView, Pace, format_duration, make_view
 
 
 @pytest.mark.parametrize(

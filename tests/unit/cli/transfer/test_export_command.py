@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from executors.cli import exporting, main
-from tests.support.commands import run_process, wait_for
-from tests.support.library_service import DIMENSION, MODEL, LibraryService, library_service
+from executors.cli import main
+from executors.cli.transfer import exporter
+from tests.support.flows.commands import run_process, wait_for
+from tests.support.flows.library_service import DIMENSION, MODEL, LibraryService, library_service
 
 Output = pytest.CaptureFixture[str]
 THUMBNAIL = b"\xff\xd8\xff a picture"
@@ -117,7 +118,7 @@ def test_a_service_that_fails_on_the_way_leaves_a_part_and_resume_makes_it_whole
 def test_wherever_a_kill_cut_the_file_resume_makes_it_whole(
     cut: int, service: LibraryService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "_PAGE_DOCUMENTS", 300)
+    monkeypatch.setattr(exporter, "_PAGE_DOCUMENTS", 300)
     whole, path = tmp_path / "whole", tmp_path / "x"
     assert main(["export", str(whole), "--url", service.url]) == 0
     content = whole.read_bytes()
@@ -192,7 +193,7 @@ def test_a_full_disk_is_told_and_what_was_written_stays(service: LibraryService,
 def _shell(script: str) -> subprocess.CompletedProcess[str]:
     import sys
 
-    from tests.support.commands import ROOT
+    from tests.support.flows.commands import ROOT
 
     # SIGXFSZ is what ends a process at the limit; Python ignores it, so that the write fails instead.
     return subprocess.run(["bash", "-c", script, sys.executable], capture_output=True, text=True, cwd=ROOT, check=False)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executors.cli.exchange import (
+from executors.cli.transfer.format import (
     FORMAT,
     CollectionLine,
     End,

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from executors.cli import import_reading, main
-from executors.cli.exchange import end_line
-from tests.support.commands import run_process, wait_for
-from tests.support.export_lines import doc, header
-from tests.support.library_service import MODEL, LibraryService, library_service
-from tests.support.wire_service import Fault
+from executors.cli import main
+from executors.cli.transfer import import_reader
+from executors.cli.transfer.format import end_line
+from tests.support.flows.commands import run_process, wait_for
+from tests.support.flows.export_lines import doc, header
+from tests.support.flows.library_service import MODEL, LibraryService, library_service
+from tests.support.flows.wire_service import Fault
 
 Output = pytest.CaptureFixture[str]
 
@@ -132,7 +133,7 @@ def test_one_collection_goes_where_it_is_told_and_a_second_does_not_mix_in(
 def test_of_two_lines_with_one_id_the_later_wins(
     target: LibraryService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_reading, "CHUNK_DOCUMENTS", 2)
+    monkeypatch.setattr(import_reader, "CHUNK_DOCUMENTS", 2)
     (tmp_path / "x").write_bytes(b"".join(doc("same", tags={"n": n}) + doc(f"o{n}") for n in range(9)))
     target.faults.append(Fault(delay_s=0.3))
     assert main(["import", str(tmp_path / "x"), "--url", target.url]) == 0

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from executors.cli import import_reading
-from executors.cli.exchange import CollectionLine, Header, end_line, header_line
-from executors.cli.import_reading import Chunk, Place, read_chunks, read_lines
+from executors.cli.transfer import import_reader
+from executors.cli.transfer.format import CollectionLine, Header, end_line, header_line
+from executors.cli.transfer.import_reader import Chunk, Place, read_chunks, read_lines
 from executors.errors import VisualSearchError
 
 
@@ -53,8 +53,8 @@ def test_lines_are_those_of_the_file_whatever_the_blocks_and_long_ones_are_left_
     content = b"\n".join(lines)
     expected = content.split(b"\n")[: -1 if content.endswith(b"\n") or not content else None]
     with pytest.MonkeyPatch.context() as patch, opened(tmp_path / "x", content) as descriptor:
-        patch.setattr(import_reading, "_BLOCK_BYTES", block)
-        patch.setattr(import_reading, "MAX_LINE_BYTES", 50)
+        patch.setattr(import_reader, "_BLOCK_BYTES", block)
+        patch.setattr(import_reader, "MAX_LINE_BYTES", 50)
         found = list(read_lines(descriptor, Place()))
     assert len(found) == len(expected)
     offset = 0
@@ -69,7 +69,7 @@ def test_lines_are_those_of_the_file_whatever_the_blocks_and_long_ones_are_left_
 def test_reading_goes_on_from_every_place_as_if_it_had_never_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_reading, "CHUNK_DOCUMENTS", 2)
+    monkeypatch.setattr(import_reader, "CHUNK_DOCUMENTS", 2)
     header = header_line(Header([CollectionLine("images", "m", 1)]))
     content = b"\xef\xbb\xbf" + header + b"".join(doc(str(n)) for n in range(5)) + b"\nbad\n" + doc("x") + end_line(6)
     chunks = chunks_of(tmp_path / "x", content)
@@ -119,7 +119,7 @@ def test_no_id_stands_twice_in_one_request(tmp_path: Path) -> None:
 
 
 def test_a_request_is_bounded_in_bytes_and_in_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_reading, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(import_reader, "CHUNK_BYTES", 1000)
     content = b"".join(doc(str(n), text="x" * 400) for n in range(5)) + doc("large", text="x" * 2000) + doc("z")
     assert [len(each) for each in ids(chunks_of(tmp_path / "x", content))] == [2, 2, 1, 1, 1]
     many = b"".join(doc(str(n)) for n in range(600))

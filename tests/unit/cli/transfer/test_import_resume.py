@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from executors.cli import main
-from tests.support.commands import run_process, wait_for
-from tests.support.export_lines import doc
-from tests.support.library_service import LibraryService
-from tests.support.wire_service import Fault
+from tests.support.flows.commands import run_process, wait_for
+from tests.support.flows.export_lines import doc
+from tests.support.flows.library_service import LibraryService
+from tests.support.flows.wire_service import Fault
 
 Output = pytest.CaptureFixture[str]
 
@@ -64,7 +64,7 @@ def test_what_has_no_end_or_is_no_file_is_refused_by_its_name(
 def test_a_pipe_without_a_writer_is_waited_for_and_that_is_said(
     tmp_path: Path, target: LibraryService, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("executors.cli.import_reading._PATIENCE_S", 0.1)
+    monkeypatch.setattr("executors.cli.transfer.import_reader._PATIENCE_S", 0.1)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
 

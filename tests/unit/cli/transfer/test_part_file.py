@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from executors.cli.part_file import PartFile
+from executors.cli.transfer.part_file import PartFile
 from executors.errors import VisualSearchError
 
 

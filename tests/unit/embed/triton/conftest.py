@@ -10,7 +10,7 @@ import pytest
 from executors.embed.triton.backend import TritonBackend
 from executors.embed.triton.monitor import MonitorPace
 from executors.models.spec import Towers
-from tests.support.triton_stand_in import ONLY_IMAGE, StandInTriton, write_references
+from tests.support.triton.triton_stand_in import ONLY_IMAGE, StandInTriton, write_references
 
 FAST = MonitorPace(check_every=0.05, retry_after=0.03, verify_every=60.0, verify_within=1.0, check_within=0.5)
 # Looks at a server that is fine so rarely that only what happens to calls and connections can tell.

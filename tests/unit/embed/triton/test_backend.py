@@ -14,7 +14,7 @@ import pytest
 from executors.embed.triton.backend import TritonBackend
 from executors.errors import VisualSearchError
 from executors.models.spec import Towers
-from tests.support.triton_stand_in import (
+from tests.support.triton.triton_stand_in import (
     BOTH,
     IMAGE,
     TEXT,

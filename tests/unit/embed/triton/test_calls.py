@@ -11,7 +11,7 @@ import pytest
 from executors.embed.triton.calls import answer_within
 from executors.embed.triton.client import CallError, FailureKind, connect
 from executors.embed.triton.handshake import recheck, verify
-from tests.support.triton_stand_in import IMAGE, StandInTriton
+from tests.support.triton.triton_stand_in import IMAGE, StandInTriton
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from executors.embed.triton.client import CallError, FailureKind, connect, infer
-from tests.support.triton_stand_in import IMAGE, StandInTriton, pictures
+from tests.support.triton.triton_stand_in import IMAGE, StandInTriton, pictures
 
 
 @pytest.fixture

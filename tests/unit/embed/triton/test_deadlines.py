@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from executors.errors import VisualSearchError
-from tests.support.triton_stand_in import (
+from tests.support.triton.triton_stand_in import (
     IMAGE,
     StandInTriton,
     pictures,

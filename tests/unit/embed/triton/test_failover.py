@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from executors.errors import VisualSearchError
-from tests.support.triton_stand_in import (
+from tests.support.triton.triton_stand_in import (
     IMAGE,
     StandInTriton,
     pictures,

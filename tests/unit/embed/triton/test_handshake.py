@@ -10,7 +10,7 @@ from tritonclient.grpc import model_config_pb2
 
 from executors.embed.triton.handshake import check_config, generated_row
 from executors.errors import VisualSearchError
-from tests.support.triton_stand_in import IMAGE, TEXT, config_of
+from tests.support.triton.triton_stand_in import IMAGE, TEXT, config_of
 
 
 def refused(config: Any) -> VisualSearchError:

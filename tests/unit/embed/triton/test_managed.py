@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from executors.embed.triton.managed import Health, ManagedTritonBackend, reason_to_restart
 from executors.errors import VisualSearchError
 from executors.models.spec import Towers
-from tests.support.models import tiny_model, write_entry
-from tests.support.triton_stand_in import StandInTriton, other_weights, pictures, sound, write_references
+from tests.support.models.models import tiny_model, write_entry
+from tests.support.triton.triton_stand_in import StandInTriton, other_weights, pictures, sound, write_references
 from tests.unit.embed.triton.conftest import FAST
 
 

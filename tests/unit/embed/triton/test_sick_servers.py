@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import numpy as np
 
-from tests.support.triton_stand_in import (
+from tests.support.triton.triton_stand_in import (
     IMAGE,
     StandInTriton,
     pictures,

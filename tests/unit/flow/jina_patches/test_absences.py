@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from executors.jina_patches.absences import Absences
+from executors.flow.jina_patches.absences import Absences
 
 
 class Replicas:
@@ -31,7 +31,7 @@ def replicas() -> Replicas:
 
 @pytest.fixture
 async def absences(replicas: Replicas, monkeypatch: pytest.MonkeyPatch) -> Iterator[Absences]:
-    monkeypatch.setattr("executors.jina_patches.absences.ASK_AGAIN_S", 0.01)
+    monkeypatch.setattr("executors.flow.jina_patches.absences.ASK_AGAIN_S", 0.01)
     made = Absences(replicas.ask, lambda address: f"embed/{address}", logging.getLogger("absences"))
     yield made
     made.close()

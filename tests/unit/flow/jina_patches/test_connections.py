@@ -11,8 +11,8 @@ from jina.proto import jina_pb2_grpc
 from jina.types.request.data import DataRequest
 import executors.bootstrap
 from jina.serve.networking import GrpcConnectionPool
-from executors.jina_patches.connections import RECONNECT
-from executors.jina_patches import deliveries
+from executors.flow.jina_patches.connections import RECONNECT
+from executors.flow.jina_patches import deliveries
 
 deliveries.ASK_WITHIN_S = deliveries._PATIENCE_S = 0.2
 

@@ -13,7 +13,7 @@ from jina import Client
 from jina.clients.base import BaseClient
 
 from executors.documents import ImageDoc
-from executors.jina_patches.parameters import check_parameters
+from executors.flow.jina_patches.parameters import check_parameters
 
 
 @pytest.mark.parametrize(

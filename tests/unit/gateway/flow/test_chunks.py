@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from executors.documents import ImageDoc
-from executors.gateway.chunks import CHUNK_DOCUMENTS, ChunkSender
-from executors.gateway.stages import StageAnswer
+from executors.gateway.flow.chunks import CHUNK_DOCUMENTS, ChunkSender
+from executors.gateway.flow.stages import StageAnswer
 
 
 def documents(count: int) -> list[ImageDoc]:

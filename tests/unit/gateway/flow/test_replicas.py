@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.gateway.replicas import ReplicaReports, check_endpoints, check_replicas_ready
+from executors.gateway.flow.replicas import ReplicaReports, check_endpoints, check_replicas_ready
 
 STARTING = {"code": "unavailable", "message": "no Triton answers"}
 

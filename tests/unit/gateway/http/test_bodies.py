@@ -11,9 +11,9 @@ import pytest
 
 from executors.embed.vectors import check_embedding
 from executors.errors import VisualSearchError
-from executors.gateway.admission import admit_documents
-from executors.gateway.bodies import parse_json
-from executors.gateway.chunks import Answer
+from executors.gateway.document_checks import admit_documents
+from executors.gateway.flow.chunks import Answer
+from executors.gateway.http.bodies import parse_json
 from executors.gateway.parameters import CountParameters, parse_parameters
 from executors.gateway.rendering import answer_to_json
 

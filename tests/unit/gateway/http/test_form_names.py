@@ -6,7 +6,7 @@ import pytest
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException
 
-from executors.gateway.form_names import FormParser, file_name
+from executors.gateway.http.form_names import FormParser, file_name
 
 
 @pytest.mark.parametrize(

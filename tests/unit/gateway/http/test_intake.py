@@ -8,9 +8,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from executors.errors import VisualSearchError
-from executors.gateway import intake as intake_module
-from executors.gateway.incoming import IncomingBody, incoming_body
-from executors.gateway.intake import Intake, IntakeLimits
+from executors.gateway.http import intake as intake_module
+from executors.gateway.http.incoming import IncomingBody, incoming_body
+from executors.gateway.http.intake import Intake, IntakeLimits
 
 
 def limits(bodies: int = 4, size: int = 1_000, timeout_s: float = 5.0, rate: int = 1) -> IntakeLimits:

@@ -3,7 +3,7 @@
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.gateway.security import CallerCheck
+from executors.gateway.http.origins import CallerCheck
 
 
 @pytest.mark.parametrize(

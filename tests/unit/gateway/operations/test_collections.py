@@ -9,7 +9,7 @@ import pytest
 
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
-from tests.support.local_index import Caller, local_service
+from tests.support.flows.local_index import Caller, local_service
 
 
 async def refused(call: Caller, endpoint: str, **parameters: Any) -> str:

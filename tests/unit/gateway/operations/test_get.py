@@ -8,8 +8,8 @@ import pytest
 
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
-from tests.support.dictionary_store import DictionaryStore
-from tests.support.local_index import Caller
+from tests.support.flows.local_index import Caller
+from tests.support.stores.dictionary_store import DictionaryStore
 
 
 async def test_a_damaged_document_costs_no_other(call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:

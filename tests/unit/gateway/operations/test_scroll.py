@@ -10,7 +10,7 @@ import pytest
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
 from executors.gateway.rendering import answer_to_json, documents_for_grpc
-from tests.support.local_index import Caller
+from tests.support.flows.local_index import Caller
 
 IDS = ["0", "A", "a", "aa", "b", "ä", "日", "\U0001f600"]
 
@@ -44,8 +44,8 @@ async def test_the_last_page_has_no_next(call: Caller) -> None:
 
 async def test_large_pages_travel_in_pieces(call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     await filled(call)
-    monkeypatch.setattr("executors.gateway.scrolling._DOCUMENTS_AT_ONCE", 3)
-    monkeypatch.setattr("executors.gateway.scrolling._LARGE_DOCUMENTS_AT_ONCE", 2)
+    monkeypatch.setattr("executors.gateway.operations.scroll._DOCUMENTS_AT_ONCE", 3)
+    monkeypatch.setattr("executors.gateway.operations.scroll._LARGE_DOCUMENTS_AT_ONCE", 2)
     for wanted in ([], ["embedding"]):
         call.stages.posted.clear()
         answer = await call("/scroll", limit=7, with_=wanted)
@@ -58,8 +58,8 @@ async def test_a_page_that_grows_too_large_ends_early_and_says_where(
     call: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await filled(call)
-    monkeypatch.setattr("executors.gateway.scrolling._DOCUMENTS_AT_ONCE", 2)
-    monkeypatch.setattr("executors.gateway.scrolling._PAGE_BYTES", 500)
+    monkeypatch.setattr("executors.gateway.operations.scroll._DOCUMENTS_AT_ONCE", 2)
+    monkeypatch.setattr("executors.gateway.operations.scroll._PAGE_BYTES", 500)
     answer = await call("/scroll", limit=100)
     assert 2 <= len(answer.documents) < len(IDS)
     assert answer.extra["next"] == answer.documents[-1].id

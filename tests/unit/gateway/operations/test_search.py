@@ -9,10 +9,10 @@ import pytest
 
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
+from executors.gateway.operations.search import shard_parameters
 from executors.gateway.parameters import SearchParameters, parse_parameters
 from executors.gateway.rendering import answer_to_json
-from executors.gateway.searching import shard_parameters
-from tests.support.local_index import Caller
+from tests.support.flows.local_index import Caller
 
 VECTORS = np.linalg.qr(np.random.default_rng(3).normal(size=(4, 4)))[0].astype(np.float32)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from executors.errors import VisualSearchError
-from tests.support.local_index import Caller, local_service
+from tests.support.flows.local_index import Caller, local_service
 
 
 async def next_gateway(call: Caller) -> Caller:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from executors.gateway.id_locks import IdLocks
+from executors.gateway.shards.id_locks import IdLocks
 
 
 async def test_writes_of_one_id_do_not_overlap_and_others_do() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from executors.gateway.index_state import index_state
-from tests.support.dictionary_store import DictionaryStore
-from tests.support.local_index import local_service
+from executors.gateway.shards.index_state import index_state
+from tests.support.flows.local_index import local_service
+from tests.support.stores.dictionary_store import DictionaryStore
 
 
 async def test_every_shard_whose_files_are_lost_is_named() -> None:

@@ -12,11 +12,11 @@ from docarray import DocList
 
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
-from executors.gateway.index_client import IndexClient
-from executors.gateway.stages import StageAnswer
+from executors.gateway.flow.stages import StageAnswer
+from executors.gateway.shards.index_client import IndexClient
 from executors.index.records import ShardIdentity
-from tests.support.dictionary_store import DictionaryStore
-from tests.support.local_index import Caller, LocalStages, local_service
+from tests.support.flows.local_index import Caller, LocalStages, local_service
+from tests.support.stores.dictionary_store import DictionaryStore
 
 SETTLE_MS = 1_000
 

@@ -11,7 +11,7 @@ import pytest
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
 from executors.gateway.health import Health
-from tests.support.local_index import Caller
+from tests.support.flows.local_index import Caller
 
 
 async def refused(call: Caller, endpoint: str, *documents: ImageDoc, **parameters: Any) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.gateway.membership import Membership, ShardReport, form_index
+from executors.gateway.shards.membership import Membership, ShardReport, form_index
 from executors.index.records import Collection
 
 IMAGES = Collection("images", "m@1", 4)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from executors.index.embedded.store import EmbeddedStore
-from tests.support.records import IDENTITY, IMAGES
+from tests.support.stores.records import IDENTITY, IMAGES
 
 
 @pytest.fixture

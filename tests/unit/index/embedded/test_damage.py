@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.database import PAGE_SIZE, database_path
+from executors.index.embedded.disk.database import PAGE_SIZE, database_path
 from executors.index.embedded.store import EmbeddedStore
 from executors.index.records import Collection
-from tests.support.embedded import code_of
-from tests.support.records import MODEL, found, ids_of, key, record, results, vector_of
+from tests.support.stores.embedded import code_of
+from tests.support.stores.records import MODEL, found, ids_of, key, record, results, vector_of
 
 
 def flip(folder: Path, content: bytes) -> None:

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.database import ReadConnections, database_path, was_stopped_uncleanly
-from executors.index.embedded.lock import make_folder
-from executors.index.embedded.schema import FORMAT_VERSION
-from executors.index.embedded.search import search_once
+from executors.index.embedded.disk.database import ReadConnections, database_path, was_stopped_uncleanly
+from executors.index.embedded.disk.folder_lock import make_folder
+from executors.index.embedded.disk.schema import FORMAT_VERSION
+from executors.index.embedded.search.search import search_once
 from executors.index.embedded.store import EmbeddedStore
 from executors.index.records import SearchRequest
 from tests.data import make_index_fixture as fixtures
-from tests.support.embedded import code_of
-from tests.support.records import (
+from tests.support.stores.embedded import code_of
+from tests.support.stores.records import (
     IDENTITY,
     IMAGES,
     MODEL,

@@ -4,9 +4,9 @@ import orjson
 import pytest
 
 from executors.documents import Failure, ImageDoc
-from executors.index import merge
-from executors.index.hit_columns import hits_to_columns
 from executors.index.records import Hits, ShardIdentity
+from executors.index.wire import merge
+from executors.index.wire.hits import hits_to_columns
 
 
 def identity(shard: int, shards: int = 2, uuid: str = "u") -> ShardIdentity:

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executors.documents import ImageDoc
-from executors.gateway.chunks import Answer
+from executors.gateway.flow.chunks import Answer
 from executors.gateway.rendering import documents_for_grpc, matches_of
-from executors.index import merge
-from executors.index.hit_columns import hits_to_columns
 from executors.index.records import Hits, ShardIdentity
 from executors.index.tag_values import cut_tags, value_at, value_key
+from executors.index.wire import merge
+from executors.index.wire.hits import hits_to_columns
 
 GROUPS = st.sampled_from([None, True, False, 1, 1.0, 1.5, "1", "", [1, "a"], {"a": 1, "b": 2}, {"b": 2.0, "a": 1.0}])
 ROWS = st.lists(

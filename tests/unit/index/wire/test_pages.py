@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executors.documents import ImageDoc
-from executors.index import merge
-from executors.index.answers import report_answer
-from executors.index.pages import documents_of_page, merge_pages, pack_page
 from executors.index.records import ShardIdentity, StoredDocument
+from executors.index.wire import merge
+from executors.index.wire.documents import report_answer
+from executors.index.wire.pages import documents_of_page, merge_pages, pack_page
 
 IDS = st.sets(st.sampled_from(["", "a", "B", "é", "\U0001f600", "z", "aa", "0", "~", "\uffff"]), max_size=10)
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from executors.errors import VisualSearchError
-from executors.models.clip import convert_textual, convert_visual
-from tests.support.two_towers import (
+from executors.models.convert.clip import convert_textual, convert_visual
+from tests.support.models.two_towers import (
     CONTEXT_LENGTH,
     DIMENSION,
     MEAN,

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.models.clip_tokenizer import END, START, byte_characters, clip_tokenizer_json
-from tests.support.two_towers import CONTEXT_LENGTH, merges, write_vocabulary
+from executors.models.convert.clip_tokenizer import END, START, byte_characters, clip_tokenizer_json
+from tests.support.models.two_towers import CONTEXT_LENGTH, merges, write_vocabulary
 
 
 def load(vocabulary: Path, context_length: int) -> Any:

@@ -15,15 +15,15 @@ import pytest
 from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
-from executors.models.converters import declared_tower
-from executors.models.efficientnet_lite import IR_VERSION, OPSET, build_graph, same_padding
+from executors.models.convert.converters import declared_tower
+from executors.models.convert.efficientnet_lite import IR_VERSION, OPSET, build_graph, same_padding
+from executors.models.convert.weights import read_checkpoint
+from executors.models.fetch.sources import local_file
 from executors.models.manifest import load_manifest
-from executors.models.sources import local_file
 from executors.models.spec import ModelSpec
-from executors.models.weights import read_checkpoint
 from executors.preprocess.header import ImageLimits
 from executors.preprocess.pipeline import ImagePipeline
-from tests.support.pictures import scene
+from tests.support.pictures.pictures import scene
 
 NAME = "efficientnet-lite0"
 MODEL = load_manifest()[NAME]
@@ -78,13 +78,14 @@ def test_the_classifier_changes_nothing_about_the_embedding(
 
 def test_two_processes_make_the_same_bytes(weights: Mapping[str, NDArray[Any]]) -> None:
     program = (
-        "import hashlib; from pathlib import Path; from executors.models import converters, manifest, sources;"
+        "import hashlib; from pathlib import Path; from executors.models import manifest;"
+        "from executors.models.convert import converters; from executors.models.fetch import sources;"
         "model = manifest.load_manifest()['efficientnet-lite0'];"
         "weights = sources.local_file(model.files['weights'], Path('nowhere'));"
         "(draft,) = converters.convert(model, {'weights': weights});"
         "print(hashlib.sha256(draft.model).hexdigest())"
     )
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[4]
     environment = os.environ | {"PYTHONPATH": str(root), "PYTHONHASHSEED": "7"}
     other = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     here = build_graph(weights).SerializeToString(deterministic=True)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from executors.errors import VisualSearchError
+from executors.models.convert.weights import read_checkpoint
+from executors.models.fetch.sources import local_file
 from executors.models.manifest import load_manifest
-from executors.models.sources import local_file
-from executors.models.weights import read_checkpoint
-from tests.support.checkpoints import (
+from tests.support.models.checkpoints import (
     MAGIC,
     PROTOCOL,
     SYSTEM,

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from executors.models.downloads import download, exclusive
-from tests.support.fetching import CONTENT, SHA256, fetch, names
-from tests.support.file_server import FileServer
+from executors.models.fetch.downloads import download, exclusive
+from tests.support.models.fetching import CONTENT, SHA256, fetch, names
+from tests.support.models.file_server import FileServer
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 # What a person's Ctrl-C and a full disk are tested with: a pull in a process of its own.
 PROGRAM = """
 import sys
 from pathlib import Path
 from executors.errors import VisualSearchError
-from executors.models.downloads import download
+from executors.models.fetch.downloads import download
 try:
     print(download(sys.argv[1], Path(sys.argv[2]), checksum=sys.argv[3], tell=lambda line: print(line, flush=True)))
 except VisualSearchError as error:

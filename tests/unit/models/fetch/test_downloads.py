@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.models.downloads import download
-from tests.support.fetching import CONTENT, SHA256, fetch, names, refused
-from tests.support.file_server import FileServer
+from executors.models.fetch.downloads import download
+from tests.support.models.fetching import CONTENT, SHA256, fetch, names, refused
+from tests.support.models.file_server import FileServer
 
 
 def test_a_file_is_fetched_with_its_progress(server: FileServer, target: Path) -> None:

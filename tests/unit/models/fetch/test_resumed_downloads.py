@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.models.downloads import download
-from executors.models.transfer import Patience
-from tests.support.fetching import CONTENT, SHA256, fetch, names, refused
-from tests.support.file_server import FileServer
+from executors.models.fetch.downloads import download
+from executors.models.fetch.transfer import Patience
+from tests.support.models.fetching import CONTENT, SHA256, fetch, names, refused
+from tests.support.models.file_server import FileServer
 
 
 def leave_a_part(server: FileServer, target: Path, length: int = 700_000) -> None:

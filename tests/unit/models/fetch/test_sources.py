@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from executors.errors import VisualSearchError
+from executors.models.fetch.sources import download_path, is_here, local_file, pull_model
+from executors.models.fetch.transfer import Patience
 from executors.models.manifest import ManifestFile, ManifestModel
-from executors.models.sources import download_path, is_here, local_file, pull_model
-from executors.models.transfer import Patience
-from tests.support.file_server import FileServer, file_server
-from tests.support.two_towers import two_tower_model
+from tests.support.models.file_server import FileServer, file_server
+from tests.support.models.two_towers import two_tower_model
 
 QUICK = Patience(attempts=2, backoff_s=0.02, connect_s=2, idle_s=2)
 WORDS = b"a vocabulary in a package"

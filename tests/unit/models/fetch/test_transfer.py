@@ -9,10 +9,10 @@ from typing import Literal
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.models.downloads import download
-from executors.models.transfer import Patience
-from tests.support.fetching import CONTENT, QUICK, SHA256, fetch, refused
-from tests.support.file_server import FileServer, file_server
+from executors.models.fetch.downloads import download
+from executors.models.fetch.transfer import Patience
+from tests.support.models.fetching import CONTENT, QUICK, SHA256, fetch, refused
+from tests.support.models.file_server import FileServer, file_server
 
 
 @pytest.mark.parametrize("status", [403, 404, 410])

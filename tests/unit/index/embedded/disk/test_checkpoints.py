@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from executors.index.embedded.checkpoints import Checkpointer
-from executors.index.embedded.database import ReadConnections, connect_writer, database_path
-from executors.index.embedded.schema import prepare
+from executors.index.embedded.disk.checkpoints import Checkpointer
+from executors.index.embedded.disk.database import ReadConnections, connect_writer, database_path
+from executors.index.embedded.disk.schema import prepare
 
 
 def log_frames(connection: sqlite3.Connection) -> int:

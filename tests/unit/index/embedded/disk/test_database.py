@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.database import (
+from executors.index.embedded.disk.database import (
     PAGE_SIZE,
     ReadConnections,
     as_visual_search_error,
@@ -20,7 +20,7 @@ from executors.index.embedded.database import (
     structural_faults,
     was_stopped_uncleanly,
 )
-from executors.index.embedded.schema import prepare
+from executors.index.embedded.disk.schema import prepare
 
 
 def test_every_commit_is_flushed_to_disk_before_it_returns(tmp_path: Path) -> None:

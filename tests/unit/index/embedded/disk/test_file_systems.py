@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.file_systems import Mount, check_local, mount_of
+from executors.index.embedded.disk.file_systems import Mount, check_local, mount_of
 
 MOUNTS = r"""22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 30 22 0:26 / /proc rw - proc proc rw

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.lock import LOCK_NAME, FolderLock, make_folder
+from executors.index.embedded.disk.folder_lock import LOCK_NAME, FolderLock, make_folder
 
 HOLD = """
 import sys
 from pathlib import Path
-from executors.index.embedded.lock import FolderLock
+from executors.index.embedded.disk.folder_lock import FolderLock
 FolderLock(Path(sys.argv[1])).acquire()
 print("held", flush=True)
 sys.stdin.read()

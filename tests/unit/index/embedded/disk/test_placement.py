@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.database import DATABASE_NAME
+from executors.index.embedded.disk.database import DATABASE_NAME
 from executors.index.embedded.store import EmbeddedStore
 from executors.index.store import Store
-from tests.support.embedded import opened
-from tests.support.records import IDENTITY, IMAGES, found, ids_of, key, record, results, tag_update, vector_of
+from tests.support.stores.embedded import opened
+from tests.support.stores.records import IDENTITY, IMAGES, found, ids_of, key, record, results, tag_update, vector_of
 
 
 def move(folder: Path) -> None:

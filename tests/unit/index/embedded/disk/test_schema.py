@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.database import connect_writer, database_path
-from executors.index.embedded.schema import APPLICATION_ID, FORMAT_VERSION, MIGRATIONS, prepare
-from executors.index.embedded.tag_check import tag_faults
-from executors.index.embedded.tag_query import matching_rows
+from executors.index.embedded.disk.database import connect_writer, database_path
+from executors.index.embedded.disk.schema import APPLICATION_ID, FORMAT_VERSION, MIGRATIONS, prepare
+from executors.index.embedded.tags.query import matching_rows
+from executors.index.embedded.upkeep.tag_check import tag_faults
 from executors.index.encoding import decode_tags
 from executors.index.filters import matches, parse_filter
 
-FORMAT_1 = Path(__file__).parents[3] / "data" / "index-format-1.sqlite3"
+FORMAT_1 = Path(__file__).parents[4] / "data" / "index-format-1.sqlite3"
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from executors.index.embedded.graph.cosine import exact_dots, exact_squares, float32_error
-from tests.support.records import true_cosine, unit
+from tests.support.stores.records import true_cosine, unit
 
 
 @pytest.mark.parametrize("dimension", [8, 512, 2048])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from executors.index.embedded.fair_lock import FairLock
+from executors.index.embedded.graph.fair_lock import FairLock
 
 
 def test_who_waits_gets_it_before_who_has_just_let_it_go() -> None:

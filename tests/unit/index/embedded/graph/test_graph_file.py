@@ -16,8 +16,8 @@ import pytest
 from executors.index.embedded.graph import graph_file
 from executors.index.embedded.graph.graph_file import GraphFileInvalid, read_stamp, save
 from executors.index.embedded.graph.hnsw import Precision
-from tests.support.graph_files import DIMENSION, NAME, graph_of, read, rows_of, same_answers, stamp_of, write
-from tests.support.graphs import some
+from tests.support.stores.graph_files import DIMENSION, NAME, graph_of, read, rows_of, same_answers, stamp_of, write
+from tests.support.stores.graphs import some
 
 
 @pytest.mark.parametrize("precision", ["half", "single"])

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from executors.index.embedded.graph.graph_file import remove
-from tests.support.graph_files import NAME, graph_of, read, same_answers, write
+from tests.support.stores.graph_files import NAME, graph_of, read, same_answers, write
 
 ROOT = Path(__file__).parents[5]
 
@@ -60,7 +60,7 @@ def test_what_a_crash_left_is_overwritten_and_removed(tmp_path: Path) -> None:
 _SAVER = """
     import sys
     from pathlib import Path
-    from tests.support.graph_files import graph_of, write
+    from tests.support.stores.graph_files import graph_of, write
 
     folder = Path(sys.argv[1])
     graphs = [graph_of(800, seed=seed) for seed in (1, 2)]

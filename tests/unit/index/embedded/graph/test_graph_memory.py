@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from executors.index.embedded.graph.hnsw import ADDED_AT_ONCE, HnswGraph, Precision
-from tests.support.graphs import DIMENSION, filled, some
+from tests.support.stores.graphs import DIMENSION, filled, some
 
 
 @pytest.mark.parametrize("precision", ["half", "single"])

@@ -18,7 +18,7 @@ from executors.index.embedded.graph.hnsw import (
     use_one_thread,
 )
 from executors.index.embedded.graph.rwlock import RwLock
-from tests.support.graphs import DIMENSION, Vectors, cosines, filled, some
+from tests.support.stores.graphs import DIMENSION, Vectors, cosines, filled, some
 
 PRECISIONS: tuple[Precision, ...] = ("half", "single")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from executors.index.embedded.graph.hnsw import Precision, score_error
-from tests.support.graphs import cosines, filled
+from tests.support.stores.graphs import cosines, filled
 
 PRECISIONS: tuple[Precision, ...] = ("half", "single")
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executors.index.embedded.collection_memory import CollectionMemory, CollectionView, GraphOptions
-from executors.index.embedded.live_graph import ROWS_UNDER_LOCK
-from executors.index.embedded.vectors import FIRST_BLOCK_ROWS, VectorCache, View
-from tests.support.parts import covered, move, rows_found, small_graph, vectors_like
-from tests.support.records import DIMENSION
+from executors.index.embedded.memory.collection_memory import CollectionMemory, CollectionView, GraphOptions
+from executors.index.embedded.memory.live_graph import ROWS_UNDER_LOCK
+from executors.index.embedded.memory.vectors import FIRST_BLOCK_ROWS, VectorCache, View
+from tests.support.models.parts import covered, move, rows_found, small_graph, vectors_like
+from tests.support.stores.records import DIMENSION
 
 KINDS = {
     "half, disk": GraphOptions(),

@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executors.index.embedded.copies import Copies, CopyCounter, find_copy
 from executors.index.embedded.graph.hnsw import HnswGraph
-from tests.support.parts import vectors_like
+from executors.index.embedded.memory.duplicates import Copies, CopyCounter, find_copy
+from tests.support.models.parts import vectors_like
 
 KEPT = 8
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from executors.index.embedded.selections import Selection, Selections
+from executors.index.embedded.memory.slot_cache import Selection, Selections
 
 
 def selection(number: int) -> Selection:

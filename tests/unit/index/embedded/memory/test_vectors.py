@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from executors.index.embedded.vectors import VectorCache, View
+from executors.index.embedded.memory.vectors import VectorCache, View
 
 D = 4
 

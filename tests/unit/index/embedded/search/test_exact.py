@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.scoring import Best, best_rows
-from executors.index.embedded.vectors import VectorCache
-from tests.support.records import true_cosine, unit, vector_of
+from executors.index.embedded.memory.vectors import VectorCache
+from executors.index.embedded.search.exact import Best, best_rows
+from tests.support.stores.records import true_cosine, unit, vector_of
 
 
 def cache_of(documents: list[tuple[str, NDArray[np.float32]]], first_block_rows: int = 256) -> VectorCache:
@@ -130,7 +130,7 @@ def test_no_score_is_a_negative_zero() -> None:
 
 
 def test_many_queries_over_many_rows_are_cut_into_bounded_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    import executors.index.embedded.scoring as scoring
+    import executors.index.embedded.search.exact as scoring
 
     documents = [(f"{n:04d}", vector_of(n, 16)) for n in range(1000)]
     queries = np.stack([vector_of(n, 16) for n in range(40)])

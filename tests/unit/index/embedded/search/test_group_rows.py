@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from executors.index.embedded.filter_cache import FilterCache
-from executors.index.embedded.group_rows import GroupRows
+from executors.index.embedded.search.group_rows import GroupRows
+from executors.index.embedded.tags.filter_cache import FilterCache
 from executors.index.tag_values import value_at, value_key
-from tests.support.indexed_tags import COLLECTION, NEIGHBOUR, TaggedDocuments, tags
+from tests.support.stores.indexed_tags import COLLECTION, NEIGHBOUR, TaggedDocuments, tags
 
 
 @pytest.fixture

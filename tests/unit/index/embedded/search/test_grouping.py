@@ -9,10 +9,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executors.index.embedded.grouping import best_of_groups
-from executors.index.embedded.reads import HitFields
-from executors.index.embedded.rowsets import Rows
-from executors.index.embedded.scoring import Best
+from executors.index.embedded.disk.reads import HitFields
+from executors.index.embedded.search.exact import Best
+from executors.index.embedded.search.grouping import best_of_groups
+from executors.index.embedded.tags.rowsets import Rows
 from executors.index.tag_values import value_at, value_key
 
 

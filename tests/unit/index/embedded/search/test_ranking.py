@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from executors.index.embedded import ranking
-from executors.index.embedded.collection_memory import GraphOptions
 from executors.index.embedded.graph.hnsw import HnswGraph
-from executors.index.embedded.ranking import DamagedRowsError, Plan, Scope, make_plan, rank
-from executors.index.embedded.scoring import Best
-from tests.support.parts import Shard, vectors_like
-from tests.support.records import record, true_cosine
+from executors.index.embedded.memory.collection_memory import GraphOptions
+from executors.index.embedded.search import ranking
+from executors.index.embedded.search.exact import Best
+from executors.index.embedded.search.ranking import DamagedRowsError, Plan, Scope, make_plan, rank
+from tests.support.models.parts import Shard, vectors_like
+from tests.support.stores.records import record, true_cosine
 
 KINDS = {
     "half, disk": GraphOptions(graph_from=4),

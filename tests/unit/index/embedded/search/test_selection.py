@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executors.index.embedded.selection import selected_views
-from executors.index.embedded.vectors import VectorCache, View
-from tests.support.parts import vectors_like
+from executors.index.embedded.memory.vectors import VectorCache, View
+from executors.index.embedded.search.selection import selected_views
+from tests.support.models.parts import vectors_like
 
 
 def shown(views: list[View]) -> list[int]:

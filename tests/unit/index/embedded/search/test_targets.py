@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from executors.index.embedded.collection_memory import GraphView
-from executors.index.embedded.live_graph import LiveGraph, set_places
-from executors.index.embedded.targets import Targets, targets_of
-from executors.index.embedded.vectors import NEVER
-from tests.support.parts import small_graph, vectors_like
+from executors.index.embedded.memory.collection_memory import GraphView
+from executors.index.embedded.memory.live_graph import LiveGraph, set_places
+from executors.index.embedded.memory.vectors import NEVER
+from executors.index.embedded.search.targets import Targets, targets_of
+from tests.support.models.parts import small_graph, vectors_like
 
 
 def numbers(*rows: int) -> NDArray[np.int64]:

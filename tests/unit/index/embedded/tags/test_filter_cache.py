@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from executors.index.embedded import filter_cache
-from executors.index.embedded.database import connect_reader
-from executors.index.embedded.filter_cache import FilterCache
-from executors.index.embedded.tag_index import TagWriter
-from executors.index.embedded.tag_query import matching_rows
+from executors.index.embedded.disk.database import connect_reader
+from executors.index.embedded.tags import filter_cache
+from executors.index.embedded.tags.filter_cache import FilterCache
+from executors.index.embedded.tags.index import TagWriter
+from executors.index.embedded.tags.query import matching_rows
 from executors.index.filters import Filter, parse_filter
-from tests.support.indexed_tags import COLLECTION, NEIGHBOUR, TaggedDocuments, filters, tags
+from tests.support.stores.indexed_tags import COLLECTION, NEIGHBOUR, TaggedDocuments, filters, tags
 
 RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from executors.index.embedded import tag_query
-from executors.index.embedded.rowsets import as_rowset, difference, intersection, union
-from executors.index.embedded.tag_check import tag_faults
-from executors.index.embedded.tag_entries import DIGEST, cut, entries_of
-from executors.index.embedded.tag_index import TagWriter
-from executors.index.embedded.tag_query import all_rows, matching_rows, rows_that_match
+from executors.index.embedded.tags import query as tag_query
+from executors.index.embedded.tags.entries import DIGEST, cut, entries_of
+from executors.index.embedded.tags.index import TagWriter
+from executors.index.embedded.tags.query import all_rows, matching_rows, rows_that_match
+from executors.index.embedded.tags.rowsets import as_rowset, difference, intersection, union
+from executors.index.embedded.upkeep.tag_check import tag_faults
 from executors.index.filters import And, Range, parse_filter
-from tests.support.indexed_tags import COLLECTION, LONG, NEIGHBOUR, TaggedDocuments, filters, tags
+from tests.support.stores.indexed_tags import COLLECTION, LONG, NEIGHBOUR, TaggedDocuments, filters, tags
 from tests.unit.index.test_filters import MEANINGS
 
 RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

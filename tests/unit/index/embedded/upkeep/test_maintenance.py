@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from executors.index.embedded import maintenance
-from executors.index.embedded.collection_memory import CollectionMemory, GraphOptions
-from executors.index.embedded.database import database_path
-from executors.index.embedded.maintenance import Maintenance
-from executors.index.embedded.rebuild import Rebuild
+from executors.index.embedded.disk.database import database_path
+from executors.index.embedded.memory.collection_memory import CollectionMemory, GraphOptions
 from executors.index.embedded.store import EmbeddedStore
-from tests.support.embedded import FIRST_GRAPH, SMALL_GRAPH, graphs_of, settled
-from tests.support.records import IDENTITY, IMAGES, found, key, record, version
+from executors.index.embedded.upkeep import maintenance
+from executors.index.embedded.upkeep.maintenance import Maintenance
+from executors.index.embedded.upkeep.rebuild import Rebuild
+from tests.support.stores.embedded import FIRST_GRAPH, SMALL_GRAPH, graphs_of, settled
+from tests.support.stores.records import IDENTITY, IMAGES, found, key, record, version
 
 PATIENCE_S = 30.0
 TABLES = ("documents", "vectors", "thumbnails", "tag_values", "tag_keys", "collections")

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from executors.index.embedded import removal
-from executors.index.embedded.collection_memory import GraphOptions
-from executors.index.embedded.database import ReadConnections
-from executors.index.embedded.rebuild import Rebuild
-from tests.support.parts import Shard, move, rows_found, rows_on_disk, small_graph, vectors_like, view_in
-from tests.support.records import IMAGES, record, version
+from executors.index.embedded.disk.database import ReadConnections
+from executors.index.embedded.memory.collection_memory import GraphOptions
+from executors.index.embedded.upkeep.rebuild import Rebuild
+from executors.index.embedded.write import removal
+from tests.support.models.parts import Shard, move, rows_found, rows_on_disk, small_graph, vectors_like, view_in
+from tests.support.stores.records import IMAGES, record, version
 
 KINDS = {
     "half, disk": GraphOptions(graph_from=4),

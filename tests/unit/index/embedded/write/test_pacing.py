@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from executors.index.embedded import pacing
-from executors.index.embedded.collection_memory import GraphOptions
-from executors.index.embedded.pacing import wait_for_graphs
-from tests.support.parts import Shard, move
-from tests.support.records import record
+from executors.index.embedded.memory.collection_memory import GraphOptions
+from executors.index.embedded.write import pacing
+from executors.index.embedded.write.pacing import wait_for_graphs
+from tests.support.models.parts import Shard, move
+from tests.support.stores.records import record
 
 PATIENCE_S = 20.0
 

@@ -11,20 +11,20 @@ from pathlib import Path
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.index.embedded import removal, rules
-from executors.index.embedded.checkpoints import Checkpointer
-from executors.index.embedded.database import ReadConnections, connect_writer
-from executors.index.embedded.loading import load_memory
-from executors.index.embedded.memory import Memory
-from executors.index.embedded.placement import Placement
-from executors.index.embedded.reads import sequence_of
-from executors.index.embedded.reserve import Reserve
-from executors.index.embedded.schema import prepare
-from executors.index.embedded.transaction import Transaction
-from executors.index.embedded.writer import Writer
+from executors.index.embedded.disk.checkpoints import Checkpointer
+from executors.index.embedded.disk.database import ReadConnections, connect_writer
+from executors.index.embedded.disk.placement import Placement
+from executors.index.embedded.disk.reads import sequence_of
+from executors.index.embedded.disk.reserve import Reserve
+from executors.index.embedded.disk.schema import prepare
+from executors.index.embedded.disk.transaction import Transaction
+from executors.index.embedded.memory.loading import load_memory
+from executors.index.embedded.memory.shard_memory import Memory
+from executors.index.embedded.write import apply, removal
+from executors.index.embedded.write.writer import Writer
 from executors.index.encoding import encode_record
 from executors.index.records import Record, WriteOutcome
-from tests.support.records import IDENTITY, IMAGES, key, record, results
+from tests.support.stores.records import IDENTITY, IMAGES, key, record, results
 
 HOUR_MS = 3_600_000
 
@@ -47,11 +47,11 @@ class Shard:
             Checkpointer(self.connection),
         )
         self.reading = ReadConnections(folder)
-        self.writer.submit(partial(rules.adopt, identity=IDENTITY)).result()
-        self.writer.submit(partial(rules.ensure_collection, collection=IMAGES)).result()
+        self.writer.submit(partial(apply.adopt, identity=IDENTITY)).result()
+        self.writer.submit(partial(apply.ensure_collection, collection=IMAGES)).result()
 
     def put(self, *records: Record) -> Future[list[WriteOutcome]]:
-        return self.writer.submit(partial(rules.put, records=[encode_record(each) for each in records]), len(records))
+        return self.writer.submit(partial(apply.put, records=[encode_record(each) for each in records]), len(records))
 
     def held_up(self) -> Callable[[], None]:
         """Keep the writer busy until the returned function is called."""
@@ -118,7 +118,7 @@ def test_a_failing_call_fails_alone(shard: Shard) -> None:
         raise RuntimeError("a defect")
 
     def after_writing(transaction: Transaction) -> None:
-        rules.put(transaction, [encode_record(record("half"))])
+        apply.put(transaction, [encode_record(record("half"))])
         raise VisualSearchError("internal", "after it wrote")
 
     go = shard.held_up()
@@ -182,7 +182,7 @@ def test_what_changes_nothing_is_no_transaction(shard: Shard) -> None:
     before = shard.sequence
     shard.put(record("a", 2)).result(20)
     shard.put(record("a", 1)).result(20)
-    shard.writer.submit(partial(rules.adopt, identity=IDENTITY)).result(20)
+    shard.writer.submit(partial(apply.adopt, identity=IDENTITY)).result(20)
     assert shard.sequence == before
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executors.index.opensearch.tag_fields import (
+from executors.index.opensearch.documents.tag_fields import (
     exists_term,
     index_tags,
     kind_bounds,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executors.index.opensearch.decisions import Plan
-from executors.index.opensearch.writing import Change, _waves, external_version
+from executors.index.opensearch.write.conditional_writes import Change, _waves, external_version
+from executors.index.opensearch.write.decisions import Plan
 from executors.index.records import WriteOutcome
 from executors.index.versions import HybridClock
 

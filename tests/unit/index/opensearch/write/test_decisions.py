@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from executors.index.encoding import encode_record
-from executors.index.opensearch.decisions import (
+from executors.index.opensearch.documents.document_sources import State, state_of, tags_of
+from executors.index.opensearch.write.decisions import (
     Plan,
     plan_delete,
     plan_put,
@@ -13,9 +14,8 @@ from executors.index.opensearch.decisions import (
     plan_supersede,
     plan_update,
 )
-from executors.index.opensearch.sources import State, state_of, tags_of
 from executors.index.write_rules import Held
-from tests.support.records import key, record, superseded, tag_update, version
+from tests.support.stores.records import key, record, superseded, tag_update, version
 
 KNOWN = frozenset({"n.n"})
 

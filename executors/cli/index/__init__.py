@@ -1,0 +1,1 @@
+"""`visual-search index`: from folders and files to acknowledged documents."""

@@ -1,0 +1,1 @@
+"""What can be typed: commands, options, their defaults and their help."""

@@ -1,0 +1,1 @@
+"""What a person sees: consoles, tables, progress, questions and the page of results."""

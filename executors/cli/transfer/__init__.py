@@ -1,0 +1,1 @@
+"""`visual-search export` and `import`: collections as lines of JSON."""

@@ -1,0 +1,1 @@
+"""Local files, read with a bound and written whole or not at all."""

@@ -1,0 +1,1 @@
+"""Calls from the gateway into the stages of the flow."""

@@ -1,0 +1,1 @@
+"""The HTTP side: routes, bodies, limits, and the description of the API."""

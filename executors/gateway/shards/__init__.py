@@ -1,0 +1,1 @@
+"""The sharded index as the gateway sees it."""

@@ -1,0 +1,1 @@
+"""Searches: the plan, the candidates, the exact scores, groups and pages."""

@@ -1,0 +1,1 @@
+"""What keeps a shard sound: graphs that are extended and rebuilt, and full checks."""

@@ -1,0 +1,1 @@
+"""The cluster: requests, indices, aliases, and what it knows of the collections."""

@@ -1,0 +1,1 @@
+"""Queries: filters, ranking by vector, pages."""

@@ -1,0 +1,1 @@
+"""Rebuilds, full checks, and what the status tells."""

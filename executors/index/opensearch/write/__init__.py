@@ -1,0 +1,1 @@
+"""Writes: conditional, in bulk, by the rules of versions."""

@@ -1,0 +1,1 @@
+"""What travels between the gateway and the shards: columns, and the merge of all shards' answers."""

@@ -1,0 +1,1 @@
+"""Published files of models: where they are, and how they get here."""

@@ -1,0 +1,1 @@
+"""Who comes next where many requests wait: turns, and threads that requests share."""
