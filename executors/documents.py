@@ -21,7 +21,6 @@ from pydantic import BaseModel, Field, ValidationInfo, WithJsonSchema, field_val
 from executors.document_faults import FAULT, fault_message, read_fault
 from executors.document_values import check_array, check_box, check_text, plain_bytes, plain_tags
 from executors.errors import VisualSearchError
-from executors.flow.jina_patches.parameters import check_parameters
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
@@ -112,6 +111,14 @@ class ImageDoc(BaseDoc):
     hits: bytes | None = None
     shards_total: int | None = None
     shards_answered: int | None = None
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        # A caller who makes documents will send them: if by Jina's client, its parameters are checked like the documents.
+        # Jina may have been imported at any time before.
+        from executors.flow.jina_patches.parameters import check_parameters
+
+        check_parameters()
 
     @field_validator("id", "collection", "parent", "text", "uri", "model_id")
     @classmethod
@@ -302,5 +309,3 @@ _CONTENT: Final = (
     | dict.fromkeys(_JSON_FIELDS, "text")
 )
 _FIELDS: Final = tuple(ImageDoc.model_fields)
-# Who imports this module has documents to send: if by Jina's client, its parameters are checked like these documents.
-check_parameters()

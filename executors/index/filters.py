@@ -19,8 +19,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-import orjson
-
 from executors.errors import VisualSearchError
 from executors.index.instants import LONGEST, Instant, read_instant
 
@@ -128,11 +126,6 @@ def flatten(tags: Mapping[str, Any]) -> Values:
     for key, value in tags.items():
         _collect(str(key), value, values)
     return values
-
-
-def filter_key(given: Any) -> str:
-    """A text that is the same for the same JSON filter, whatever the order of its keys."""
-    return orjson.dumps(given, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def kind_of(value: Operand) -> str:

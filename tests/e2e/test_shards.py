@@ -64,7 +64,7 @@ def test_any_number_of_shards_gives_the_same_answer(flows: dict[int, RunningFlow
     queries = unit_vectors(8, seed=6)
     answers = []
     for shards in (1, 2, 3):
-        api = Api(flows[shards].http_url)
+        api = Api(flows[shards].http_url, "any-number")
         for start in range(0, 90, 10):
             api.index_vectors({f"{n:03}": vectors[n] for n in range(start, start + 10)})
         answers.append([api.search_vector(query, limit=33, offset=2) for query in [*queries, vectors[0]]])

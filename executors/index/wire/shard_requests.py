@@ -6,6 +6,7 @@ import orjson
 
 from executors.errors import VisualSearchError
 from executors.index.filters import Filter, parse_filter
+from executors.index.outcomes import collection_not_found
 from executors.index.records import NEWEST, Collection, ShardIdentity, Superseded, WriteOutcome
 from executors.index.store import Store
 from executors.index.wire.merge import Columns
@@ -157,7 +158,7 @@ def filter_of(text: str | None) -> Filter | None:
 
 async def _check_known(store: Store, name: str) -> None:
     if all(collection.name != name for collection, _ in (await store.status()).collections):
-        raise VisualSearchError("collection_not_found", f"there is no collection {name!r}", collection=name)
+        raise collection_not_found(name)
 
 
 def _result_of(outcome: WriteOutcome) -> str:
