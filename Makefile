@@ -1,4 +1,4 @@
-# Everything a user or CI types. `make demo` and `make test` set up what they need.
+# Everything that a user, a developer or CI types. Each target sets up what it needs.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 SHELL := /bin/bash
 VENV := .venv
@@ -10,7 +10,7 @@ SHORT := sed -unE 's/^Collecting ([^ ]+).*/  fetching \1/p; s/^Installing collec
 PHOTOS ?=
 UPGRADE ?=
 
-.PHONY: help install demo serve test test-slow test-services lint types bench lock clean
+.PHONY: help install demo serve format check unit test test-slow test-services bench lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -37,17 +37,23 @@ demo: install  ## index a small photo library, search it, write demo/index.html
 serve: install  ## start the flow and stay up
 	@$(BIN)/visual-search serve
 
-lint: $(INSTALLED)
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
+format: $(INSTALLED)  ## bring the code into the form that `make check` asks for
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
 
-types: $(INSTALLED)
+check: $(INSTALLED)  ## form, lint and types of code and tests, without running any of it
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-test: install lint types  ## lint, types, unit, integration and end-to-end tests
-	@# Flows take the processors for themselves, so what starts some runs one after the other.
-	@$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile --ignore tests/e2e --ignore tests/reliability
-	@$(BIN)/python -m pytest -q tests/e2e tests/reliability
+# Flows take all processors, so tests that start one run one after the other; the others run side by side.
+WITH_FLOWS := tests/e2e tests/reliability
+
+unit: install  ## unit tests, and the contracts that stores and embedding backends keep
+	@$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile $(addprefix --ignore ,$(WITH_FLOWS) tests/services)
+
+test: install check unit  ## all of it: check, unit, end to end, and what happens when processes die
+	@$(BIN)/python -m pytest -q $(WITH_FLOWS)
 
 test-slow: install  ## the long form of the crash, property and fidelity suites
 	@$(BIN)/python -m pytest -q -m slow
@@ -57,16 +63,16 @@ test-services: install  ## tests against real servers (Triton, set up from the p
 
 BENCHMARKS := indexing search fairness recall embedding shared_memory ann footprint writes stalls stages
 
-bench: install  ## the figures of tests/benchmarks/README.md (about half an hour; other engines with the extra `bench`)
+bench: install  ## the figures of tests/benchmarks/README.md (about half an hour; other engines with the group `bench`)
 	@for name in $(BENCHMARKS); do $(BIN)/python -m tests.benchmarks.bench_$$name || exit 1; done
 	@if $(BIN)/python -c 'import hnswlib, lancedb' 2> /dev/null; then $(BIN)/python -m tests.benchmarks.bench_engines; \
-	  else echo "other engines are left out: $(BIN)/python -m pip install --editable '.[bench]'"; fi
+	  else echo "other engines are left out; see tests/benchmarks/bench_engines.py"; fi
 
 lock:  ## make requirements.lock anew (needs uv); UPGRADE=--upgrade takes newer versions of what is in it
 	@# huggingface-hub only serves downloads by tokenizers, which are not used.
 	echo "huggingface-hub; python_version < '3'" > requirements.override
 	cat requirements.lock requirements-source.lock > requirements.all
-	uv pip compile pyproject.toml $(UPGRADE) --quiet --extra build --extra demo --extra test --extra text --generate-hashes \
+	uv pip compile pyproject.toml $(UPGRADE) --quiet --group build --group test --extra demo --extra text --generate-hashes \
 	  --override requirements.override --python-version 3.11 --no-annotate --no-header --output-file requirements.all
 	awk '/^[A-Za-z]/{source = /^jcloud==/} source' requirements.all > requirements-source.lock
 	awk '/^[A-Za-z]/{source = /^jcloud==/} !source' requirements.all > requirements.lock

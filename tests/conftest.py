@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import hypothesis
 import numpy as np
 import pytest
 
@@ -13,6 +14,10 @@ from executors.models.build import build_model
 from executors.settings import read_settings
 from tests.support.flows.flow import RunningFlow, running_flow
 from tests.support.pictures.pictures import encode, scene
+
+# A test asserts no time: neither does one with many examples.
+hypothesis.settings.register_profile("visual-search", deadline=None)
+hypothesis.settings.load_profile("visual-search")
 
 
 @pytest.fixture(scope="session")
@@ -62,4 +67,5 @@ def one_picture(pictures: list[bytes]) -> bytes:
 def _single_threaded_opencv() -> None:
     """Flows are forked from test processes: OpenCV's threads would not survive that."""
     cv2.setNumThreads(0)
-    np.seterr(all="warn")
+    # A number that is too small becomes zero, which is what it is; everything else is told, and fails a test.
+    np.seterr(all="warn", under="ignore")

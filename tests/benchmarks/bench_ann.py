@@ -109,8 +109,8 @@ async def latency(bench: Bench) -> None:
     threaded = await bench.on_a_thread()
     rows = []
     for name, side in (("faiss alone", theirs), ("faiss alone, on a thread", threaded), ("the store", mine)):
-        p50, p99 = (percentile(side.milliseconds, percent) for percent in (50, 99))
-        rows.append([name, p50, p99, f"{recall_of(side.found, truth):.4f}"])
+        shown50, shown99 = (percentile(side.milliseconds, percent) for percent in (50, 99))
+        rows.append([name, shown50, shown99, f"{recall_of(side.found, truth):.4f}"])
     p50, p99 = (float(np.percentile(mine.milliseconds, percent)) for percent in (50, 99))
     for name, side in (("the store's difference to faiss", theirs), ("to faiss on a thread", threaded)):
         bare50, bare99 = (float(np.percentile(side.milliseconds, percent)) for percent in (50, 99))

@@ -22,7 +22,7 @@ import statistics
 import tempfile
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,7 @@ def part_of(pictures: Pictures, turn: int, size: int) -> Pictures:
     return pictures[start : start + size]
 
 
-async def in_turns(sides: dict[str, Callable[[], Awaitable[float]]], rounds: int) -> dict[str, float]:
+async def in_turns(sides: Mapping[str, Callable[[], Awaitable[float]]], rounds: int) -> dict[str, float]:
     """The median of each side over the rounds."""
     figures: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):

@@ -5,11 +5,11 @@ at a time. Then it is killed: a process writes 32 documents a request and says a
 holds to be stored; it is killed at a random time (seeded); another one opens the folder and looks for these rows by their
 id and by their vector. kill -9 is less than power loss: it does not take what the system has in its caches.
 
-The other engines come with the extra `bench`, which needs a C++ compiler for hnswlib (it comes as source). It goes into
-the project's own environment without changing what is there, or into another one:
+The other engines come with the dependency group `bench`, which needs a C++ compiler for hnswlib (it comes as source). Keep
+them in an environment of their own:
 
     make install VENV=.venv-bench
-    .venv-bench/bin/python -m pip install --editable '.[bench]'
+    .venv-bench/bin/python -m pip install --upgrade 'pip>=25.1' && .venv-bench/bin/python -m pip install --group bench
     .venv-bench/bin/python -m tests.benchmarks.bench_engines [--rows 100000] [--cycles 10] [--markdown FILE]
 """
 

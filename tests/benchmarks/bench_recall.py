@@ -24,6 +24,7 @@ DISTRACTOR_AREA = 0.15
 def distractor(blob: bytes, seed: int) -> bytes:
     """A crop of the picture of 15 % of its area, at a random place, as JPEG."""
     image = cv2.imdecode(np.frombuffer(blob, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
     height, width = (max(1, round(side * DISTRACTOR_AREA**0.5)) for side in image.shape[:2])
     random = np.random.default_rng(seed)
     top = int(random.integers(0, image.shape[0] - height + 1))
@@ -46,7 +47,8 @@ def main() -> None:
     options = parser.parse_args()
     files = photo_files(options.photos)
     blobs = [path.read_bytes() for path in files]
-    rows, failures = [], []
+    rows: list[list[str]] = []
+    failures: list[list[str]] = []
     with tempfile.TemporaryDirectory() as folder, running_flow(Path(folder)) as flow:
         client = Client(port=flow.grpc_port, protocol="grpc")
 
@@ -76,7 +78,7 @@ def main() -> None:
             )
             wrong = [(each.id, each.matches[0].id) for each in found if each.matches[0].id != each.id]
             rows.append([name, f"{1 - len(wrong) / len(files):.3f}", str(len(wrong))])
-            failures += [[name, query, match] for query, match in wrong[: options.failures]]
+            failures += [[name, str(query), str(match)] for query, match in wrong[: options.failures]]
     title = f"Recall@1, {len(files)} photos among {len(files)} distractor crops"
     print_table(title, ["change", "recall@1", "failures"], rows)
     print_table("Failures", ["change", "photo", "found instead"], failures)

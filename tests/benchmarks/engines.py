@@ -149,7 +149,7 @@ class DocArrayIndex(Engine):
             self._document(id=name_of(row), tags=json.dumps(tags_of(row)), embedding=np.array(vectors[row]))
             for row in rows
         ]
-        self._index.index(DocList[self._document](documents))
+        self._index.index(DocList.__class_getitem__(self._document)(documents))
 
     def search(self, query: NDArray[np.float32]) -> list[int]:
         """See `Engine`."""

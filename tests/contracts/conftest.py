@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+_FOLDER = Path(__file__).parent
 
 pytest.register_assert_rewrite(
     *(
-        f"tests.integration.{name}"
-        for name in (
-            "contract_collections",
-            "contract_deletes",
-            "contract_filters",
-            "contract_reads",
-            "contract_searching",
-            "contract_versions",
-            "contract_writes",
-            "embedding_contract",
-            "machine_answers",
-            "store_machine",
-        )
+        f"tests.{_FOLDER.name}.{file.stem}"
+        for file in _FOLDER.glob("*.py")
+        if not file.stem.startswith(("test_", "conftest"))
     )
 )

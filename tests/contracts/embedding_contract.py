@@ -135,7 +135,7 @@ class EmbeddingContract:
         for (tower, inputs), vectors in zip(calls, answers, strict=True):
             assert_right(tower, inputs, vectors)
 
-    async def test_inputs_that_the_tower_does_not_take_are_refused_and_harm_nobody(
+    async def test_inputs_that_the_tower_does_not_take_are_refused_and_harm_no_other_call(
         self, backend: EmbeddingBackend, repository: Repository
     ) -> None:
         height, width, channels = repository.image.input_shape
@@ -168,7 +168,7 @@ class EmbeddingContract:
             checked = check_vectors(await backend.embed(tower, inputs), 20, tower.dimension)
             assert [n for n, row in enumerate(checked) if isinstance(row, VisualSearchError)] == list(bad)
 
-    async def test_a_cancelled_call_harms_nobody(self, backend: EmbeddingBackend, repository: Repository) -> None:
+    async def test_a_cancelled_call_harms_no_other(self, backend: EmbeddingBackend, repository: Repository) -> None:
         call = asyncio.create_task(backend.embed(repository.image, inputs_for(repository.image, 4000)))
         await asyncio.sleep(0.001)
         call.cancel()

@@ -220,7 +220,7 @@ class DeleteContract:
         assert sorted(await store.delete_matching(IMAGES.name, where({"x": {"$ne": 1}}), version(5), 10)) == ["a", "b"]
         await expect_ids(store, [])
 
-    async def test_a_shard_that_is_nobody_removes_nothing(self, harness: Harness) -> None:
+    async def test_a_shard_without_an_identity_removes_nothing(self, harness: Harness) -> None:
         store = await harness.open()
         await store.ensure_collection(IMAGES)
         for write in (

@@ -93,7 +93,7 @@ class VersionContract:
         assert results(await store.put(late)) == ["stale_version"] * 6
         assert results(await store.put([record("same", 3), record("nobody", 3)])) == ["created", "created"]
 
-    async def test_a_write_superseded_by_itself_elsewhere_is_refused_when_it_is_repeated_here(
+    async def test_a_write_that_moved_to_another_shard_is_refused_when_it_is_repeated_here(
         self, harness: Harness
     ) -> None:
         store = await prepared(harness)

@@ -67,7 +67,7 @@ class WriteContract:
 
     # --- identity and collections
 
-    async def test_a_new_shard_is_nobody_and_takes_no_write(self, harness: Harness) -> None:
+    async def test_a_new_shard_has_no_identity_and_takes_no_write(self, harness: Harness) -> None:
         store = await harness.open()
         assert store.identity is None
         await store.ensure_collection(IMAGES)

@@ -14,9 +14,7 @@ from tests.contracts.store_machine import machine_for
 from tests.support.stores.embedded import SMALL_GRAPH, Folder
 
 # The same sequences in every run: what fails here fails for everyone.
-SHORT = settings(
-    max_examples=20, stateful_step_count=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
+SHORT = settings(max_examples=20, stateful_step_count=30, derandomize=True, suppress_health_check=list(HealthCheck))
 LONG = settings(SHORT, max_examples=300, stateful_step_count=60)
 
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from docarray import DocList
+from docarray.typing import ID
 from jina import Client
 from jina.excepts import BadServer
 
@@ -115,6 +116,7 @@ def test_get_returns_what_was_stored(post: Post) -> None:
     )
     stored = post("/get", [ImageDoc(id="a")], parameters={"with": ["embedding"]})[0]
     assert (stored.tags, stored.uri, stored.box, stored.parent) == ({"deep": {"n": 2**40}}, "u", [1, 2, 3, 4], "p")
+    assert stored.embedding is not None
     np.testing.assert_allclose(stored.embedding, vector, atol=1e-7)
 
 
@@ -195,7 +197,7 @@ def test_searching_scrolling_and_deleting_with_filters(flow: RunningFlow, post: 
 def test_what_was_read_can_be_indexed_again_with_its_thumbnail(post: Post, one_picture: bytes) -> None:
     post("/index", [ImageDoc(id="a", blob=one_picture)])
     stored = post("/get", [ImageDoc(id="a")], parameters={"with": ["embedding", "thumbnail"]})[0]
-    stored.id = "b"
+    stored.id = ID("b")
     assert post("/index", [stored])[0].result == "created"
     copied = post("/get", [ImageDoc(id="b")], parameters={"with": ["embedding", "thumbnail"]})[0]
     assert copied.thumbnail == stored.thumbnail

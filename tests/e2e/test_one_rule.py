@@ -164,7 +164,7 @@ def test_an_id_that_is_missing_is_made_and_an_empty_one_is_not(flow: RunningFlow
     assert [each["error"] and each["error"]["code"] for each in body["data"]] == [None, "invalid_id"]
 
 
-def test_who_asks_for_what_is_not_there_is_told(flow: RunningFlow, collection: str) -> None:
+def test_a_request_for_what_is_not_there_is_an_error(flow: RunningFlow, collection: str) -> None:
     """In a collection that is there and in one that is not; a delete has nothing to do, which is no failure."""
     client = Client(host=flow.grpc_url)
     for name in (collection, "nobodys"):

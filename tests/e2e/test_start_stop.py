@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -144,7 +145,7 @@ def test_a_bad_setting_is_an_error(tmp_path: Path) -> None:
     assert "Traceback" not in flow.log
 
 
-def test_a_store_without_the_settings_that_it_needs_is_an_error_before_anything_starts(tmp_path: Path) -> None:
+def test_a_store_without_its_settings_is_an_error_before_anything_starts(tmp_path: Path) -> None:
     flow = start_flow(tmp_path, OPENSEARCH_FLOW, VS_OPENSEARCH_URLS="")
     assert ended(flow) == 1
     last = flow.log.strip().splitlines()[-1]
@@ -155,7 +156,7 @@ def test_a_store_without_the_settings_that_it_needs_is_an_error_before_anything_
 def test_json_logs_on_request_in_every_line(tmp_path: Path) -> None:
     """From the default model, which is made first, over a misspelt setting and IPv6 to the end."""
     models = str(tmp_path / "models")
-    variables = {"VS_LOG_FORMAT": "json", "VS_MODELS_DIR": models, "VS_HOST": "::1", "VS_SHARD": "9"}
+    variables: dict[str, Any] = {"VS_LOG_FORMAT": "json", "VS_MODELS_DIR": models, "VS_HOST": "::1", "VS_SHARD": "9"}
     flow = start_flow(tmp_path, **variables)
     try:
         wait_for_line(flow, "ready after")
@@ -183,7 +184,8 @@ def test_a_port_that_is_taken_is_named_by_its_setting_before_any_stage_starts(tm
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         for name in ("VS_HTTP_PORT", "VS_GRPC_PORT"):
-            flow = start_flow(tmp_path, **{name: str(port)})
+            variables: dict[str, Any] = {name: str(port)}
+            flow = start_flow(tmp_path, **variables)
             assert ended(flow) == 1
             last = flow.log.strip().splitlines()[-1]
             assert last.startswith(f"error: invalid_setting: {name}: port {port} of 127.0.0.1 is taken by")

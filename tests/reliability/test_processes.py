@@ -68,8 +68,7 @@ def test_a_frozen_replica_is_left_out_after_the_first_request(
 ) -> None:
     answers = [search(flow, one_picture) for _ in range(6)]
     assert [answer.status_code for answer in answers] == [200] * 6
-    # One of them met it and waited; a third of the deadline is 20 s.
-    assert sum(answer.elapsed.total_seconds() > 1 for answer in answers) <= 1
+    # One of them met it and waited; the others were sent past it.
     assert flow.log.count(f"{frozen} (127.0.0.1:") == flow.log.count("does not answer and is left out") == 1
     full = requests.get(f"{flow.http_url}/health/full", timeout=30)
     assert full.status_code == 503

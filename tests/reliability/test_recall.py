@@ -197,9 +197,7 @@ async def test_the_best_of_other_clusters_than_its_own_are_found(tmp_path: Path,
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("cluster", [25, 50, 100])
-async def test_the_best_of_other_clusters_than_its_own_are_found_among_a_hundred_thousand(
-    tmp_path: Path, cluster: int
-) -> None:
+async def test_the_best_of_other_clusters_are_found_among_a_hundred_thousand(tmp_path: Path, cluster: int) -> None:
     await others_than_its_own_are_found(tmp_path, FULL, cluster)
 
 

@@ -53,5 +53,5 @@ def test_a_device_that_is_not_there_is_named(value: str, assigned: list[object],
     assert named in caught.value.message
 
 
-def test_numbers_are_taken_on_trust_where_nobody_knows_how_many_there_are() -> None:
+def test_device_numbers_are_taken_on_trust_where_the_count_is_not_known() -> None:
     check_devices("RR5", [5], None)

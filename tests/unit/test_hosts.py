@@ -31,7 +31,7 @@ def test_what_may_not(text: str) -> None:
         ("192.0.2.7", False, False, "192.0.2.7"),
     ],
 )
-def test_who_reaches_an_address(host: str, loopback: bool, everywhere: bool, reached: str) -> None:
+def test_which_machines_reach_an_address(host: str, loopback: bool, everywhere: bool, reached: str) -> None:
     assert (is_loopback(host), is_everywhere(host), reachable_host(host)) == (loopback, everywhere, reached)
 
 

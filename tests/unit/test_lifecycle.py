@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
@@ -30,15 +29,13 @@ def test_a_signal_cancels_what_starts_and_lets_it_clean_up(how: signal.Signals) 
     async def endless() -> None:
         threading.Timer(0.2, signal.pthread_kill, (threading.main_thread().ident, how)).start()
         try:
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         finally:
             cleaned.set()
 
     before = signal.getsignal(how)
-    started = time.monotonic()
     with pytest.raises(VisualSearchError, match="told to stop"):
         start_now(endless())
-    assert time.monotonic() - started < 30
     assert cleaned.is_set()
     assert signal.getsignal(how) is before
 

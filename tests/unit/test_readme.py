@@ -65,11 +65,10 @@ def test_the_tables_of_settings_and_errors_are_those_of_the_code(name: str) -> N
 
 def test_every_dependency_has_its_reason_in_a_comment() -> None:
     text = (ROOT / "pyproject.toml").read_text()
-    project = tomllib.loads(text)["project"]
-    needed = [
-        *project["dependencies"],
-        *(each for group in project["optional-dependencies"].values() for each in group),
-    ]
+    content = tomllib.loads(text)
+    project = content["project"]
+    groups = [*project["optional-dependencies"].values(), *content["dependency-groups"].values()]
+    needed = [*project["dependencies"], *(each for group in groups for each in group)]
     lines = text.partition("\n[project]\n")[2].splitlines()
     for requirement in needed:
         at = next(number for number, line in enumerate(lines) if f'"{requirement}"' in line)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -48,6 +49,7 @@ class TritonBackend(EmbeddingBackend):
         in_flight: int,
         cpu_batch: int,
         pace: MonitorPace | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:
@@ -60,6 +62,7 @@ class TritonBackend(EmbeddingBackend):
             in_flight: most calls in flight to one server.
             cpu_batch: most rows of a call to a model on a CPU, where large batches are slower.
             pace: how often servers are looked at.
+            clock: seconds that never go back; circuits and monitors measure with it.
         """
         self.towers = towers
         first = preferred % max(1, len(urls))
@@ -67,7 +70,7 @@ class TritonBackend(EmbeddingBackend):
         self._models_dir = models_dir
         self._total_timeout_s = total_timeout_s
         self._references: dict[str, Reference | None] = {}
-        self._options = EndpointOptions(timeout_s, in_flight, cpu_batch, self._references)
+        self._options = EndpointOptions(timeout_s, in_flight, cpu_batch, self._references, clock=clock)
         self._pace = pace or MonitorPace()
         self._pool: Pool | None = None
         self._started = self._closed = self._some_passed = False

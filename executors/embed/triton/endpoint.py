@@ -47,6 +47,7 @@ class EndpointOptions:
         cpu_batch: most rows of a call to a model on a CPU.
         references: known inputs and outputs by the tower's name.
         breaker: when its circuit opens.
+        clock: seconds that never go back; what the endpoint, its circuit and its monitor measure with.
     """
 
     timeout_s: float
@@ -54,6 +55,7 @@ class EndpointOptions:
     cpu_batch: int
     references: Mapping[str, Reference | None]
     breaker: BreakerLimits = field(default_factory=BreakerLimits)
+    clock: Callable[[], float] = time.monotonic
 
 
 class Endpoint:
@@ -80,8 +82,8 @@ class Endpoint:
         self.client = connect(url)
         self.slots = Slots(options.in_flight)
         self.stats = CallStats()
-        self.breaker = CircuitBreaker(options.breaker, clock=time.monotonic)
-        self.faults = CallFaults(time.monotonic)
+        self.breaker = CircuitBreaker(options.breaker, clock=options.clock)
+        self.faults = CallFaults(options.clock)
         self.attention = asyncio.Event()
         self.suspected = False
         self._on_change = on_change
@@ -245,7 +247,7 @@ class Endpoint:
     async def move(self, url: str) -> None:
         """Go on with a server at another address, or with a new one at the same."""
         old, self.client, self.url = self.client, connect(url), url
-        self.breaker = CircuitBreaker(self.options.breaker, clock=time.monotonic)
+        self.breaker = CircuitBreaker(self.options.breaker, clock=self.options.clock)
         self.faults.clear()
         for tower in self.towers:
             self._verdicts.doubted(tower, "its server was started anew")

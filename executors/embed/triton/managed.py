@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from executors.embed.triton.backend import TritonBackend, is_wrong
 from executors.embed.triton.breaker import BreakerLimits
-from executors.embed.triton.endpoint import EndpointOptions
 from executors.embed.triton.monitor import Monitor, MonitorPace
 from executors.embed.triton.pool import Pool
 from executors.errors import VisualSearchError
@@ -21,7 +21,6 @@ from executors.models.spec import Towers
 _log = logging.getLogger(__name__)
 
 _POLL_S: Final = 0.2
-_SUPERVISE_EVERY_S: Final = 0.5
 
 # When a server that could be called counts as hung.
 _HUNG_AFTER_CHECKS: Final = 3
@@ -71,12 +70,13 @@ class ManagedTritonBackend(TritonBackend):
         cpu_batch: int,
         start_within_s: float = 90.0,
         pace: MonitorPace | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:
             start_within_s: how long it may take to load the models.
             server: not started yet; started and stopped from here.
-            models_dir, towers, timeout_s, total_timeout_s, in_flight, cpu_batch, pace: as in `TritonBackend`.
+            models_dir, towers, timeout_s, total_timeout_s, in_flight, cpu_batch, pace, clock: as in `TritonBackend`.
         """
         super().__init__(
             models_dir,
@@ -88,8 +88,10 @@ class ManagedTritonBackend(TritonBackend):
             in_flight=in_flight,
             cpu_batch=cpu_batch,
             pace=pace,
+            clock=clock,
         )
-        self._options = EndpointOptions(timeout_s, in_flight, cpu_batch, self._references, _LOCAL_BREAKER)
+        self._options = replace(self._options, breaker=_LOCAL_BREAKER)
+        self._clock = clock
         self._server = server
         self._start_within_s = start_within_s
 
@@ -118,17 +120,19 @@ class ManagedTritonBackend(TritonBackend):
 
     def _open_pool(self) -> Pool:
         pool = Pool([self._server.url], self.towers, self._options, self._pace)
-        pool.also_run(_Supervisor(self._server, pool.monitors[0], self._start_within_s).run())
+        pool.also_run(
+            _Supervisor(self._server, pool.monitors[0], self._start_within_s, self._pace.supervise_every).run()
+        )
         return pool
 
     async def _wait_until_ready(self) -> None:
-        end = time.monotonic() + self._start_within_s
+        end = self._clock() + self._start_within_s
         while (found := await self._look(self._server.url)) is not None:
             if (failure := self._ended()) is not None:
                 raise failure
             if isinstance(found, VisualSearchError) and is_wrong(found):
                 raise found
-            if time.monotonic() >= end:
+            if self._clock() >= end:
                 message = f"the managed Triton was not ready within {self._start_within_s:.0f} s: {found.message}"
                 raise VisualSearchError("triton_failed", f"{message} (its log: {self._server.status().get('log')})")
             await asyncio.sleep(_POLL_S)
@@ -145,12 +149,14 @@ class ManagedTritonBackend(TritonBackend):
 class _Supervisor:
     """Follows the server when it is started again, and starts it again when it lives, but can't be called any more."""
 
-    def __init__(self, server: Server, monitor: Monitor, start_within_s: float) -> None:
+    def __init__(self, server: Server, monitor: Monitor, start_within_s: float, every_s: float) -> None:
         self._server = server
         self._monitor = monitor
         self._start_within_s = start_within_s
+        self._every_s = every_s
+        self._clock = monitor.endpoint.options.clock
         self._incarnation = _incarnation(server)
-        self._up_since = time.monotonic()
+        self._up_since = self._clock()
         self._passed = False
 
     async def run(self) -> None:
@@ -160,7 +166,7 @@ class _Supervisor:
                 await self._look()
             except Exception:  # a defect; without its supervisor the server would be lost for good
                 _log.exception("the supervisor of the managed Triton failed")
-            await asyncio.sleep(_SUPERVISE_EVERY_S)
+            await asyncio.sleep(self._every_s)
 
     async def _look(self) -> None:
         endpoint = self._monitor.endpoint
@@ -173,9 +179,9 @@ class _Supervisor:
         since = self._monitor.failing_since
         health = Health(
             passed=self._passed,
-            up_s=time.monotonic() - self._up_since,
+            up_s=self._clock() - self._up_since,
             failed_checks=self._monitor.failed_checks,
-            failing_s=time.monotonic() - since if since is not None else 0.0,
+            failing_s=self._clock() - since if since is not None else 0.0,
             wrong=any(is_wrong(endpoint.verdict(tower).error) for tower in endpoint.towers),
             sick=endpoint.sick,
         )
@@ -186,7 +192,7 @@ class _Supervisor:
 
     def _came_up(self, incarnation: tuple[str, Any]) -> None:
         self._incarnation = incarnation
-        self._up_since = time.monotonic()
+        self._up_since = self._clock()
         self._passed = False
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -36,6 +35,7 @@ class MonitorPace:
             its old id shows in the server's counters; where these were overtaken already, it shows here.
         verify_within: the deadline of verifying one model.
         check_within: the deadline of a look at one model, and of each question that needs no computing.
+        supervise_every: between two looks at a managed server's process and health.
     """
 
     check_every: float = 2.0
@@ -43,6 +43,7 @@ class MonitorPace:
     verify_every: float = 30.0
     verify_within: float = 5.0
     check_within: float = 2.0
+    supervise_every: float = 0.5
 
 
 class Monitor:
@@ -50,7 +51,7 @@ class Monitor:
 
     Attributes:
         failed_checks: looks in a row after which not every model could be called.
-        failing_since: when the first of them was, by `time.monotonic`; None when there is none.
+        failing_since: when the first of them was, by the endpoint's clock; None when there is none.
     """
 
     def __init__(self, endpoint: Endpoint, pace: MonitorPace) -> None:
@@ -58,6 +59,7 @@ class Monitor:
         self.failed_checks = 0
         self.failing_since: float | None = None
         self._pace = pace
+        self._clock = endpoint.options.clock
         self._verified_at = float("-inf")
         self._inferences = dict.fromkeys((tower.name for tower in endpoint.towers), 0)
         self._tasks: list[asyncio.Task[None]] = []
@@ -96,9 +98,9 @@ class Monitor:
             await self._probe()
         elif unverified := [tower for tower in endpoint.towers if endpoint.served(tower) is None]:
             await self._verify(unverified)
-        elif endpoint.suspected and (pause := self._verified_at + self._pace.retry_after - time.monotonic()) > 0:
+        elif endpoint.suspected and (pause := self._verified_at + self._pace.retry_after - self._clock()) > 0:
             return pause  # where many calls fail, each asks for it
-        elif endpoint.suspected or time.monotonic() - self._verified_at >= self._pace.verify_every:
+        elif endpoint.suspected or self._clock() - self._verified_at >= self._pace.verify_every:
             await self._verify(endpoint.towers)
         else:
             await self._recheck()
@@ -109,7 +111,7 @@ class Monitor:
             self.failed_checks, self.failing_since = 0, None
             return self._pace.retry_after if self.endpoint.suspected else self._pace.check_every
         self.failed_checks += 1
-        self.failing_since = self.failing_since or time.monotonic()
+        self.failing_since = self.failing_since or self._clock()
         return self._pace.retry_after
 
     async def _probe(self) -> None:
@@ -151,7 +153,7 @@ class Monitor:
                     self._inferences[tower.name] = served.inferences
                     endpoint.passed(tower, served)
         endpoint.suspected = False
-        self._verified_at = time.monotonic()
+        self._verified_at = self._clock()
         return True
 
     async def _recheck(self) -> None:

@@ -127,7 +127,7 @@ def test_pages_of_allowed_origins_can_call(tmp_path: Path, models_dir: Path) -> 
         assert foreign.json()["error"]["code"] == "forbidden_origin"
 
 
-def test_who_sends_slowly_holds_no_place_and_is_given_up(tmp_path: Path, models_dir: Path) -> None:
+def test_a_client_that_sends_slowly_holds_no_place_and_is_given_up(tmp_path: Path, models_dir: Path) -> None:
     with running_flow(tmp_path, shards=1, VS_MAX_CONCURRENCY="3", VS_BODY_TIMEOUT_MS="4000") as flow:
         head = b"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{"
         slow = [socket.create_connection(("127.0.0.1", flow.http_port)) for _ in range(3)]

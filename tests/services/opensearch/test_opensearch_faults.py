@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -194,7 +195,8 @@ async def test_an_overloaded_server_is_tried_again(opensearch_parts: tuple[Path,
     home, java = opensearch_parts
     node = OpenSearchNode(home, java, home.parent / "overloaded", heap="-Xms512m -Xmx512m")
     # One thread, and next to no queue: what comes at the same time is turned away with 429.
-    node.start(**{"node.processors": 1, "thread_pool.write.size": 1, "thread_pool.write.queue_size": 1})
+    settings: dict[str, Any] = {"node.processors": 1, "thread_pool.write.size": 1, "thread_pool.write.queue_size": 1}
+    node.start(**settings)
     indices = Indices(ConnectionOptions((node.url,), timeout_s=30))
     try:
         stores = [await prepared(indices)] + [await indices.open() for _ in range(7)]

@@ -192,7 +192,7 @@ def test_a_rebuild_loses_nothing_while_writes_and_searches_go_on(clustered: Runn
     requests.delete(f"{clustered.http_url}/collections/rebuilt", timeout=30)
 
 
-def test_a_collection_whose_index_somebody_deleted_is_named_and_costs_no_other(
+def test_a_collection_whose_index_was_deleted_is_named_and_costs_no_other(
     clustered: RunningFlow, opensearch: ConnectionOptions
 ) -> None:
     data = [{"id": "a", "model_id": "ours@1", "embedding": [1.0, 2.0]}]

@@ -196,7 +196,7 @@ async def test_damaged_tags_are_named_and_never_served(indices: Indices, ask: Co
 # --- what others do to the cluster
 
 
-async def test_a_collection_whose_index_somebody_deleted_costs_no_other_one(indices: Indices, ask: Connection) -> None:
+async def test_a_collection_whose_index_was_deleted_costs_no_other_one(indices: Indices, ask: Connection) -> None:
     store = await prepared(indices)
     await store.ensure_collection(OTHERS)
     await store.put([record("a"), record("b", collection=OTHERS.name)])

@@ -15,9 +15,7 @@ from tests.support.opensearch.opensearch_index import Indices, delete_now
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 
-SHORT = settings(
-    max_examples=8, stateful_step_count=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
+SHORT = settings(max_examples=8, stateful_step_count=25, derandomize=True, suppress_health_check=list(HealthCheck))
 LONG = settings(SHORT, max_examples=100, stateful_step_count=50)
 
 

@@ -73,22 +73,31 @@ async def test_a_rebuild_takes_the_settings_of_now_and_loses_no_write(indices: I
 
 
 async def test_a_rebuild_that_was_killed_keeps_no_write_waiting(opensearch: ConnectionOptions, ask: Connection) -> None:
-    clock = [wall_clock_ms()]
-    indices = Indices(opensearch, now_ms=lambda: clock[0])
+    now, looks = wall_clock_ms(), 0
+
+    def now_ms() -> int:
+        nonlocal looks
+        looks += 1
+        return now
+
+    indices = Indices(opensearch, now_ms=now_ms)
     try:
         store = await prepared(indices)
         await store.put([record("a")])
         # As a process leaves it that was killed at the worst moment: half a new index, and a block on the old one.
         catalog = store._catalog  # type: ignore[attr-defined]
         entry = await catalog.entry(IMAGES.name, fresh=True)
-        await catalog.change(entry, building=f"{entry.alias}-next", beat=clock[0])
+        await catalog.change(entry, building=f"{entry.alias}-next", beat=now)
         await catalog.make_index(f"{entry.alias}-000002-dead", f"{entry.alias}-next", {})
         (index,) = await catalog.indices_of(entry.alias)
         await ask.call("PUT", f"/{index}/_block/write")
         waiting = asyncio.create_task(store.put([record("b", seed=1)]))
-        await asyncio.sleep(0.5)
-        assert not waiting.done(), "it may be about to end"
-        clock[0] += ABANDONED_MS + 1
+        looks = 0
+        async with asyncio.timeout(30):
+            while looks < 3:
+                await asyncio.sleep(0.01)
+        assert not waiting.done(), "the rebuild may be about to end"
+        now += ABANDONED_MS + 1
         assert results(await waiting) == ["created"]
         assert await ids_of(store) == ["a", "b"]
         assert list((await store.verify()).faults) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,7 @@ from tests.support.triton.triton_server import RawTriton
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
 
-OPTIONS = {"timeout_s": 5.0, "total_timeout_s": 10.0}
-SIZES = {"in_flight": 8, "cpu_batch": 4}
+OPTIONS: dict[str, Any] = {"timeout_s": 5.0, "total_timeout_s": 10.0, "in_flight": 8, "cpu_batch": 4}
 
 
 def entries(repository: Repository) -> list[str]:
@@ -36,9 +36,7 @@ class TestTritonBackend(EmbeddingContract):
         server.start()
         try:
             server.wait_ready()
-            yield lambda: TritonBackend(
-                repository.models_dir, repository.towers, [server.url], preferred=0, **OPTIONS, **SIZES
-            )
+            yield lambda: TritonBackend(repository.models_dir, repository.towers, [server.url], preferred=0, **OPTIONS)
         finally:
             server.kill()
 
@@ -61,6 +59,6 @@ class TestManagedTritonBackend(EmbeddingContract):
                 logs_dir=logs,
                 name="contract",
             )
-            return ManagedTritonBackend(repository.models_dir, repository.towers, server, **OPTIONS, **SIZES)
+            return ManagedTritonBackend(repository.models_dir, repository.towers, server, **OPTIONS)
 
         return make_backend

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -124,8 +123,7 @@ def test_a_flow_whose_servers_hang_while_they_start_can_be_stopped(
         frozen = eventually(servers)
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)
-        time.sleep(2)
-        assert answered_status(f"{flow.http_url}/health/ready") != 200
+        eventually(lambda: answered_status(f"{flow.http_url}/health/ready") != 200)
         everything = descendants(flow.process.pid)
         flow.process.send_signal(how)
         flow.process.wait(30)

@@ -54,8 +54,7 @@ async def test_a_server_that_stood_still_serves_again_by_itself_and_never_mixes_
     load = Load(backend, local)
     for _ in range(2):
         await until(lambda: server.status()["pid"] and backend.status()["ready"])
-        before = load.answers
-        await until(lambda before=before: load.answers > before + 100)
+        await load.further(100)
         standing = frozen(server.status()["pid"])
         for pid in standing:
             os.kill(pid, signal.SIGSTOP)

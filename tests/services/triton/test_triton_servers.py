@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from executors.embed.triton.backend import TritonBackend
 from tests.support.models.models import TINY, tiny_config, tiny_model, write_entry
 from tests.support.triton.triton_faults import Load, MakeBackend, MakeServer, all_verified, pictures, refused, until
 from tests.support.triton.triton_server import stubs_of
@@ -21,14 +22,16 @@ async def test_a_server_that_is_not_there_at_the_start(make_server: MakeServer, 
     server = make_server()
     backend = await make_backend([server])
     assert backend.status()["error"]["code"] == "unavailable"
-    started = time.monotonic()
     error = await refused(backend)
-    assert time.monotonic() - started < 1, "at once"
     assert (error.code, error.details["endpoints"][0]["url"]) == ("unavailable", server.url)
     await server.up()
     await until(lambda: backend.status()["ready"])
     vectors = await backend.embed(backend.towers.image, pictures(9))
     assert vectors.shape == (9, 3)
+
+
+def retried(backend: TritonBackend, before: int) -> bool:
+    return bool(backend.status()["endpoints"][1]["retries"] > before)
 
 
 async def test_a_server_killed_under_load_costs_no_request_where_there_is_another(
@@ -39,18 +42,16 @@ async def test_a_server_killed_under_load_costs_no_request_where_there_is_anothe
     await all_verified(backend)
     load = Load(backend, local)
     for _ in range(2):
-        await asyncio.sleep(0.5)
+        await load.further(100)
         before = backend.status()["endpoints"][1]["retries"]
         first.kill()
-        await asyncio.sleep(1.5)
-        assert backend.status()["endpoints"][1]["retries"] > before, "those in flight went on there"
+        await until(partial(retried, backend, before))  # those in flight go on there
         await first.up()
         await until(lambda: backend.status()["endpoints"][0]["models"][TINY]["state"] == "ready")
     second.kill()
-    await asyncio.sleep(1)
+    await load.further(100)
     await load.end()
     assert [str(error) for error in load.errors] == []
-    assert load.answers > 100
 
 
 async def test_a_server_killed_alone_means_coded_errors_and_then_recovery(
@@ -60,15 +61,14 @@ async def test_a_server_killed_alone_means_coded_errors_and_then_recovery(
     backend = await make_backend([server])
     await all_verified(backend)
     load = Load(backend, local)
-    await asyncio.sleep(0.5)
+    await load.further(20)
     server.kill()
-    await asyncio.sleep(1)
+    await until(lambda: len(load.errors) > 20)
     assert {error.code for error in load.errors} == {"unavailable"}
     assert not backend.status()["ready"]
     await server.up()
     await until(lambda: backend.status()["ready"])
-    before = load.answers
-    await until(lambda: load.answers > before + 20, 10)
+    await load.further(20)
     await load.end()
 
 
@@ -79,12 +79,11 @@ async def test_a_frozen_server_is_left_alone_and_used_again(
     backend = await make_backend([first, second])
     await all_verified(backend)
     load = Load(backend, local)
-    await asyncio.sleep(0.3)
+    await load.further(20)
     first.freeze()
     try:
         await until(lambda: backend.status()["endpoints"][0]["breaker"] != "closed", 5)
-        before = load.answers
-        await until(lambda: load.answers > before + 100, 10)
+        await load.further(100)
     finally:
         first.thaw()
     await until(lambda: backend.status()["endpoints"][0]["models"][TINY]["state"] == "ready")
@@ -92,19 +91,18 @@ async def test_a_frozen_server_is_left_alone_and_used_again(
     assert [str(error) for error in load.errors] == []
 
 
-async def test_a_model_process_that_stops_for_a_moment_costs_no_request_and_mixes_up_no_answers(
+async def test_a_model_process_that_pauses_costs_no_request_and_mixes_up_no_answers(
     make_server: MakeServer, make_backend: MakeBackend, local: Path
 ) -> None:
     first, second = await make_server().up(), await make_server().up()
     backend = await make_backend([first, second], timeout_s=3.0)
     await all_verified(backend)
     load = Load(backend, local)
-    await asyncio.sleep(0.3)
+    await load.further(20)
     first.freeze_stubs()
     await asyncio.sleep(1.5)  # Triton gives it up after one
     first.thaw_stubs()
-    before = load.answers
-    await until(lambda: load.answers > before + 100, 10)
+    await load.further(100)
     assert backend.status()["endpoints"][0]["failures"].keys() & {"broken", "unreachable"}
     first.kill()
     await first.up()
@@ -124,9 +122,8 @@ async def test_a_frozen_server_alone_means_errors_within_the_deadline(
     server.freeze()
     try:
         await until(lambda: len(load.errors) > 20, 10)
-        started = time.monotonic()
-        await refused(backend)
-        assert time.monotonic() - started < 0.5, "an open circuit answers at once"
+        await until(lambda: backend.status()["endpoints"][0]["breaker"] != "closed")
+        assert (await refused(backend)).code == "unavailable", "one that had waited would be `deadline_exceeded`"
     finally:
         server.thaw()
     await until(lambda: backend.status()["ready"])
@@ -134,19 +131,18 @@ async def test_a_frozen_server_alone_means_errors_within_the_deadline(
     assert {error.code for error in load.errors} <= {"unavailable", "deadline_exceeded"}
 
 
-async def test_a_model_whose_process_is_killed_under_load_costs_no_request_where_there_is_another(
+async def test_a_killed_model_process_costs_no_request_where_there_is_another_server(
     make_server: MakeServer, make_backend: MakeBackend, local: Path
 ) -> None:
     first, second = await make_server().up(), await make_server().up()
     backend = await make_backend([first, second])
     await all_verified(backend)
     load = Load(backend, local)
-    await asyncio.sleep(0.3)
+    await load.further(20)
     assert first.kill_stubs() >= 1
     # Triton does not start it again, and goes on to call the model ready: running it is what tells.
     await until(lambda: backend.status()["endpoints"][0]["models"][TINY]["state"] == "refused", 15)
-    before = load.answers
-    await until(lambda: load.answers > before + 50, 10)
+    await load.further(50)
     await asyncio.to_thread(first.unload, TINY)
     await asyncio.to_thread(first.load, TINY)
     await until(lambda: backend.status()["endpoints"][0]["models"][TINY]["state"] == "ready", 15)
@@ -159,7 +155,7 @@ def two_instances(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-async def test_a_server_of_which_one_of_two_instances_is_dead_is_left_alone_until_it_is_started_anew(
+async def test_a_server_with_a_dead_instance_is_left_alone_until_it_is_restarted(
     make_server: MakeServer, make_backend: MakeBackend, local: Path, how: signal.Signals
 ) -> None:
     first, second = await make_server(two_instances).up(), await make_server().up()
@@ -172,8 +168,7 @@ async def test_a_server_of_which_one_of_two_instances_is_dead_is_left_alone_unti
     await until(lambda: backend.status()["endpoints"][0]["sick"], 15)
     await asyncio.sleep(2)
     calls = backend.status()["endpoints"][0]["calls"]
-    before = load.answers
-    await until(lambda: load.answers > before + 100, 10)
+    await load.further(100)
     assert backend.status()["endpoints"][0]["calls"] <= calls + 6, "those that were in flight at most"
     first.kill()
     await first.up()
@@ -191,10 +186,9 @@ async def test_an_instance_that_dies_while_it_works_costs_no_request(
     backend = await make_backend([first, second])
     await all_verified(backend)
     load = Load(backend, local)
-    await until(lambda: load.answers > 100, 10)
+    await load.further(100)
     os.kill(stubs_of(first.pid)[0], how)
     await asyncio.sleep(4)  # several deadlines of a call
-    before = load.answers
-    await until(lambda: load.answers > before + 100, 10)
+    await load.further(100)
     await load.end()
     assert [str(error) for error in load.errors] == []

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -188,7 +187,6 @@ class Load:
 
     async def _ask(self, answer: Awaitable[T], passing: str = "") -> T | None:
         """The answer, or None where the request was refused as a whole, with any code but `passing`."""
-        started = time.monotonic()
         try:
             return await answer
         except VisualSearchError as error:
@@ -196,8 +194,6 @@ class Load:
                 raise
             self._ledger.refusals[error.code] += 1
             return None
-        finally:
-            self._ledger.longest_s = max(self._ledger.longest_s, time.monotonic() - started)
 
     def _token(self) -> str:
         return f"w{next(self._tokens)}"

@@ -91,7 +91,6 @@ class Ledger:
         putting: ids of puts that were not acknowledged: they alone may stand in two shards.
         refusals: how often each code was answered.
         doubles: how many ids stood in two shards after kills.
-        longest_s: the longest that any client waited for an answer.
         plans: the plans of searches that were explained.
     """
 
@@ -102,7 +101,6 @@ class Ledger:
     acknowledged: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
     doubles: int = 0
-    longest_s: float = 0.0
     plans: Counter[str] = field(default_factory=Counter)
 
     def may(self, collection: str, operation: Operation, token: str, ids: Iterable[str]) -> dict[str, set[State]]:

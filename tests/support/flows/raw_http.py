@@ -34,7 +34,8 @@ async def exchange(port: int, sent: bytes) -> Answered:
         writer.close()
     head, _, body = received.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
-    headers = dict(line.lower().split(": ", 1) if ": " in line else (line, "") for line in lines)
+    parts = (line.lower().partition(": ") for line in lines)
+    headers = {name: value for name, _, value in parts}
     length = int(headers.get("content-length", len(body)))
     return Answered(int(first.split()[1]), {name: _value(lines, name) for name in headers}, body[:length])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +28,8 @@ def scene(seed: int, height: int = 240, width: int = 320) -> NDArray[np.uint8]:
     return np.asarray(image, dtype=np.uint8)
 
 
-def encode(image: NDArray[np.uint8], extension: str = ".jpg", quality: int = 90) -> bytes:
-    """The picture as a file; `image` is RGB."""
+def encode(image: NDArray[Any], extension: str = ".jpg", quality: int = 90) -> bytes:
+    """The picture as a file; `image` is RGB, uint8."""
     done, encoded = cv2.imencode(extension, image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done
     return encoded.tobytes()

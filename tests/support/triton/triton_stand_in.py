@@ -75,14 +75,16 @@ class StandInModel:
     inferences: int = 0
 
 
-class StandInTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # it has no types
+class StandInTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
     """Serves `models`; tests change them, or what happens to a call, while it runs.
 
     Attributes:
         delay_s: how long each inference takes.
         fault: raised as this status in place of an answer to an inference.
         hung: nothing is answered any more, health checks neither.
+        stalled: how many calls met a hung server, and wait.
         sizes: rows of each inference, reference inputs left out.
+        statistics_asked: how often a model's statistics were asked for.
         connections: addresses of clients seen.
         cancellations: inferences that a client cancelled, or whose deadline passed, while they ran.
     """
@@ -92,7 +94,11 @@ class StandInTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ign
         self.delay_s = 0.0
         self.fault: tuple[grpc.StatusCode, str] | None = None
         self.hung = False
+        self.stalled = 0
+        self._going = asyncio.Event()
+        self._going.set()
         self.sizes: list[int] = []
+        self.statistics_asked = 0
         self.in_flight = self.most_in_flight = 0
         self.connections: set[str] = set()
         self.cancellations = 0
@@ -110,6 +116,14 @@ class StandInTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ign
     async def stop(self) -> None:
         """Vanish: connections break, calls in flight fail."""
         await self._server.stop(None)
+
+    def hold(self) -> None:
+        """Inferences begin, and end only after `let_go`."""
+        self._going.clear()
+
+    def let_go(self) -> None:
+        """Whatever is held goes on."""
+        self._going.set()
 
     async def again(self) -> None:
         """Listen at the same address as before."""
@@ -137,6 +151,7 @@ class StandInTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ign
 
     async def ModelStatistics(self, request: Any, context: Any) -> Any:  # noqa: N802 (the protocol's name)
         await self._checked(context)
+        self.statistics_asked += 1
         model = await self._model(request.name, context)
         answer = service_pb2.ModelStatisticsResponse()
         answer.model_stats.add(name=request.name, version=model.version, inference_count=model.inferences)
@@ -159,6 +174,7 @@ class StandInTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ign
         inputs = np.frombuffer(request.raw_input_contents[0], DTYPES[request.inputs[0].datatype]).reshape(shape)
         self.sizes.append(shape[0])
         await self._stall()
+        await self._going.wait()
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
         if self.fault is not None:
@@ -184,5 +200,6 @@ class StandInTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ign
         await self._stall()
 
     async def _stall(self) -> None:
+        self.stalled += self.hung
         while self.hung:
             await asyncio.sleep(0.01)

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,8 +45,9 @@ def test_the_examples_of_the_help_can_be_typed() -> None:
         parser.parse_args(shlex.split(example)[1:])
 
 
-def _subparser(command: str):  # type: ignore[no-untyped-def]
-    (choices,) = (action.choices for action in make_parser()._subparsers._group_actions)  # type: ignore[union-attr]
+def _subparser(command: str) -> Any:
+    subparsers: Any = make_parser()._subparsers
+    (choices,) = (action.choices for action in subparsers._group_actions)
     return choices[command]
 
 
@@ -84,7 +86,7 @@ def test_a_tag_that_is_named_twice_is_refused(tmp_path: Path, capsys: pytest.Cap
         ('{"n": {"$gt": 1, "$gt": 2}}', "the key '$gt' twice"),
     ],
 )
-def test_a_bad_filter_is_told_for_what_is_wrong_and_where_before_anything_is_sent(
+def test_a_bad_filter_is_an_error_that_says_what_and_where_before_anything_is_sent(
     given: str, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["count", "--url", "127.0.0.1:9", "--filter", given]) == 2

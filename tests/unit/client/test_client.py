@@ -287,7 +287,7 @@ async def test_arrays_and_buffers_are_sent_as_numbers_and_bytes(
 ) -> None:
     vector = np.array([0.1, 2], np.float32)
     await client.index([Document(id="a", embedding=vector, box=np.arange(4))])  # type: ignore[arg-type]
-    await client.index([Document(id="b", blob=bytearray(b"picture"))])
+    await client.index([Document(id="b", blob=bytearray(b"picture"))])  # type: ignore[arg-type]
     (first,), (second,) = (documents for _, documents, _ in service.requests)
     assert first == {"id": "a", "embedding": [float(vector[0]), 2.0], "box": [0.0, 1.0, 2.0, 3.0]}
     assert second["blob"] == b"picture"

@@ -81,6 +81,7 @@ async def test_every_document_comes_back_to_the_bit_in_pages(client: VisualSearc
     assert documents == list(stored)
     assert [each.id for each in documents] == [f"d{n}" for n in range(9)]
     assert documents[3].thumbnail == JPEG + b"\x03"
+    assert documents[3].embedding is not None
     np.testing.assert_allclose(documents[3].embedding, units[3], atol=1e-7)
     again = await client.index(
         [Document(id="copy", embedding=documents[3].embedding, thumbnail=documents[3].thumbnail)], collection="c2"

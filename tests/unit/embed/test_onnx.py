@@ -110,7 +110,7 @@ async def test_the_event_loop_stays_free(backend: OnnxBackend, tensors: NDArray[
     assert turns > 10
 
 
-async def test_a_cancelled_call_stops_and_harms_nobody(tiny: OnnxBackend) -> None:
+async def test_a_cancelled_call_stops_and_harms_no_other(tiny: OnnxBackend) -> None:
     before = tiny.status()["runs"]
     call = asyncio.create_task(tiny.embed(tiny.towers.image, tiny_pictures(4000)))
     await asyncio.sleep(0)

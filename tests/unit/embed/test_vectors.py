@@ -94,7 +94,8 @@ def test_a_length_that_is_almost_one_is_corrected() -> None:
 )
 def test_any_kind_of_numbers_is_taken(value: Any) -> None:
     unit = check_embedding(value, 3)
-    assert (unit.dtype, type(unit)) == (np.float32, np.ndarray)
+    assert unit.dtype == np.float32
+    assert type(unit) is np.ndarray
     np.testing.assert_allclose(unit, [0.6, 0, 0.8], atol=3e-3 if np.max(value) < 1e-300 else 1e-6)
 
 

@@ -1,5 +1,6 @@
 """What is let into the flow, and what is refused at the door."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from executors.errors import VisualSearchError
 from executors.gateway.document_checks import Gate, admit_documents, check_id, check_request
 
 
-def code_of(call, *arguments) -> str:  # type: ignore[no-untyped-def]
+def code_of(call: Callable[..., object], *arguments: object) -> str:
     with pytest.raises(VisualSearchError) as caught:
         call(*arguments)
     return caught.value.code

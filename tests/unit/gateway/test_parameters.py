@@ -1,5 +1,7 @@
 """Parameters are checked strictly, the same for HTTP and gRPC."""
 
+from typing import Any
+
 import pytest
 
 from executors.errors import VisualSearchError
@@ -101,6 +103,7 @@ def test_a_filter_is_read_at_the_door_and_goes_on_as_text(model: type[SearchPara
     given = parse_parameters(model, {"filter": {"n": {"$in": [2**53, "a", None, True, 1.5]}}})
     assert given.filter == '{"n":{"$in":[9007199254740992,"a",null,true,1.5]}}'
     assert parse_parameters(model, {"filter": None}).filter is None
+    bad: Any
     for bad in ({"n": {"$near": 1}}, [], "n", 7, {"n": float("nan")}):
         with pytest.raises(VisualSearchError) as caught:
             parse_parameters(model, {"filter": bad})

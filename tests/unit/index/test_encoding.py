@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from executors.errors import VisualSearchError
@@ -45,7 +45,6 @@ def code_of(record_of: Any) -> str:
     return refused.value.code
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=8), JSON, max_size=5))
 def test_tags_read_back_as_the_very_same_value(tags: dict[str, Any]) -> None:
     decoded = decode_tags(encode_tags(tags))
@@ -84,14 +83,18 @@ def test_every_other_id_is_fine(document_id: str) -> None:
     check_id(document_id)
 
 
+def named(field: str, value: object) -> dict[str, Any]:
+    return {field: value}
+
+
 @pytest.mark.parametrize("field", ["collection", "version", "model_id", "uri", "parent", "text"])
 def test_a_lone_surrogate_is_no_text(field: str) -> None:
-    assert code_of(record("a", **{field: "x\ud800"})) == "invalid_document"
+    assert code_of(record("a", **named(field, "x\ud800"))) == "invalid_document"
 
 
 @pytest.mark.parametrize("field", ["collection", "version", "model_id"])
 def test_what_names_a_write_can_not_be_missing(field: str) -> None:
-    assert code_of(record("a", **{field: None})) == "invalid_document"
+    assert code_of(record("a", **named(field, None))) == "invalid_document"
 
 
 @pytest.mark.parametrize(
@@ -110,6 +113,7 @@ def test_anything_but_a_finite_unit_vector_is_refused(embedding: Any) -> None:
 
 def test_vectors_are_stored_as_little_endian_float32() -> None:
     vector = vector_of(1)
+    given_as: Any
     for given_as in (vector, vector.astype(">f4"), vector.astype(np.float64), np.repeat(vector, 2)[::2]):
         encoded = encode_embedding(given_as)
         assert encoded == vector.astype("<f4").tobytes()
@@ -163,7 +167,7 @@ def test_fields_do_not_run_into_each_other_in_the_digest() -> None:
 
 def test_digests_and_checksums_are_the_same_for_ever() -> None:
     """They are stored, and compared across processes and releases: a change needs a new format."""
-    fields = {"tags": {"b": [1, None], "a": 0.5}, "box": (1.0, 2.0, 3.0, 4.0)}
+    fields: dict[str, Any] = {"tags": {"b": [1, None], "a": 0.5}, "box": (1.0, 2.0, 3.0, 4.0)}
     encoded = encode_record(record("a", 1, embedding=np.eye(8, dtype=np.float32)[0], **fields))
     assert encoded.digest.hex() == "4d70ce11fae46a45bb4f58eb71bbe7f8"
     assert checksum_of(1, encoded.embedding) == 3327562982

@@ -22,7 +22,7 @@ from executors.index.filters import (
 )
 from tests.support.stores.filter_meaning import documents, filters, holds
 
-DEEP = {"$and": [{"a": 1}]}
+DEEP: dict[str, Any] = {"$and": [{"a": 1}]}
 for _ in range(MAX_DEPTH):
     DEEP = {"$not": DEEP}
 DEEP_OPERATORS: dict[str, Any] = {"$eq": 1}

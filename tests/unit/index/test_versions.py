@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from executors.index.versions import HybridClock, wall_clock_ms
@@ -113,7 +113,6 @@ def test_threads_never_get_the_same_version() -> None:
     assert all(mine == sorted(mine) for mine in made)
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["tick", "a", "b", "a sees b", "b sees a"]), st.integers(-1000, 1000)), max_size=60

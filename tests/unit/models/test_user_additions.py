@@ -125,7 +125,7 @@ def test_an_own_entry_of_a_text_towers_name_is_never_built_over(tmp_path: Path) 
     assert (entry / "1" / "model.onnx").read_bytes() == tiny_model()
 
 
-def test_an_empty_folder_is_nobodys(tmp_path: Path, model_id: str) -> None:
+def test_a_model_is_built_into_an_empty_folder(tmp_path: Path, model_id: str) -> None:
     (tmp_path / DEFAULT).mkdir()
     assert build_model(DEFAULT, tmp_path).model_id == model_id
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -90,7 +91,8 @@ def _photo_cosines(model: Model, monkeypatch: pytest.MonkeyPatch, step: int, mar
         pytest.skip("no photos beside the repository")
     cosines = []
     for path in sorted(PHOTOS.iterdir())[::step]:
-        pixels = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+        read: Any = cv2.imread(str(path))
+        pixels = read[:, :, ::-1].copy()
         for margin in margins:
             # A very long picture would exceed the limits when enlarged.
             if max(pixels.shape[:2]) < 2.5 * min(pixels.shape[:2]):

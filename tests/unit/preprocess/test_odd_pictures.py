@@ -7,8 +7,10 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +45,7 @@ UNREAD = {
     "txt",
     "LICENSE",
 }
-REFUSED = {
+REFUSED: dict[str, dict[str, tuple[str, ...]]] = {
     "unsupported_format": {
         "pillow": (
             "10ct_32bit_128.tiff",
@@ -195,20 +197,29 @@ WIDE = {
     "display p3": rgb_profile(DISPLAY_P3, 2.2),
     "prophoto": rgb_profile(PROPHOTO, 1.8),
 }
+
+
+def _lab() -> Image.Image:
+    converted = ImageCms.profileToProfile(
+        Image.fromarray(photo()), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+    )
+    assert converted is not None
+    return converted
+
+
+WRITTEN_WITH: dict[str, dict[str, Any]] = {
+    "JPEG": {"quality": 95},
+    "PNG": {},
+    "WEBP": {"lossless": True},
+    "TIFF": {},
+    "AVIF": {"quality": 90},
+    "HEIF": {"quality": 90},
+}
 GENERATED: dict[str, Callable[[], bytes]] = {
     **{
-        f"{image_format} {name}": lambda image_format=image_format, profile=profile, options=options: pillow(
-            photo(), image_format, icc_profile=profile, **options
-        )
+        f"{image_format} {name}": partial(pillow, photo(), image_format, icc_profile=profile, **options)
         for name, profile in WIDE.items()
-        for image_format, options in {
-            "JPEG": {"quality": 95},
-            "PNG": {},
-            "WEBP": {"lossless": True},
-            "TIFF": {},
-            "AVIF": {"quality": 90},
-            "HEIF": {"quality": 90},
-        }.items()
+        for image_format, options in WRITTEN_WITH.items()
     },
     "png rgba wide": lambda: pillow(transparent_photo(), "PNG", icc_profile=WIDE["adobe rgb"]),
     "webp rgba wide": lambda: pillow(transparent_photo(), "WEBP", lossless=True, icc_profile=WIDE["adobe rgb"]),
@@ -220,18 +231,10 @@ GENERATED: dict[str, Callable[[], bytes]] = {
     "tiff cmyk profile": lambda: pillow(_cmyk(), "TIFF", icc_profile=cmyk_profile()),
     "jpeg damaged profile": lambda: pillow(photo(), "JPEG", icc_profile=WIDE["prophoto"][:200]),
     **{
-        f"tiff {compression}": lambda compression=compression: pillow(photo(), "TIFF", compression=compression)
+        f"tiff {compression}": partial(pillow, photo(), "TIFF", compression=compression)
         for compression in ("zstd", "lzma", "packbits", "tiff_lzw", "tiff_adobe_deflate")
     },
-    "tiff lab": lambda: pillow(
-        ImageCms.profileToProfile(
-            Image.fromarray(photo()),
-            ImageCms.createProfile("sRGB"),
-            ImageCms.createProfile("LAB"),
-            outputMode="LAB",
-        ),
-        "TIFF",
-    ),
+    "tiff lab": lambda: pillow(_lab(), "TIFF"),
     "tiff five samples": lambda: tiff(
         160, 96, [np.dstack([photo(), photo()[..., :2]]).tobytes()], samples=5, tags=[(338, 3, [0, 0])]
     ),
@@ -257,9 +260,7 @@ GENERATED: dict[str, Callable[[], bytes]] = {
     "webp xmp": lambda: pillow(photo(), "WEBP", lossless=True, xmp=_xmp(3)),
     "tiff xmp": lambda: tiff(160, 96, [photo().tobytes()], tags=[(700, 1, list(_xmp(6)))]),
     **{
-        f"{image_format} turned {orientation}": lambda image_format=image_format, orientation=orientation: (
-            _exif_beside_a_turn(image_format, orientation)
-        )
+        f"{image_format} turned {orientation}": partial(_exif_beside_a_turn, image_format, orientation)
         for image_format in ("AVIF", "HEIF", "JXL")
         for orientation in range(1, 9)
     },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ _EXIF_TYPES = {
     "nine": _exif_of(3, 1, b"\x09\0"),
 }
 VARIANTS: dict[str, Callable[[], bytes]] = {
-    **{f"jpeg exif as {name}": lambda segment=segment: _jpeg(segment) for name, segment in _EXIF_TYPES.items()},
+    **{f"jpeg exif as {name}": partial(_jpeg, segment) for name, segment in _EXIF_TYPES.items()},
     "jpeg exif as byte beside xmp": lambda: _jpeg(_EXIF_TYPES["byte"], _xmp_segment(6)),
     "jpeg exif in two segments": lambda: _jpeg(jpeg_segment(0xE1, b"Exif\0\0"), _exif_segment(6)),
     "jpeg exif twice": lambda: _jpeg(_exif_segment(6), _exif_segment(3)),

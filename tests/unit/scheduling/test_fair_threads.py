@@ -114,7 +114,7 @@ def test_dear_work_runs_one_at_a_time_and_others_pass_it(threads: FairThreads, s
     stages.wait_for("dear 2")
 
 
-def test_errors_reach_who_waits_and_the_thread_goes_on(threads: FairThreads) -> None:
+def test_errors_reach_the_caller_and_the_thread_goes_on(threads: FairThreads) -> None:
     with pytest.raises(ZeroDivisionError):
         threads.submit(lambda: 1 // 0, BULK).result(10)
     assert threads.submit(lambda: 7, BULK).result(10) == 7

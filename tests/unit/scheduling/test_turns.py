@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executors.scheduling.turns import SMALL_IN_A_ROW, FairPlaces, FairQueue, Turn, is_bulk
+from tests.support.event_loop import others_have_run
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ async def test_bulk_leaves_places_and_shares_its_own() -> None:
     await asyncio.sleep(0)
     tasks += [asyncio.create_task(work(second)) for _ in range(6)]
     tasks.append(asyncio.create_task(work(search)))
-    await asyncio.sleep(0.01)
+    await others_have_run()
     assert order == ["a", "a", "c"], "the search goes past ten chunks that wait"
     assert places.taken_by_bulk == 2
     go_on.set()
@@ -117,7 +118,7 @@ async def test_bulk_leaves_places_and_shares_its_own() -> None:
     assert (places.taken, places.taken_by_bulk, places.waiting) == (0, 0, 0)
 
 
-async def test_who_gives_up_waiting_leaves_no_place_taken() -> None:
+async def test_a_caller_that_gives_up_waiting_leaves_no_place_taken() -> None:
     places = FairPlaces(1, 1)
     await places.take(Turn("a"))
     waiting = [asyncio.create_task(places.take(Turn(str(n), bulk=n % 2 == 0))) for n in range(6)]
@@ -131,7 +132,7 @@ async def test_who_gives_up_waiting_leaves_no_place_taken() -> None:
     assert (places.taken, places.waiting) == (1, 0)
 
 
-async def test_a_place_that_is_handed_to_who_just_gave_up_goes_on() -> None:
+async def test_a_place_that_is_handed_to_a_caller_that_gave_up_goes_on() -> None:
     places = FairPlaces(1, 1)
     await places.take(Turn("a"))
     left, stays = (asyncio.create_task(places.take(Turn(name))) for name in "bc")

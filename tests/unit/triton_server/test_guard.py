@@ -124,7 +124,7 @@ def test_the_server_dies_with_a_killed_guard(start: Callable[[], Started]) -> No
     until(lambda: not alive(server))
 
 
-def test_what_a_killed_guard_left_in_shared_memory_goes_with_the_next_server(
+def test_shared_memory_that_a_killed_guard_left_is_removed_by_the_next_server(
     start: Callable[[], Started], prefix: str
 ) -> None:
     _, guard_pid, server = start()

@@ -22,7 +22,7 @@ def bind(port: int, *, reuse: bool) -> socket.socket:
     return listener
 
 
-def test_nobody_who_looks_for_a_free_port_gets_it() -> None:
+def test_a_process_that_looks_for_a_free_port_does_not_get_it() -> None:
     port = ReservedPort()
     with pytest.raises(OSError, match="in use"):
         bind(port.number, reuse=False)

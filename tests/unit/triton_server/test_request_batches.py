@@ -70,7 +70,7 @@ def test_inputs_with_different_numbers_of_rows_are_refused() -> None:
     assert all("number of rows" in str(answer) for answer in answers)
 
 
-def test_a_model_that_answers_too_few_rows_is_an_error_and_shifts_nobodys_vector() -> None:
+def test_a_model_that_answers_too_few_rows_is_an_error_and_shifts_no_vector() -> None:
     answers = run_requests([request(1, 1), request(1, 2)], lambda x: [x["x"][:1, :2][1:]], batched=True, most_rows=0)
     assert all("0] rows for 1" in str(answer) for answer in answers)
 

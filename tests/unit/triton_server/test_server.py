@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
+import threading
 from pathlib import Path
 
 import pytest
@@ -86,7 +86,9 @@ def test_a_server_without_its_program_is_down_with_a_reason_and_can_be_stopped(t
     assert status["last_exit"]
 
 
-def test_a_server_that_fails_again_and_again_is_restarted_ever_more_slowly(tmp_path: Path) -> None:
+def test_a_server_that_fails_again_and_again_is_restarted_ever_more_slowly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server = TritonServer(
         Installation(tmp_path / "nothing", "cpu"),
         models_dir=tmp_path,
@@ -96,12 +98,21 @@ def test_a_server_that_fails_again_and_again_is_restarted_ever_more_slowly(tmp_p
         logs_dir=tmp_path / "logs",
         name="embed-0",
     )
+    pauses: list[float] = []
+    enough = threading.Event()
+
+    def pause(self: TritonServer, seconds: float) -> bool:
+        pauses.append(seconds)
+        if len(pauses) == 8:
+            enough.set()
+        return enough.is_set()
+
+    monkeypatch.setattr(TritonServer, "_sleep", pause)
     server.start()
-    # Pauses of 0.5, 1 and 2 s, each after a life of a few milliseconds.
-    time.sleep(2.5)
-    restarts = server.status()["restarts"]
+    assert enough.wait(30)
     server.stop()
-    assert 1 <= restarts <= 2
+    assert pauses == [0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert server.status()["restarts"] == 7
 
 
 def test_logs_that_cannot_be_written_are_a_coded_error(tmp_path: Path) -> None:

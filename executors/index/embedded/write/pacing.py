@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from executors.index.embedded.memory.collection_memory import CollectionMemory
@@ -19,28 +20,43 @@ _LONGEST_STANDSTILL_S: Final = 1.0
 _LONGEST_S: Final = 5.0
 
 
-async def wait_for_graphs(memory: Memory, documents: int) -> None:
+async def _pause() -> None:
+    await asyncio.sleep(_POLL_S)
+
+
+async def wait_for_graphs(
+    memory: Memory,
+    documents: int,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    pause: Callable[[], Awaitable[None]] = _pause,
+) -> None:
     """Wait until the graphs are near enough, as long as they come nearer, and never long.
 
     Args:
+        memory: what searches use, with the graphs of its collections.
         documents: how many are about to be written.
+        clock: seconds that never go back.
+        pause: waits between two looks at a graph.
     """
-    end = time.monotonic() + _LONGEST_S
+    end = clock() + _LONGEST_S
     most = _MOST_UNCOVERED_BYTES if documents > _FEW else 2 * _MOST_UNCOVERED_BYTES
     for held in list(memory.held.values()):
-        await _wait_for(held, most, end)
+        await _wait_for(held, most, end, clock, pause)
 
 
-async def _wait_for(held: CollectionMemory, most: int, end: float) -> None:
+async def _wait_for(
+    held: CollectionMemory, most: int, end: float, clock: Callable[[], float], pause: Callable[[], Awaitable[None]]
+) -> None:
     covered = _covered(held)
-    moved_at = time.monotonic()
+    moved_at = clock()
     while held.graph is not None and 4 * held.dimension * held.uncovered > most:
-        now = time.monotonic()
+        now = clock()
         if _covered(held) != covered:
             covered, moved_at = _covered(held), now
         if now >= end or now - moved_at >= _LONGEST_STANDSTILL_S:
             return
-        await asyncio.sleep(_POLL_S)
+        await pause()
 
 
 def _covered(held: CollectionMemory) -> int:

@@ -55,7 +55,7 @@ def test_a_deleted_document_whose_file_was_renamed_is_sent_again(
     assert dict(send(folder, id_mode="sha256").counts) == {"created": 1}
 
 
-def test_the_index_is_asked_for_many_ids_at_a_time_and_only_for_what_the_journal_knows(
+def test_the_index_is_asked_for_many_ids_at_once_and_only_for_those_in_the_journal(
     service: WireService, make_files: MakeFiles, send: Send
 ) -> None:
     folder = make_files(*MANY)
@@ -111,7 +111,7 @@ def test_a_double_of_a_file_that_fails_fails_with_it_and_is_not_sent(
         assert service.sent_ids().count(hashlib.sha256(b"bad").hexdigest()) == 1
 
 
-def test_a_double_of_a_file_that_was_not_acknowledged_is_not_told_as_acknowledged(
+def test_a_copy_of_a_file_without_acknowledgement_is_not_reported_as_stored(
     service: WireService, make_files: MakeFiles, send: Send
 ) -> None:
     folder = make_files(**{"a.jpg": b"twin", "b.jpg": b"twin"})

@@ -59,7 +59,7 @@ def test_prune_removes_what_is_gone_and_nothing_else(service: WireService, index
     assert "gone" not in index(folder)[1]
 
 
-def test_what_somebody_else_wrote_under_the_id_is_kept(
+def test_what_another_client_wrote_under_the_id_is_kept(
     service: WireService, index: Index, make_files: MakeFiles
 ) -> None:
     folder = make_files("a.jpg", "b.jpg")

@@ -75,7 +75,7 @@ def test_what_is_damaged_is_left_to_the_service(blob: bytes) -> None:
     assert small_picture(blob) is None
 
 
-def test_a_picture_of_too_many_pixels_is_left_to_the_service_without_being_decoded(
+def test_a_picture_of_too_many_pixels_is_sent_to_the_service_undecoded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     blob = large_photo()

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -218,13 +219,17 @@ def test_ctrl_c_leaves_whole_lines_and_says_how_to_go_on(
     assert len(lines_of(path)) == 1203
 
 
+def is_longer(file: Path, size: int) -> bool:
+    return file.exists() and file.stat().st_size > size
+
+
 def test_a_kill_costs_nothing_that_resume_does_not_bring(service: LibraryService, tmp_path: Path) -> None:
     whole, path = tmp_path / "whole", tmp_path / "x"
     assert main(["export", str(whole), "--url", service.url]) == 0
     service.delay_s = 0.2
     for kills in range(2):
         process = run_process("export", str(path), "--url", service.url, "--resume")
-        wait_for(lambda least=10_000 * kills: part_of(path).exists() and part_of(path).stat().st_size > least)
+        wait_for(partial(is_longer, part_of(path), 10_000 * kills))
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
         assert not path.exists()
@@ -239,6 +244,7 @@ def test_a_closed_pipe_ends_without_complaint(service: LibraryService) -> None:
     assert process.stdout is not None
     process.stdout.readline()
     process.stdout.close()
-    assert process.wait(20) == 141
     assert process.stderr is not None
-    assert b"Traceback" not in process.stderr.read()
+    with process.stderr as stderr:
+        assert b"Traceback" not in stderr.read()
+    assert process.wait(20) == 141

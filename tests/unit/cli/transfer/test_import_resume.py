@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from executors.cli import main
+from executors.cli.terminal.output import print_warning
 from tests.support.flows.commands import run_process, wait_for
 from tests.support.flows.export_lines import doc
 from tests.support.flows.library_service import LibraryService
@@ -64,12 +64,19 @@ def test_what_has_no_end_or_is_no_file_is_refused_by_its_name(
 def test_a_pipe_without_a_writer_is_waited_for_and_that_is_said(
     tmp_path: Path, target: LibraryService, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    warned = threading.Event()
+
+    def warn(text: str) -> None:
+        print_warning(text)
+        warned.set()
+
     monkeypatch.setattr("executors.cli.transfer.import_reader._PATIENCE_S", 0.1)
+    monkeypatch.setattr("executors.cli.transfer.import_reader.print_warning", warn)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
 
     def write() -> None:
-        time.sleep(0.5)
+        warned.wait(30)
         pipe.write_bytes(doc("0001"))
 
     writer = threading.Thread(target=write)
@@ -163,7 +170,8 @@ def test_a_kill_costs_little_and_loses_nothing(backup: Path, target: LibraryServ
     target.delay_s = 0.3
     for number in range(1, 3):
         process = run_process("import", str(backup), "--url", target.url, "--resume", "--requests", "1")
-        wait_for(lambda number=number: len(target.documents) >= 512 * number)
+        least = 512 * number
+        wait_for(lambda: len(target.documents) >= least)  # noqa: B023 (called at once)
         process.kill()
         process.communicate()
     before = len(target.documents)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +14,35 @@ from executors.embed.triton.monitor import MonitorPace
 from executors.models.spec import Towers
 from tests.support.triton.triton_stand_in import ONLY_IMAGE, StandInTriton, write_references
 
-FAST = MonitorPace(check_every=0.05, retry_after=0.03, verify_every=60.0, verify_within=1.0, check_within=0.5)
+FAST = MonitorPace(
+    check_every=0.05, retry_after=0.03, verify_every=60.0, verify_within=1.0, check_within=0.5, supervise_every=0.02
+)
 # Looks at a server that is fine so rarely that only what happens to calls and connections can tell.
 RARELY = replace(FAST, check_every=60.0)
+
+
+# How long a test waits for what must come; it asserts nothing by it.
+PATIENCE_S = 30.0
+
+
+class Clock:
+    """Seconds that go by as always, and leap when a test says so."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self._ahead
+
+    def leap(self, seconds: float) -> None:
+        self._ahead += seconds
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0.005)
 
 
 @pytest.fixture
@@ -44,6 +72,7 @@ async def make_backend(tmp_path: Path) -> AsyncIterator[MakeBackend]:
         in_flight: int = 8,
         cpu_batch: int = 4,
         pace: MonitorPace = FAST,
+        clock: Callable[[], float] = time.monotonic,
         start: bool = True,
     ) -> TritonBackend:
         write_references(tmp_path, towers)
@@ -58,6 +87,7 @@ async def make_backend(tmp_path: Path) -> AsyncIterator[MakeBackend]:
                 in_flight=in_flight,
                 cpu_batch=cpu_batch,
                 pace=pace,
+                clock=clock,
             )
         )
         if start:
@@ -71,6 +101,4 @@ async def make_backend(tmp_path: Path) -> AsyncIterator[MakeBackend]:
 
 async def all_verified(backend: TritonBackend) -> None:
     """Until every server can be called."""
-    async with asyncio.timeout(5):
-        while {each["models"]["tiny"]["state"] for each in backend.status()["endpoints"]} != {"ready"}:
-            await asyncio.sleep(0.01)
+    await until(lambda: {each["models"]["tiny"]["state"] for each in backend.status()["endpoints"]} == {"ready"})

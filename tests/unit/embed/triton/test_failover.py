@@ -17,7 +17,7 @@ from tests.support.triton.triton_stand_in import (
     pictures,
     sound,
 )
-from tests.unit.embed.triton.conftest import MakeBackend, all_verified
+from tests.unit.embed.triton.conftest import MakeBackend, all_verified, until
 
 Servers = list[StandInTriton]
 
@@ -76,7 +76,10 @@ async def test_a_server_that_keeps_failing_is_left_alone_until_its_probe_passes(
     report = backend.status()
     assert report["ready"]
     assert report["endpoints"][0]["breaker"] in ("open", "half_open")
-    await asyncio.sleep(0.8)
+    probes = len(servers[0].sizes)
+    await until(lambda: len(servers[0].sizes) >= probes + 1)  # one that fails
+    for _ in range(5):
+        await backend.embed(IMAGE, pictures(2))
     assert servers[0].sizes.count(2) == made, "no user's call is a probe"
     servers[0].fault = None
     async with asyncio.timeout(5):
@@ -117,10 +120,10 @@ async def test_an_error_of_the_server_costs_no_call_that_runs_beside_it(
 ) -> None:
     backend = await make_backend(servers[:1])
     await all_verified(backend)
-    servers[0].delay_s = 0.3
+    servers[0].hold()
     beside = asyncio.create_task(backend.embed(IMAGE, pictures(2)))
-    await asyncio.sleep(0.1)
-    servers[0].delay_s, infer = 0, servers[0]._infer
+    await until(lambda: servers[0].sizes.count(2))
+    infer = servers[0]._infer
 
     async def fail(request: Any, context: Any) -> Any:
         await context.abort(grpc.StatusCode.INTERNAL, "no memory")
@@ -129,16 +132,19 @@ async def test_an_error_of_the_server_costs_no_call_that_runs_beside_it(
     with pytest.raises(VisualSearchError, match="it answered with the error INTERNAL"):
         await backend.embed(IMAGE, pictures(1))
     servers[0]._infer = infer  # type: ignore[method-assign]  # as before
+    servers[0].let_go()
     np.testing.assert_array_equal(await beside, sound(pictures(2)))
 
 
 async def test_a_call_whose_answer_is_in_doubt_says_what_is_known(servers: Servers, make_backend: MakeBackend) -> None:
     backend = await make_backend(servers[:1])
     await all_verified(backend)
-    servers[0].delay_s = 0.3
+    servers[0].hold()
     call = asyncio.create_task(backend.embed(IMAGE, pictures(2)))
-    await asyncio.sleep(0.1)
+    await until(lambda: servers[0].sizes.count(2))
     servers[0].models["tiny"].inferences = 0
+    await until(lambda: backend.status()["endpoints"][0]["models"]["tiny"]["state"] == "checking")
+    servers[0].let_go()
     with pytest.raises(VisualSearchError, match="the model was loaded anew while it ran"):
         await call
 
@@ -147,7 +153,7 @@ async def test_a_server_that_is_left_alone_says_why_in_the_status(servers: Serve
     backend = await make_backend(servers[:2])
     await all_verified(backend)
     servers[0].fault = (grpc.StatusCode.UNAVAILABLE, "shutting down")
-    seen = []
+    seen: list[Any] = []
     async with asyncio.timeout(5):
         while not seen:
             await backend.embed(IMAGE, pictures(2))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from typing import Any
 
 import grpc
@@ -16,7 +15,7 @@ from tests.support.triton.triton_stand_in import (
     pictures,
     sound,
 )
-from tests.unit.embed.triton.conftest import MakeBackend, all_verified
+from tests.unit.embed.triton.conftest import PATIENCE_S, Clock, MakeBackend, all_verified, until
 
 Servers = list[StandInTriton]
 STUB_DEAD = "Stub process 'tiny_0' is not healthy."
@@ -84,17 +83,18 @@ async def test_a_sick_server_is_used_again_after_it_was_started_anew(
 
 
 async def test_calls_that_others_overtake_tell_a_stuck_server(servers: Servers, make_backend: MakeBackend) -> None:
-    backend = await make_backend(servers[:2], timeout_s=0.4)
+    clock = Clock()
+    backend = await make_backend(servers[:2], timeout_s=0.4, clock=clock)
     await all_verified(backend)
     Stuck(servers[0], every=8)
-    end = time.monotonic() + 10
 
     async def search() -> None:
-        while time.monotonic() < end and not backend.status()["endpoints"][0]["sick"]:
+        while not backend.status()["endpoints"][0]["sick"]:
             await backend.embed(IMAGE, pictures(1))
-            await asyncio.sleep(0.2)
+            clock.leap(0.2)
 
-    await asyncio.gather(*(search() for _ in range(3)))
+    async with asyncio.timeout(PATIENCE_S):
+        await asyncio.gather(*(search() for _ in range(3)))
     assert "while" in backend.status()["endpoints"][0]["sick"]
     left = servers[0].sizes.count(1)
     for _ in range(10):
@@ -102,7 +102,7 @@ async def test_calls_that_others_overtake_tell_a_stuck_server(servers: Servers, 
     assert servers[0].sizes.count(1) == left
 
 
-async def test_what_a_server_says_of_itself_counts_also_when_nobody_waits_for_it_any_longer(
+async def test_a_servers_own_report_counts_although_its_caller_has_given_up(
     servers: Servers, make_backend: MakeBackend
 ) -> None:
     backend = await make_backend(servers[:2], timeout_s=0.2)
@@ -121,7 +121,7 @@ async def test_what_a_server_says_of_itself_counts_also_when_nobody_waits_for_it
             await asyncio.sleep(0.02)
 
 
-async def test_answers_are_not_believed_once_the_server_has_given_up_a_process_that_makes_them(
+async def test_answers_do_not_count_once_the_server_has_given_up_the_process_behind_them(
     servers: Servers, make_backend: MakeBackend
 ) -> None:
     backend = await make_backend(servers[:2])
@@ -134,10 +134,17 @@ async def test_answers_are_not_believed_once_the_server_has_given_up_a_process_t
         return sound_function(inputs)[::-1] if len(inputs) == 2 else sound_function(inputs)
 
     servers[0].models["tiny"].function = mixed_up
-    servers[0].delay_s = 0.3
+    servers[0].hold()
     beside = asyncio.create_task(backend.embed(IMAGE, pictures(2)))
-    await asyncio.sleep(0.1)
-    servers[0].delay_s = 0
+    await until(lambda: servers[0].sizes.count(2))
+    infer = servers[0]._infer
+
+    async def at_once(request: Any, context: Any) -> Any:
+        if request.inputs[0].shape[0] == 1:
+            servers[0].let_go()
+        return await infer(request, context)
+
+    servers[0]._infer = at_once  # type: ignore[method-assign]  # both end now, the failure first
     np.testing.assert_array_equal(await backend.embed(IMAGE, pictures(1)), sound(pictures(1)))
     np.testing.assert_array_equal(await beside, sound(pictures(2)))
     assert [server.sizes.count(2) for server in servers[:2]] == [1, 1]

@@ -28,7 +28,7 @@ async def test_no_more_than_the_limit_at_once_and_in_the_order_of_asking() -> No
     assert order == sorted(order)
 
 
-async def test_whoever_waits_too_long_leaves_the_line() -> None:
+async def test_a_caller_that_waits_too_long_leaves_the_line() -> None:
     slots = Slots(1)
     await slots.take(1)
     with pytest.raises(TimeoutError):
@@ -38,7 +38,7 @@ async def test_whoever_waits_too_long_leaves_the_line() -> None:
     await slots.take(0.01)
 
 
-async def test_all_who_wait_can_be_turned_away() -> None:
+async def test_all_callers_that_wait_can_be_turned_away() -> None:
     slots = Slots(1)
     await slots.take(1)
     waiting = [asyncio.create_task(slots.take(5)) for _ in range(5)]
@@ -50,7 +50,7 @@ async def test_all_who_wait_can_be_turned_away() -> None:
     assert (slots.taken, slots.waiting) == (1, 0)
 
 
-async def test_a_slot_handed_to_someone_who_gives_up_goes_to_the_next() -> None:
+async def test_a_slot_handed_to_a_caller_that_gives_up_goes_to_the_next() -> None:
     slots = Slots(1)
     await slots.take(1)
     first, second = asyncio.create_task(slots.take(5)), asyncio.create_task(slots.take(5))

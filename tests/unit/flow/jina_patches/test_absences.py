@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -30,7 +30,7 @@ def replicas() -> Replicas:
 
 
 @pytest.fixture
-async def absences(replicas: Replicas, monkeypatch: pytest.MonkeyPatch) -> Iterator[Absences]:
+async def absences(replicas: Replicas, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Absences]:
     monkeypatch.setattr("executors.flow.jina_patches.absences.ASK_AGAIN_S", 0.01)
     made = Absences(replicas.ask, lambda address: f"embed/{address}", logging.getLogger("absences"))
     yield made
@@ -58,7 +58,7 @@ async def test_one_that_is_left_out_is_named_and_comes_back_by_itself(
     ]
 
 
-async def test_those_who_wonder_at_the_same_time_share_one_question(absences: Absences, replicas: Replicas) -> None:
+async def test_callers_that_ask_at_the_same_time_share_one_question(absences: Absences, replicas: Replicas) -> None:
     assert await asyncio.gather(*(absences.answers("a") for _ in range(20))) == [True] * 20
     assert replicas.asked == ["a"]
     assert await absences.answers("a")

@@ -12,6 +12,7 @@ from starlette.types import Message
 from executors.gateway.flow.outgoing import ended_with_caller, note_call
 from executors.gateway.http.disconnection import unless_gone
 from executors.gateway.operations.completion import completed
+from tests.support.event_loop import others_have_run
 
 
 class Call:
@@ -44,7 +45,7 @@ async def test_calls_of_a_request_that_is_cancelled_are_ended_and_no_more_are_ma
             await asyncio.Event().wait()
 
     task = asyncio.create_task(request())
-    await asyncio.sleep(0.01)
+    await others_have_run()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert (running.cancelled, ended.cancelled) == (True, False)
@@ -70,13 +71,12 @@ async def test_what_has_to_end_in_order_ends_after_its_caller_left() -> None:
         steps.append("superseded")
 
     task = asyncio.create_task(completed(work()))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await others_have_run()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert steps == ["stored"]
     go_on.set()
-    await asyncio.sleep(0.01)
+    await others_have_run()
     assert steps == ["stored", "superseded"]
 
 

@@ -142,7 +142,7 @@ async def test_the_shards_refuse_what_a_gateway_does_not_know_to_be_wrong(call: 
     assert await other.ids(collection="c") == []
 
 
-async def test_a_collection_that_another_gateway_dropped_does_not_come_back_with_a_new_one(call: Caller) -> None:
+async def test_a_collection_that_another_gateway_dropped_does_not_come_back(call: Caller) -> None:
     other = await other_gateway(call)
     await call.index("a", collection="gone")
     await other("/collections/drop", collection="gone")

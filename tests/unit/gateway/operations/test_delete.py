@@ -133,7 +133,7 @@ async def test_wrong_requests_are_told_so(call2: Caller) -> None:
     assert await call2.ids() == ["kept"]
 
 
-async def test_the_default_collection_that_nobody_wrote_to_is_empty(call: Caller) -> None:
+async def test_a_default_collection_without_a_write_is_empty(call: Caller) -> None:
     assert (await call("/delete", filter={"a": 1})).info()["deleted"] == 0
 
 
@@ -144,7 +144,7 @@ async def test_a_delete_that_a_shard_did_not_see_is_not_acknowledged(call2: Call
     assert await refused(call2, filter={"n": 1}) == "shard_missing"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     parents=st.lists(st.integers(0, 11), min_size=12, max_size=12),
     roots=st.sets(st.integers(0, 11), min_size=1, max_size=3),

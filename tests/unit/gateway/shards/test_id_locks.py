@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from executors.gateway.shards.id_locks import IdLocks
+from tests.support.event_loop import others_have_run
 
 
 async def test_writes_of_one_id_do_not_overlap_and_others_do() -> None:
@@ -36,11 +37,11 @@ async def test_opposite_orders_do_not_wait_for_each_other() -> None:
         await asyncio.gather(write(keys), write(keys[::-1]), write(keys[2:] + keys[:2]))
 
 
-async def test_who_is_cancelled_while_waiting_leaves_nothing_behind() -> None:
+async def test_a_caller_that_is_cancelled_while_waiting_leaves_nothing_behind() -> None:
     locks = IdLocks()
     async with locks.hold([("c", "b")]):
         waiting = asyncio.create_task(_hold(locks, [("c", "a"), ("c", "b")]))
-        await asyncio.sleep(0.01)
+        await others_have_run()
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting

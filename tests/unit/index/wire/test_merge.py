@@ -1,5 +1,7 @@
 """The answers of all shards become one, and never pass off a part as the whole."""
 
+from typing import Any
+
 import orjson
 import pytest
 
@@ -26,7 +28,7 @@ def answer(shard: ShardIdentity | None, payload: dict, error: str | None = None,
 
 
 def search(*answers: ImageDoc, limit: int = 10, offset: int = 0) -> ImageDoc:
-    def merge_one(documents, columns):  # type: ignore[no-untyped-def]
+    def merge_one(documents: Any, columns: Any) -> Any:
         return merge.merge_search(documents, columns, limit=limit, offset=offset)
 
     return merge.merge_shards([[each] for each in answers], merge_one)[0]
@@ -62,7 +64,7 @@ def test_of_two_copies_the_newest_counts() -> None:
     assert found(search(old, new)) == [("b", 0.5), ("a", 0.2)]
 
 
-def test_the_account_says_who_answered() -> None:
+def test_the_account_says_which_shards_answered() -> None:
     document = search(answer(identity(1), hits(("a", 1.0))))
     assert (document.shards_total, document.shards_answered) == (2, 1)
     assert document.error is None
@@ -112,7 +114,7 @@ def test_a_write_is_answered_by_the_shard_that_holds_the_id() -> None:
     ].result == ("not_found")
 
 
-def test_a_stale_write_is_an_error_whoever_else_answered() -> None:
+def test_a_stale_write_is_an_error_whatever_other_shards_answered() -> None:
     stale = answer(identity(0), {}, "stale_version")
     absent = answer(identity(1), {}, result="not_found")
     merged = merge.merge_shards([[stale], [absent]], merge.merge_write)[0]

@@ -83,7 +83,7 @@ def test_a_pickle_that_calls_something_is_refused_and_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int, callable_name: bytes
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    code = b"open('ran','w')" if b"eval" in callable_name else b"touch ran"
+    code = b"open('ran','w').close()" if b"eval" in callable_name else b"touch ran"
     hostile = callable_name + b"(S'" + code.replace(b"'", b"\\'") + b"'\ntR."
     parts = [MAGIC, PROTOCOL, SYSTEM, state_pickle({})]
     parts[place] = hostile

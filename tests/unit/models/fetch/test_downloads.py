@@ -66,7 +66,7 @@ def test_a_server_that_sends_more_than_the_file_has_is_cut_off(server: FileServe
     assert names(target) == []
 
 
-def test_a_file_whose_length_nobody_says_is_checked_all_the_same(server: FileServer, target: Path) -> None:
+def test_a_file_of_unknown_length_is_checked_all_the_same(server: FileServer, target: Path) -> None:
     server.lengths = False
     server.cut_after = [1_000_000]
     refused(server, target, "checksum_mismatch")

@@ -89,9 +89,7 @@ def test_a_part_of_another_address_is_not_used(server: FileServer, target: Path)
 
 
 @pytest.mark.parametrize("note", [None, "", "{", "[]", '{"url": 1}'], ids=["none", "empty", "cut", "list", "other"])
-def test_a_part_that_nobody_can_tell_the_file_of_is_not_used(
-    server: FileServer, target: Path, note: str | None
-) -> None:
+def test_a_part_of_an_unknown_file_is_not_used(server: FileServer, target: Path, note: str | None) -> None:
     leave_a_part(server, target)
     sidecar = target.with_name("model.onnx.part.json")
     if note is None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -79,10 +78,8 @@ def test_credentials_in_an_address_are_not_repeated(server: FileServer, target: 
 def test_a_server_that_is_too_slow_is_given_up(server: FileServer, target: Path, chunk: int, pause_s: float) -> None:
     server.chunk, server.pause_s = chunk, pause_s
     patience = Patience(attempts=2, backoff_s=0.02, idle_s=0.5, progress_bytes=1 << 21, progress_s=1.0)
-    started = time.monotonic()
     with pytest.raises(VisualSearchError, match="does not answer in time"):
         download(f"{server.url}/model.onnx", target, checksum=SHA256, patience=patience)
-    assert time.monotonic() - started < 20, "it would have taken 5 s at each pause, or a day"
 
 
 def test_a_server_that_never_answers_is_given_up(server: FileServer, target: Path) -> None:

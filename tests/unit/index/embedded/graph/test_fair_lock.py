@@ -8,7 +8,7 @@ import time
 from executors.index.embedded.graph.fair_lock import FairLock
 
 
-def test_who_waits_gets_it_before_who_has_just_let_it_go() -> None:
+def test_a_waiting_thread_gets_the_lock_before_the_one_that_just_released_it() -> None:
     lock, order = FairLock(), []
 
     def take() -> None:

@@ -91,7 +91,7 @@ def test_a_row_is_seen_once_wherever_it_stands(options: GraphOptions) -> None:
 
 
 @any_kind
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     steps=st.lists(
         st.one_of(

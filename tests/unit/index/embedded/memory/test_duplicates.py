@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from executors.index.embedded.graph.hnsw import HnswGraph
@@ -21,7 +21,6 @@ def graph_of(seeds: list[int]) -> HnswGraph:
     return graph
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 6), max_size=30), max_size=6), st.integers(1, 10_000))
 def test_a_vector_that_came_eight_times_is_always_noticed(batches: list[list[int]], capacity: int) -> None:
     counter = CopyCounter(capacity)
@@ -57,15 +56,14 @@ def test_large_graphs_are_counted_to_their_end() -> None:
     graph = HnswGraph(2, precision="half", capacity=10_000, m=2, ef_construction=1)
     angles = np.linspace(0, 3, 9_990)
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    graph.add_many(np.concatenate([vectors, np.tile(np.float32([[-1, 0]]), (8, 1))]), 1)
+    graph.add_many(np.concatenate([vectors, np.tile(np.array([[-1, 0]], np.float32), (8, 1))]), 1)
     counter = CopyCounter(graph.capacity)
     counter.add_all(graph)
-    assert counter.add(graph.rounded(np.float32([[-1, 0]]))).all()
+    assert counter.add(graph.rounded(np.array([[-1, 0]], np.float32))).all()
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 5), max_size=200), st.integers(0, 200))
-def test_who_looks_at_the_first_few_sees_these_and_no_others(slots: list[int], count: int) -> None:
+def test_a_reader_of_the_first_few_sees_these_and_no_others(slots: list[int], count: int) -> None:
     copies = Copies()
     for number, slot in enumerate(slots):
         copies.add(10 * number, slot)

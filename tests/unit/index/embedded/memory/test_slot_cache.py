@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from executors.index.embedded.memory.slot_cache import Selection, Selections
@@ -37,4 +39,4 @@ def test_what_a_key_names_by_its_identity_lives_as_long_as_the_selection() -> No
     kept = Selections()
     for number in range(2_000):
         rows = np.arange(number % 7 + 1)
-        assert kept.get(id(rows), rows, lambda rows=rows: selection(len(rows))).size == len(rows)
+        assert kept.get(id(rows), rows, partial(selection, len(rows))).size == len(rows)

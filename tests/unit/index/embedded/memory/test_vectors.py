@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -145,7 +145,6 @@ def test_many_small_blocks_do_not_remain() -> None:
     assert len(cache._layout.blocks) <= 4
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.one_of(

@@ -55,7 +55,7 @@ def many_ties(draw: st.DrawFn) -> list[tuple[str, NDArray[np.float32]]]:
     return documents
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data(), documents=many_ties(), limit=st.integers(1, 70), threshold=st.none() | st.floats(-1.1, 1.1))
 def test_any_division_into_shards_merges_to_the_single_answer(
     data: st.DataObject, documents: list[tuple[str, NDArray[np.float32]]], limit: int, threshold: float | None
@@ -76,7 +76,7 @@ def test_any_division_into_shards_merges_to_the_single_answer(
         assert merged(answers, limit) == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(documents=many_ties(), limit=st.integers(1, 70), threshold=st.none() | st.floats(-1.1, 1.1))
 def test_the_best_are_those_of_a_plain_computation(
     documents: list[tuple[str, NDArray[np.float32]]], limit: int, threshold: float | None

@@ -28,9 +28,9 @@ def group_rows(shard: TaggedDocuments, path: str) -> GroupRows:
     return GroupRows(shard.connection, FilterCache(0), 0, COLLECTION, path)
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(tags, max_size=12), st.data())
-def test_no_row_of_another_group_is_left_out_and_single_values_are_told_by_the_index(
+def test_no_row_of_another_group_is_left_out_and_the_index_knows_single_values(
     shard: TaggedDocuments, some: list[dict[str, Any]], data: st.DataObject
 ) -> None:
     shard.clear()

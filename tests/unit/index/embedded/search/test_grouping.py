@@ -62,7 +62,7 @@ def test_the_best_of_each_group_comes_best_first() -> None:
     assert ranking.groups("brand", 2) == ([0, 2], ["a", "b"])
 
 
-def test_the_search_goes_on_until_there_are_enough_groups_among_what_is_in_none_that_was_found() -> None:
+def test_the_search_goes_on_without_the_groups_found_until_there_are_enough() -> None:
     ranking = Ranking([{"brand": 0}] * 500 + [{"brand": 1}] * 500 + [{"brand": 2}] * 10)
     assert ranking.groups("brand", 3) == ([0, 500, 1000], [0, 1, 2])
     assert ranking.asked == [12, 12, 10]

@@ -62,7 +62,7 @@ def truth(
 
 
 @any_kind
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     covered=st.lists(st.integers(0, 3), max_size=40),
     fresh=st.lists(st.integers(0, 3), max_size=20),
@@ -115,7 +115,7 @@ def test_exact_is_exact_wherever_documents_stand(
 
 @any_kind
 @pytest.mark.parametrize("exact", [True, False])
-def test_a_threshold_takes_who_just_reaches_it(options: GraphOptions, exact: bool) -> None:
+def test_a_threshold_takes_a_document_that_just_reaches_it(options: GraphOptions, exact: bool) -> None:
     with opened(options) as shard:
         put(shard, {f"{n:02d}": n for n in range(40)})
         shard.cover()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from executors.index.embedded.memory.vectors import VectorCache, View
@@ -19,7 +19,6 @@ def shown(views: list[View]) -> list[int]:
     return rows
 
 
-@settings(deadline=None)
 @given(
     st.sets(st.integers(1, 60), min_size=1),
     st.sets(st.integers(1, 60)),

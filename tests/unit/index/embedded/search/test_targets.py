@@ -40,7 +40,7 @@ def all_slots(targets: Targets) -> NDArray[np.int64]:
 COPIES = [5] * 12 + [1, 2, 3]
 
 
-def test_a_filter_that_only_copies_match_finds_them_and_nothing_that_they_are_copies_of() -> None:
+def test_a_filter_that_only_copies_match_finds_the_copies_and_not_the_originals() -> None:
     graph = graph_with(COPIES)
     assert graph.extent.copies == 4
     targets = targets_of(view_of(graph), numbers(10, 12))
@@ -78,7 +78,7 @@ def test_a_filter_that_nothing_here_matches_leaves_nothing() -> None:
         assert (targets.size, len(all_slots(targets))) == (0, 0)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.lists(st.integers(0, 2), min_size=1, max_size=40),
     st.sets(st.integers(1, 40)),

@@ -21,7 +21,7 @@ from executors.index.embedded.tags.query import matching_rows
 from executors.index.filters import Filter, parse_filter
 from tests.support.stores.indexed_tags import COLLECTION, NEIGHBOUR, TaggedDocuments, filters, tags
 
-RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+RELAXED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 class Notebook:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from executors.index.embedded.tags import postings as posting
 from executors.index.embedded.tags import query as tag_query
 from executors.index.embedded.tags.entries import DIGEST, cut, entries_of
 from executors.index.embedded.tags.index import TagWriter
@@ -23,7 +24,7 @@ from executors.index.filters import And, Range, parse_filter
 from tests.support.stores.indexed_tags import COLLECTION, LONG, NEIGHBOUR, TaggedDocuments, filters, tags
 from tests.unit.index.test_filters import MEANINGS
 
-RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+RELAXED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture
@@ -104,6 +105,7 @@ def test_the_index_means_what_the_table_says(
     "where", [Range("a"), Range("a", 1, "x"), Range("a", "x", 1), Range("a", 1, 1), Range("a", 5, 1)]
 )
 def test_ranges_that_no_request_can_ask_for_mean_the_same_too(shard: TaggedDocuments, where: Range) -> None:
+    each: Any
     for each in (None, True, 1, 3, "x", "y", LONG + "abcdefg", [], {}, [1, "x"]):
         shard.add({"a": each})
     assert matching_rows(shard.connection, COLLECTION, where).tolist() == shard.expected(where)
@@ -136,8 +138,13 @@ def test_long_bounds_are_settled_by_the_tags_themselves(shard: TaggedDocuments) 
     assert found(shard, {"t": {"$gt": LONG + "aaaa1", "$lt": LONG + "aaaa3"}}) == [rows[1]]
 
 
-def test_nothing_is_written_for_a_document_beyond_the_bounds_and_it_is_found_still(shard: TaggedDocuments) -> None:
-    beyond = [{"n": list(range(2_000))}, {"k" * 600: 5}, {"n": 2**64 - 1}, {str(n): n for n in range(1_001)}]
+def test_a_document_beyond_the_bounds_is_not_indexed_and_is_still_found(shard: TaggedDocuments) -> None:
+    beyond: list[dict[str, Any]] = [
+        {"n": list(range(2_000))},
+        {"k" * 600: 5},
+        {"n": 2**64 - 1},
+        {str(n): n for n in range(1_001)},
+    ]
     assert [entries_of(each) for each in beyond] == [None] * 4
     rows = [shard.add(each) for each in beyond]
     assert shard.entries() == len(rows), "one mark each"
@@ -174,12 +181,14 @@ def test_two_bounds_on_a_path_are_read_as_one_range(shard: TaggedDocuments, monk
     where = parse_filter({"n": {"$gte": 40, "$lt": 43}})
     assert isinstance(where, And)
     asked: list[Any] = []
-    monkeypatch.setattr(tag_query, "postings_of", lambda *given: asked.append(given[2]) or _postings_of(*given))
+
+    def noted(connection: Any, collection: int, condition: Any) -> list[posting.Posting]:
+        asked.append(condition)
+        return posting.postings_of(connection, collection, condition)
+
+    monkeypatch.setattr(tag_query, "postings_of", noted)
     assert found(shard, {"n": {"$gte": 40, "$lt": 43}}) == [*rows[40:43], array]
     assert set(asked) == {Range("n", 40, 43, True, False)}
-
-
-_postings_of = tag_query.postings_of
 
 
 def test_a_few_candidates_are_asked_instead_of_reading_the_rest_of_the_index(
@@ -232,7 +241,7 @@ def test_the_paths_of_a_collection_are_forgotten_alone(shard: TaggedDocuments) -
     assert found(shard, {"a": 1}) == []
 
 
-def test_a_check_names_what_is_missing_and_what_is_too_much_and_a_rebuild_cures_it(shard: TaggedDocuments) -> None:
+def test_a_check_names_missing_and_surplus_rows_and_a_rebuild_mends_them(shard: TaggedDocuments) -> None:
     for n in range(5):
         shard.add({"n": n, "list": [n, "x"]})
     shard.add({"n": 2**64 - 1})

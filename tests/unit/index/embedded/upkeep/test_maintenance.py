@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from executors.index.embedded.disk.database import database_path
+from executors.index.embedded.graph import graph_file
 from executors.index.embedded.memory.collection_memory import CollectionMemory, GraphOptions
 from executors.index.embedded.store import EmbeddedStore
 from executors.index.embedded.upkeep import maintenance
@@ -71,6 +72,7 @@ async def test_a_dropped_collection_leaves_nothing_behind(store: EmbeddedStore, 
     await until(lambda: not (tmp_path / FIRST_GRAPH).exists())
 
 
+@pytest.mark.timeout(60)  # 4,000 documents with thumbnails, so that the file has something to give back
 async def test_the_space_of_deleted_documents_comes_back(store: EmbeddedStore, tmp_path: Path) -> None:
     for start in range(0, 4_000, 500):
         await store.put([record(f"{n}", 1, seed=n, thumbnail=bytes(4_000)) for n in range(start, start + 500)])
@@ -95,10 +97,12 @@ def free_pages(folder: Path) -> int:
 
 async def test_memory_that_is_wanting_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Searches and writes go on, and the graph follows as soon as there is memory."""
-    real, fails = CollectionMemory.move_some, True
+    real, fails, failures = CollectionMemory.move_some, True, 0
 
     def move_some(held: CollectionMemory, most: int) -> int:
+        nonlocal failures
         if fails:
+            failures += 1
             raise MemoryError
         return real(held, most)
 
@@ -106,7 +110,9 @@ async def test_memory_that_is_wanting_ends_nothing(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(maintenance, "_IDLE_S", 0.01)
     async with opened(tmp_path, SMALL_GRAPH) as store:
         await store.put([record(f"{n}", 1, seed=n) for n in range(40)])
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(PATIENCE_S):
+            while failures < 3:
+                await asyncio.sleep(0.005)
         assert (await graphs_of(store))[0]["uncovered"] == 40
         assert (await found(store, record("7", 1, seed=7).embedding)).ids[0] == "7"
         await store.put([record("later", 1, seed=99)])
@@ -118,7 +124,7 @@ async def test_memory_that_is_wanting_ends_nothing(tmp_path: Path, monkeypatch: 
 async def test_a_graph_that_the_disk_did_not_take_is_saved_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, refusals = maintenance.save, 0
+    real, refusals = graph_file.save, 0
 
     def save(*arguments: object) -> int:
         nonlocal refusals

@@ -24,7 +24,7 @@ KINDS = {
 }
 
 
-@pytest.fixture(params=KINDS.values(), ids=KINDS.keys())
+@pytest.fixture(params=KINDS.values(), ids=list(KINDS))
 def shard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shard]:
     shard = Shard(tmp_path, request.param)
     yield shard

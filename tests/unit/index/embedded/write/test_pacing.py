@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,16 +14,12 @@ from executors.index.embedded.write.pacing import wait_for_graphs
 from tests.support.models.parts import Shard, move
 from tests.support.stores.records import record
 
-PATIENCE_S = 20.0
-
 
 @pytest.fixture
 def shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shard]:
     shard = Shard(tmp_path)
     # 50 documents of 8 numbers may be compared one by one.
     monkeypatch.setattr(pacing, "_MOST_UNCOVERED_BYTES", 50 * 8 * 4)
-    monkeypatch.setattr(pacing, "_LONGEST_S", 2 * PATIENCE_S)
-    monkeypatch.setattr(pacing, "_LONGEST_STANDSTILL_S", 2 * PATIENCE_S)
     yield shard
     shard.close()
 
@@ -34,25 +30,49 @@ def fall_behind(shard: Shard, documents: int) -> None:
     shard.put(*[record(f"{n}", 1, seed=n) for n in range(documents)])
 
 
+async def pauses_of(
+    shard: Shard, documents: int, between: Callable[[], object] = lambda: None, pause_s: float = 0.0
+) -> int:
+    """How often such a write pauses.
+
+    Args:
+        shard: what it is written to.
+        documents: how many are written.
+        between: done in each pause.
+        pause_s: how long each pause takes by the write's clock; at 0 no time passes, and a write that is held up is
+            stopped after its third pause.
+    """
+    pauses, now = 0, 0.0
+
+    async def pause() -> None:
+        nonlocal pauses, now
+        pauses, now = pauses + 1, now + pause_s
+        between()
+        if not pause_s and pauses == 3:
+            raise TimeoutError
+
+    with suppress(TimeoutError):
+        await wait_for_graphs(shard.memory, documents, clock=lambda: now, pause=pause)
+    return pauses
+
+
 async def is_held_up(shard: Shard, documents: int) -> bool:
-    """Whether such a write still waits after a moment."""
-    waiting = asyncio.create_task(wait_for_graphs(shard.memory, documents))
-    await asyncio.sleep(0.15)
-    done = waiting.done()
-    waiting.cancel()
-    return not done
+    """Whether such a write waits."""
+    return await pauses_of(shard, documents) > 0
 
 
 async def test_a_bulk_load_waits_until_the_graph_has_come_nearer(shard: Shard) -> None:
     fall_behind(shard, 90)
-    waiting = asyncio.create_task(wait_for_graphs(shard.memory, 256))
-    await asyncio.sleep(0.1)
-    while shard.held.uncovered > 50:
-        assert not waiting.done()
+    uncovered: list[int] = []
+
+    def come_nearer() -> None:
+        uncovered.append(shard.held.uncovered)
         move(shard.held)
-        await asyncio.sleep(0.03)
-    await asyncio.wait_for(waiting, PATIENCE_S)
-    assert shard.held.uncovered > 0, "it need not be complete"
+
+    pauses = await pauses_of(shard, 256, come_nearer, pause_s=1e-6)
+    assert pauses == len(uncovered) > 1
+    assert min(uncovered) > 50, "it waits no longer than it has to"
+    assert 0 < shard.held.uncovered <= 50, "it need not be complete"
 
 
 async def test_a_few_documents_wait_later_than_a_bulk_load(shard: Shard) -> None:
@@ -63,23 +83,22 @@ async def test_a_few_documents_wait_later_than_a_bulk_load(shard: Shard) -> None
     assert await is_held_up(shard, 1)
 
 
-async def test_nobody_waits_for_a_graph_that_stands_still(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_write_waits_for_a_graph_that_stands_still(shard: Shard) -> None:
     """It may have no memory to grow: then searches are slow, but nothing is refused."""
-    monkeypatch.setattr(pacing, "_LONGEST_STANDSTILL_S", 0.1)
     fall_behind(shard, 90)
-    await asyncio.wait_for(wait_for_graphs(shard.memory, 256), PATIENCE_S)
+    assert await pauses_of(shard, 256, pause_s=0.25) == 4, "for one second"
     assert shard.held.uncovered == 90
 
 
-async def test_nobody_waits_for_ever(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_write_waits_for_ever(shard: Shard) -> None:
     """However slowly the graph comes nearer."""
-    monkeypatch.setattr(pacing, "_LONGEST_S", 0.1)
-    fall_behind(shard, 90)
-    await asyncio.wait_for(wait_for_graphs(shard.memory, 256), PATIENCE_S)
+    fall_behind(shard, 900)
+    assert await pauses_of(shard, 256, lambda: move(shard.held), pause_s=0.5) == 10, "for five seconds"
+    assert shard.held.uncovered > 50
 
 
 @pytest.mark.usefixtures("shard")
-async def test_nobody_waits_where_there_is_no_graph(tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_no_write_waits_where_there_is_no_graph(tmp_path_factory: pytest.TempPathFactory) -> None:
     without = Shard(tmp_path_factory.mktemp("other"), GraphOptions(graph_from=10_000))
     try:
         without.put(*[record(f"{n}", 1, seed=n) for n in range(300)])
