@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn
 import numpy as np
 import orjson
 
-from executors.errors import VisualSearchError
+from executors.errors import ErrorCode, VisualSearchError
 
 MAX_ID_BYTES: Final = 512
 MAX_SAFE_INTEGER: Final = 2**53
@@ -17,6 +17,8 @@ MAX_TAGS_DEPTH: Final = 32
 # Of a document's tags as JSON.
 MAX_TAGS_BYTES: Final = 64_000
 _MOST_SHOWN: Final = 80
+# The code for a wrong text in one of these fields; elsewhere it is `invalid_document`.
+_TEXT_CODES: Final[dict[str, ErrorCode]] = {"id": "invalid_id", "text": "invalid_text"}
 _NUMBER_KINDS: Final = "iuf"
 
 
@@ -47,7 +49,7 @@ def check_text(name: str, value: Any) -> None:
     """
     if value is None:
         return
-    code = {"id": "invalid_id", "text": "invalid_text"}.get(name, "invalid_document")
+    code = _TEXT_CODES.get(name, "invalid_document")
     if not isinstance(value, str):
         raise VisualSearchError(code, f"`{name}` must be a string, not {type(value).__name__}")
     if not is_text(value):
@@ -98,7 +100,8 @@ def check_array(name: str, value: Any) -> None:
     Raises:
         VisualSearchError: `invalid_tensor` or `invalid_embedding`, by the field.
     """
-    code, kind = f"invalid_{name}", type(value).__name__
+    kind = type(value).__name__
+    code: ErrorCode = "invalid_tensor" if name == "tensor" else "invalid_embedding"
     try:
         array = np.asarray(value)
         masked = np.ma.is_masked(value)

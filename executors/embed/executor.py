@@ -10,13 +10,13 @@ from docarray import DocList
 from jina import Executor, requests
 from numpy.typing import NDArray
 
-from executors.documents import Failure, ImageDoc
+from executors.documents import Failure, ImageDoc, fail_all
 from executors.embed.backend import check_inputs
 from executors.embed.backends import make_backend
 from executors.embed.tokens import Tokenizer
 from executors.embed.vectors import check_embedding, check_vectors
-from executors.errors import VisualSearchError
-from executors.lifecycle import as_error, fail_all, run_now, start_now, starting
+from executors.errors import VisualSearchError, as_error
+from executors.lifecycle import run_now, start_now, starting
 from executors.models.repository import load_towers, tokenizer_path
 from executors.models.spec import Tower
 from executors.scheduling.turns import Turn, current_turn

@@ -12,8 +12,8 @@ from jina import Executor, requests
 
 from executors.cores import available_cores, threads_for
 from executors.documents import Failure, ImageDoc
-from executors.errors import VisualSearchError
-from executors.lifecycle import as_error, starting
+from executors.errors import VisualSearchError, as_error
+from executors.lifecycle import starting
 from executors.models.repository import load_spec
 from executors.preprocess.cost import cost_of
 from executors.preprocess.decode import configure_opencv
