@@ -316,5 +316,8 @@ _CONTENT: Final = (
     | dict.fromkeys(_JSON_FIELDS, "text")
 )
 _FIELDS: Final = tuple(ImageDoc.model_fields)
+# A field that no table above names would not be sent, and nothing would say so.
+if unnamed := set(_FIELDS) ^ set(_CONTENT):
+    raise TypeError(f"ImageDoc and the tables of its codec differ in {', '.join(sorted(unnamed))}")
 # Who imports this module has documents to send: if by Jina's client, its parameters are checked like these documents.
 check_parameters()

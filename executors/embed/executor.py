@@ -18,10 +18,9 @@ from executors.embed.vectors import check_embedding, check_vectors
 from executors.errors import VisualSearchError, as_error
 from executors.lifecycle import run_now, start_now, starting
 from executors.models.repository import load_towers, tokenizer_path
-from executors.models.spec import Tower
+from executors.models.spec import Tower, text_not_supported
 from executors.scheduling.turns import Turn, current_turn
 from executors.settings import settings, visible_devices, with_flow_backend
-from executors.texts import text_not_supported
 
 STAGE = "embed"
 

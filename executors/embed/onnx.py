@@ -12,8 +12,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from executors.devices import Device
 from executors.embed.backend import DTYPES, EmbeddingBackend, check_inputs
-from executors.embed.devices import Device
 from executors.errors import VisualSearchError
 from executors.models.repository import check_tower, model_path
 from executors.models.spec import TensorType, Tower, Towers

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from executors.errors import VisualSearchError
+
 Fit: TypeAlias = Literal["centre_crop", "letterbox", "squash"]
 TensorType: TypeAlias = Literal["UINT8", "INT32", "INT64"]
 
@@ -99,3 +101,9 @@ class Towers:
         yield self.image
         if self.text is not None:
             yield self.text
+
+
+def text_not_supported(spec: ModelSpec) -> VisualSearchError:
+    """What a query in words gets from a model without a text tower."""
+    message = f"the model {spec.name!r} only takes pictures; `visual-search models list` shows which take texts"
+    return VisualSearchError("text_not_supported", message, model=spec.name)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from executors.embed.devices import CPU
+from executors.devices import CPU
 from executors.embed.triton.backend import TritonBackend
 from executors.embed.triton.managed import ManagedTritonBackend
 from executors.triton_server.installation import Installation
