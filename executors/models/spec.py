@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+import numpy as np
+
 from executors.errors import VisualSearchError
 
 Fit: TypeAlias = Literal["centre_crop", "letterbox", "squash"]
 TensorType: TypeAlias = Literal["UINT8", "INT32", "INT64"]
+DTYPES: Final[dict[TensorType, type[np.generic]]] = {"UINT8": np.uint8, "INT32": np.int32, "INT64": np.int64}
 
 # What no model needs more of: pixels of a side, numbers of a vector, tokens of a text.
 MOST_SIDE: Final = 4_096

@@ -15,7 +15,7 @@ from jina.serve.runtimes.gateway.streamer import GatewayStreamer
 
 from executors.documents import ImageDoc
 from executors.errors import Logger, VisualSearchError
-from executors.gateway.flow.outgoing import ended_with_caller
+from executors.flow.outgoing import ended_with_caller
 from executors.gateway.flow.replica_calls import ReplicaAnswer, ask_each, silent_replicas
 from executors.scheduling.turns import current_turn
 
