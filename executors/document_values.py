@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
@@ -12,6 +13,10 @@ import orjson
 from executors.errors import ErrorCode, VisualSearchError
 
 MAX_ID_BYTES: Final = 512
+MAX_COLLECTION_LENGTH: Final = 128
+# Not dots alone: paths would lose them.
+COLLECTION_PATTERN: Final = r"^[A-Za-z0-9_.-]{0,127}[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}$"
+# Beyond it, not every integer has a float of its own, which is what many programs read JSON's numbers as.
 MAX_SAFE_INTEGER: Final = 2**53
 MAX_TAGS_DEPTH: Final = 32
 # Of a document's tags as JSON.
@@ -114,6 +119,11 @@ def check_array(name: str, value: Any) -> None:
         raise VisualSearchError(code, f"`{name}` must be an array of numbers, not of {array.dtype}")
     if masked:
         raise VisualSearchError(code, f"`{name}` has masked numbers; fill them: `.filled(0)`")
+
+
+def is_collection_name(name: str) -> bool:
+    """Whether a collection can have that name: 1 to 128 letters, digits, dots, dashes or underscores, and not dots alone."""
+    return len(name) <= MAX_COLLECTION_LENGTH and re.fullmatch(COLLECTION_PATTERN, name, re.ASCII) is not None
 
 
 def check_list(embedding: Any) -> None:

@@ -244,6 +244,11 @@ class VisualSearchError(Exception):
         return {"code": self.code, "message": self.message, "details": self.details}
 
 
+def collection_not_found(name: str) -> VisualSearchError:
+    """The error for a collection that does not exist."""
+    return VisualSearchError("collection_not_found", f"there is no collection {name!r}", collection=name)
+
+
 def known_code(code: object) -> ErrorCode | None:
     """The code, if this version knows it; None for one of a newer service, or for what is no code."""
     return code if isinstance(code, str) and code in ERRORS else None

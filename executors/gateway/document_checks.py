@@ -9,7 +9,7 @@ from typing import Any
 
 from docarray.typing import ID
 
-from executors.document_values import MAX_ID_BYTES, check_box, check_text, check_vector, plain_tags
+from executors.document_values import MAX_ID_BYTES, check_box, check_text, check_vector, is_collection_name, plain_tags
 from executors.documents import DEFAULT_COLLECTION, Failure, ImageDoc
 from executors.errors import VisualSearchError
 
@@ -190,8 +190,7 @@ def check_collection(name: str | None) -> None:
         raise VisualSearchError("invalid_document", message)
     if not name.strip("."):
         raise VisualSearchError("invalid_document", "`collection` must be more than dots: paths would lose it")
-    allowed = name.replace("_", "").replace(".", "").replace("-", "")
-    if not 1 <= len(name) <= 128 or not name.isascii() or (allowed and not allowed.isalnum()):
+    if not is_collection_name(name):
         raise VisualSearchError(
             "invalid_document", "`collection` must be 1 to 128 letters, digits, dots, dashes or underscores"
         )

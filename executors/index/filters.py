@@ -21,6 +21,7 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
+from executors.document_values import MAX_SAFE_INTEGER
 from executors.errors import VisualSearchError
 from executors.index.instants import LONGEST, Instant, read_instant
 
@@ -33,7 +34,6 @@ Values: TypeAlias = dict[str, list["Leaf"]]
 
 MAX_DEPTH: Final = 16
 MAX_CONDITIONS: Final = 1_000
-MAX_SAFE_INTEGER: Final = 2**53
 _MOST_SHOWN: Final = 500
 _DATETIME: Final = "$datetime"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from executors.errors import VisualSearchError
+from executors.errors import VisualSearchError, collection_not_found
 from executors.index.filters import Filter, parse_filter
 from executors.index.records import NEWEST, Collection, ShardIdentity, Superseded, WriteOutcome
 from executors.index.store import Store
@@ -157,7 +157,7 @@ def filter_of(text: str | None) -> Filter | None:
 
 async def _check_known(store: Store, name: str) -> None:
     if all(collection.name != name for collection, _ in (await store.status()).collections):
-        raise VisualSearchError("collection_not_found", f"there is no collection {name!r}", collection=name)
+        raise collection_not_found(name)
 
 
 def _result_of(outcome: WriteOutcome) -> str:
