@@ -1,6 +1,6 @@
-"""Which GPUs the replicas of an executor may take: what a flow file's `CUDA_VISIBLE_DEVICES: RR…` means on this machine.
+"""`CUDA_VISIBLE_DEVICES`: what a flow file's `RR…` means on this machine, and which device a replica computes on.
 
-Jina resolves `RR…` itself; these are the checks around it. Pure functions.
+Jina resolves `RR…` itself, into one device a replica; these are the checks around it. Pure functions.
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from executors.errors import VisualSearchError
 
 VARIABLE: Final = "CUDA_VISIBLE_DEVICES"
 
 _UUID: Final = re.compile(r"(GPU|MIG)-\S+")
+_GPU_ID: Final = re.compile(r"\d+|(GPU|MIG)-\S+")
 _UUID_IN_LINE: Final = re.compile(r"\(UUID: ((?:GPU|MIG)-[^)\s]+)\)")
 _GPU_LINE: Final = re.compile(r"^GPU \d+:", re.MULTILINE)
 
@@ -78,3 +79,38 @@ def check_devices(value: str, assigned: Iterable[object], gpus: Gpus | None) -> 
 def invalid_devices(value: str, why: str) -> VisualSearchError:
     """The error for a value that names no GPU."""
     return VisualSearchError("invalid_setting", f"{VARIABLE}: {value!r}: {why}", variables=[VARIABLE])
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What a replica computes on; `id` is the GPU's number or UUID on this machine, empty for the CPU.
+
+    A process whose `CUDA_VISIBLE_DEVICES` names one GPU sees that one as its number 0, whatever `id` says.
+    """
+
+    kind: Literal["cpu", "gpu"]
+    id: str = ""
+
+    def __str__(self) -> str:
+        return f"gpu {self.id}" if self.kind == "gpu" else "cpu"
+
+
+CPU: Final = Device("cpu")
+
+
+def parse_device(visible: str) -> Device:
+    """Read what `CUDA_VISIBLE_DEVICES` gave a replica.
+
+    Empty, -1, and a literal `RR…` that round-robin did not resolve (it found no GPU) mean the CPU. Of a list the first
+    counts, as CUDA numbers them.
+
+    Raises:
+        VisualSearchError: `invalid_setting` for anything else, which CUDA would silently take for "no GPU".
+    """
+    first = visible.split(",")[0].strip()
+    if first in ("", "-1") or first.startswith("RR"):
+        return CPU
+    if not _GPU_ID.fullmatch(first):
+        message = f"{VARIABLE}: {visible!r} is neither a GPU's number nor its UUID, nor RR…"
+        raise VisualSearchError("invalid_setting", message, variables=[VARIABLE])
+    return Device("gpu", first)

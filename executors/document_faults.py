@@ -9,12 +9,12 @@ import orjson
 from docarray.proto import DocProto
 
 from executors.document_values import check_array, check_box, check_text, describe, is_text, plain_bytes, plain_tags
-from executors.errors import VisualSearchError
+from executors.errors import ErrorCode, VisualSearchError, known_code
 
 # Stands in a message for everything but the id of a document that could not be sent.
 FAULT: Final = "fault"
 _TEXTS: Final = ("id", "collection", "parent", "text", "uri", "model_id")
-_CODES: Final = frozenset(
+_CODES: Final[frozenset[ErrorCode]] = frozenset(
     {"invalid_document", "invalid_id", "invalid_tags", "invalid_text", "invalid_tensor", "invalid_embedding"}
 )
 _MOST_SHOWN: Final = 500
@@ -37,14 +37,14 @@ def fault_message(values: Mapping[str, Any], error: Exception) -> DocProto:
     return message
 
 
-def read_fault(text: str) -> dict[str, str]:
-    """Code and message of such a document; anybody may have written it."""
+def read_fault(text: str) -> VisualSearchError:
+    """The error of such a document. Any client may have written it, so only the codes of a document count."""
     try:
         given = orjson.loads(text)
-        code, message = str(given["code"]), str(given["message"])[:_MOST_SHOWN]
+        code, message = known_code(given["code"]), str(given["message"])[:_MOST_SHOWN]
     except (ValueError, TypeError, KeyError):
-        code, message = "", "the document can't be read"
-    return {"code": code if code in _CODES else "invalid_document", "message": message}
+        code, message = None, "the document can't be read"
+    return VisualSearchError(code if code in _CODES else "invalid_document", message)
 
 
 def _fault_of(values: Mapping[str, Any], error: Exception) -> VisualSearchError:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 import numpy as np
 import orjson
 
-from executors.errors import VisualSearchError
+from executors.errors import ErrorCode, VisualSearchError
 
 MAX_ID_BYTES: Final = 512
+MAX_COLLECTION_LENGTH: Final = 128
+# Not dots alone: paths would lose them.
+COLLECTION_PATTERN: Final = r"^[A-Za-z0-9_.-]{0,127}[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}$"
+# Beyond it, not every integer has a float of its own, which is what many programs read JSON's numbers as.
 MAX_SAFE_INTEGER: Final = 2**53
 MAX_TAGS_DEPTH: Final = 32
 # Of a document's tags as JSON.
 MAX_TAGS_BYTES: Final = 64_000
 _MOST_SHOWN: Final = 80
+# The code for a wrong text in one of these fields; elsewhere it is `invalid_document`.
+_TEXT_CODES: Final[dict[str, ErrorCode]] = {"id": "invalid_id", "text": "invalid_text"}
 _NUMBER_KINDS: Final = "iuf"
 
 
@@ -47,7 +54,7 @@ def check_text(name: str, value: Any) -> None:
     """
     if value is None:
         return
-    code = {"id": "invalid_id", "text": "invalid_text"}.get(name, "invalid_document")
+    code = _TEXT_CODES.get(name, "invalid_document")
     if not isinstance(value, str):
         raise VisualSearchError(code, f"`{name}` must be a string, not {type(value).__name__}")
     if not is_text(value):
@@ -98,7 +105,8 @@ def check_array(name: str, value: Any) -> None:
     Raises:
         VisualSearchError: `invalid_tensor` or `invalid_embedding`, by the field.
     """
-    code, kind = f"invalid_{name}", type(value).__name__
+    kind = type(value).__name__
+    code: ErrorCode = "invalid_tensor" if name == "tensor" else "invalid_embedding"
     try:
         array = np.asarray(value)
         masked = np.ma.is_masked(value)
@@ -111,6 +119,11 @@ def check_array(name: str, value: Any) -> None:
         raise VisualSearchError(code, f"`{name}` must be an array of numbers, not of {array.dtype}")
     if masked:
         raise VisualSearchError(code, f"`{name}` has masked numbers; fill them: `.filled(0)`")
+
+
+def is_collection_name(name: str) -> bool:
+    """Whether a collection can have that name: 1 to 128 letters, digits, dots, dashes or underscores, and not dots alone."""
+    return len(name) <= MAX_COLLECTION_LENGTH and re.fullmatch(COLLECTION_PATTERN, name, re.ASCII) is not None
 
 
 def check_list(embedding: Any) -> None:

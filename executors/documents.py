@@ -7,7 +7,7 @@ spends most of a search on rebuilding nested documents; a user only ever sees Py
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, ValidationInfo, WithJsonSchema, field_val
 
 from executors.document_faults import FAULT, fault_message, read_fault
 from executors.document_values import check_array, check_box, check_text, plain_bytes, plain_tags
-from executors.errors import VisualSearchError
+from executors.errors import ErrorCode, VisualSearchError, error_from_json
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
@@ -36,7 +36,7 @@ JsonObject: TypeAlias = dict[str, Any]
 class Failure(BaseModel):
     """Why one document failed; the same three fields as every error of the HTTP API, and the stage that refused it."""
 
-    code: str
+    code: ErrorCode
     message: str
     details: JsonObject = Field(default_factory=dict)
     stage: str = ""
@@ -48,7 +48,7 @@ class Failure(BaseModel):
 
     def to_error(self) -> VisualSearchError:
         """The error to raise in its place."""
-        return VisualSearchError(self.code, self.message, **self.details)
+        return error_from_json(self.model_dump())
 
 
 class Match(BaseDoc):
@@ -213,7 +213,7 @@ class ImageDoc(BaseDoc):
         for name, node in pb_msg.data.items():
             content = node.WhichOneof("content")
             if name == FAULT:
-                values["error"] = Failure(**read_fault(node.text), stage="client")
+                values["error"] = Failure.of(read_fault(node.text), "client")
             if content is None or name not in _FIELDS:
                 continue
             if content != _CONTENT.get(name):
@@ -239,6 +239,20 @@ class ImageDoc(BaseDoc):
         object.__setattr__(document, "__pydantic_extra__", None)
         object.__setattr__(document, "__pydantic_private__", None)
         return document
+
+
+def fail_all(documents: Sequence[ImageDoc], error: VisualSearchError, stage: str) -> None:
+    """Put the error into every document that has none yet."""
+    failure = Failure.of(error, stage)
+    for document in documents:
+        document.error = document.error or failure
+
+
+def _read_failure(value: Any) -> Failure:
+    """An error that a stage wrote; its version may know codes that this one doesn't."""
+    if not isinstance(value, Mapping):
+        raise ValueError("the field 'error' must be an object")
+    return Failure.of(error_from_json(value), str(value.get("stage", "")))
 
 
 def _tags_to_text(tags: JsonObject) -> str:
@@ -298,7 +312,7 @@ _NOTHING_BUT_JSON: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHRO
 _JSON_FIELDS: Final[dict[str, Any]] = {
     "tags": lambda value: {} if value is None else value,
     "box": lambda value: value,
-    "error": Failure.model_validate,
+    "error": _read_failure,
     "matches": lambda value: DocList[Match]([Match(**match) for match in value]),
 }
 _CONTENT: Final = (
@@ -309,3 +323,6 @@ _CONTENT: Final = (
     | dict.fromkeys(_JSON_FIELDS, "text")
 )
 _FIELDS: Final = tuple(ImageDoc.model_fields)
+# A field that no table above names would not be sent, and nothing would say so.
+if unnamed := set(_FIELDS) ^ set(_CONTENT):
+    raise TypeError(f"ImageDoc and the tables of its codec differ in {', '.join(sorted(unnamed))}")

@@ -1,13 +1,15 @@
 """Typed errors with stable codes; users see no other errors.
 
-A code never changes its meaning and is never reused. `ERRORS` is the one list of them; the table in
-executors/gateway/README.md is made from it, and a test compares the two.
+A code never changes its meaning and is never reused. `ErrorCode` is the list of them, which mypy checks wherever a code
+stands; `ERRORS` says what each one means, and the table in executors/gateway/README.md is made from it. Tests compare
+the three.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,70 @@ class ErrorKind:
     meaning: str
 
 
-ERRORS: Final[dict[str, ErrorKind]] = {
+ErrorCode: TypeAlias = Literal[
+    # one document is at fault; the others of the request are not affected
+    "invalid_document",
+    "invalid_id",
+    "no_content",
+    "invalid_base64",
+    "invalid_tensor",
+    "invalid_embedding",
+    "invalid_tags",
+    "text_not_supported",
+    "invalid_text",
+    "dimension_mismatch",
+    "image_too_large",
+    "image_too_many_pixels",
+    "unsupported_format",
+    "undecodable_image",
+    "model_mismatch",
+    "stale_version",
+    "not_found",
+    "collection_not_found",
+    "embedding_failed",
+    # the request as a whole is at fault
+    "malformed_request",
+    "headers_too_large",
+    "malformed_body",
+    "empty_request",
+    "duplicate_id",
+    "invalid_parameter",
+    "invalid_filter",
+    "forbidden_host",
+    "forbidden_origin",
+    "unknown_endpoint",
+    "method_not_allowed",
+    "request_too_large",
+    "too_many_documents",
+    "unsupported_media_type",
+    "body_timeout",
+    "overloaded",
+    # the service is at fault
+    "internal",
+    "unavailable",
+    "not_ready",
+    "draining",
+    "shard_missing",
+    "shard_identity",
+    "storage_unavailable",
+    "storage_denied",
+    "deadline_exceeded",
+    # a command or a start fails
+    "invalid_setting",
+    "unreadable_file",
+    "id_taken",
+    "invalid_flow",
+    "model_missing",
+    "package_missing",
+    "download_failed",
+    "checksum_mismatch",
+    "triton_failed",
+    "model_invalid",
+    "store_locked",
+    "store_invalid",
+]
+
+ERRORS: Final[dict[ErrorCode, ErrorKind]] = {
     # one document is at fault; the others of the request are not affected
     "invalid_document": ErrorKind(400, "a field of the document is unknown or has the wrong type"),
     "invalid_id": ErrorKind(
@@ -143,16 +208,22 @@ ERRORS: Final[dict[str, ErrorKind]] = {
 }
 
 
+# Nothing has that id: there is no such document, or not even such a collection.
+ABSENT: Final[frozenset[ErrorCode]] = frozenset({"not_found", "collection_not_found"})
+# A stage or a shard says nothing; with any other code it says what is wrong with it.
+SILENT: Final[frozenset[ErrorCode]] = frozenset({"unavailable", "deadline_exceeded", "shard_missing"})
+
+
 class VisualSearchError(Exception):
     """An error with a stable code: all that a caller is told about a failure.
 
     Args:
-        code: a key of `ERRORS`.
+        code: what went wrong; it decides the HTTP status.
         message: one line that says what is wrong and what to do; never a stack trace, never a path of the server.
         **details: JSON values that a program may act on (limits, sizes, names).
     """
 
-    def __init__(self, code: str, message: str, **details: Any) -> None:
+    def __init__(self, code: ErrorCode, message: str, **details: Any) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
@@ -166,12 +237,48 @@ class VisualSearchError(Exception):
         return f"{type(self).__name__}({self})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.code, self.message, self.details)
+        return error_from_json, (self.to_json(),)
 
     def to_json(self) -> dict[str, Any]:
         """The error as it appears in every answer: `{code, message, details}`."""
         return {"code": self.code, "message": self.message, "details": self.details}
 
 
-def _rebuild(code: str, message: str, details: dict[str, Any]) -> VisualSearchError:
-    return VisualSearchError(code, message, **details)
+def collection_not_found(name: str) -> VisualSearchError:
+    """The error for a collection that does not exist."""
+    return VisualSearchError("collection_not_found", f"there is no collection {name!r}", collection=name)
+
+
+def known_code(code: object) -> ErrorCode | None:
+    """The code, if this version knows it; None for one of a newer service, or for what is no code."""
+    return code if isinstance(code, str) and code in ERRORS else None
+
+
+def error_from_json(given: Mapping[str, Any]) -> VisualSearchError:
+    """The error that `to_json` wrote, here or in another version: in a stage, in the service, or in an earlier run.
+
+    A code that this version doesn't know becomes `internal`, and `details.service_code` names it.
+    """
+    message, details = str(given.get("message", "")), dict(given.get("details") or {})
+    code = known_code(given.get("code"))
+    if code is None:
+        details["service_code"] = str(given.get("code"))
+        code, message = "internal", f"{given.get('code')}: {message}"
+    error = VisualSearchError(code, message)
+    error.details = details
+    return error
+
+
+class Logger(Protocol):
+    """The part of a logger that is used here."""
+
+    def error(self, message: str, *args: Any, **kwargs: Any) -> None:
+        """Log at level error."""
+
+
+def as_error(error: Exception, stage: str, logger: Logger) -> VisualSearchError:
+    """A typed error as it is; anything else is a defect: logged in full here, and told to the caller without a trace."""
+    if isinstance(error, VisualSearchError):
+        return error
+    logger.error(f"{stage}: defect: {error!r}", exc_info=error)
+    return VisualSearchError("internal", f"{stage!r} failed; its log has the details", stage=stage)

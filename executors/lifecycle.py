@@ -1,4 +1,4 @@
-"""What every executor does around its work: start something asynchronous from a constructor, and survive its own defects."""
+"""The start of a stage: something asynchronous from a constructor, and one line for what keeps the stage from starting."""
 
 from __future__ import annotations
 
@@ -6,24 +6,16 @@ import asyncio
 import gc
 import signal
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
 from types import FrameType
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from executors.documents import Failure, ImageDoc
-from executors.errors import VisualSearchError
+from executors.errors import Logger, VisualSearchError
 
 T = TypeVar("T")
-
-
-class Logger(Protocol):
-    """The part of a logger that is used here."""
-
-    def error(self, message: str, *args: Any, **kwargs: Any) -> None:
-        """Log at level error."""
 
 
 @contextmanager
@@ -109,18 +101,3 @@ def _raising_at_signals() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-
-
-def as_error(error: Exception, stage: str, logger: Logger) -> VisualSearchError:
-    """A typed error as it is; anything else is a defect: logged in full here, and told to the caller without a trace."""
-    if isinstance(error, VisualSearchError):
-        return error
-    logger.error(f"{stage}: defect: {error!r}", exc_info=error)
-    return VisualSearchError("internal", f"{stage!r} failed; its log has the details", stage=stage)
-
-
-def fail_all(documents: Sequence[ImageDoc], error: VisualSearchError, stage: str) -> None:
-    """Put the error into every document that has none yet."""
-    failure = Failure.of(error, stage)
-    for document in documents:
-        document.error = document.error or failure

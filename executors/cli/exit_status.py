@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from executors.errors import VisualSearchError
+from executors.errors import ErrorCode, VisualSearchError
 
 OK: Final = 0
 SOME_FAILED: Final = 1
@@ -14,11 +14,11 @@ INTERRUPTED: Final = 130
 CLOSED_PIPE: Final = 141
 
 # The service is not there, or refuses whatever it is sent; another document would fare no better.
-_UNAVAILABLE_CODES: Final = frozenset(
+_UNAVAILABLE_CODES: Final[frozenset[ErrorCode]] = frozenset(
     {"overloaded", "deadline_exceeded", "forbidden_host", "forbidden_origin", "unknown_endpoint", "method_not_allowed"}
 )
 # What was typed (or set) is at fault; a service may be the one that says so.
-_USAGE_CODES: Final = frozenset({"invalid_parameter", "invalid_filter", "invalid_setting"})
+_USAGE_CODES: Final[frozenset[ErrorCode]] = frozenset({"invalid_parameter", "invalid_filter", "invalid_setting"})
 
 
 def is_unavailable(error: VisualSearchError) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from executors.errors import ERRORS, VisualSearchError
+from executors.errors import VisualSearchError, error_from_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,22 +158,9 @@ class Answer(Generic[Result]):
         return self.results[position]
 
 
-def error_from_json(given: Mapping[str, Any] | None) -> VisualSearchError | None:
-    """An error of an answer; None where there is none.
-
-    A code that this version does not know (the service is newer) becomes `internal`, its own code in the details.
-    """
-    if given is None:
-        return None
-    code, message = str(given.get("code")), str(given.get("message", ""))
-    details = dict(given.get("details") or {})
-    if code in ERRORS:
-        error = VisualSearchError(code, message)
-    else:
-        error = VisualSearchError("internal", f"{code}: {message}")
-        details |= {"service_code": code}
-    error.details = details
-    return error
+def optional_error(given: Mapping[str, Any] | None) -> VisualSearchError | None:
+    """An error of an answer; None where there is none."""
+    return None if given is None else error_from_json(given)
 
 
 def answer_from_json(
@@ -205,7 +192,7 @@ def write_from_json(given: Mapping[str, Any]) -> WriteResult:
         id=given["id"],
         result=given.get("result"),
         version=given.get("version"),
-        error=error_from_json(given.get("error")),
+        error=optional_error(given.get("error")),
         descendants=int(given.get("descendants") or 0),
     )
 
@@ -226,7 +213,7 @@ def search_from_json(given: Mapping[str, Any]) -> SearchResult:
         )
         for match in given.get("matches") or []
     ]
-    return SearchResult(given["id"], matches, error_from_json(given.get("error")))
+    return SearchResult(given["id"], matches, optional_error(given.get("error")))
 
 
 def found_from_json(given: Mapping[str, Any]) -> FoundDocument:
@@ -242,7 +229,7 @@ def found_from_json(given: Mapping[str, Any]) -> FoundDocument:
         model_id=given.get("model_id"),
         version=given.get("version"),
         embedding=given.get("embedding"),
-        error=error_from_json(given.get("error")),
+        error=optional_error(given.get("error")),
         thumbnail=base64.b64decode(given["thumbnail"]) if given.get("thumbnail") else None,
         thumbnail_url=given.get("thumbnail_url"),
     )
@@ -282,7 +269,7 @@ def collection_from_json(given: Mapping[str, Any], result: str | None = None) ->
 def embedding_from_json(given: Mapping[str, Any]) -> EmbeddingResult:
     """One result of `/embed`."""
     return EmbeddingResult(
-        given["id"], given.get("embedding"), given.get("model_id"), error_from_json(given.get("error"))
+        given["id"], given.get("embedding"), given.get("model_id"), optional_error(given.get("error"))
     )
 
 

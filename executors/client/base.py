@@ -11,7 +11,7 @@ from executors.client.answers import Answer, answer_from_json
 from executors.client.requests import Document, encode_request
 from executors.client.transport import RetryPolicy, Transport
 from executors.document_values import is_text
-from executors.errors import VisualSearchError
+from executors.errors import ErrorCode, VisualSearchError
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 # The same as executors.documents.DEFAULT_COLLECTION, whose module takes half a second to import.
@@ -76,7 +76,7 @@ def quoted(name: str, value: str) -> str:
         VisualSearchError: `invalid_parameter`, or `invalid_id`, for what is no Unicode text.
     """
     if not isinstance(value, str) or not is_text(value):
-        code = "invalid_id" if name == "id" else "invalid_parameter"
+        code: ErrorCode = "invalid_id" if name == "id" else "invalid_parameter"
         raise VisualSearchError(code, f"{name}: {value!r} is not valid Unicode text")
     return quote(value, safe="")
 

@@ -9,8 +9,8 @@ from executors.client.answers import (
     Answer,
     FoundDocument,
     ScrollPage,
-    error_from_json,
     found_from_json,
+    optional_error,
     page_from_json,
 )
 from executors.client.base import DEFAULT_COLLECTION, ClientBase, given_parameters, quoted, wanted_parts
@@ -107,7 +107,7 @@ class ReadingMethods(ClientBase):
         response = await self._transport.request("GET", path)
         if response.status == 200:
             return response.content
-        error = error_from_json(self._transport.parse(response).get("error"))
+        error = optional_error(self._transport.parse(response).get("error"))
         if error is None or response.status == 404:
             return None
         raise error

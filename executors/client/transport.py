@@ -15,9 +15,8 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from executors.client.answers import error_from_json
 from executors.client.requests import Body
-from executors.errors import VisualSearchError
+from executors.errors import VisualSearchError, error_from_json
 
 _RETRIED_STATUSES: Final = frozenset({429, 502, 503})
 _MAX_PAUSE_S: Final = 30.0
@@ -122,10 +121,8 @@ class Transport:
         """
         response = await self.request(method, path, body, attempts)
         content = self.parse(response)
-        if "error" in content:
-            error = error_from_json(content["error"])
-            if error is not None:
-                raise error
+        if content.get("error") is not None:
+            raise error_from_json(content["error"])
         return content
 
     def parse(self, response: Response) -> dict[str, Any]:

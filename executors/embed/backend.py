@@ -6,15 +6,13 @@ An implementation checks that what comes back has the right shape; `vectors.py` 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
-from executors.models.spec import TensorType, Tower, Towers
-
-DTYPES: Final[dict[TensorType, type[np.generic]]] = {"UINT8": np.uint8, "INT32": np.int32, "INT64": np.int64}
+from executors.models.spec import DTYPES, Tower, Towers
 
 
 class EmbeddingBackend(ABC):

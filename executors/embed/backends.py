@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from executors.cores import available_cores, threads_for
+from executors.devices import Device, parse_device
 from executors.embed.backend import EmbeddingBackend
-from executors.embed.devices import Device, parse_device
 from executors.models.spec import Towers
 from executors.settings import Settings
 

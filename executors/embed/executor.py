@@ -10,18 +10,17 @@ from docarray import DocList
 from jina import Executor, requests
 from numpy.typing import NDArray
 
-from executors.documents import Failure, ImageDoc
+from executors.documents import Failure, ImageDoc, fail_all
 from executors.embed.backend import check_inputs
 from executors.embed.backends import make_backend
 from executors.embed.tokens import Tokenizer
 from executors.embed.vectors import check_embedding, check_vectors
-from executors.errors import VisualSearchError
-from executors.lifecycle import as_error, fail_all, run_now, start_now, starting
+from executors.errors import VisualSearchError, as_error
+from executors.lifecycle import run_now, start_now, starting
 from executors.models.repository import load_towers, tokenizer_path
-from executors.models.spec import Tower
+from executors.models.spec import Tower, text_not_supported
 from executors.scheduling.turns import Turn, current_turn
 from executors.settings import settings, visible_devices, with_flow_backend
-from executors.texts import text_not_supported
 
 STAGE = "embed"
 

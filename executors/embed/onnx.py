@@ -12,11 +12,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from executors.embed.backend import DTYPES, EmbeddingBackend, check_inputs
-from executors.embed.devices import Device
+from executors.devices import Device
+from executors.embed.backend import EmbeddingBackend, check_inputs
 from executors.errors import VisualSearchError
 from executors.models.repository import check_tower, model_path
-from executors.models.spec import TensorType, Tower, Towers
+from executors.models.spec import DTYPES, TensorType, Tower, Towers
 from executors.scheduling.fair_threads import FairThreads
 from executors.scheduling.turns import Turn, current_turn
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from executors.embed.backend import DTYPES
 from executors.errors import VisualSearchError
 from executors.files.reading import open_plain
-from executors.models.spec import TextSpec
+from executors.models.spec import DTYPES, TextSpec
 
 if TYPE_CHECKING:
     from tokenizers import Encoding

@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from executors.errors import VisualSearchError
+from executors.errors import ErrorCode, VisualSearchError
 
 # Flow files, manifests, passwords: texts that a person writes.
 MAX_TEXT_BYTES: Final = 4_000_000
@@ -61,7 +61,9 @@ def kind_of(mode: int) -> str:
     return next((name for is_kind, name in kinds if is_kind(mode)), "a device")
 
 
-def read_file(path: str | Path, limit: int, *, too_large: str = "unreadable_file") -> tuple[bytes, os.stat_result]:
+def read_file(
+    path: str | Path, limit: int, *, too_large: ErrorCode = "unreadable_file"
+) -> tuple[bytes, os.stat_result]:
     """Read a whole regular file of at most `limit` bytes.
 
     Args:
@@ -92,7 +94,7 @@ def read_file(path: str | Path, limit: int, *, too_large: str = "unreadable_file
     return content, before
 
 
-def read_at_most(stream: BinaryIO | io.FileIO, limit: int, *, too_large: str = "unreadable_file") -> bytes:
+def read_at_most(stream: BinaryIO | io.FileIO, limit: int, *, too_large: ErrorCode = "unreadable_file") -> bytes:
     """Read a stream to its end, if that comes within `limit` bytes.
 
     Raises:
@@ -120,7 +122,7 @@ def read_text(path: str | Path, limit: int = MAX_TEXT_BYTES) -> str:
         raise VisualSearchError("unreadable_file", "can't be read: it is not UTF-8 text") from None
 
 
-def _too_large(code: str, size: int | None, limit: int) -> VisualSearchError:
+def _too_large(code: ErrorCode, size: int | None, limit: int) -> VisualSearchError:
     found = f"the file has {size} bytes" if size is not None else "there are more bytes"
     message = f"{found}; at most {limit} are read"
     return VisualSearchError(code, message, bytes=size if size is not None else limit + 1, limit=limit)

@@ -9,15 +9,16 @@ from typing import Any
 
 from docarray.typing import ID
 
-from executors.document_values import MAX_ID_BYTES, check_box, check_text, check_vector, plain_tags
+from executors.document_values import MAX_ID_BYTES, check_box, check_text, check_vector, is_collection_name, plain_tags
 from executors.documents import DEFAULT_COLLECTION, Failure, ImageDoc
 from executors.errors import VisualSearchError
-from executors.texts import check_query_text
 
 MAX_MODEL_ID = 256
 MAX_THUMBNAIL_BYTES = 65_536
 JPEG_START = b"\xff\xd8\xff"
 STAGE = "gateway"
+# No text tower takes more than some hundred tokens, so a longer text need not travel to the tokenizer.
+MAX_CHARACTERS = 8_000
 
 
 class Gate:
@@ -189,8 +190,7 @@ def check_collection(name: str | None) -> None:
         raise VisualSearchError("invalid_document", message)
     if not name.strip("."):
         raise VisualSearchError("invalid_document", "`collection` must be more than dots: paths would lose it")
-    allowed = name.replace("_", "").replace(".", "").replace("-", "")
-    if not 1 <= len(name) <= 128 or not name.isascii() or (allowed and not allowed.isalnum()):
+    if not is_collection_name(name):
         raise VisualSearchError(
             "invalid_document", "`collection` must be 1 to 128 letters, digits, dots, dashes or underscores"
         )
@@ -223,3 +223,33 @@ def check_thumbnail(document: ImageDoc) -> None:
         fault = "is not a JPEG"
     if fault is not None:
         raise VisualSearchError("invalid_document", f"`thumbnail` {fault}")
+
+
+def check_query_text(document: ImageDoc) -> None:
+    """Check the `text` of a document of `/search` or `/embed`.
+
+    A ready embedding is the query whatever else the document holds: a text is its label then, as a picture is. A blank
+    text beside a picture is none.
+
+    Raises:
+        VisualSearchError: `invalid_document` for a picture and a text in one document: which of them is meant? Or
+            `invalid_text` for one that is blank, too long, or not Unicode.
+    """
+    text = document.text
+    if text is None or document.embedding is not None:
+        return
+    blank = not text.strip()
+    if document.blob or document.tensor is not None:
+        if blank:
+            return
+        message = "a query is a picture or a `text`, not both; send two documents"
+        raise VisualSearchError("invalid_document", message, fields=["blob" if document.blob else "tensor", "text"])
+    if blank:
+        raise VisualSearchError("invalid_text", "`text` is empty")
+    if len(text) > MAX_CHARACTERS:
+        message = f"`text` has {len(text)} characters; at most {MAX_CHARACTERS}"
+        raise VisualSearchError("invalid_text", message, characters=len(text), limit=MAX_CHARACTERS)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise VisualSearchError("invalid_text", "`text` is not valid Unicode") from None

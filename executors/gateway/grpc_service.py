@@ -18,7 +18,7 @@ from jina.types.request.data import DataRequest, SingleDocumentRequest
 
 from executors.document_faults import FAULT
 from executors.documents import Failure, ImageDoc
-from executors.errors import VisualSearchError
+from executors.errors import ErrorCode, Logger, VisualSearchError, as_error
 from executors.exact_json import InvalidJsonError, read_json
 from executors.gateway.flow.chunks import size_of
 from executors.gateway.health import Health
@@ -26,7 +26,6 @@ from executors.gateway.http.intake import Intake
 from executors.gateway.operations.service import SearchService
 from executors.gateway.rendering import documents_for_grpc
 from executors.gateway.status import status_report
-from executors.lifecycle import Logger, as_error
 
 # Requests of one stream that are worked on at the same time.
 _PREFETCH = 16
@@ -208,7 +207,7 @@ def _read_document(message: DocProto) -> ImageDoc:
     return ImageDoc.from_values(id=given, error=fault)
 
 
-def _failure(code: str, message: str) -> Failure:
+def _failure(code: ErrorCode, message: str) -> Failure:
     return Failure.of(VisualSearchError(code, message), "gateway")
 
 

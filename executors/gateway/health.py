@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from executors.errors import VisualSearchError
+from executors.errors import Logger, VisualSearchError
 from executors.gateway.flow.replicas import check_endpoints, check_replicas_ready, replica_reports
 from executors.gateway.operations.service import SearchService
 from executors.gateway.shards.index_state import index_state
-from executors.lifecycle import Logger
 
 _PROBE_TIMEOUT_S = 5.0
 _JOIN_INTERVAL_S = 0.5

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from executors.document_values import COLLECTION_PATTERN, MAX_COLLECTION_LENGTH, MAX_ID_BYTES
 from executors.errors import VisualSearchError
 from executors.index.filters import parse_filter
 from executors.index.records import MAX_DIMENSION
@@ -76,11 +77,9 @@ FilterText = Annotated[
 FieldName = Annotated[str, StringConstraints(max_length=512), AfterValidator(_field_name)]
 WholeNumber = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_number)]
-# Not dots alone: paths would lose them.
-CollectionName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{0,127}[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}$", max_length=128)
-]
-DocumentId = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+CollectionName = Annotated[str, StringConstraints(pattern=COLLECTION_PATTERN, max_length=MAX_COLLECTION_LENGTH)]
+# The bytes are counted by `check_id`; no text has more characters than bytes.
+DocumentId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_BYTES)]
 
 
 class Parameters(BaseModel):

@@ -13,10 +13,10 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from executors.document_values import MAX_ID_BYTES
 from executors.errors import VisualSearchError
 from executors.index.records import Box, Record, Tags
 
-_MOST_ID_BYTES: Final = 512
 _DIGEST_BYTES: Final = 16
 # Callers normalise; half-precision models leave a relative error of up to about 2^-11. Beyond that it is no unit vector.
 _NORM_TOLERANCE: Final = 1e-3
@@ -82,8 +82,8 @@ def check_id(value: str) -> None:
         VisualSearchError: `invalid_id`.
     """
     encoded = _utf8(value)
-    if encoded is None or not 1 <= len(encoded) <= _MOST_ID_BYTES:
-        raise VisualSearchError("invalid_id", f"an id must be 1 to {_MOST_ID_BYTES} bytes of UTF-8")
+    if encoded is None or not 1 <= len(encoded) <= MAX_ID_BYTES:
+        raise VisualSearchError("invalid_id", f"an id must be 1 to {MAX_ID_BYTES} bytes of UTF-8")
 
 
 def check_key(collection: str, document_id: str, version: str) -> None:

@@ -8,7 +8,7 @@ from docarray import DocList
 from jina import Executor, requests
 
 from executors.documents import Failure, ImageDoc
-from executors.errors import VisualSearchError
+from executors.errors import VisualSearchError, as_error
 from executors.index.records import Hits, WriteOutcome
 from executors.index.store import Store
 from executors.index.stores import make_store
@@ -16,7 +16,7 @@ from executors.index.wire import documents as answers
 from executors.index.wire import merge, shard_requests
 from executors.index.wire.pages import PackedPage, merge_pages
 from executors.index.wire.shard_search import columns_of, search_documents
-from executors.lifecycle import as_error, run_now, start_now, starting
+from executors.lifecycle import run_now, start_now, starting
 from executors.settings import settings, with_flow_store
 
 Documents: TypeAlias = DocList[ImageDoc]

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
+from executors.document_values import MAX_SAFE_INTEGER
 from executors.errors import VisualSearchError
 from executors.index.instants import LONGEST, Instant, read_instant
 
@@ -31,7 +32,6 @@ Values: TypeAlias = dict[str, list["Leaf"]]
 
 MAX_DEPTH: Final = 16
 MAX_CONDITIONS: Final = 1_000
-MAX_SAFE_INTEGER: Final = 2**53
 _MOST_SHOWN: Final = 500
 _DATETIME: Final = "$datetime"
 

@@ -86,11 +86,6 @@ def check_new_collection(collection: Collection, most: int = MAX_DIMENSION) -> N
         )
 
 
-def collection_not_found(name: str) -> VisualSearchError:
-    """The error for a collection that this shard lacks."""
-    return VisualSearchError("collection_not_found", f"there is no collection {name!r}", collection=name)
-
-
 def require_identity(identity: ShardIdentity | None) -> ShardIdentity:
     """Who this shard is.
 

@@ -15,11 +15,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from executors.embed.backend import DTYPES
 from executors.errors import VisualSearchError
 from executors.files.reading import open_plain
 from executors.models.repository import build_command, tokenizer_path
-from executors.models.spec import ModelSpec, TextSpec, Tower
+from executors.models.spec import DTYPES, ModelSpec, TextSpec, Tower
 
 # Below it, other weights made the vectors. The same weights in half precision, or through TensorRT, stay above.
 LEAST_COSINE: Final = 0.998

@@ -6,8 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+import numpy as np
+
+from executors.errors import VisualSearchError
+
 Fit: TypeAlias = Literal["centre_crop", "letterbox", "squash"]
 TensorType: TypeAlias = Literal["UINT8", "INT32", "INT64"]
+DTYPES: Final[dict[TensorType, type[np.generic]]] = {"UINT8": np.uint8, "INT32": np.int32, "INT64": np.int64}
 
 # What no model needs more of: pixels of a side, numbers of a vector, tokens of a text.
 MOST_SIDE: Final = 4_096
@@ -99,3 +104,9 @@ class Towers:
         yield self.image
         if self.text is not None:
             yield self.text
+
+
+def text_not_supported(spec: ModelSpec) -> VisualSearchError:
+    """What a query in words gets from a model without a text tower."""
+    message = f"the model {spec.name!r} only takes pictures; `visual-search models list` shows which take texts"
+    return VisualSearchError("text_not_supported", message, model=spec.name)

@@ -12,9 +12,10 @@ from jina import Executor, requests
 
 from executors.cores import available_cores, threads_for
 from executors.documents import Failure, ImageDoc
-from executors.errors import VisualSearchError
-from executors.lifecycle import as_error, starting
+from executors.errors import VisualSearchError, as_error
+from executors.lifecycle import starting
 from executors.models.repository import load_spec
+from executors.models.spec import text_not_supported
 from executors.preprocess.cost import cost_of
 from executors.preprocess.decode import configure_opencv
 from executors.preprocess.header import ImageLimits
@@ -22,7 +23,6 @@ from executors.preprocess.pipeline import ImagePipeline
 from executors.scheduling.fair_threads import Cost, FairThreads
 from executors.scheduling.turns import Turn
 from executors.settings import settings
-from executors.texts import text_not_supported
 
 STAGE = "preprocess"
 _HEADER_THREADS = 2

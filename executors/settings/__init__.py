@@ -2,7 +2,6 @@
 
 from executors.settings.reader import (
     Settings,
-    data_folder,
     read_settings,
     settings,
     unknown_variables,
@@ -11,6 +10,7 @@ from executors.settings.reader import (
     with_flow_backend,
     with_flow_store,
 )
+from executors.settings.values import data_folder
 
 __all__ = [
     "Settings",

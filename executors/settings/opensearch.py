@@ -1,34 +1,31 @@
-"""The settings of the index on OpenSearch; a part of `settings.Settings`, which reads them with all others."""
+"""The settings of the index on OpenSearch."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
+
+from executors.settings.values import File, Names
 
 _URL: Final = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:\d{1,5})?/?")
 _PREFIX: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 NO_URLS: Final = "VS_OPENSEARCH_URLS: the store `opensearch` needs at least one URL"
 
 
-class OpenSearchSettings(BaseSettings):
+class OpenSearchSettings(BaseModel):
     """How to reach the cluster, and what its indices are like."""
 
-    store: Literal["embedded", "opensearch"] = Field(
-        "embedded", description="what holds the index: `embedded` (SQLite) or `opensearch` (a cluster)"
-    )
-    opensearch_urls: Annotated[tuple[str, ...], NoDecode] = Field(
+    opensearch_urls: Names = Field(
         (), description="OpenSearch nodes to connect to, `http(s)://host:port`, comma-separated"
     )
     opensearch_user: str | None = Field(None, description="OpenSearch user (basic authentication)")
     opensearch_password: SecretStr | None = Field(None, description="password of that user")
-    opensearch_password_file: Path | None = Field(None, description="file that holds the password")
+    opensearch_password_file: File = Field(None, description="file that holds the password")
     opensearch_api_key: SecretStr | None = Field(None, description="API key, instead of a user; sent as `ApiKey …`")
-    opensearch_api_key_file: Path | None = Field(None, description="file that holds the API key")
-    opensearch_ca: Path | None = Field(
+    opensearch_api_key_file: File = Field(None, description="file that holds the API key")
+    opensearch_ca: File = Field(
         None, description="file with the CA certificates that OpenSearch's certificate is checked against"
     )
     opensearch_verify: Literal["on", "off"] = Field(
@@ -66,16 +63,10 @@ class OpenSearchSettings(BaseSettings):
     )
     index_replicas: int = Field(1, ge=1, le=256, description="replicas of the index stage, with `opensearch` only")
 
-    @field_validator("opensearch_urls", mode="before")
-    @classmethod
-    def _split_urls(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
-        return value
-
     @field_validator("opensearch_urls", mode="after")
     @classmethod
-    def _are_urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _are_urls(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        value = tuple(each.rstrip("/") for each in given)
         for url in value:
             if "@" in url:
                 raise ValueError("a URL contains a user or a password: set VS_OPENSEARCH_USER and …_PASSWORD instead")
@@ -94,16 +85,8 @@ class OpenSearchSettings(BaseSettings):
             )
         return value
 
-    @field_validator("opensearch_password_file", "opensearch_api_key_file", "opensearch_ca", mode="before")
-    @classmethod
-    def _unset_path(cls, value: object) -> object:
-        """Take an empty path for none; else it would be the current folder."""
-        return None if isinstance(value, str) and not value.strip() else value
-
     @model_validator(mode="after")
     def _opensearch_fits(self) -> OpenSearchSettings:
-        if self.store == "opensearch" and not self.opensearch_urls:
-            raise ValueError(NO_URLS)
         if self.opensearch_api_key and self.opensearch_api_key_file:
             raise ValueError("VS_OPENSEARCH_API_KEY and VS_OPENSEARCH_API_KEY_FILE: set only one of them")
         if self.opensearch_password and self.opensearch_password_file:

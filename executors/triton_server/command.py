@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from executors.embed.devices import Device
+from executors.devices import Device
 from executors.triton_server.installation import Installation
 
 # What the ONNX Runtime backend reads (onnxruntime/model.py): threads for the instances of one model together.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from executors.embed.devices import Device
+from executors.devices import Device
 from executors.triton_server import guard
 from executors.triton_server.ascii_paths import server_paths
 from executors.triton_server.command import command_line, environment

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from executors.embed.devices import Device
+from executors.devices import Device
 from executors.errors import VisualSearchError
 from executors.triton_server import guard
 from executors.triton_server.exit_reasons import describe_end, why_it_ended

@@ -33,8 +33,8 @@ import tritonclient.grpc.aio as triton_aio
 from numpy.typing import NDArray
 
 from executors.cores import available_cores, threads_for
+from executors.devices import CPU
 from executors.embed.backends import install_triton
-from executors.embed.devices import CPU
 from executors.models.repository import load_spec
 from executors.models.spec import ModelSpec
 from executors.preprocess.header import ImageLimits

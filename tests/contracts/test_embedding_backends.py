@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from executors.embed.devices import CPU
+from executors.devices import CPU
 from executors.embed.onnx import OnnxBackend
 from tests.contracts.embedding_contract import EmbeddingContract, MakeBackend, Repository
 

@@ -48,7 +48,7 @@ def apis(flows: dict[int, RunningFlow]) -> dict[int, Api]:
     """The same documents at one, two and three shards."""
     made = {}
     for shards in (1, 2, 3):
-        api = made[shards] = Api(flows[shards].http_url)
+        api = made[shards] = Api(flows[shards].http_url, "test-filters")
         for start in range(0, 60, 6):
             data = [
                 {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from executors.embed.devices import CPU, Device
+from executors.devices import CPU, Device
 from executors.errors import VisualSearchError
 from executors.index.opensearch.cluster.connection import Connection, ConnectionOptions
 from executors.index.opensearch.cluster.layout import IndexOptions

@@ -44,9 +44,11 @@ def full_document() -> ImageDoc:
 
 
 def test_every_field_survives_the_wire() -> None:
-    sent = full_document()
+    sent, unset = full_document(), ImageDoc()
     received = ImageDoc.from_protobuf(sent.to_protobuf())
     for name in ImageDoc.model_fields:
+        # Only a value that is not the default shows whether the field was sent.
+        assert repr(getattr(sent, name)) != repr(getattr(unset, name)), name
         expected, got = getattr(sent, name), getattr(received, name)
         if isinstance(expected, np.ndarray):
             np.testing.assert_array_equal(expected, got)
@@ -55,6 +57,15 @@ def test_every_field_survives_the_wire() -> None:
             assert [match.model_dump() for match in got] == [match.model_dump() for match in expected]
         else:
             assert got == expected, name
+
+
+def test_an_error_of_a_newer_stage_is_read() -> None:
+    message = ImageDoc(id="a").to_protobuf()
+    message.data["error"].text = '{"code": "too_wonderful", "message": "m", "details": {}, "stage": "faces"}'
+    received = ImageDoc.from_protobuf(message)
+    assert received.error is not None
+    assert (received.error.code, received.error.stage) == ("internal", "faces")
+    assert received.error.details == {"service_code": "too_wonderful"}
 
 
 def test_integers_beyond_32_bits_survive_in_tags() -> None:

@@ -12,7 +12,6 @@ from pydantic_core import PydanticUndefined
 
 from executors.errors import ERRORS
 from executors.settings import Settings
-from executors.settings.opensearch import OpenSearchSettings
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -24,10 +23,7 @@ READMES = [
 
 def settings_table() -> str:
     rows = ["| Variable | Default | What |", "|---|---|---|"]
-    # Those of the other store come last.
-    for name, field in sorted(
-        Settings.model_fields.items(), key=lambda item: item[0] in OpenSearchSettings.model_fields
-    ):
+    for name, field in Settings.model_fields.items():
         default = field.default
         if default is PydanticUndefined:
             folder = Settings.model_fields[name].get_default(call_default_factory=True)

@@ -16,7 +16,7 @@ from executors.cli.terminal.interruption import stop_on_signal
 from executors.cli.terminal.output import cell, count_of, print_error, print_json, stderr_console, stdout_console
 from executors.cli.terminal.progress import make_view
 from executors.client import VisualSearchClient
-from executors.client.answers import error_from_json
+from executors.client.answers import optional_error
 from executors.errors import VisualSearchError
 
 _POLL_S: Final = 0.5
@@ -83,14 +83,14 @@ class Watch:
         """Why a status does not tell of every shard and collection; None when it does."""
         index = status.get("index") or {}
         if index.get("error"):
-            return error_from_json(index["error"])
+            return optional_error(index["error"])
         missing, told = index.get("missing") or [], {(shard, name) for shard, name, _ in _lines(status)}
         listed = {each.get("name") for each in index.get("collections") or []}
         # A collection that is not listed any more was dropped: nobody will tell of it.
         lacking = [shard for shard, name in self._parts if (shard, name) not in told and name in listed]
         if not missing and not lacking and index.get("shards"):
             return None
-        reason = error_from_json(status.get("reason"))
+        reason = optional_error(status.get("reason"))
         silent = [*missing, *lacking]
         which = f"shard {silent[0]} does not answer" if silent else "no shard answers"
         return reason or VisualSearchError("shard_missing", which)

@@ -28,7 +28,7 @@ from executors.cli.terminal.output import (
 )
 from executors.client import DEFAULT_COLLECTION, Answer, Document, SearchOptions, SearchResult, VisualSearchClient
 from executors.client.answers import Hit
-from executors.errors import VisualSearchError
+from executors.errors import ErrorCode, VisualSearchError
 from executors.files.reading import MAX_PICTURE_BYTES, read_at_most, read_file, unreadable
 
 _FILES_A_REQUEST: Final = 8
@@ -37,6 +37,8 @@ _REQUEST_BYTES: Final = 16_000_000
 # Files may be large before they are made smaller.
 _LOADED_AT_A_TIME: Final = 2
 _THUMBNAIL_REQUESTS: Final = 8
+# What is wrong with the whole command, not with one of its queries.
+_WRONG_QUERY: Final[frozenset[ErrorCode]] = frozenset({"invalid_parameter", "invalid_filter"})
 
 _Found: TypeAlias = tuple[SearchResult, Mapping[str, Any] | None]
 
@@ -148,7 +150,7 @@ async def _ask(
     try:
         answer = await client.search(documents, **search_options(options))
     except VisualSearchError as error:
-        if is_unavailable(error) or error.code in ("invalid_parameter", "invalid_filter"):
+        if is_unavailable(error) or error.code in _WRONG_QUERY:
             raise
         return [(SearchResult(str(document.id), error=error), None) for document in documents]
     return list(zip(answer, _plans(answer), strict=True))

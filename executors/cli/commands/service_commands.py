@@ -15,11 +15,10 @@ from executors.cli.exit_status import OK, SOME_FAILED, UNAVAILABLE
 from executors.cli.service import client_for
 from executors.cli.terminal.output import cell, count_of, make_table, print_json, stdout_console
 from executors.client import VerifyResult
+from executors.errors import SILENT
 
 # Of a reason that may be as long as OpenSearch likes; `--json` has the whole.
 _LONGEST_REASON: Final = 160
-# Codes of a stage that says nothing; with others it says what is wrong with it.
-_SILENT: Final = frozenset({"unavailable", "deadline_exceeded", "shard_missing"})
 
 
 def status(options: argparse.Namespace) -> int:
@@ -130,7 +129,7 @@ def _faults(report: Mapping[str, Any]) -> list[str]:
             error = stage["error"]
             reason = f"{error.get('code')}: {error.get('message')}" if isinstance(error, Mapping) else str(error)
             if not lines or not isinstance(error, Mapping) or not _is_told(error, report):
-                silent = not isinstance(error, Mapping) or error.get("code") in _SILENT
+                silent = not isinstance(error, Mapping) or error.get("code") in SILENT
                 lines.append(f"{name} does not answer: {reason}" if silent else f"{name}: {reason}")
     return lines
 

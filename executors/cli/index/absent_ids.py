@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from executors.cli.exit_status import is_unavailable
 from executors.client import FoundDocument, VisualSearchClient
-from executors.errors import VisualSearchError
+from executors.errors import ABSENT, VisualSearchError
 
 IDS_A_REQUEST = 500
 
@@ -27,7 +27,7 @@ async def found_documents(
     except VisualSearchError as error:
         if is_unavailable(error):
             raise
-        if len(asked) == 1 or error.code in ("not_found", "collection_not_found"):
+        if len(asked) == 1 or error.code in ABSENT:
             return {}
         # A service may take fewer documents in a request than others do.
         half = len(asked) // 2

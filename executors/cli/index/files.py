@@ -12,6 +12,7 @@ from typing import Final
 
 from executors.cli.index.kinds import FIRST_BYTES, Kind, file_kind
 from executors.cli.index.selection import Selection
+from executors.document_values import MAX_ID_BYTES
 from executors.errors import VisualSearchError
 from executors.files.reading import open_regular, unreadable
 
@@ -20,7 +21,6 @@ EXTENSIONS: Final = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"}
     | {".heic", ".heif", ".hif", ".avif", ".jp2", ".j2k", ".jpx", ".jxl"}
 )
-MAX_ID_BYTES: Final = 512
 # The folder that stands for the standard input.
 STANDARD_INPUT: Final = ""
 OUTSIDE: Final = "link out of the folder"

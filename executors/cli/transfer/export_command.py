@@ -21,7 +21,7 @@ from executors.cli.transfer.exporter import Exporter, Position, begin, position_
 from executors.cli.transfer.format import CollectionLine, Header, parse_line
 from executors.cli.transfer.part_file import PartFile, unwritable
 from executors.client import DEFAULT_COLLECTION, VisualSearchClient
-from executors.errors import VisualSearchError
+from executors.errors import VisualSearchError, collection_not_found
 from executors.files.writing import link_target
 
 
@@ -103,7 +103,7 @@ async def _header(client: VisualSearchClient, options: argparse.Namespace) -> He
     names = list(dict.fromkeys(options.collection)) if options.collection else list(found)
     for name in names:
         if name not in found and name != DEFAULT_COLLECTION:
-            raise VisualSearchError("collection_not_found", f"there is no collection {name!r}", collection=name)
+            raise collection_not_found(name)
     collections = [
         CollectionLine(each.name, each.model_id, each.dimension, each.documents)
         for each in (found[name] for name in names if name in found)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from executors.cli.journal import Journal
 from executors.cli.transfer.import_reader import Place
 from executors.cli.transfer.import_state import ImportState, LineResult, Tally
-from executors.errors import VisualSearchError
+from executors.errors import error_from_json
 
 # What a kill costs at most: lines of so long a time are sent twice.
 _INTERVAL_S: Final = 0.25
@@ -131,13 +131,9 @@ def _state_to_json(state: ImportState) -> dict[str, Any]:
 
 def _state_from_json(given: dict[str, Any]) -> ImportState:
     failures = [
-        LineResult(each["line"], each["id"], each["collection"], "failed", _error_from_json(each["error"]))
+        LineResult(each["line"], each["id"], each["collection"], "failed", error_from_json(each["error"]))
         for each in given["failures"]
     ]
     tally = Tally(Counter(given["counts"]), Counter(given["codes"]), failures)
     last = tuple(given["last"]) if given["last"] else None
     return ImportState(Place(**given["place"]), tally, last)
-
-
-def _error_from_json(given: dict[str, Any]) -> VisualSearchError:
-    return VisualSearchError(given["code"], given["message"], **given["details"])

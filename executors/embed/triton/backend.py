@@ -18,12 +18,12 @@ from executors.embed.triton.endpoint import EndpointOptions
 from executors.embed.triton.handshake import verify
 from executors.embed.triton.monitor import MonitorPace
 from executors.embed.triton.pool import Pool
-from executors.errors import VisualSearchError
+from executors.errors import ErrorCode, VisualSearchError
 from executors.models.reference import Reference, read_reference
 from executors.models.spec import Tower, Towers
 
 # What no waiting mends: somebody has to change the server or the setting.
-_WRONG_MODEL: Final = frozenset({"model_mismatch", "model_invalid", "embedding_failed"})
+_WRONG_MODEL: Final[frozenset[ErrorCode]] = frozenset({"model_mismatch", "model_invalid", "embedding_failed"})
 
 Finding: TypeAlias = VisualSearchError | CallError | None
 

@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import model_config_pb2
 
-from executors.embed.backend import DTYPES
 from executors.embed.triton.calls import answer_within
 from executors.embed.triton.client import CallError, FailureKind, ask, infer
 from executors.errors import VisualSearchError
 from executors.models.pbtxt import versioned
 from executors.models.reference import LEAST_COSINE, Reference, least_cosine
 from executors.models.repository import build_command
-from executors.models.spec import Tower
+from executors.models.spec import DTYPES, Tower
 
 T = TypeVar("T")
 

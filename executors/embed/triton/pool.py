@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from executors.embed.triton.client import CallError, FailureKind
 from executors.embed.triton.endpoint import Endpoint, EndpointOptions
 from executors.embed.triton.monitor import Monitor, MonitorPace
-from executors.errors import VisualSearchError
+from executors.errors import ErrorCode, VisualSearchError
 from executors.models.spec import Tower, Towers
 
 Failures = dict[Endpoint, CallError]
@@ -137,6 +137,7 @@ class Pool:
         states = [_describe(endpoint, tower, failures.get(endpoint)) for endpoint in self.endpoints]
         kinds = {failure.kind for failure in failures.values()}
         everywhere = len(failures) == len(self.endpoints)
+        code: ErrorCode
         if late or kinds == {FailureKind.NO_SLOT}:
             code, message = "deadline_exceeded", "no Triton server answered in time"
         elif everywhere and kinds == {FailureKind.BUSY}:

@@ -17,7 +17,7 @@ from jina.serve.networking import GrpcConnectionPool
 from jina.serve.networking.connection_stub import _ConnectionStubs
 from jina.serve.runtimes.servers.grpc import GRPCServer
 
-from executors.gateway.flow.outgoing import note_call
+from executors.flow.outgoing import note_call
 from executors.hosts import url_host
 
 # gRPC waits up to two minutes between attempts: a stage that was away for 45 s was refused for 25 s more, with these for one.

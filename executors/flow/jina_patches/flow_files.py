@@ -15,9 +15,8 @@ from jina.enums import FlowBuildLevel
 from jina.jaml.parsers.flow.v1 import V1Parser
 from jina.orchestrate.deployments import Deployment
 
-from executors.devices import VARIABLE, Gpus, check_devices, invalid_devices, list_gpus, requested_devices
+from executors.devices import VARIABLE, Gpus, check_devices, invalid_devices, list_gpus, parse_device, requested_devices
 from executors.embed.backends import install_triton
-from executors.embed.devices import parse_device
 from executors.errors import VisualSearchError
 from executors.flow.jina_patches.announcement import tell
 from executors.flow.validation import check_flow

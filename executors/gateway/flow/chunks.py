@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from executors.documents import Failure, ImageDoc
-from executors.errors import VisualSearchError
+from executors.errors import Logger, VisualSearchError, as_error
 from executors.gateway.flow.stages import StageAnswer
 from executors.index.wire.documents import collection_of
-from executors.lifecycle import Logger, as_error
 from executors.scheduling.turns import FairPlaces, current_turn
 
 # A chunk is what travels through the flow as one message: the best size by measurement, and bounded in bytes, since the

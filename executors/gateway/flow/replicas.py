@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from executors.errors import VisualSearchError
+from executors.errors import VisualSearchError, error_from_json
 from executors.gateway.flow.stages import Stages
 from executors.index.wire.merge import unpack
 
@@ -55,9 +55,8 @@ def check_replicas_ready(stage: str, reports: ReplicaReports) -> None:
         raise VisualSearchError("unavailable", message, **state)
     if waiting:
         reason = waiting[0].get("error") or {}
-        code = str(reason.get("code", "unavailable"))
-        message = str(reason.get("message", "the model is not loaded yet"))
-        raise VisualSearchError(code, f"{waiting[0].get('replica')}: {message}", **state)
+        found = error_from_json({"code": "unavailable", "message": "the model is not loaded yet", **reason})
+        raise VisualSearchError(found.code, f"{waiting[0].get('replica')}: {found.message}", **state)
 
 
 def check_endpoints(reports: Sequence[Mapping[str, Any]]) -> None:

@@ -14,10 +14,9 @@ from jina.proto import jina_pb2
 from jina.serve.runtimes.gateway.streamer import GatewayStreamer
 
 from executors.documents import ImageDoc
-from executors.errors import VisualSearchError
-from executors.gateway.flow.outgoing import ended_with_caller
+from executors.errors import Logger, VisualSearchError
+from executors.flow.outgoing import ended_with_caller
 from executors.gateway.flow.replica_calls import ReplicaAnswer, ask_each, silent_replicas
-from executors.lifecycle import Logger
 from executors.scheduling.turns import current_turn
 
 # Where stages queue: decoding and embedding.

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from executors.document_values import check_box, check_text, is_text
 from executors.documents import Failure, ImageDoc
-from executors.errors import VisualSearchError
+from executors.errors import ErrorCode, VisualSearchError
 from executors.exact_json import InvalidJsonError, is_json, read_json_values
 from executors.gateway.document_checks import MAX_THUMBNAIL_BYTES
 from executors.gateway.http.form_names import FormParser
@@ -170,7 +170,7 @@ def _read_fields(given: Any, max_image_bytes: int) -> ImageDoc:
     for name in _TEXT_FIELDS:
         value = given.get(name)
         if value is not None and not isinstance(value, str):
-            code = "invalid_id" if name == "id" else "invalid_document"
+            code: ErrorCode = "invalid_id" if name == "id" else "invalid_document"
             raise VisualSearchError(code, f"`{name}` must be a string")
         check_text(name, value)
         values[name] = value
@@ -211,7 +211,10 @@ def _thumbnail(given: Any) -> bytes:
     try:
         return decode_base64(given, MAX_THUMBNAIL_BYTES)
     except VisualSearchError as error:
-        faults = {"image_too_large": f"is larger than {MAX_THUMBNAIL_BYTES} bytes", "no_content": "is empty"}
+        faults: dict[ErrorCode, str] = {
+            "image_too_large": f"is larger than {MAX_THUMBNAIL_BYTES} bytes",
+            "no_content": "is empty",
+        }
         fault = faults.get(error.code, "is not base64")
     except (TypeError, AttributeError):
         fault = "must be a base64 string"

@@ -13,9 +13,8 @@ from typing import Any, Final
 
 import orjson
 
-from executors.errors import VisualSearchError
+from executors.errors import Logger, VisualSearchError
 from executors.gateway.http.protocol import HttpProtocol
-from executors.lifecycle import Logger
 
 # Left for calls to stages, files of uploads, gRPC callers, and connections that are accepted in one turn of the event loop.
 SPARE_DESCRIPTORS: Final = 48

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from executors.errors import ERRORS
+from executors.errors import ERRORS, ErrorCode
 
 _CALLER: Final = ("forbidden_host", "forbidden_origin")
 _WORK: Final = (
@@ -28,7 +28,7 @@ _QUERIES: Final = ("text_not_supported", "invalid_text")
 _READING: Final = ("invalid_parameter", "invalid_filter", "collection_not_found")
 _BY_ID: Final = ("not_found", "collection_not_found")
 
-_CODES: Final[dict[str, tuple[str, ...]]] = {
+_CODES: Final[dict[str, tuple[ErrorCode, ...]]] = {
     "/index": (*_BODY, *_DOCUMENTS, *_PICTURES, "stale_version"),
     "/search": (*_BODY, *_DOCUMENTS, *_PICTURES, *_QUERIES, *_BY_ID, "invalid_filter"),
     "/embed": (*_BODY, *_DOCUMENTS, *_PICTURES, *_QUERIES),
@@ -63,15 +63,15 @@ def status_responses() -> dict[int | str, Any]:
     return responses_of((*_CALLER, "internal"), None)
 
 
-def responses_of(codes: tuple[str, ...], answer: dict[str, Any] | None) -> dict[int | str, Any]:
+def responses_of(codes: tuple[ErrorCode, ...], answer: dict[str, Any] | None) -> dict[int | str, Any]:
     """One response a status, with the codes that it can carry."""
-    by_status: dict[int | str, list[str]] = {}
+    by_status: dict[int | str, list[ErrorCode]] = {}
     for code in sorted(set(codes)):
         by_status.setdefault(ERRORS[code].status, []).append(code)
     return {status: _response(by_status[status], answer) for status in sorted(by_status, key=str)}
 
 
-def _response(codes: list[str], answer: dict[str, Any] | None) -> dict[str, Any]:
+def _response(codes: list[ErrorCode], answer: dict[str, Any] | None) -> dict[str, Any]:
     failed = {
         "type": "object",
         "required": ["error"],
@@ -83,7 +83,7 @@ def _response(codes: list[str], answer: dict[str, Any] | None) -> dict[str, Any]
     return {"description": described, "content": {"application/json": {"schema": schema}}}
 
 
-def error_schema(codes: list[str]) -> dict[str, Any]:
+def error_schema(codes: list[ErrorCode]) -> dict[str, Any]:
     """An error that has one of these codes."""
     return {
         "type": "object",

@@ -6,12 +6,11 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from executors.errors import VisualSearchError
+from executors.errors import Logger, VisualSearchError, as_error
 from executors.gateway.http.origins import CallerCheck
 from executors.gateway.http.paths import sent_path
 from executors.gateway.http.protocol import headers_too_large
 from executors.gateway.http.responses import error_response
-from executors.lifecycle import Logger, as_error
 
 # Balancers ask for these by an address or a name of their own; they tell nothing that is worth protecting.
 _FOR_EVERYBODY = "/health/"

@@ -6,13 +6,15 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from executors.document_values import MAX_ID_BYTES
+
 DOCUMENT: Final = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
         "id": {
             "type": ["string", "null"],
-            "description": "1 to 512 bytes of UTF-8; made when missing, refused when empty",
+            "description": f"1 to {MAX_ID_BYTES} bytes of UTF-8; made when missing, refused when empty",
         },
         "blob": {"type": ["string", "null"], "description": "the encoded picture as base64 or data URI"},
         "embedding": {"type": ["array", "null"], "items": {"type": "number"}},

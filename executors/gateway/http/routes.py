@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
-from executors.errors import VisualSearchError
+from executors.errors import Logger, VisualSearchError
 from executors.gateway.flow.chunks import size_of
 from executors.gateway.health import Health
 from executors.gateway.http import openapi
@@ -27,7 +27,6 @@ from executors.gateway.http.thumbnails import add_thumbnails
 from executors.gateway.operations.service import SearchService
 from executors.gateway.rendering import answer_to_json, status_of
 from executors.gateway.status import status_report
-from executors.lifecycle import Logger
 from executors.settings import Settings
 
 

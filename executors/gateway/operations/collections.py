@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from executors.errors import VisualSearchError
+from executors.errors import VisualSearchError, collection_not_found
 from executors.gateway.parameters import CreateParameters
 from executors.gateway.shards.index_client import IndexClient, mismatch
 from executors.index.records import Collection
@@ -46,7 +46,7 @@ class Collections:
         for each in (await self.list())["collections"]:
             if each["name"] == name:
                 return {"collection": each}
-        raise unknown_collection(name)
+        raise collection_not_found(name)
 
     async def drop(self, name: str) -> dict[str, Any]:
         """Forget a collection with all its documents.
@@ -56,7 +56,7 @@ class Collections:
         """
         documents = await self._index_client.drop(name, self._clock.next())
         if documents is None:
-            raise unknown_collection(name)
+            raise collection_not_found(name)
         return {"result": "deleted", "documents": documents}
 
     async def check_known(self, name: str) -> None:
@@ -66,7 +66,7 @@ class Collections:
             VisualSearchError: `collection_not_found`.
         """
         if name not in (await self._index_client.refresh()).collections:
-            raise unknown_collection(name)
+            raise collection_not_found(name)
 
 
 def collections_of(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -77,11 +77,6 @@ def collections_of(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
             known = collections.setdefault(each["name"], each | {"documents": 0})
             known["documents"] += each["documents"]
     return [collections[name] for name in sorted(collections)]
-
-
-def unknown_collection(name: str) -> VisualSearchError:
-    """The error for a collection that no shard knows."""
-    return VisualSearchError("collection_not_found", f"there is no collection {name!r}", collection=name)
 
 
 def _wanted(given: CreateParameters, model: Mapping[str, Any]) -> Collection:

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from executors.documents import Failure, ImageDoc
-from executors.errors import ERRORS, VisualSearchError
+from executors.errors import ErrorCode, VisualSearchError, known_code
 from executors.gateway.flow.stages import StageAnswer, Stages
 from executors.gateway.operations.completion import completed
 from executors.gateway.shards.id_locks import IdLocks, Key
@@ -33,7 +33,7 @@ _ATTEMPTS: Final = 5
 _STALE: Final = "stale_version"
 _DROPPED: Final = "collection_not_found"
 # Outcomes of superseding that are no fault of the shard: something newer is seen to, nothing older is fine.
-_NO_FAULT: Final = frozenset({_STALE, "not_found"})
+_NO_FAULT: Final[frozenset[ErrorCode]] = frozenset({_STALE, "not_found"})
 
 
 class IndexWriter:
@@ -140,8 +140,8 @@ class IndexWriter:
         for n, result in zip(written, results, strict=True):
             if documents[n].result == "created" and result in ("replaced", "unchanged"):
                 documents[n].result = result
-            elif result in ERRORS and result not in _NO_FAULT:
-                documents[n] = failed(documents[n], VisualSearchError(result, "an older copy could not be removed"))
+            elif (code := known_code(result)) is not None and code not in _NO_FAULT:
+                documents[n] = failed(documents[n], VisualSearchError(code, "an older copy could not be removed"))
         _add(answer, {"supersede": round((time.perf_counter() - started) * 1000, 2)})
         return {n for n, result in zip(written, results, strict=True) if result == _STALE}
 
@@ -157,7 +157,7 @@ def failed(document: ImageDoc, error: VisualSearchError) -> ImageDoc:
     return ImageDoc.from_values(id=document.id, collection=document.collection, error=failure)
 
 
-def _code(document: ImageDoc) -> str | None:
+def _code(document: ImageDoc) -> ErrorCode | None:
     return document.error.code if document.error else None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from executors.documents import Failure, ImageDoc
-from executors.errors import VisualSearchError
+from executors.errors import ABSENT, VisualSearchError, error_from_json
 from executors.gateway.flow.stages import Stages
 from executors.gateway.shards.crash_recovery import settle
 from executors.gateway.shards.membership import Membership, ShardReport, form_index, unite_collections
@@ -61,7 +61,7 @@ class IndexClient:
         reports = [each for each in answers if "number" in each]
         failed = next((each["failed"] for each in answers if "failed" in each), None)
         if failed is not None and (whole or not reports):
-            raise VisualSearchError(failed["code"], failed["message"], **failed["details"])
+            raise error_from_json(failed)
         if whole and len(reports) < self.joined().shards:
             raise _missing(len(reports), self.joined().shards)
         return reports
@@ -179,7 +179,7 @@ class IndexClient:
             document.shards_total = max(document.shards_total or 0, expected)
             answered = document.shards_answered or 0
             # What none of those that answered has may be in the one that did not.
-            unknown = document.error is None or document.error.code in ("not_found", "collection_not_found")
+            unknown = document.error is None or document.error.code in ABSENT
             if answered < document.shards_total and not allow_partial and unknown:
                 document.error = Failure.of(_missing(answered, document.shards_total), "index")
 

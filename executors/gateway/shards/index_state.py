@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from executors.errors import VisualSearchError
+from executors.errors import SILENT, VisualSearchError, error_from_json
 from executors.gateway.operations.service import SearchService
 
 _STAGE: Final = "index"
@@ -68,7 +68,7 @@ def _error(state: IndexState, failure: VisualSearchError | None) -> VisualSearch
         verb = "does" if len(state.silent) == 1 else "do"
         message = f"{' and '.join(state.silent)} {verb} not answer"
         return VisualSearchError("unavailable", message, stage=_STAGE, silent=state.silent)
-    if failure is not None and failure.code not in ("unavailable", "deadline_exceeded", "shard_missing"):
+    if failure is not None and failure.code not in SILENT:
         return failure
     if state.missing and (state.reports or failure is None or failure.status == 503):
         names = " and ".join(str(number) for number in state.missing)
@@ -86,7 +86,8 @@ def _storage_error(reports: Sequence[dict[str, Any]]) -> VisualSearchError | Non
         return None
     number, first = faults[0]
     message = "; ".join(f"shard {shard}: {error['message']}" for shard, error in faults)
-    return VisualSearchError(first["code"], message, shard=number, **first["details"])
+    error = error_from_json(first)
+    return VisualSearchError(error.code, message, shard=number, **error.details)
 
 
 async def _shard_reports(service: SearchService) -> list[dict[str, Any]] | VisualSearchError:

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from typing import Final, Protocol
 
 from executors.documents import ImageDoc
+from executors.errors import ErrorCode
 
-_MISSED: Final = frozenset({"shard_missing", "unavailable"})
+_MISSED: Final[frozenset[ErrorCode]] = frozenset({"shard_missing", "unavailable"})
 _WRITES: Final = frozenset({"/index", "/update", "/delete", "/collections/create", "/collections/drop"})
 
 
@@ -35,7 +36,7 @@ class LostShards:
             await self._shards.shard_reports(whole=True)
             self._missed = False
 
-    def note(self, code: str) -> None:
+    def note(self, code: ErrorCode) -> None:
         """A request failed with this code."""
         self._missed = self._missed or code in _MISSED
 

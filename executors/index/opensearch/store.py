@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final
 
-from executors.errors import VisualSearchError
+from executors.errors import VisualSearchError, collection_not_found
 from executors.index.encoding import encode_record
 from executors.index.filters import Filter
 from executors.index.input_checks import checked, checked_update, encode_each
@@ -35,7 +35,6 @@ from executors.index.opensearch.write.removal import Removal
 from executors.index.outcomes import (
     check_binding,
     check_new_collection,
-    collection_not_found,
     require_identity,
 )
 from executors.index.records import (

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import orjson
 
 from executors.documents import Failure, ImageDoc
-from executors.errors import VisualSearchError
+from executors.errors import ABSENT, VisualSearchError
 from executors.index.records import ShardIdentity
 from executors.index.tag_values import value_key
 from executors.index.wire.hits import HIT_COLUMNS
@@ -23,7 +23,6 @@ Columns: TypeAlias = dict[str, Any]
 # Score (negated), id, and where the hit stands: the shard's position and the row.
 Ranked: TypeAlias = tuple[float, str, int, int]
 # A collection that one shard never heard of is empty there, as long as another shard knows it.
-_ABSENT: Final = frozenset({"not_found", "collection_not_found"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ def merge_shards(
     for answers in zip(*per_shard, strict=True):
         columns = [unpack(answer) for answer in answers]
         account = take_account(columns)
-        failed = next((each.error for each in answers if each.error and each.error.code not in _ABSENT), None)
+        failed = next((each.error for each in answers if each.error and each.error.code not in ABSENT), None)
         fault = failed or account.fault
         document = refused(answers[0], fault) if fault and strict else merge_one(answers, columns)
         document.shards_total, document.shards_answered = account.total, account.answered

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import orjson
 
-from executors.errors import VisualSearchError
+from executors.errors import VisualSearchError, collection_not_found
 from executors.index.filters import Filter, parse_filter
-from executors.index.outcomes import collection_not_found
 from executors.index.records import NEWEST, Collection, ShardIdentity, Superseded, WriteOutcome
 from executors.index.store import Store
 from executors.index.wire.merge import Columns

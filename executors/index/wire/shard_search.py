@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from executors.documents import DEFAULT_COLLECTION, ImageDoc
-from executors.errors import VisualSearchError
+from executors.errors import Logger, VisualSearchError, as_error
 from executors.index.records import Hits, SearchRequest
 from executors.index.store import Store
 from executors.index.wire.hits import hits_to_columns
 from executors.index.wire.merge import Columns
 from executors.index.wire.shard_requests import filter_of
-from executors.lifecycle import Logger, as_error
 
 
 async def search_documents(

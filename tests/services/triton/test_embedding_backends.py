@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from executors.embed.devices import CPU
+from executors.devices import CPU
 from executors.embed.triton.backend import TritonBackend
 from executors.embed.triton.managed import ManagedTritonBackend
 from executors.triton_server.installation import Installation

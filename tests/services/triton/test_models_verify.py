@@ -14,7 +14,7 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from executors.cli import main
-from executors.embed.devices import CPU
+from executors.devices import CPU
 from executors.triton_server.installation import Installation
 from executors.triton_server.server import TritonServer
 from tests.support.models.two_towers import TWO_TOWERS, write_two_towers

@@ -15,7 +15,7 @@ import orjson
 import pytest
 import tritonclient.grpc as triton
 
-from executors.embed.devices import CPU
+from executors.devices import CPU
 from executors.embed.triton.backend import TritonBackend
 from executors.embed.triton.managed import ManagedTritonBackend
 from executors.errors import VisualSearchError

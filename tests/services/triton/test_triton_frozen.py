@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from executors.embed.devices import CPU
+from executors.devices import CPU
 from executors.embed.triton.managed import ManagedTritonBackend
 from executors.models.spec import Towers
 from executors.triton_server.installation import Installation

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from executors.embed.devices import Device
+from executors.devices import Device
 from executors.triton_server.command import THREADS_VARIABLE
 from executors.triton_server.installation import Installation
 from executors.triton_server.server import TritonServer

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from executors.document_values import MAX_TAGS_BYTES
-from executors.errors import VisualSearchError
+from executors.errors import ErrorCode, VisualSearchError
 from executors.index.records import (
     Collection,
     DocumentKey,
@@ -245,7 +245,7 @@ def check_binding(collection: Collection, model_id: str, dimension: int) -> None
         raise VisualSearchError("dimension_mismatch", f"{collection.name} holds vectors of {collection.dimension}")
 
 
-def _refused(code: str) -> WriteOutcome:
+def _refused(code: ErrorCode) -> WriteOutcome:
     return WriteOutcome(error=VisualSearchError(code, "refused"))
 
 

@@ -26,7 +26,7 @@ MODEL = "efficientnet-lite0"
 OWNER = """
 import sys, time
 from pathlib import Path
-from executors.embed.devices import CPU
+from executors.devices import CPU
 from executors.triton_server.installation import Installation
 from executors.triton_server.server import TritonServer
 packages, models, logs = map(Path, sys.argv[1:])

@@ -18,7 +18,7 @@ from pathlib import Path
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from executors.embed.devices import CPU
+from executors.devices import CPU
 from executors.triton_server import guard
 from executors.triton_server.command import command_line, environment
 from executors.triton_server.installation import Installation

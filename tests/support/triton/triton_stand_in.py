@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
-from executors.embed.backend import DTYPES
 from executors.models.reference import Reference, write_reference
-from executors.models.spec import ModelSpec, TextSpec, Tower, Towers
+from executors.models.spec import DTYPES, ModelSpec, TextSpec, Tower, Towers
 
 IMAGE = ModelSpec("tiny", f"tiny@{'1' * 16}", 3, 8, 8, "squash", max_batch_size=16, text_model="words")
 TEXT = TextSpec("words", f"words@{'2' * 16}", 3, 5, max_batch_size=8)

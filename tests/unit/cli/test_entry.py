@@ -14,7 +14,7 @@ from executors.cli import main
 from executors.cli.exit_status import status_of
 from executors.cli.parser.arguments import make_parser
 from executors.cli.service import default_url
-from executors.errors import VisualSearchError
+from executors.errors import ErrorCode, VisualSearchError
 from executors.hosts import reachable_host
 
 ROOT = Path(__file__).parents[3]
@@ -169,7 +169,7 @@ def test_a_wrong_setting_ends_with_2(monkeypatch: pytest.MonkeyPatch, capsys: py
         ("model_missing", 1),
     ],
 )
-def test_every_error_has_its_exit_status(code: str, status: int) -> None:
+def test_every_error_has_its_exit_status(code: ErrorCode, status: int) -> None:
     assert status_of(VisualSearchError(code, "")) == status
 
 

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from executors.client import DEFAULT_COLLECTION, Document, RetryPolicy, VisualSearchClient
-from executors.client.answers import error_from_json
 from executors.client.client import _named
 from executors.client.requests import encode_request
-from executors.errors import VisualSearchError
+from executors.errors import VisualSearchError, error_from_json
 from executors.gateway.http.form_names import file_name
 from tests.support.flows.wire_service import THUMBNAIL, Fault, WireService, wire_service
 

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from executors.embed.devices import CPU, Device
+from executors.devices import CPU, Device
 from executors.embed.onnx import OnnxBackend
 from executors.errors import VisualSearchError
 from executors.models.repository import load_towers, model_path

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from executors.errors import VisualSearchError
+from executors.errors import ErrorCode, VisualSearchError
 from executors.files.reading import read_at_most, read_file, read_text
 
 
-def refusal(path: Path | str, limit: int = 100, **options: str) -> VisualSearchError:
+def refusal(path: Path | str, limit: int = 100, **options: ErrorCode) -> VisualSearchError:
     with pytest.raises(VisualSearchError) as caught:
         read_file(path, limit, **options)
     return caught.value

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from executors.embed.devices import CPU
+from executors.devices import CPU
 from executors.triton_server.ascii_paths import ServerPaths, is_plain, server_paths
 from executors.triton_server.command import command_line, environment
 from executors.triton_server.installation import Installation

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from executors.embed.devices import CPU, Device
+from executors.devices import CPU, Device
 from executors.triton_server.command import THREADS_VARIABLE, command_line, environment
 from executors.triton_server.installation import Installation
 

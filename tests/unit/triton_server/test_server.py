@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from executors.embed.devices import CPU
+from executors.devices import CPU
 from executors.errors import VisualSearchError
 from executors.triton_server.exit_reasons import describe_end
 from executors.triton_server.installation import Installation

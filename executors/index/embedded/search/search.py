@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from executors.errors import VisualSearchError
+from executors.errors import VisualSearchError, collection_not_found
 from executors.index.embedded.disk.meta import KnownCollection
 from executors.index.embedded.disk.reads import HitFields, damaged, ids_of, moment_of, vectors_of
 from executors.index.embedded.memory.live_graph import Rows
@@ -20,7 +20,7 @@ from executors.index.embedded.search.exact import Best, check_queries
 from executors.index.embedded.search.group_rows import GroupRows
 from executors.index.embedded.search.grouping import best_of_groups
 from executors.index.embedded.search.ranking import DamagedRowsError, Plan, Scope, in_all, make_plan, rank, scope_of
-from executors.index.outcomes import check_binding, collection_not_found
+from executors.index.outcomes import check_binding
 from executors.index.records import Hits, SearchRequest
 
 

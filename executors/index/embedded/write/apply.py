@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from executors.errors import VisualSearchError
+from executors.errors import VisualSearchError, collection_not_found
 from executors.index.embedded.disk.reads import damaged_tags
 from executors.index.embedded.disk.transaction import LiveDocument, Transaction
 from executors.index.encoding import EncodedRecord
-from executors.index.outcomes import adopted, check_binding, collection_not_found, refused, require_identity
+from executors.index.outcomes import adopted, check_binding, refused, require_identity
 from executors.index.records import Collection, ShardIdentity, Superseded, TagUpdate, WriteOutcome
 from executors.index.write_rules import decide_put, decide_supersede, decide_update
 

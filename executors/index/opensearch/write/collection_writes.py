@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from executors.errors import VisualSearchError
+from executors.errors import VisualSearchError, collection_not_found
 from executors.index.encoding import EncodedRecord, decode_tags
 from executors.index.opensearch.cluster.catalog import Entry
 from executors.index.opensearch.cluster.collection_access import Access
@@ -15,7 +15,7 @@ from executors.index.opensearch.write.conditional_writes import Change, Target, 
 from executors.index.opensearch.write.decisions import plan_delete, plan_put, plan_supersede, plan_update
 from executors.index.opensearch.write.orphan_tombstones import Attic, attic_key
 from executors.index.opensearch.write.removal import Removal
-from executors.index.outcomes import check_binding, collection_not_found, refused
+from executors.index.outcomes import check_binding, refused
 from executors.index.records import DocumentKey, Superseded, TagUpdate, WriteOutcome
 
 

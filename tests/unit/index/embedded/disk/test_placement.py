@@ -62,7 +62,7 @@ CHANGES: list[Callable[[Path], None]] = [
 
 async def codes(store: Store) -> set[str]:
     """What each kind of write is answered."""
-    answered = set()
+    answered: set[str] = set()
     for write in (
         store.put([record("new", 5)]),
         store.update([tag_update("a", 6, {"x": 1})]),

@@ -7,9 +7,7 @@ import pytest
 
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
-from executors.gateway.document_checks import admit_documents
-from executors.models.spec import ModelSpec
-from executors.texts import MAX_CHARACTERS, check_query_text, text_not_supported
+from executors.gateway.document_checks import MAX_CHARACTERS, admit_documents, check_query_text
 
 
 def code_of(**fields: Any) -> str | None:
@@ -47,9 +45,3 @@ def test_only_queries_are_checked_and_one_at_fault_costs_no_other() -> None:
     assert [each.error for each in documents] == [None, None]
     admit_documents(documents, collection=None, make_ids=True, queries=True)
     assert [each.error and each.error.code for each in documents] == [None, "invalid_text"]
-
-
-def test_a_model_that_takes_no_texts_is_named() -> None:
-    error = text_not_supported(ModelSpec("tiny", "tiny@0123456789ab", 3, 8, 8, "squash"))
-    assert (error.code, error.status, error.details) == ("text_not_supported", 400, {"model": "tiny"})
-    assert "models list" in error.message

@@ -9,7 +9,7 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
-from executors.gateway.flow.outgoing import ended_with_caller, note_call
+from executors.flow.outgoing import ended_with_caller, note_call
 from executors.gateway.http.disconnection import unless_gone
 from executors.gateway.operations.completion import completed
 from tests.support.event_loop import others_have_run

@@ -1,0 +1,18 @@
+"""The settings of all processes of the flow."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class FlowSettings(BaseModel):
+    """What every process of the flow does alike."""
+
+    threads: int = Field(
+        0, ge=0, le=1024, description="computing threads of each replica of a stage; 0 means its share of the cores"
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="`text`, or `json` for one JSON object per log line"
+    )

@@ -1,0 +1,128 @@
+"""The settings of the gateway: where it listens, who may call it, and how much it takes at a time."""
+
+from __future__ import annotations
+
+import textwrap
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
+
+from executors.hosts import is_host
+from executors.settings.values import Names
+
+
+class GatewaySettings(BaseModel):
+    """Addresses, callers and limits."""
+
+    host: str = Field("127.0.0.1", description="address that the gateway listens on")
+    http_port: int = Field(8080, ge=1, le=65535, description="port for HTTP")
+    grpc_port: int = Field(54321, ge=1, le=65535, description="port for gRPC")
+    allowed_hosts: Names = Field(
+        (),
+        description="further names that a Host header may carry, comma-separated (this machine's own names are always "
+        "accepted); `*` allows any",
+    )
+    allowed_origins: Names = Field(
+        (),
+        description="origins of other web pages that may call the API, comma-separated (`https://shop.example`); `*` allows "
+        "any",
+    )
+    timeout_ms: int = Field(60_000, ge=100, description="timeout of a request from end to end, in milliseconds")
+    max_concurrency: int = Field(256, ge=1, description="maximum number of requests in flight; further ones get 429")
+    max_documents: int = Field(100_000, ge=1, description="maximum number of documents in one request")
+    max_request_bytes: int = Field(
+        256_000_000, ge=1_000, description="maximum size of one HTTP body or gRPC message, in bytes"
+    )
+    max_bodies: int = Field(
+        256, ge=1, description="maximum number of bodies that are being received; the slowest makes room for a new one"
+    )
+    max_bodies_bytes: int = Field(
+        512_000_000,
+        ge=1_000,
+        description="maximum memory for the bodies of all requests, in bytes; further bodies wait (a single one may be "
+        "larger)",
+    )
+    body_timeout_ms: int = Field(
+        60_000, ge=100, description="timeout for receiving a body, from its first byte, in milliseconds"
+    )
+    body_min_rate: int = Field(
+        1_000,
+        ge=1,
+        description="minimum average rate at which a body must arrive, in bytes per second, after the first 10 s",
+    )
+    max_connections: int = Field(
+        1_000,
+        ge=1,
+        description="maximum number of open HTTP connections (fewer if `ulimit -n` is small); idle ones are closed to make "
+        "room",
+    )
+    keepalive_s: int = Field(
+        75,
+        ge=1,
+        le=86_400,
+        description="seconds that an idle HTTP connection stays open; should be longer than the timeout of a proxy in front",
+    )
+
+    @property
+    def stage_timeout_ms(self) -> int:
+        """After how long the gateway gives up a stage that hangs; another replica can still answer within the timeout then."""
+        return max(100, self.timeout_ms // 3)
+
+    @field_validator("host", mode="after")
+    @classmethod
+    def _host(cls, value: str) -> str:
+        if not is_host(value):
+            raise ValueError(
+                f"{textwrap.shorten(value, 80)!r} is neither an IP address (without brackets) nor a host name"
+            )
+        return value
+
+    @field_validator("allowed_hosts", mode="after")
+    @classmethod
+    def _host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_host_name(each) for each in value)
+
+    @field_validator("allowed_origins", mode="after")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_origin(each) for each in value)
+
+    @field_validator("grpc_port", mode="after")
+    @classmethod
+    def _own_port(cls, value: int, info: ValidationInfo) -> int:
+        if value == info.data.get("http_port"):
+            raise ValueError("the same port as VS_HTTP_PORT")
+        return value
+
+
+def _origin(given: str) -> str:
+    """An origin as browsers write it: lower case, without a path, and without the port that its scheme has anyway.
+
+    Raises:
+        ValueError: it is not an origin, so no browser would ever send it.
+    """
+    if given == "*":
+        return given
+    try:
+        parts = urlsplit(given)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc or "*" in parts.netloc
+    if parts.scheme not in ("http", "https") or not parts.hostname or more:
+        raise ValueError(f"{given!r} is not an origin; write https://shop.example, with a port if it has one, or *")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    shown = "" if port in (None, {"http": 80, "https": 443}[parts.scheme]) else f":{port}"
+    return f"{parts.scheme}://{host}{shown}"
+
+
+def _host_name(given: str) -> str:
+    """A name as it stands in a Host header before the port, in lower case.
+
+    Raises:
+        ValueError: it is none, so that no request would ever match it.
+    """
+    name = given[1:-1] if given.startswith("[") and given.endswith("]") else given
+    if given != "*" and not is_host(name):
+        raise ValueError(f"{given!r} is no name of a host; write shop.example, without a scheme or a port, or *")
+    return name.lower()
