@@ -1,36 +1,21 @@
-"""What can be typed: commands, options, their defaults and their help."""
+"""Arguments and help of the commands serve, index, search, status, verify and models."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any, Final
+from typing import Final
 
-from executors import __version__
-from executors.cli.parser import document_arguments
 from executors.cli.parser.parts import (
-    EXIT_STATUSES,
     add_collection,
+    add_command,
     add_filter,
     add_json,
     add_service,
     add_yes,
-    command,
 )
 from executors.cli.parser.types import address, cosine, effort, json_object, names, pattern, positive_integer
 
-_EXAMPLES: Final = """\
-examples:
-  visual-search serve                             start the flow; Ctrl-C stops it
-  visual-search index ~/Pictures                  make a folder searchable; type it again to go on after a break
-  visual-search search cat.jpg                    the most similar pictures, as a table
-  visual-search search *.jpg --html found.html    the same as a page with pictures
-  visual-search status                            what is indexed, by which model
-
-Where the service is: --url, else VS_HOST and VS_HTTP_PORT, else http://127.0.0.1:8080.
-
-"""
-
-_INDEX_EXAMPLES: Final = """\
+INDEX_EXAMPLES: Final = """\
 examples:
   visual-search index ~/Pictures
   visual-search index shop/ --collection products --tags '{"source": "catalogue"}'
@@ -64,7 +49,7 @@ Pictures and videos of a kind that is not read make the exit status 1; exclude t
 
 """
 
-_SEARCH_EXAMPLES: Final = """\
+SEARCH_EXAMPLES: Final = """\
 examples:
   visual-search search cat.jpg --limit 5
   visual-search search --text "a red car"                 words in place of a picture, where the model takes them
@@ -76,7 +61,7 @@ examples:
 
 """
 
-_MODELS_EXAMPLES: Final = """\
+MODELS_EXAMPLES: Final = """\
 examples:
   visual-search models list                       what can be made, and what is there
   visual-search models pull clip-vit-b32          fetch its published files
@@ -113,34 +98,13 @@ examples:
 """
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
-    parser = argparse.ArgumentParser(
-        prog="visual-search",
-        description="Search pictures by pictures: start the service, fill its index, ask it.",
-        epilog=_EXAMPLES + EXIT_STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"visual-search {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _add_serve(commands)
-    _add_index(commands)
-    _add_search(commands)
-    document_arguments.add_commands(commands)
-    _add_status(commands)
-    _add_verify(commands)
-    _add_models(commands)
-    return parser
-
-
-def _add_serve(commands: Any) -> None:
-    parser = command(commands, "serve", "start the flow in the foreground")
+def serve_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `serve`."""
     parser.add_argument("flow", nargs="?", metavar="FLOW.yml", help="the flow file (default: image-search.yml)")
 
 
-def _add_index(commands: Any) -> None:
-    parser = command(commands, "index", "index pictures: of folders, recursively, and files", _INDEX_EXAMPLES)
+def index_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `index`."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a folder, a file, or - for the standard input")
     add_service(parser)
     add_collection(parser)
@@ -182,8 +146,8 @@ def _add_index(commands: Any) -> None:
     add_json(parser, "print one JSON line per file, and one with totals where something was left out or is gone")
 
 
-def _add_search(commands: Any) -> None:
-    parser = command(commands, "search", "search with pictures or words", _SEARCH_EXAMPLES)
+def search_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `search`."""
     parser.add_argument("files", nargs="*", metavar="FILE", help="a picture; - for the standard input")
     parser.add_argument(
         "--text", action="append", metavar="TEXT", help="search with words, where the model takes them; may be repeated"
@@ -217,14 +181,14 @@ def _add_search(commands: Any) -> None:
     add_json(parser, "print one JSON line per query")
 
 
-def _add_status(commands: Any) -> None:
-    parser = command(commands, "status", "show what is indexed and whether every stage answers")
+def status_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `status`."""
     add_service(parser)
     add_json(parser, "print the service's own answer")
 
 
-def _add_verify(commands: Any) -> None:
-    parser = command(commands, "verify", "check every stored document; exit status 1 when there are faults")
+def verify_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `verify`."""
     add_service(parser)
     parser.add_argument(
         "--repair", action="store_true", help="remove the older copy of ids that stand twice, and mend what can be"
@@ -232,16 +196,18 @@ def _add_verify(commands: Any) -> None:
     add_json(parser, "print the result as JSON")
 
 
-def _add_models(commands: Any) -> None:
-    parser = command(commands, "models", "list, fetch, make or check the models in VS_MODELS_DIR", _MODELS_EXAMPLES)
+def models_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `models`."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = command(actions, "list", "show the models that can be made, and those that are there", _MODELS_EXAMPLES)
+    listing = add_command(
+        actions, "list", "show the models that can be made, and those that are there", MODELS_EXAMPLES
+    )
     add_json(listing, "print one JSON line per model")
-    pull = command(actions, "pull", "fetch a model's published files and check them", _PULL_EXAMPLES)
+    pull = add_command(actions, "pull", "fetch a model's published files and check them", _PULL_EXAMPLES)
     _add_model(pull)
-    build = command(actions, "build", "make a model; does nothing when it is there and intact", _BUILD_EXAMPLES)
+    build = add_command(actions, "build", "make a model; does nothing when it is there and intact", _BUILD_EXAMPLES)
     _add_model(build)
-    verify = command(
+    verify = add_command(
         actions, "verify", "compare a model's vectors with stored ones; exit status 1 when they differ", _TRIAL_EXAMPLES
     )
     _add_model(verify)

@@ -1,14 +1,14 @@
-"""What can be typed about documents and collections: get, delete, count, export, import, collections, reindex."""
+"""Arguments and help of the commands get, delete, count, export, import, collections and reindex."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any, Final
+from typing import Final
 
-from executors.cli.parser.parts import add_collection, add_filter, add_json, add_service, add_yes, command
+from executors.cli.parser.parts import add_collection, add_command, add_filter, add_json, add_service, add_yes
 from executors.cli.parser.types import positive_integer
 
-_DELETE_EXAMPLES: Final = """\
+DELETE_EXAMPLES: Final = """\
 examples:
   visual-search delete cat.jpg dog.jpg                    by id, without asking
   visual-search delete --filter '{"year": {"$lt": 2001}}'     what matches, after a question
@@ -18,14 +18,14 @@ What came from a document (crops, say: those whose `parent` it is) goes with it.
 
 """
 
-_COUNT_EXAMPLES: Final = """\
+COUNT_EXAMPLES: Final = """\
 examples:
   visual-search count
   visual-search count --collection products --filter '{"brand": "acme", "price": {"$lt": 50}}'
 
 """
 
-_EXPORT_EXAMPLES: Final = """\
+EXPORT_EXAMPLES: Final = """\
 examples:
   visual-search export backup.ndjson                      every collection, vectors and small pictures included
   visual-search export backup.ndjson --resume             go on after a break
@@ -39,7 +39,7 @@ has its name when it is whole. It is no snapshot: what is written meanwhile may 
 
 """
 
-_IMPORT_EXAMPLES: Final = """\
+IMPORT_EXAMPLES: Final = """\
 examples:
   visual-search import backup.ndjson
   visual-search import backup.ndjson --resume             go on after a break
@@ -52,7 +52,7 @@ Lines may come from elsewhere, too: {"id": "a", "embedding": [0.1, …], "tags":
 
 """
 
-_COLLECTIONS_EXAMPLES: Final = """\
+COLLECTIONS_EXAMPLES: Final = """\
 examples:
   visual-search collections                               list them
   visual-search collections create products
@@ -64,7 +64,7 @@ A collection is also made by the first document that is written to it.
 
 """
 
-_REINDEX_EXAMPLES: Final = """\
+REINDEX_EXAMPLES: Final = """\
 examples:
   visual-search reindex                                   each collection
   visual-search reindex --collection products
@@ -74,27 +74,16 @@ The service goes on answering and taking writes; Ctrl-C ends only the watching.
 """
 
 
-def add_commands(commands: Any) -> None:
-    """Add all of them."""
-    _add_get(commands)
-    _add_delete(commands)
-    _add_count(commands)
-    _add_export(commands)
-    _add_import(commands)
-    _add_collections(commands)
-    _add_reindex(commands)
-
-
-def _add_get(commands: Any) -> None:
-    parser = command(commands, "get", "show documents of the index by id")
+def get_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `get`."""
     parser.add_argument("ids", nargs="+", metavar="ID")
     add_service(parser)
     add_collection(parser)
     add_json(parser, "print one JSON line per id")
 
 
-def _add_delete(commands: Any) -> None:
-    parser = command(commands, "delete", "remove documents from the index, by id or by a filter", _DELETE_EXAMPLES)
+def delete_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `delete`."""
     parser.add_argument("ids", nargs="*", metavar="ID")
     add_service(parser)
     add_collection(parser)
@@ -103,16 +92,16 @@ def _add_delete(commands: Any) -> None:
     add_json(parser, "print one JSON line per id; with --filter, one")
 
 
-def _add_count(commands: Any) -> None:
-    parser = command(commands, "count", "count the documents of a collection", _COUNT_EXAMPLES)
+def count_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `count`."""
     add_service(parser)
     add_collection(parser)
     add_filter(parser, "only documents whose tags match")
     add_json(parser, "print the result as JSON")
 
 
-def _add_export(commands: Any) -> None:
-    parser = command(commands, "export", "write documents with their vectors as lines of JSON", _EXPORT_EXAMPLES)
+def export_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `export`."""
     parser.add_argument("file", nargs="?", default="-", metavar="FILE", help="default: - for the output")
     add_service(parser)
     parser.add_argument(
@@ -123,8 +112,8 @@ def _add_export(commands: Any) -> None:
     add_json(parser, "print what was written as JSON")
 
 
-def _add_import(commands: Any) -> None:
-    parser = command(commands, "import", "write the lines of an export into the index", _IMPORT_EXAMPLES)
+def import_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `import`."""
     parser.add_argument("file", nargs="?", default="-", metavar="FILE", help="default: - for the input")
     add_service(parser)
     parser.add_argument("--collection", metavar="NAME", help="put the documents there, whatever theirs was called")
@@ -135,18 +124,18 @@ def _add_import(commands: Any) -> None:
     add_json(parser, "print one JSON line per document")
 
 
-def _add_collections(commands: Any) -> None:
-    parser = command(commands, "collections", "list, create, show or drop collections", _COLLECTIONS_EXAMPLES)
+def collections_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `collections`."""
     add_service(parser)
     add_json(parser, "print one JSON line per collection")
     parser.set_defaults(action="list")
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
-    listing = command(actions, "list", "show all collections (the default)", _COLLECTIONS_EXAMPLES)
-    create = command(
-        actions, "create", "make a collection; does nothing when it is there and the same", _COLLECTIONS_EXAMPLES
+    listing = add_command(actions, "list", "show all collections (the default)", COLLECTIONS_EXAMPLES)
+    create = add_command(
+        actions, "create", "make a collection; does nothing when it is there and the same", COLLECTIONS_EXAMPLES
     )
-    show = command(actions, "show", "show one collection", _COLLECTIONS_EXAMPLES)
-    drop = command(actions, "drop", "remove a collection with all its documents", _COLLECTIONS_EXAMPLES)
+    show = add_command(actions, "show", "show one collection", COLLECTIONS_EXAMPLES)
+    drop = add_command(actions, "drop", "remove a collection with all its documents", COLLECTIONS_EXAMPLES)
     for each in (create, show, drop):
         each.add_argument("name", metavar="NAME")
     for each in (listing, create, show, drop):
@@ -159,10 +148,8 @@ def _add_collections(commands: Any) -> None:
     add_yes(drop)
 
 
-def _add_reindex(commands: Any) -> None:
-    parser: argparse.ArgumentParser = command(
-        commands, "reindex", "build anew what searches walk through, from the documents", _REINDEX_EXAMPLES
-    )
+def reindex_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `reindex`."""
     add_service(parser)
     parser.add_argument("--collection", metavar="NAME", help="only this one (default: each)")
     add_json(parser, "print what was built as JSON")

@@ -18,13 +18,13 @@ exit status:
 """
 
 
-def command(commands: Any, name: str, summary: str, epilog: str = "") -> argparse.ArgumentParser:
-    """One more command, whose help ends with examples and exit statuses."""
+def add_command(commands: Any, name: str, summary: str, examples: str = "") -> argparse.ArgumentParser:
+    """Add a command (or an action of one); its help ends with the examples and the exit statuses."""
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
         description=summary[0].upper() + summary[1:] + ".",
-        epilog=epilog + EXIT_STATUSES,
+        epilog=examples + EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
