@@ -22,7 +22,7 @@ from executors.cli.index.files import scan_folders
 from executors.cli.index.sender import FileSender
 from executors.cli.index.shrinking import shrink
 from executors.cli.index.state import FileResult, IndexOptions, IndexOutcome
-from executors.cli.terminal.failures import print_failures
+from executors.cli.index.summary import print_failures
 from executors.cli.terminal.output import count_of, print_error, stdout_console
 from executors.cli.terminal.progress import make_view
 from executors.client import VisualSearchClient

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from executors.cli.exit_status import INTERRUPTED, OK, SOME_FAILED, UNAVAILABLE
+from executors.cli.index.failure_report import write_failures
 from executors.cli.index.files import STANDARD_INPUT, PictureFile, Scan, clashing_names, scan_folders
 from executors.cli.index.gone import Gone, GoneFile, Pruned, emptied_folders, find_gone, prune
 from executors.cli.index.loading import MAX_FILE_BYTES, Shrink
@@ -23,17 +24,17 @@ from executors.cli.index.summary import (
     gone_to_json,
     left_out_to_json,
     not_read,
+    print_failures,
     print_gone,
     print_left_out,
     result_to_json,
-    summary,
     totals_to_json,
 )
 from executors.cli.journal import Journal, JournalScope
 from executors.cli.journal_file import open_journal, scopes_of
+from executors.cli.outcome import summary
 from executors.cli.service import client_for
 from executors.cli.terminal.confirmation import confirmed
-from executors.cli.terminal.failures import print_failures, write_failures
 from executors.cli.terminal.interruption import stop_on_signal
 from executors.cli.terminal.output import (
     count_of,
@@ -242,7 +243,7 @@ def _conclude(options: argparse.Namespace, run: _Run) -> int:
             print_warning(f"{options.report} can't be written: {error.strerror or error}")
     if outcome.failures:
         print_failures(console, outcome.failures)
-    console.print(summary(outcome, run.seconds), soft_wrap=True)
+    console.print(summary(outcome.counts, "file", run.seconds), soft_wrap=True)
     print_left_out(console, scan.left_out)
     print_gone(console, gone, prune=options.prune)
     if outcome.journal_error:

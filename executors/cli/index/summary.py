@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
+from executors.cli import outcome
 from executors.cli.index.files import OUTSIDE, SPECIAL, LeftOut, Scan
 from executors.cli.index.gone import Gone, GoneFile
 from executors.cli.index.kinds import OTHER
 from executors.cli.index.selection import SYSTEM
-from executors.cli.index.state import FileResult, IndexOutcome
+from executors.cli.index.state import FileResult
 from executors.cli.terminal.output import count_of, printable
 from executors.errors import VisualSearchError
 
-_SHOWN_RESULTS = ("created", "replaced", "unchanged", "skipped", "failed")
 _SHOWN_NAMES = 3
 _PLURALS = {
     SYSTEM: "system folders",
@@ -66,21 +66,11 @@ def not_read(left_out: LeftOut) -> VisualSearchError:
     return VisualSearchError("unsupported_format", f"a file of a kind that is not read: {left_out.kind}")
 
 
-def summary(outcome: IndexOutcome, seconds: float) -> Text:
-    """`240 files in 2.1 s (114.3/s): 238 created, 2 failed`"""
-    counts = outcome.counts
-    worked = sum(counts.values()) - counts["skipped"]
-    text = Text(f"{count_of(sum(counts.values()), 'file')} in {seconds:.1f} s")
-    if worked:
-        text.append(f" ({worked / max(seconds, 1e-9):,.1f}/s)")
-    known = [name for name in _SHOWN_RESULTS if counts[name]]
-    others = sorted(set(counts) - set(_SHOWN_RESULTS))
-    text.append(": " if known or others else "")
-    for number, name in enumerate((*known, *others)):
-        text.append(", " if number else "")
-        note = " (acknowledged before)" if name == "skipped" else ""
-        text.append(f"{counts[name]:,} {printable(name)}{note}", style="red" if name == "failed" else "")
-    return text
+def print_failures(console: Console, failures: Sequence[FileResult]) -> None:
+    """Print the first files that failed, with their errors."""
+    rows = [({"file": each.file.name}, each.error) for each in failures]
+    codes = Counter(each.error.code for each in failures if each.error)
+    outcome.print_failures(console, rows, codes, noun="file", where_all_are="--report FILE.csv")
 
 
 def print_left_out(console: Console, left_out: Sequence[LeftOut]) -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
+from executors.cli import outcome
 from executors.cli.exit_status import INTERRUPTED, OK, SOME_FAILED, status_of
 from executors.cli.index.absent_ids import absent_ids
 from executors.cli.index.command import ready_index_uuid
@@ -21,9 +21,6 @@ from executors.cli.journal_file import open_journal
 from executors.cli.service import client_for
 from executors.cli.terminal.interruption import stop_on_signal
 from executors.cli.terminal.output import (
-    cell,
-    count_of,
-    make_table,
     print_error,
     print_json,
     print_warning,
@@ -35,14 +32,11 @@ from executors.cli.terminal.progress import ProgressView, make_view
 from executors.cli.transfer.format import Header
 from executors.cli.transfer.import_journal import ImportJournal, ImportKey
 from executors.cli.transfer.import_reader import open_input, read_chunks, read_first
-from executors.cli.transfer.import_state import ImportState, LineResult
+from executors.cli.transfer.import_state import ImportState, LineResult, Tally
 from executors.cli.transfer.importer import DocumentSender
 from executors.client import DEFAULT_COLLECTION, Document, VisualSearchClient
 from executors.errors import VisualSearchError
 from executors.files.reading import unreadable
-
-_SHOWN_RESULTS = ("created", "replaced", "unchanged", "failed")
-_SHOWN_FAILURES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +173,10 @@ def _conclude(options: argparse.Namespace, run: _Run) -> int:
     """Say what became of everything, and how to go on."""
     sender = run.sender
     console = stderr_console() if options.json else stdout_console()
-    _print_failures(console, sender)
-    console.print(_summary(run), soft_wrap=True)
+    _print_failures(console, sender.tally)
+    line = run.begun_at_line
+    aside = f"from line {line + 1:,} on; what came before is counted" if line else None
+    console.print(outcome.summary(sender.tally.counts, "document", run.seconds, aside=aside), soft_wrap=True)
     if run.journal_error:
         print_warning(f"how far this import is can't be remembered for a later run: {run.journal_error}")
     if sender.error is not None:
@@ -211,35 +207,9 @@ def _say_how_to_go_on(console: Console, options: argparse.Namespace, run: _Run) 
         console.print(text, soft_wrap=True)
 
 
-def _print_failures(console: Console, sender: DocumentSender) -> None:
-    """The first lines that were refused, and how often each code stands."""
-    failures = sorted(sender.tally.failures, key=lambda each: each.line)
-    if not failures:
-        return
-    table = make_table("line", "id", "code", "what is wrong", right=("line",), title="Failed")
-    for each in failures[:_SHOWN_FAILURES]:
-        error = each.error
-        table.add_row(f"{each.line}", cell(each.id), cell(error.code if error else ""), cell(error and error.message))
-    console.print(table)
-    number = sender.tally.counts["failed"]
-    if number > len(failures[:_SHOWN_FAILURES]):
-        counted = ", ".join(f"{count:,} {code}" for code, count in sender.tally.codes.most_common())
-        console.print(f"… {count_of(number, 'line')} in all ({counted}); --json lists them")
-
-
-def _summary(run: _Run) -> Text:
-    """`240 documents in 2.1 s (114.3/s): 238 created, 2 failed`"""
-    counts = run.sender.tally.counts
-    total = sum(counts.values())
-    text = Text(f"{count_of(total, 'document')} in {run.seconds:.1f} s")
-    if run.begun_at_line:
-        text.append(f" (from line {run.begun_at_line + 1:,} on; what came before is counted)")
-    elif total:
-        text.append(f" ({total / max(run.seconds, 1e-9):,.1f}/s)")
-    known = [name for name in _SHOWN_RESULTS if counts[name]]
-    others = sorted(set(counts) - set(_SHOWN_RESULTS))
-    text.append(": " if known or others else "")
-    for number, name in enumerate((*known, *others)):
-        text.append(", " if number else "")
-        text.append(f"{counts[name]:,} {printable(name)}", style="red" if name == "failed" else "")
-    return text
+def _print_failures(console: Console, tally: Tally) -> None:
+    """Print the first lines that failed, with their errors."""
+    failures = sorted(tally.failures, key=lambda each: each.line)
+    if failures:
+        rows = [({"line": each.line, "id": each.id}, each.error) for each in failures]
+        outcome.print_failures(console, rows, tally.codes, noun="line", where_all_are="--json")
