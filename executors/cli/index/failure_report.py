@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from executors.cli.index.state import FileResult
+from executors.cli.output_file import open_output
 
 
 def write_failures(path: Path, failures: Sequence[FileResult]) -> None:
@@ -34,4 +35,5 @@ def write_failures(path: Path, failures: Sequence[FileResult]) -> None:
         writer.writeheader()
         writer.writerows(rows)
         text = buffer.getvalue()
-    path.write_bytes(text.encode("utf-8", "backslashreplace"))
+    with open_output(path) as stream:
+        stream.write(text.encode("utf-8", "backslashreplace"))

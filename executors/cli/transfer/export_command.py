@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from executors.cli.exit_status import INTERRUPTED, OK, status_of
 from executors.cli.index.command import ready_index_uuid
+from executors.cli.output_file import open_output
 from executors.cli.service import client_for
 from executors.cli.terminal.interruption import stop_on_signal
 from executors.cli.terminal.output import count_of, print_error, print_json, printable, stderr_console
@@ -54,7 +55,7 @@ def export(options: argparse.Namespace) -> int:
         if path is None:
             run = asyncio.run(_to_stream(options, lambda content: _write_through(sys.stdout.buffer, content)))
         elif is_stream:
-            with path.open("wb") as stream:
+            with open_output(path) as stream:
                 run = asyncio.run(_to_stream(options, lambda content: _write_through(stream, content)))
         else:
             run = asyncio.run(_to_file(options, path))

@@ -19,8 +19,10 @@ from executors.files.reading import kind_of
 
 CHUNK_DOCUMENTS: Final = 256
 CHUNK_BYTES: Final = 8_000_000
-# A vector of 65,536 numbers as text, a thumbnail and tags fill a tenth of it: what is longer is no line of documents.
+# The largest document (a vector of 65,536 numbers as text, a thumbnail and tags) takes a tenth of it.
 MAX_LINE_BYTES: Final = 16_000_000
+# A longer line is skipped, up to this length. Beyond it the input is not an export (`/dev/zero` is one line without end).
+_MAX_SKIPPED_BYTES: Final = 256_000_000
 _BLOCK_BYTES: Final = 1 << 20
 _PATIENCE_S: Final = 3
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -102,16 +104,19 @@ def open_input(path: str) -> io.FileIO:
 
 
 def read_lines(descriptor: int, place: Place) -> Iterator[tuple[int, bytes | None]]:
-    """The lines of a file from a place on, each with the offset after it; None for one that is too long.
+    """Read the lines of a file, each with the offset after it; None stands for a line that is too long.
 
-    `os.read` rather than a buffered stream: a thread that waits in it for a pipe does not keep the process from ending.
+    It uses `os.read` instead of a buffered stream, because a thread that waits for a pipe in `os.read` does not keep the
+    process from ending.
 
     Raises:
-        OSError: it can't be read.
+        OSError: the file can't be read.
+        VisualSearchError: `malformed_body` if a line is so long that the file can't be an export.
     """
     if place.offset:
         os.lseek(descriptor, place.offset, os.SEEK_SET)
     offset, rest, too_long = place.offset, b"", False
+    line_start = offset
     while block := os.read(descriptor, _BLOCK_BYTES):
         first, *others = block.split(b"\n")
         if not others:
@@ -119,14 +124,18 @@ def read_lines(descriptor: int, place: Place) -> Iterator[tuple[int, bytes | Non
             rest += b"" if too_long else first
         else:
             for line in (rest + first, *others[:-1]):
-                offset += len(line) + 1
+                line_start = offset = offset + len(line) + 1
                 yield offset, None if too_long else line
                 too_long = False
             rest = others[-1]
         if len(rest) > MAX_LINE_BYTES:
-            # Its bytes are counted as they pass; what it was is told once, at its end.
+            # The rest of the line is counted but not kept; the line is yielded once, at its end.
             offset += len(rest)
             rest, too_long = b"", True
+        if offset - line_start > _MAX_SKIPPED_BYTES:
+            raise VisualSearchError(
+                "malformed_body", f"a line is longer than {_MAX_SKIPPED_BYTES:,} bytes, so the input is not an export"
+            )
     if rest or too_long:
         yield offset + len(rest), None if too_long else rest
 
