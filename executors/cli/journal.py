@@ -44,6 +44,8 @@ UPDATE sent SET version = '{until}' WHERE NOT EXISTS (
 _COLUMNS: Final = "name, size, mtime_ns, tags, document_id, version, digest"
 # Stands before a time in place of a version.
 _UNTIL: Final = "<"
+# Stands before the version of a document whose tags another client has changed.
+_CHANGED: Final = "~"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,10 @@ class Sent:
         mtime_ns: time of its last change, nanoseconds since 1970.
         tags: digest of the tags that were sent with it.
         document_id: the id that it has in the index.
-        version: of the document in the index; empty where it is not known. An earlier release did not note it: there, `<`
-            and the beginning of a version which whatever was acknowledged then does not exceed.
-        digest: SHA-256 of the file, in hexadecimal digits; empty where it is not known.
+        version: of the document in the index; empty if it is not known. `~` before it says that the document has this
+            file's picture, but tags that another client has written since. An earlier release did not store versions:
+            there, `<` stands before the beginning of a version that no document acknowledged by then exceeds.
+        digest: SHA-256 of the file, in hexadecimal digits; empty if it is not known.
     """
 
     name: str
@@ -70,7 +73,7 @@ class Sent:
     digest: str = ""
 
     def stands(self, version: str | None) -> bool:
-        """Whether a document of this version is the one that was acknowledged."""
+        """Whether a document of this version is the one that was acknowledged, with the tags that it had."""
         if not version or not self.version:
             return False
         if self.version.startswith(_UNTIL):
@@ -78,10 +81,19 @@ class Sent:
             return version[: len(limit)] <= limit
         return version == self.version
 
+    def has_picture_of(self, version: str | None) -> bool:
+        """Whether a document of this version has this file's picture, whatever its tags are."""
+        return self.stands(version) or (bool(version) and self.version == with_changed_tags(version or ""))
+
+
+def with_changed_tags(version: str) -> str:
+    """What a journal stores as the version of a document whose tags another client has changed."""
+    return f"{_CHANGED}{version}"
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A file of whatever folder that was acknowledged under an id."""
+    """A file, of any folder, that was acknowledged under an id."""
 
     folder: str
     sent: Sent
@@ -196,11 +208,6 @@ class JournalScope:
         )
         rows = self._connection.execute(query, (self._number,)).fetchall()
         return [JournalScope(self._connection, int(row[0])) for row in rows]
-
-    def holds_id(self, document_id: str, tags: str) -> bool:
-        """Whether a document was acknowledged, under whatever name, with these tags."""
-        query = "SELECT 1 FROM sent WHERE document_id = ? AND scope = ? AND tags = ? LIMIT 1"
-        return self._connection.execute(query, (document_id, self._number, tags)).fetchone() is not None
 
     def record(self, files: Sequence[Sent]) -> None:
         """Remember acknowledged files; on disk when it returns."""

@@ -10,7 +10,7 @@ from executors.cli.index.loading import LoadedFile
 from executors.cli.index.ownership import Standing, id_taken, same_pictures, standing_of
 from executors.cli.index.run_journal import IndexJournal
 from executors.cli.index.state import IndexOptions
-from executors.cli.journal import Claim
+from executors.cli.journal import Claim, with_changed_tags
 from executors.client import DEFAULT_COLLECTION, FoundDocument, VisualSearchClient
 from executors.errors import VisualSearchError
 
@@ -98,13 +98,18 @@ class IdGuard:
             elif standing is Standing.OTHER or compared is False:
                 result.refused.append((each, id_taken(claim, were_both_changed=self._was_changed(each, claim))))
             elif standing in (Standing.SAME, Standing.UNKNOWN) and self._is_as_acknowledged(each, claim):
-                result.held.append((each, found[each.id].version or ""))
+                result.held.append((each, self._version_of(found[each.id])))
             else:
                 result.to_send.append(each)
 
     def _standing(self, loaded: LoadedFile, found: FoundDocument | None) -> tuple[Standing, Claim | None]:
         claims = self._journal.claims(loaded) if found is not None else []
         return standing_of(loaded, found, self._journal.sent_before(loaded.file), claims)
+
+    def _version_of(self, found: FoundDocument) -> str:
+        """What the journal stores of a document that this run does not send, because it has the file's picture."""
+        version = found.version or ""
+        return version if dict(found.tags) == dict(self._options.tags) else with_changed_tags(version)
 
     def _was_changed(self, loaded: LoadedFile, claim: Claim | None) -> bool:
         """Whether a file was acknowledged under its id with another content, and nothing is known of what stands there."""

@@ -54,7 +54,7 @@ def standing_of(
         return Standing.OWN, None
     for claim in claims:
         sent = claim.sent
-        if not sent.stands(found.version):
+        if not sent.has_picture_of(found.version):
             continue
         # A moved file keeps its size and time; nanoseconds don't coincide.
         same_state = (sent.size, sent.mtime_ns) == (loaded.size, loaded.mtime_ns)

@@ -133,14 +133,15 @@ class FileSender:
             seen: list[tuple[str, Sent]] = []
             for file, sent in batch:
                 document = found.get(sent.document_id)
-                if document is None or not sent.stands(document.version):
+                if document is None or not sent.has_picture_of(document.version):
                     pending.append(file)
                     continue
+                version = str(document.version) if sent.stands(document.version) else sent.version
                 self._present.add(sent.document_id)
                 self._digests[sent.document_id] = sent.digest
-                self._versions[sent.document_id] = document.version or ""
-                if document.version and document.version != sent.version:
-                    seen.append((file.folder, replace(sent, version=document.version)))
+                self._versions[sent.document_id] = version
+                if version != sent.version:
+                    seen.append((file.folder, replace(sent, version=version)))
                 self.report(file, sent.document_id, "skipped")
             self._journal.remember(seen)
 
