@@ -56,7 +56,7 @@ _ROWS: Final = (
     ),
     Command(
         "index",
-        "index pictures: of folders, recursively, and files",
+        "index the pictures in folders, recursively, and single files",
         arguments.index_arguments,
         "executors.cli.index.command:index",
         "service",
@@ -103,7 +103,7 @@ _ROWS: Final = (
     ),
     Command(
         "import",
-        "write the lines of an export into the index",
+        "import the lines of an export into the index",
         document_arguments.import_arguments,
         "executors.cli.transfer.import_command:import_",
         "service",

@@ -10,11 +10,11 @@ from executors.cli.parser.types import positive_integer
 
 DELETE_EXAMPLES: Final = """\
 examples:
-  visual-search delete cat.jpg dog.jpg                    by id, without asking
-  visual-search delete --filter '{"year": {"$lt": 2001}}'     what matches, after a question
-  visual-search delete --filter '{"draft": true}' --yes   without one
+  visual-search delete cat.jpg dog.jpg                    by id, without confirmation
+  visual-search delete --filter '{"year": {"$lt": 2001}}'     documents that match, after confirmation
+  visual-search delete --filter '{"draft": true}' --yes   without confirmation
 
-What came from a document (crops, say: those whose `parent` it is) goes with it.
+Documents that came from a deleted one (such as crops, whose `parent` it is) are deleted as well.
 
 """
 
@@ -27,28 +27,28 @@ examples:
 
 EXPORT_EXAMPLES: Final = """\
 examples:
-  visual-search export backup.ndjson                      every collection, vectors and small pictures included
-  visual-search export backup.ndjson --resume             go on after a break
+  visual-search export backup.ndjson                      every collection, with vectors and thumbnails
+  visual-search export backup.ndjson --resume             continue after an interruption
   visual-search export products.ndjson --collection products --filter '{"brand": "acme"}'
   visual-search export - | gzip > backup.ndjson.gz
   visual-search export - --collection products | visual-search import - --url http://other:8080
 
-One JSON object a line: a header, the documents in the order of their ids, and an end. The vector is `embedding_f32`,
-base64 of its little-endian float32: the same to the bit, and half as long as numbers. The file is written as FILE.part, and
-has its name when it is whole. It is no snapshot: what is written meanwhile may be in it or not.
+The output has one JSON object per line: a header, the documents in the order of their ids, and an end. The vector is
+`embedding_f32`, base64 of little-endian float32: exact to the bit, and half as long as numbers. The file is written as
+FILE.part and renamed when it is complete. It is not a snapshot: what is written meanwhile may be in it or not.
 
 """
 
 IMPORT_EXAMPLES: Final = """\
 examples:
   visual-search import backup.ndjson
-  visual-search import backup.ndjson --resume             go on after a break
-  visual-search import backup.ndjson --collection copy    the one collection of the file under another name
+  visual-search import backup.ndjson --resume             continue after an interruption
+  visual-search import backup.ndjson --collection copy    import the only collection of the file under another name
   gunzip -c backup.ndjson.gz | visual-search import -
   visual-search import backup.ndjson --json | jq 'select(.error)'
 
-Lines may come from elsewhere, too: {"id": "a", "embedding": [0.1, …], "tags": {…}}, with `collection`, `model_id`, `uri`,
-`parent`, `box`, `text` and `thumbnail` if there are any. Importing the same twice changes nothing.
+The lines may also come from another program: {"id": "a", "embedding": [0.1, …], "tags": {…}}, optionally with
+`collection`, `model_id`, `uri`, `parent`, `box`, `text` and `thumbnail`. Importing the same file twice changes nothing.
 
 """
 
@@ -60,7 +60,7 @@ examples:
   visual-search collections show products
   visual-search collections drop products --yes
 
-A collection is also made by the first document that is written to it.
+The first document that is written to a collection also creates it.
 
 """
 
@@ -69,7 +69,7 @@ examples:
   visual-search reindex                                   each collection
   visual-search reindex --collection products
 
-The service goes on answering and taking writes; Ctrl-C ends only the watching.
+The service continues to answer and to accept writes. Ctrl-C ends only the watching, not the rebuild.
 
 """
 
@@ -102,22 +102,26 @@ def count_arguments(parser: argparse.ArgumentParser) -> None:
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `export`."""
-    parser.add_argument("file", nargs="?", default="-", metavar="FILE", help="default: - for the output")
+    parser.add_argument(
+        "file", nargs="?", default="-", metavar="FILE", help="the file to write (default: -, standard output)"
+    )
     add_service(parser)
     parser.add_argument(
-        "--collection", action="append", metavar="NAME", help="only this one; may be repeated (default: all)"
+        "--collection", action="append", metavar="NAME", help="only this collection; may be repeated (default: all)"
     )
     add_filter(parser, "only documents whose tags match")
-    parser.add_argument("--resume", action="store_true", help="go on with FILE.part, if it is there")
+    parser.add_argument("--resume", action="store_true", help="continue FILE.part, if it exists")
     add_json(parser, "print what was written as JSON")
 
 
 def import_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `import`."""
-    parser.add_argument("file", nargs="?", default="-", metavar="FILE", help="default: - for the input")
+    parser.add_argument(
+        "file", nargs="?", default="-", metavar="FILE", help="the file to read (default: -, standard input)"
+    )
     add_service(parser)
-    parser.add_argument("--collection", metavar="NAME", help="put the documents there, whatever theirs was called")
-    parser.add_argument("--resume", action="store_true", help="go on where an earlier run with this file ended")
+    parser.add_argument("--collection", metavar="NAME", help="put all documents into this collection")
+    parser.add_argument("--resume", action="store_true", help="continue where an earlier run with this file ended")
     parser.add_argument(
         "--requests", type=positive_integer, default=4, metavar="N", help="requests in flight (default: 4)"
     )
@@ -132,7 +136,7 @@ def collections_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     listing = add_command(actions, "list", "show all collections (the default)", COLLECTIONS_EXAMPLES)
     create = add_command(
-        actions, "create", "make a collection; does nothing when it is there and the same", COLLECTIONS_EXAMPLES
+        actions, "create", "create a collection; does nothing if it exists with the same model", COLLECTIONS_EXAMPLES
     )
     show = add_command(actions, "show", "show one collection", COLLECTIONS_EXAMPLES)
     drop = add_command(actions, "drop", "remove a collection with all its documents", COLLECTIONS_EXAMPLES)
@@ -141,9 +145,9 @@ def collections_arguments(parser: argparse.ArgumentParser) -> None:
     for each in (listing, create, show, drop):
         add_service(each, again=True)
         add_json(each, "print one JSON line per collection", again=True)
-    create.add_argument("--model-id", metavar="ID", help="the model that its vectors come from (default: the flow's)")
+    create.add_argument("--model-id", metavar="ID", help="the model of its vectors (default: the flow's)")
     create.add_argument(
-        "--dimension", type=positive_integer, metavar="N", help="how many numbers a vector has (default: the model's)"
+        "--dimension", type=positive_integer, metavar="N", help="dimension of its vectors (default: the model's)"
     )
     add_yes(drop)
 
@@ -151,5 +155,5 @@ def collections_arguments(parser: argparse.ArgumentParser) -> None:
 def reindex_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `reindex`."""
     add_service(parser)
-    parser.add_argument("--collection", metavar="NAME", help="only this one (default: each)")
-    add_json(parser, "print what was built as JSON")
+    parser.add_argument("--collection", metavar="NAME", help="only this collection (default: all)")
+    add_json(parser, "print what was rebuilt as JSON")

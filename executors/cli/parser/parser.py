@@ -12,12 +12,12 @@ from executors.cli.parser.parts import EXIT_STATUSES, add_command
 _EXAMPLES: Final = """\
 examples:
   visual-search serve                             start the flow; Ctrl-C stops it
-  visual-search index ~/Pictures                  make a folder searchable; type it again to go on after a break
+  visual-search index ~/Pictures                  make a folder searchable; run it again to continue after a break
   visual-search search cat.jpg                    the most similar pictures, as a table
-  visual-search search *.jpg --html found.html    the same as a page with pictures
-  visual-search status                            what is indexed, by which model
+  visual-search search *.jpg --html found.html    the same, as a page with pictures
+  visual-search status                            what is indexed, and with which model
 
-Where the service is: --url, else VS_HOST and VS_HTTP_PORT, else http://127.0.0.1:8080.
+The service is found by --url, else by VS_HOST and VS_HTTP_PORT, else at http://127.0.0.1:8080.
 
 """
 
@@ -26,7 +26,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Make the parser; the name of the command is parsed as `command`."""
     parser = argparse.ArgumentParser(
         prog="visual-search",
-        description="Search pictures by pictures: start the service, fill its index, ask it.",
+        description="Search pictures with pictures: start the service, fill its index, and search it.",
         epilog=_EXAMPLES + EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
