@@ -1,4 +1,4 @@
-"""Which service a command talks to."""
+"""Makes the client of the service that a command uses."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from executors.settings import read_settings
 
 
 def client_for(options: argparse.Namespace) -> VisualSearchClient:
-    """The client that a command's options ask for.
+    """Make the client from the options `--url` and `--timeout`.
 
     Raises:
-        VisualSearchError: `invalid_parameter` for a URL that is none, `invalid_setting`.
+        VisualSearchError: `invalid_parameter` if the URL is invalid, `invalid_setting`.
     """
     return VisualSearchClient(options.url or default_url(), timeout_s=options.timeout)
 
 
 def default_url() -> str:
-    """The URL of the flow that the settings describe.
+    """The URL of the flow, by the settings.
 
     Raises:
         VisualSearchError: `invalid_setting`.

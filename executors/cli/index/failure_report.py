@@ -13,7 +13,7 @@ from executors.cli.output_file import open_output
 
 
 def write_failures(path: Path, failures: Sequence[FileResult]) -> None:
-    """Write the failed files as CSV or JSON, by the file's extension.
+    """Write the failed files as JSON if the path ends in `.json`, otherwise as CSV.
 
     Raises:
         OSError: the file can't be written.

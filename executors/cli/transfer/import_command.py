@@ -1,4 +1,4 @@
-"""`visual-search import`: the lines of an export into an index, from a file that can be gone on with, or from a pipe."""
+"""Runs `visual-search import`: sends the lines of an export, from a file (which can be resumed) or a stream."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from executors.cli.journal_file import open_journal
 from executors.cli.service import client_for
 from executors.cli.terminal.interruption import stop_on_signal
 from executors.cli.terminal.output import (
+    count_of,
     print_error,
     print_json,
     print_warning,
@@ -51,14 +52,14 @@ class _Run:
 
 
 def import_(options: argparse.Namespace) -> int:
-    """Run the command.
+    """Run the command and return its exit status.
 
     Raises:
-        VisualSearchError: nothing could be begun.
+        VisualSearchError: the import could not start.
     """
     is_stream = options.file == "-" or (Path(options.file).exists() and not Path(options.file).is_file())
     if is_stream and options.resume:
-        raise VisualSearchError("invalid_parameter", "--resume needs a file to import, and not a stream")
+        raise VisualSearchError("invalid_parameter", "--resume can't be used with a stream; name a file to import")
     try:
         if options.file == "-":
             require_standard_input()
@@ -78,7 +79,7 @@ def import_(options: argparse.Namespace) -> int:
 
 
 async def _import(options: argparse.Namespace, path: Path | None, descriptor: int) -> _Run:
-    """Import from a descriptor; `path` names what it reads, if that can be gone on with."""
+    """Import from a descriptor; `path` is its file, or None for a stream, which can't be resumed."""
     async with client_for(options) as client:
         index_uuid = await ready_index_uuid(client)
         journal = open_journal() if path is not None else None
@@ -92,17 +93,17 @@ async def _import(options: argparse.Namespace, path: Path | None, descriptor: in
 async def _state_to_go_on_from(
     client: VisualSearchClient, options: argparse.Namespace, keeper: ImportJournal
 ) -> ImportState:
-    """What an earlier run left, if it is asked for and the index still has what that run brought."""
+    """The state of an earlier run, with `--resume`, if the index still has what that run imported."""
     found = keeper.find()
     if found is None or not found.place.line:
         return ImportState()
     if not options.resume:
         print_warning(
-            f"an earlier import of this file ended after line {found.place.line:,}; --resume would go on from there"
+            f"an earlier import of this file ended after line {found.place.line:,}; use --resume to continue from there"
         )
         return ImportState()
     if found.last is not None and await absent_ids(client, [found.last[1]], found.last[0]):
-        print_warning("the index does not have any more what an earlier run brought: everything is sent again")
+        print_warning("the index no longer has what an earlier run imported, so everything is sent again")
         return ImportState()
     return found
 
@@ -146,7 +147,7 @@ async def _send(
 
 
 def _source_of(first: Header | Document) -> str | None:
-    """The collection that the first line comes from."""
+    """The collection of the first line."""
     if isinstance(first, Header):
         return first.collections[0].name if first.collections else None
     return first.collection or DEFAULT_COLLECTION
@@ -170,23 +171,25 @@ def _teller(options: argparse.Namespace, view: ProgressView) -> Callable[[LineRe
 
 
 def _conclude(options: argparse.Namespace, run: _Run) -> int:
-    """Say what became of everything, and how to go on."""
+    """Print the results and how to continue; return the exit status."""
     sender = run.sender
     console = stderr_console() if options.json else stdout_console()
     _print_failures(console, sender.tally)
     line = run.begun_at_line
-    aside = f"from line {line + 1:,} on; what came before is counted" if line else None
+    aside = f"from line {line + 1:,} on, with the results of earlier lines" if line else None
     console.print(outcome.summary(sender.tally.counts, "document", run.seconds, aside=aside), soft_wrap=True)
     if run.journal_error:
-        print_warning(f"how far this import is can't be remembered for a later run: {run.journal_error}")
+        print_warning(f"the journal can't be written, so a later run can't continue this import: {run.journal_error}")
     if sender.error is not None:
         print_error(sender.error)
     place = sender.state.place
     truncated = sender.finished and bool(place.open or place.lacking)
     if truncated and place.open:
-        print_error("the input ends before its last line: whatever wrote it was interrupted, and documents are missing")
+        print_error("the input ends before its last line, so its export was interrupted and documents are missing")
     if truncated and place.lacking:
-        print_error(f"{place.lacking} documents are missing: the input's last line tells of more than come before it")
+        print_error(
+            f"{count_of(place.lacking, 'document')} missing: the input's last line says that there should be more"
+        )
     if not sender.finished:
         _say_how_to_go_on(console, options, run)
     if run.interrupted:
@@ -199,11 +202,11 @@ def _conclude(options: argparse.Namespace, run: _Run) -> int:
 def _say_how_to_go_on(console: Console, options: argparse.Namespace, run: _Run) -> None:
     line = run.sender.state.place.line
     if options.file == "-" or not Path(options.file).is_file():
-        console.print("not everything was imported; importing it again changes nothing that was")
+        console.print("not everything was imported; run the import again (what was imported already stays unchanged)")
     elif line == 0:
-        console.print(f"{printable(options.file)}: the same command begins again at the first line", soft_wrap=True)
+        console.print(f"{printable(options.file)}: the same command starts again with the first line", soft_wrap=True)
     elif run.journal_error is None:
-        text = f"{printable(options.file)}: the same command with --resume goes on after line {line:,}"
+        text = f"{printable(options.file)}: the same command with --resume continues after line {line:,}"
         console.print(text, soft_wrap=True)
 
 

@@ -59,7 +59,7 @@ def test_prune_removes_what_is_gone_and_nothing_else(service: WireService, index
     assert "gone" not in index(folder)[1]
 
 
-def test_what_somebody_else_wrote_under_the_id_is_kept(
+def test_what_another_client_wrote_under_the_id_is_kept(
     service: WireService, index: Index, make_files: MakeFiles
 ) -> None:
     folder = make_files("a.jpg", "b.jpg")
@@ -112,7 +112,7 @@ def test_another_disk_in_the_same_place_empties_nothing(
     (folder / "other.jpg").write_bytes(b"other")
     status, shown = index(folder, "--prune", "--yes")
     assert (status, ids(service)) == (1, ["a.jpg", "b.jpg", "other.jpg"])
-    assert "another one is" in shown
+    assert "Perhaps a disk is not mounted" in shown
 
 
 def test_a_renamed_file_keeps_its_document_by_content_and_not_by_path(
@@ -144,7 +144,7 @@ def test_what_was_sent_with_another_prefix_is_told_and_pruned(
 ) -> None:
     folder = make_files("a.jpg", "b.jpg")
     index(folder)
-    assert "2 files of here also stand in the index" in index(folder, "--id-prefix", "x/")[1]
+    assert "2 files are in the index twice" in index(folder, "--id-prefix", "x/")[1]
     index(folder, "--id-prefix", "x/", "--prune", "--yes")
     assert ids(service) == ["x/a.jpg", "x/b.jpg"]
 

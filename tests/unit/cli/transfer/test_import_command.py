@@ -159,7 +159,7 @@ def test_without_a_journal_it_works_and_warns(
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(backup))
     assert main(["import", str(backup), "--url", target.url]) == 0
-    assert "can't be remembered" in capsys.readouterr().err
+    assert "the journal can't be opened" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
