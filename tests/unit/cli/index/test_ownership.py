@@ -196,7 +196,11 @@ def test_a_file_and_a_document_that_were_both_changed_are_told_as_such(
     (folder / "a.jpg").write_bytes(b"edited")
     assert main(["index", str(folder), "--url", service.url, "--no-shrink"]) == 1
     shown = " ".join(capsys.readouterr().out.split())
-    for part in ("this file was indexed under this id", "the document in the index (its tags or its picture) have changed", "--replace"):
+    for part in (
+        "this file was indexed under this id",
+        "the document in the index (its tags or its picture) have changed",
+        "--replace",
+    ):
         assert part in shown
     assert "not from this folder" not in shown
     assert index(folder, "--replace") == (0, {"a.jpg": "replaced"})
