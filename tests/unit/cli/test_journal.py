@@ -155,7 +155,7 @@ def test_a_journal_of_format_1_goes_on(tmp_path: Path) -> None:
             known, both = one.find("a.jpg"), one.find("both.jpg")
             assert known is not None
             assert (known.size, known.mtime_ns, known.document_id) == (10, 111, "a.jpg")
-            # What was in the index then is what was sent; what came later is not, and of two files nobody knows.
+            # A document that was in the index then is the one that was sent; a later one is not, nor one of two files.
             assert (known.stands(before), known.stands(after)) == (True, False)
             assert both is not None
             assert not both.stands(before)

@@ -1,4 +1,4 @@
-"""What the client does on bad days: it asks again, a bounded number of times, and nothing is written twice."""
+"""Retries: the client sends again, a bounded number of times, and nothing is written twice."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_one_collection_is_shown_and_an_unknown_one_is_an_error(service: Library
     ],
     ids=["drop", "delete"],
 )
-def test_where_nobody_can_be_asked_nothing_is_removed_without_yes(
+def test_without_a_terminal_nothing_is_removed_without_yes(
     typed: list[str], question: str, service: LibraryService
 ) -> None:
     process = run_process(*typed, "--url", service.url, stdin=subprocess.DEVNULL)

@@ -32,7 +32,7 @@ def line(
 
 
 def index(*shards: list[dict[str, Any]], missing: Sequence[int] = (), error: str | None = None) -> dict[str, Any]:
-    """What `/status` says of the index; the shards that are missing say nothing."""
+    """The index in the answer of `/status`, without the shards that are missing."""
     names = sorted({each["collection"] for lines in shards for each in lines})
     told = [{"shard": n, "graphs": lines} for n, lines in enumerate(shards) if n not in missing]
     report = {"shards": told, "missing": list(missing), "collections": [{"name": name} for name in names]}
@@ -104,7 +104,7 @@ def test_ctrl_c_ends_the_watching_and_says_that_the_work_goes_on(library: Librar
 
 
 def run(service: WireService, capsys: Output, status: int) -> dict[str, Any]:
-    """What `reindex --json` says."""
+    """The output of `reindex --json`."""
     assert main(["reindex", "--url", service.url, "--json"]) == status
     told: dict[str, Any] = json.loads(capsys.readouterr().out)
     return told

@@ -1,4 +1,4 @@
-"""What is no longer in a folder: told, and removed only when asked, and only what is surely ours."""
+"""Files that are gone from a folder are counted, and their documents removed only on request and if they are ours."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_prune_removes_what_is_gone_and_nothing_else(service: WireService, index
     index(folder)
     index(other)
     (folder / "a.jpg").unlink()
-    assert index(folder, "--prune")[0] == 2  # nobody to ask
+    assert index(folder, "--prune")[0] == 2  # there is no terminal
     assert ids(service) == ["a.jpg", "b.jpg", "c.jpg"]
     status, shown = index(folder, "--prune", "--yes")
     assert (status, ids(service)) == (0, ["b.jpg", "c.jpg"])

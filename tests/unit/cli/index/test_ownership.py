@@ -36,7 +36,7 @@ def index(service: WireService, capsys: pytest.CaptureFixture[str]) -> Index:
 
 
 def write(service: WireService, method: str, *arguments: Any, **options: Any) -> None:
-    """What another client does."""
+    """Write as another client."""
 
     async def run() -> None:
         async with VisualSearchClient(service.url) as client:
@@ -222,7 +222,7 @@ def test_tags_of_another_client_are_not_lost_when_the_file_is_edited(
     assert service.documents["images", "a.jpg"]["tags"] == {"n": 1, "seen": True}
 
 
-def test_a_document_with_tags_of_another_client_is_compared_once_and_skipped_from_then_on(
+def test_a_document_with_tags_of_another_client_is_compared_only_once(
     service: WireService, index: Index, make_files: MakeFiles
 ) -> None:
     folder = make_files("a.jpg")

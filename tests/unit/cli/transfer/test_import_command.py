@@ -181,6 +181,14 @@ def test_a_pipe_is_read_as_it_comes(target: LibraryService) -> None:
     assert b"2 created" in out
 
 
+def test_an_endless_line_on_standard_input_ends_with_an_error(target: LibraryService) -> None:
+    with Path("/dev/zero").open("rb") as endless:
+        process = run_process("import", "-", "--url", target.url, stdin=endless)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert b"malformed_body: a line is longer than 256,000,000 bytes" in err
+
+
 def test_ctrl_c_while_a_pipe_is_silent_ends_at_once(target: LibraryService) -> None:
     process = run_process("import", "-", "--url", target.url, stdin=subprocess.PIPE)
     assert process.stdin is not None
