@@ -17,12 +17,12 @@ from rich.console import Console
 
 from executors.cli.commands.search_command import fetch_thumbnails
 from executors.cli.exit_status import INTERRUPTED, OK, SOME_FAILED
-from executors.cli.index.command import ready_index_uuid
 from executors.cli.index.files import scan_folders
 from executors.cli.index.sender import FileSender
 from executors.cli.index.shrinking import shrink
 from executors.cli.index.state import FileResult, IndexOptions, IndexOutcome
 from executors.cli.index.summary import print_failures
+from executors.cli.service import ready_index_uuid
 from executors.cli.terminal.output import count_of, print_error, stdout_console
 from executors.cli.terminal.progress import make_view
 from executors.client import VisualSearchClient

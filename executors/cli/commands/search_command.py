@@ -13,7 +13,6 @@ from typing import Any, Final, TypeAlias
 from rich.table import Table
 
 from executors.cli.exit_status import OK, SOME_FAILED, is_unavailable
-from executors.cli.index.standard_input import read_standard_input
 from executors.cli.service import client_for
 from executors.cli.terminal.daemon_thread import in_daemon_thread
 from executors.cli.terminal.html_page import QueryResult, ReportMatch, write_report
@@ -26,6 +25,7 @@ from executors.cli.terminal.output import (
     stderr_console,
     stdout_console,
 )
+from executors.cli.terminal.standard_input import read_standard_input
 from executors.client import DEFAULT_COLLECTION, Answer, Document, SearchOptions, SearchResult, VisualSearchClient
 from executors.client.answers import Hit
 from executors.errors import VisualSearchError

@@ -18,7 +18,6 @@ from executors.cli.index.gone import Gone, GoneFile, Pruned, emptied_folders, fi
 from executors.cli.index.loading import MAX_FILE_BYTES, Shrink
 from executors.cli.index.selection import Selection
 from executors.cli.index.sender import FileSender
-from executors.cli.index.standard_input import read_standard_input
 from executors.cli.index.state import FileResult, IndexOptions, IndexOutcome
 from executors.cli.index.summary import (
     gone_to_json,
@@ -33,7 +32,7 @@ from executors.cli.index.summary import (
 from executors.cli.journal import Journal, JournalScope
 from executors.cli.journal_file import open_journal, scopes_of
 from executors.cli.outcome import summary
-from executors.cli.service import client_for
+from executors.cli.service import client_for, ready_index_uuid
 from executors.cli.terminal.confirmation import confirmed
 from executors.cli.terminal.interruption import stop_on_signal
 from executors.cli.terminal.output import (
@@ -46,6 +45,7 @@ from executors.cli.terminal.output import (
     stdout_console,
 )
 from executors.cli.terminal.progress import make_view
+from executors.cli.terminal.standard_input import read_standard_input
 from executors.client import DEFAULT_COLLECTION, VisualSearchClient
 from executors.errors import VisualSearchError
 from executors.files.reading import unreadable
@@ -210,22 +210,6 @@ def _index_options(options: argparse.Namespace) -> IndexOptions:
         id_prefix=options.id_prefix,
         replace=options.replace,
     )
-
-
-async def ready_index_uuid(client: VisualSearchClient) -> str:
-    """Wait until the service is ready (10 seconds at most), and return the identity of its index.
-
-    Raises:
-        VisualSearchError: `unavailable` if no service answers; `not_ready`, with the reason.
-    """
-    for _ in range(20):
-        status = await client.status(attempts=1)
-        uuid = (status.get("index") or {}).get("uuid")
-        if uuid and status.get("ready", True):
-            return str(uuid)
-        await asyncio.sleep(0.5)
-    reason = status.get("reason") or {}
-    raise VisualSearchError("not_ready", f"the service is not ready: {reason.get('message', 'it gives no reason')}")
 
 
 def _conclude(options: argparse.Namespace, run: _Run) -> int:

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from executors.cli.exit_status import INTERRUPTED, OK, status_of
-from executors.cli.index.command import ready_index_uuid
 from executors.cli.output_file import open_output
-from executors.cli.service import client_for
+from executors.cli.service import client_for, ready_index_uuid
 from executors.cli.terminal.interruption import stop_on_signal
 from executors.cli.terminal.output import count_of, print_error, print_json, printable, stderr_console
 from executors.cli.terminal.progress import make_view

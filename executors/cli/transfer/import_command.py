@@ -15,10 +15,8 @@ from rich.console import Console
 from executors.cli import outcome
 from executors.cli.exit_status import INTERRUPTED, OK, SOME_FAILED, status_of
 from executors.cli.index.absent_ids import absent_ids
-from executors.cli.index.command import ready_index_uuid
-from executors.cli.index.standard_input import require_standard_input
 from executors.cli.journal_file import open_journal
-from executors.cli.service import client_for
+from executors.cli.service import client_for, ready_index_uuid
 from executors.cli.terminal.interruption import stop_on_signal
 from executors.cli.terminal.output import (
     count_of,
@@ -30,6 +28,7 @@ from executors.cli.terminal.output import (
     stdout_console,
 )
 from executors.cli.terminal.progress import ProgressView, make_view
+from executors.cli.terminal.standard_input import require_standard_input
 from executors.cli.transfer.format import Header
 from executors.cli.transfer.import_journal import ImportJournal, ImportKey
 from executors.cli.transfer.import_reader import open_input, read_chunks, read_first
