@@ -1,4 +1,4 @@
-"""The command line, `visual-search`: what a person types. One module a command; the heavy ones are imported when used."""
+"""The command line, `visual-search`. `parser/command_table.py` lists the commands and the function that runs each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: what follows the program's name; the process's own by default.
+        arguments: the arguments after the program's name; by default those of this process.
 
     Returns:
         The exit status, as `executors.cli.exit_status` lists them.

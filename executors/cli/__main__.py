@@ -1,4 +1,4 @@
-"""`python -m executors.cli`, the same as `visual-search`."""
+"""Runs `python -m executors.cli`, which is the same as `visual-search`."""
 
 import sys
 

@@ -13,16 +13,16 @@ UNAVAILABLE: Final = 3
 INTERRUPTED: Final = 130
 CLOSED_PIPE: Final = 141
 
-# The service is not there, or refuses whatever it is sent; another document would fare no better.
+# The service can't be reached, or refuses every request; another document would not be accepted either.
 _UNAVAILABLE_CODES: Final[frozenset[ErrorCode]] = frozenset(
     {"overloaded", "deadline_exceeded", "forbidden_host", "forbidden_origin", "unknown_endpoint", "method_not_allowed"}
 )
-# What was typed (or set) is at fault; a service may be the one that says so.
+# An argument or a setting is wrong; the service may be the one that says so.
 _USAGE_CODES: Final[frozenset[ErrorCode]] = frozenset({"invalid_parameter", "invalid_filter", "invalid_setting"})
 
 
 def is_unavailable(error: VisualSearchError) -> bool:
-    """Whether an error of a request as a whole is the service's, not that of what was sent."""
+    """Whether the service is the cause of an error, and not the request."""
     return error.status == 503 or error.code in _UNAVAILABLE_CODES
 
 

@@ -1,4 +1,4 @@
-"""What was acknowledged: which file, as it was then, is in which index. Survives any interruption of the sender."""
+"""The journal: which files were acknowledged by which index, and as what. It survives any interruption."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ CREATE TABLE IF NOT EXISTS imports (
     index_uuid TEXT NOT NULL, collection TEXT NOT NULL, path BLOB NOT NULL, size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL, state TEXT NOT NULL, PRIMARY KEY (index_uuid, collection, path)) WITHOUT ROWID;
 """
-# Format 1 knew no versions. What it acknowledged was in the index when the journal was written last (?1: when that was,
-# see `Sent.stands`); but of an id that two folders sent, nothing is known.
+# Format 1 had no versions. What it acknowledged was in the index when the journal was last written (`until`, see
+# `Sent.stands`). If two folders sent the same id, it is not known whose document is there.
 _MIGRATION: Final = """
 ALTER TABLE sent ADD COLUMN version TEXT NOT NULL DEFAULT '';
 ALTER TABLE sent ADD COLUMN digest TEXT NOT NULL DEFAULT '';
@@ -44,21 +44,24 @@ UPDATE sent SET version = '{until}' WHERE NOT EXISTS (
 _COLUMNS: Final = "name, size, mtime_ns, tags, document_id, version, digest"
 # Stands before a time in place of a version.
 _UNTIL: Final = "<"
+# Stands before the version of a document whose tags another client has changed.
+_CHANGED: Final = "~"
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A file as it was acknowledged.
+    """A file as it was when it was acknowledged.
 
     Attributes:
         name: its path relative to the folder (lone surrogates for bytes that are not UTF-8).
         size: bytes.
-        mtime_ns: time of its last change, nanoseconds since 1970.
-        tags: digest of the tags that were sent with it.
-        document_id: the id that it has in the index.
-        version: of the document in the index; empty where it is not known. An earlier release did not note it: there, `<`
-            and the beginning of a version which whatever was acknowledged then does not exceed.
-        digest: SHA-256 of the file, in hexadecimal digits; empty where it is not known.
+        mtime_ns: time of its last change, in nanoseconds since 1970.
+        tags: digest of the tags that were sent with it; empty if there were none.
+        document_id: its id in the index.
+        version: of the document in the index; empty if it is not known. `~` before it says that the document has this
+            file's picture, but tags that another client has written since. An earlier release did not store versions:
+            there, `<` stands before the beginning of a version that no document acknowledged by then exceeds.
+        digest: SHA-256 of the file, in hexadecimal digits; empty if it is not known.
     """
 
     name: str
@@ -70,7 +73,7 @@ class Sent:
     digest: str = ""
 
     def stands(self, version: str | None) -> bool:
-        """Whether a document of this version is the one that was acknowledged."""
+        """Whether a document of this version is the one that was acknowledged, with the tags that it had."""
         if not version or not self.version:
             return False
         if self.version.startswith(_UNTIL):
@@ -78,17 +81,26 @@ class Sent:
             return version[: len(limit)] <= limit
         return version == self.version
 
+    def has_picture_of(self, version: str | None) -> bool:
+        """Whether a document of this version has this file's picture, whatever its tags are."""
+        return self.stands(version) or (bool(version) and self.version == with_changed_tags(version or ""))
+
+
+def with_changed_tags(version: str) -> str:
+    """What a journal stores as the version of a document whose tags another client has changed."""
+    return f"{_CHANGED}{version}"
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A file of whatever folder that was acknowledged under an id."""
+    """A file, of any folder, that was acknowledged under an id."""
 
     folder: str
     sent: Sent
 
 
 def tags_digest(tags: Mapping[str, Any]) -> str:
-    """A short digest of tags; the same for the same tags in another order."""
+    """A short digest of tags, independent of their order; empty if there are none."""
     if not tags:
         return ""
     return hashlib.sha256(json.dumps(tags, sort_keys=True).encode()).hexdigest()[:16]
@@ -98,8 +110,8 @@ class Journal:
     """One SQLite file for all folders and services of a user. Several processes may use it at once.
 
     Args:
-        path: the file; made with its folder when it is not there. A damaged one is set aside and begun anew: the price
-            is that files are sent once more.
+        path: the file; it is created, with its folder, if it is missing. A damaged file is renamed, and a new one is
+            begun; files are then sent again.
 
     Raises:
         OSError: the folder can't be written.
@@ -124,7 +136,7 @@ class Journal:
         return self._connection
 
     def scope(self, index_uuid: str, collection: str, folder: str, id_mode: str) -> JournalScope:
-        """The part that belongs to one folder and one collection of one index."""
+        """The part of the journal for one folder and one collection of one index."""
         key = (index_uuid, collection, os.fsencode(folder), id_mode)
         with self._connection:
             self._connection.execute(
@@ -134,7 +146,7 @@ class Journal:
         return JournalScope(self._connection, int(self._connection.execute(query, key).fetchone()[0]))
 
     def forget(self, index_uuid: str, collection: str, document_ids: Iterable[str]) -> None:
-        """Drop documents that were deleted from an index: their files are to be sent again when asked for."""
+        """Remove documents that were deleted from an index, so that a later run sends their files again."""
         query = (
             "DELETE FROM sent WHERE document_id = ? AND scope IN "
             "(SELECT number FROM scope WHERE index_uuid = ? AND collection = ?)"
@@ -148,7 +160,7 @@ class Journal:
 
 
 class JournalScope:
-    """What was acknowledged of one folder."""
+    """The acknowledged files of one folder."""
 
     def __init__(self, connection: sqlite3.Connection, number: int) -> None:
         self._connection = connection
@@ -161,23 +173,23 @@ class JournalScope:
 
     @property
     def number(self) -> int:
-        """What stands for this folder in the file."""
+        """The number of this folder in the file."""
         return self._number
 
     def find(self, name: str) -> Sent | None:
-        """The file as it was acknowledged last, None when it never was."""
+        """The file as it was last acknowledged; None if it never was."""
         query = f"SELECT {_COLUMNS} FROM sent WHERE scope = ? AND name = ?"
         row = self._connection.execute(query, (self._number, os.fsencode(name))).fetchone()
         return _sent(row) if row else None
 
     def all(self) -> Iterator[Sent]:
-        """Every file that was acknowledged, in the order of the names' bytes."""
+        """All acknowledged files, in the order of the bytes of their names."""
         query = f"SELECT {_COLUMNS} FROM sent WHERE scope = ? ORDER BY name"
         for row in self._connection.execute(query, (self._number,)):
             yield _sent(row)
 
     def claims(self, document_id: str) -> list[Claim]:
-        """The files, of this folder and of others, that were acknowledged under an id of this collection."""
+        """The files of any folder that were acknowledged under an id of this collection."""
         query = (
             f"SELECT theirs.folder, {_COLUMNS} FROM scope AS ours, sent, scope AS theirs "
             "WHERE ours.number = ? AND sent.document_id = ? AND theirs.number = sent.scope "
@@ -187,7 +199,7 @@ class JournalScope:
         return [Claim(os.fsdecode(row[0]), _sent(row[1:])) for row in rows]
 
     def siblings(self) -> list[JournalScope]:
-        """The same folder's files under other ids: what was acknowledged with another prefix."""
+        """The scopes of the same folder with other prefixes, so that its files have other ids there."""
         query = (
             "SELECT theirs.number FROM scope AS ours, scope AS theirs WHERE ours.number = ? "
             "AND theirs.number != ours.number AND theirs.folder = ours.folder "
@@ -197,13 +209,8 @@ class JournalScope:
         rows = self._connection.execute(query, (self._number,)).fetchall()
         return [JournalScope(self._connection, int(row[0])) for row in rows]
 
-    def holds_id(self, document_id: str, tags: str) -> bool:
-        """Whether a document was acknowledged, under whatever name, with these tags."""
-        query = "SELECT 1 FROM sent WHERE document_id = ? AND scope = ? AND tags = ? LIMIT 1"
-        return self._connection.execute(query, (document_id, self._number, tags)).fetchone() is not None
-
     def record(self, files: Sequence[Sent]) -> None:
-        """Remember acknowledged files; on disk when it returns."""
+        """Store acknowledged files; they are on disk when it returns."""
         rows = [
             (
                 self._number,
@@ -222,14 +229,14 @@ class JournalScope:
             self._connection.executemany(query, rows)
 
     def forget(self, names: Iterable[str]) -> None:
-        """Drop files that are gone."""
+        """Remove files that are gone."""
         query = "DELETE FROM sent WHERE scope = ? AND name = ?"
         with self._connection:
             self._connection.executemany(query, [(self._number, os.fsencode(each)) for each in names])
 
 
 def _sent(row: Sequence[Any]) -> Sent:
-    """A row of _COLUMNS."""
+    """Make the entry from a row of _COLUMNS."""
     name, size, mtime_ns, tags, document_id, version, digest = row
     return Sent(os.fsdecode(name), size, mtime_ns, tags, document_id, version, digest)
 
@@ -254,7 +261,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _migrate(connection: sqlite3.Connection, written_ms: int) -> None:
-    """Bring a journal of format 1 up to date; all of it or nothing, and once, whoever else opens it at the same time."""
+    """Convert a journal of format 1 in one transaction, even if another process opens it at the same time."""
     until = f"{_UNTIL}{version_at(written_ms)}"
     connection.isolation_level = None
     try:
@@ -269,7 +276,7 @@ def _migrate(connection: sqlite3.Connection, written_ms: int) -> None:
 
 
 def _last_write_ms(path: Path) -> int:
-    """When a journal was written last, milliseconds since 1970; 0 for one that is not there."""
+    """When a journal was last written, in milliseconds since 1970; 0 if it does not exist."""
     times = [0]
     for suffix in ("", "-wal"):
         with suppress(OSError):

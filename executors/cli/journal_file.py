@@ -1,4 +1,4 @@
-"""Where the journal of a user is, and what commands do with it; without one they work, and say what is lost."""
+"""The user's journal: where it is, and how commands open it. If it can't be opened, they warn and work without it."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from executors.settings import data_folder
 
 
 def journal_path() -> Path:
-    """Where acknowledgements are remembered."""
+    """The path of the journal."""
     return data_folder() / "journal" / "sent.sqlite"
 
 
 def open_journal() -> Journal | None:
-    """The user's journal; None, with a warning, where it can't be kept."""
+    """Open the user's journal; if it can't be opened, print a warning and return None."""
     try:
         return Journal(journal_path())
     except (OSError, sqlite3.Error) as error:
-        print_warning(f"what is acknowledged can't be remembered for a later run: {error}")
+        print_warning(f"the journal can't be opened, so a later run can't continue from this one: {error}")
         return None
 
 
 def scopes_of(
     journal: Journal | None, index_uuid: str, collection: str | None, folders: Iterable[str], id_mode: str
 ) -> dict[str, JournalScope]:
-    """The part of the journal that belongs to each folder; none of it when there is no journal."""
+    """The part of the journal for each folder; empty if there is no journal."""
     if journal is None:
         return {}
     return {each: journal.scope(index_uuid, collection or DEFAULT_COLLECTION, each, id_mode) for each in folders}
 
 
 def forget_deleted(index_uuid: str, collection: str | None, document_ids: Sequence[str]) -> None:
-    """Have deleted documents sent again by a later `index`."""
+    """Remove deleted documents from the journal, so that a later `index` sends their files again."""
     path = journal_path()
     if not path.exists() or not document_ids:
         return
@@ -45,4 +45,6 @@ def forget_deleted(index_uuid: str, collection: str | None, document_ids: Sequen
         with closing(Journal(path)) as journal:
             journal.forget(index_uuid, collection or DEFAULT_COLLECTION, document_ids)
     except (OSError, sqlite3.Error) as error:
-        print_warning(f"`index` will take the deleted documents for indexed (use --no-resume): {error}")
+        print_warning(
+            f"the journal can't be written, so `index` will skip the deleted files (use --no-resume): {error}"
+        )

@@ -1,4 +1,4 @@
-"""What the HTTP API answers, as plain values: the wire's JSON in, dataclasses out. No I/O."""
+"""The answers of the HTTP API as dataclasses, and the functions that read them from JSON. No I/O."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from executors.errors import VisualSearchError, error_from_json
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What became of one document of a write: a result (created, replaced, …), or the error that refused it.
+    """The outcome of writing one document: a result (created, replaced, …), or the error that refused it.
 
-    `descendants`: how many documents a delete removed with it, because they came from it.
+    `descendants`: how many documents a delete removed together with this one, because they came from it.
     """
 
     id: str
@@ -28,8 +28,8 @@ class WriteResult:
 class Hit:
     """One match: an indexed document and its cosine to the query, -1 to 1.
 
-    `thumbnail_url` is the path of its thumbnail on the server, which answers 404 where none is kept. `group`
-    (the tag's value, or the parent's id) and `embedding` (D numbers) only where they were asked for.
+    `thumbnail_url` is the path of its thumbnail on the server, which answers 404 if there is none. `group` (the tag's
+    value, or the parent's id) and `embedding` (D numbers) are set only if the request asked for them.
     """
 
     id: str
@@ -56,8 +56,8 @@ class SearchResult:
 class FoundDocument:
     """One document as the index holds it, or the error (`not_found`) in its place.
 
-    `embedding` (D numbers, float32 values to the bit) and `thumbnail` (JPEG) only where they were asked for.
-    `thumbnail_url` is the path of the thumbnail on the server, which answers 404 where none is kept.
+    `embedding` (D numbers, float32 values to the bit) and `thumbnail` (JPEG) are set only if the request asked for them.
+    `thumbnail_url` is the path of the thumbnail on the server, which answers 404 if there is none.
     """
 
     id: str
@@ -77,7 +77,7 @@ class FoundDocument:
 
 @dataclass(frozen=True, slots=True)
 class ScrollPage:
-    """Some documents in the order of their ids; `next` is what to scroll on `after`, None at the end."""
+    """Some documents in the order of their ids. `next` is the value of `after` for the next page, None on the last one."""
 
     documents: Sequence[FoundDocument]
     next: str | None
@@ -85,9 +85,9 @@ class ScrollPage:
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """A collection: what it is bound to, how many documents it holds; `result` is what creating it did.
+    """A collection: its model, its dimension, and the number of its documents; `result` is set when it was created.
 
-    `error` tells why it can't be read, where that is so; its documents are not counted then.
+    `error` says why the collection can't be read, if it can't; its documents are not counted then.
     """
 
     name: str
@@ -100,7 +100,7 @@ class CollectionInfo:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingResult:
-    """The vector of one picture or text: D numbers, unit length; or the error in its place."""
+    """The vector of one picture or text (D numbers, unit length), or the error in its place."""
 
     id: str
     embedding: Sequence[float] | None
@@ -110,9 +110,9 @@ class EmbeddingResult:
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """What a full check of the index found; `ok` when there was nothing to find.
+    """The result of a full check of the index; `ok` if it found no fault.
 
-    `repaired` counts the ids of which an older copy was removed; `repairs` says what shards made anew, a line each.
+    `repaired` counts the ids whose older copy was removed; `repairs` has a line for each thing that a shard rebuilt.
     """
 
     ok: bool
@@ -128,16 +128,16 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[Result]):
-    """One answer: a result per document in request order, and what holds for the request as a whole.
+    """One answer: a result per document in request order, and facts about the request as a whole.
 
     Attributes:
         results: one per document.
-        failed: how many of them carry an error.
-        partial: a shard is missing in it (only with `allow_partial`).
+        failed: how many of them have an error.
+        partial: the results of a shard are missing (only with `allow_partial`).
         shards: `{"total": n, "answered": m}`.
-        took_ms: the service's own times, by stage.
-        deleted: how many documents `delete` removed in all, those that came from the named ones included.
-        explain: by query, how each shard searched (only with `explain`).
+        took_ms: how long the service took, in milliseconds, by stage.
+        deleted: how many documents `delete` removed in all, including those that came from the named ones.
+        explain: for each query, how each shard searched (only with `explain`).
     """
 
     results: Sequence[Result]
@@ -169,7 +169,7 @@ def answer_from_json(
     """The answer to a request of `expected` documents.
 
     Raises:
-        VisualSearchError: `internal` when it does not hold one result per document.
+        VisualSearchError: `internal` if the answer does not have one result per document.
     """
     data, parameters = body.get("data"), body.get("parameters") or {}
     if not isinstance(data, list) or len(data) != expected:
@@ -239,7 +239,7 @@ def page_from_json(content: Mapping[str, Any]) -> ScrollPage:
     """The answer of `/scroll`.
 
     Raises:
-        VisualSearchError: `internal` when it does not hold documents.
+        VisualSearchError: `internal` if the answer has no documents.
     """
     data, parameters = content.get("data"), content.get("parameters") or {}
     if not isinstance(data, list):
@@ -251,7 +251,7 @@ def collection_from_json(given: Mapping[str, Any], result: str | None = None) ->
     """One collection of `/collections`.
 
     Raises:
-        VisualSearchError: `internal` when it is none.
+        VisualSearchError: `internal` if it is not a collection.
     """
     try:
         return CollectionInfo(
@@ -263,7 +263,7 @@ def collection_from_json(given: Mapping[str, Any], result: str | None = None) ->
             given.get("error"),
         )
     except (KeyError, TypeError):
-        raise VisualSearchError("internal", "the service sent something else than a collection") from None
+        raise VisualSearchError("internal", "the service sent something that is not a collection") from None
 
 
 def embedding_from_json(given: Mapping[str, Any]) -> EmbeddingResult:

@@ -1,23 +1,14 @@
-"""A client of the HTTP API: async, with retries, plain results and typed errors.
-
-    async with VisualSearchClient("http://127.0.0.1:8080") as client:
-        await client.index([Document(id="cat", blob=Path("cat.jpg").read_bytes())])
-        answer = await client.search([Document(blob=Path("query.jpg").read_bytes())], limit=5)
-        print(answer[0].matches)
-        answer = await client.search(text="a red car", filter={"price": {"$lt": 50}}, group_by="brand")
-
-Every request here may be executed twice without harm (documents without an id are given one before they are sent), so
-each is sent again, a bounded number of times, when the service is busy, restarting, or the connection breaks.
-"""
+"""The client: one class, a method for each request of the HTTP API."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from types import TracebackType
+from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 
 from executors.client.answers import (
     Answer,
@@ -28,51 +19,43 @@ from executors.client.answers import (
     SearchResult,
     VerifyResult,
     WriteResult,
+    answer_from_json,
+    collection_from_json,
     embedding_from_json,
+    found_from_json,
+    optional_error,
+    page_from_json,
     search_from_json,
     verify_from_json,
     write_from_json,
 )
-from executors.client.base import DEFAULT_COLLECTION, DEFAULT_URL, given_parameters, wanted_parts
-from executors.client.collections import CollectionMethods
-from executors.client.reading import ReadingMethods
-from executors.client.requests import Document, json_body
-from executors.client.transport import RetryPolicy
+from executors.client.requests import Document, encode_request, given_parameters, json_body, quoted, wanted_parts
+from executors.client.transport import RetryPolicy, Transport
 from executors.errors import VisualSearchError
 from executors.files.reading import MAX_PICTURE_BYTES, read_file
 
-__all__ = [
-    "DEFAULT_COLLECTION",
-    "DEFAULT_URL",
-    "Answer",
-    "CollectionInfo",
-    "Document",
-    "FoundDocument",
-    "RetryPolicy",
-    "ScrollPage",
-    "SearchOptions",
-    "SearchResult",
-    "VerifyResult",
-    "VisualSearchClient",
-    "WriteResult",
-]
+DEFAULT_URL: Final = "http://127.0.0.1:8080"
+# The same as executors.documents.DEFAULT_COLLECTION, whose module takes half a second to import.
+DEFAULT_COLLECTION: Final = "images"
+
+Result = TypeVar("Result")
 
 
 class SearchOptions(TypedDict, total=False):
-    """What both kinds of search take; everything may be left out.
+    """The options of `search` and `search_like`; all of them are optional.
 
-    limit, offset: which matches (with `group_by`: which groups), 10 from the best one on unless said otherwise.
-    threshold: only matches with at least this cosine.
-    collection: where to search.
-    filter: only documents whose tags match, such as `{"brand": "acme", "price": {"$lt": 50}}`.
-    group_by: the best match of each group: a tag's path, or `parent`.
+    limit, offset: which page of the matches to return (with `group_by`: of the groups); by default the best 10.
+    threshold: return only matches with at least this cosine.
+    collection: the collection to search.
+    filter: search only documents whose tags match, such as `{"brand": "acme", "price": {"$lt": 50}}`.
+    group_by: return only the best match of each group. A group is a tag's path, or `parent`.
     fields: which fields of the matches to return, of `uri`, `tags`, `tags.<path>`, `parent`, `box`; None for all.
-    exclude_self: of `search_like`: leave that document out of the matches.
+    exclude_self: with `search_like`, leave that document out of the matches.
     exact: compare with every document instead of walking the graph.
-    ef: the effort of that walk.
-    with_embedding: the vectors of the matches, too.
-    explain: how each shard searched, in `Answer.explain`.
-    allow_partial: take an answer in which a shard is missing.
+    ef: the number of candidates that the walk through the graph keeps.
+    with_embedding: return the vectors of the matches as well.
+    explain: return how each shard searched, in `Answer.explain`.
+    allow_partial: accept an answer in which a shard is missing.
     """
 
     limit: int
@@ -90,22 +73,49 @@ class SearchOptions(TypedDict, total=False):
     allow_partial: bool
 
 
-class VisualSearchClient(CollectionMethods, ReadingMethods):
-    """One service, by its URL. Use it as an async context manager, or call `close`.
+class VisualSearchClient:
+    """A client of one service. Use it as an async context manager, or call `close`.
 
-    Every method raises `VisualSearchError`: with the code that the service answered when it refused the request as a
-    whole, `unavailable` when nothing answers, `deadline_exceeded` when it takes longer than `timeout_s`. A document at
-    fault raises nothing: its result carries the error.
+    Every method raises `VisualSearchError`: with the service's code if it refused the request as a whole, `unavailable`
+    if no service answers, `deadline_exceeded` if the answer takes longer than `timeout_s`. A bad document raises nothing:
+    its result carries the error.
 
     Args:
         url: such as `http://127.0.0.1:8080`.
-        timeout_s: how long to wait for one answer.
-        retry: how often and how patiently to send again.
-        connections: at most so many requests at a time.
+        timeout_s: timeout of one answer, in seconds.
+        retry: how often a failed request is sent again, and after which pauses.
+        connections: maximum number of requests in flight.
     """
 
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timeout_s: float = 120.0,
+        retry: RetryPolicy | None = None,
+        connections: int = 16,
+    ) -> None:
+        self._transport = Transport(url, timeout_s, retry or RetryPolicy(), connections)
+
+    @property
+    def url(self) -> str:
+        """The URL of the service."""
+        return self._transport.url
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
     async def index(self, documents: Sequence[Document], *, collection: str | None = None) -> Answer[WriteResult]:
-        """Insert or replace documents by id, in one request; acknowledged means on disk."""
+        """Insert or replace documents by id, in one request. When it returns, they are on disk."""
         return await self._post("/index", _named(documents), given_parameters(collection=collection), write_from_json)
 
     async def index_files(
@@ -116,11 +126,11 @@ class VisualSearchClient(CollectionMethods, ReadingMethods):
         collection: str | None = None,
         tags: Mapping[str, Any] | None = None,
     ) -> Answer[WriteResult]:
-        """Index picture files in one request; the ids are the paths as given, with forward slashes, unless `ids` says.
+        """Index picture files in one request. The ids are `ids`, or else the paths as given, with forward slashes.
 
         Raises:
-            VisualSearchError: `unreadable_file` for a file that can't be read or is not a regular one, `image_too_large`;
-                nothing was sent.
+            VisualSearchError: `unreadable_file` if a file can't be read or is not a regular one, `image_too_large`; nothing
+                was sent then.
         """
         names = list(ids) if ids is not None else [Path(path).as_posix() for path in paths]
         documents = [
@@ -136,11 +146,11 @@ class VisualSearchClient(CollectionMethods, ReadingMethods):
         text: str | Sequence[str] | None = None,
         **options: Unpack[SearchOptions],
     ) -> Answer[SearchResult]:
-        """The best matches of every query, in request order.
+        """Find the best matches of every query; the results are in the order of the queries.
 
         Args:
             queries: pictures, vectors, or texts.
-            text: one text or several, which come after `queries`; the service's model must have a text tower.
+            text: one text or several, which come after `queries`. The service's model must have a text tower.
             **options: see `SearchOptions`.
         """
         texts = [text] if isinstance(text, str) else text or ()
@@ -148,20 +158,25 @@ class VisualSearchClient(CollectionMethods, ReadingMethods):
         return await self._post("/search", _named(documents), _search_parameters(options), search_from_json)
 
     async def search_like(self, document_id: str, **options: Unpack[SearchOptions]) -> Answer[SearchResult]:
-        """The documents most similar to an indexed one, which stands first unless excluded. Options: see `SearchOptions`."""
+        """Find the documents most similar to an indexed one. It comes first, unless `exclude_self` is set.
+
+        Args:
+            document_id: the id of the indexed document.
+            **options: see `SearchOptions`.
+        """
         parameters = _search_parameters(options) | {"like": document_id}
         return await self._post("/search", [], parameters, search_from_json, expected=1)
 
     async def update(
         self, tags: Mapping[str, Mapping[str, Any]], *, replace_tags: bool = False, collection: str | None = None
     ) -> Answer[WriteResult]:
-        """Change tags, by id: merged into those that are there, or in place of them."""
+        """Change tags, by id: merge them into the document's tags, or replace those with `replace_tags`."""
         documents = [Document(id=document_id, tags=given) for document_id, given in tags.items()]
         parameters = given_parameters(mode="replace" if replace_tags else "merge", collection=collection)
         return await self._post("/update", documents, parameters, write_from_json)
 
     async def delete(self, ids: Sequence[str], *, collection: str | None = None) -> Answer[WriteResult]:
-        """Remove documents by id, and what came from them; those that are not there answer `not_found`."""
+        """Delete documents by id, and those that came from them. The result of a missing document is `not_found`."""
         documents = [Document(id=each) for each in ids]
         return await self._post("/delete", documents, given_parameters(collection=collection), write_from_json)
 
@@ -171,42 +186,196 @@ class VisualSearchClient(CollectionMethods, ReadingMethods):
         *,
         collection: str | None = None,
     ) -> int:
-        """Remove the documents that match, and what came from them.
+        """Delete the documents that match, and those that came from them.
 
         Returns:
-            How many were removed; only those of the last attempt, where the request had to be sent again.
+            How many were deleted. If the request was sent again, only those of the last attempt are counted.
 
         Raises:
-            VisualSearchError: `invalid_filter`; `invalid_parameter` for an empty one.
+            VisualSearchError: `invalid_filter`; `invalid_parameter` if the filter is empty.
         """
         parameters = given_parameters(filter=filter, collection=collection)
         return (await self._post("/delete", [], parameters, write_from_json)).deleted
 
     async def embed(self, documents: Sequence[Document]) -> Answer[EmbeddingResult]:
-        """The vectors of pictures and texts, without indexing them."""
+        """Return the vectors of pictures and texts, without indexing them."""
         return await self._post("/embed", _named(documents), {}, embedding_from_json)
 
+    async def get(
+        self,
+        ids: Sequence[str],
+        *,
+        collection: str | None = None,
+        with_embedding: bool = False,
+        with_thumbnail: bool = False,
+    ) -> Answer[FoundDocument]:
+        """Read documents by id, with their vectors and thumbnails if asked for."""
+        wanted = wanted_parts(embedding=with_embedding, thumbnail=with_thumbnail)
+        parameters = given_parameters(collection=collection) | wanted
+        return await self._post("/get", [Document(id=each) for each in ids], parameters, found_from_json)
+
+    async def scroll(
+        self,
+        *,
+        collection: str | None = None,
+        filter: Mapping[str, Any] | None = None,
+        after: str = "",
+        limit: int = 100,
+        with_embedding: bool = False,
+        with_thumbnail: bool = False,
+        allow_partial: bool = False,
+    ) -> ScrollPage:
+        """Read the next page of the documents that match, in the order of their ids (by code points), after the id `after`.
+
+        Raises:
+            VisualSearchError: `collection_not_found`, `invalid_filter`, `invalid_parameter`.
+        """
+        parameters = given_parameters(collection=collection, filter=filter, after=after or None) | {"limit": limit}
+        parameters |= wanted_parts(embedding=with_embedding, thumbnail=with_thumbnail)
+        if allow_partial:
+            parameters["allow_partial"] = True
+        return page_from_json(await self._transport.json("POST", "/scroll", json_body({"parameters": parameters})))
+
+    async def scroll_all(
+        self,
+        *,
+        collection: str | None = None,
+        filter: Mapping[str, Any] | None = None,
+        after: str = "",
+        limit: int = 100,
+        with_embedding: bool = False,
+        with_thumbnail: bool = False,
+    ) -> AsyncIterator[FoundDocument]:
+        """Read every document that matches, in the order of the ids, in pages of `limit`.
+
+        A document that is written meanwhile is found if its id comes after the page that is being read.
+        """
+        following: str | None = after
+        while following is not None:
+            page = await self.scroll(
+                collection=collection,
+                filter=filter,
+                after=following,
+                limit=limit,
+                with_embedding=with_embedding,
+                with_thumbnail=with_thumbnail,
+            )
+            for document in page.documents:
+                yield document
+            following = page.next
+
+    async def count(
+        self,
+        *,
+        collection: str | None = None,
+        filter: Mapping[str, Any] | None = None,
+        allow_partial: bool = False,
+    ) -> int:
+        """Count the documents of a collection, or those that match.
+
+        Raises:
+            VisualSearchError: `collection_not_found`, `invalid_filter`.
+        """
+        parameters = given_parameters(collection=collection, filter=filter)
+        if allow_partial:
+            parameters["allow_partial"] = True
+        content = await self._transport.json("POST", "/count", json_body({"parameters": parameters}))
+        return int(content["parameters"]["count"])
+
+    async def thumbnail(self, document_id: str, *, collection: str = DEFAULT_COLLECTION) -> bytes | None:
+        """Fetch the thumbnail (JPEG) of an indexed picture; None if the index has none."""
+        path = f"/thumbnail?collection={quoted('collection', collection)}&id={quoted('id', document_id)}"
+        response = await self._transport.request("GET", path)
+        if response.status == 200:
+            return response.content
+        error = optional_error(self._transport.parse(response).get("error"))
+        if error is None or response.status == 404:
+            return None
+        raise error
+
+    async def create_collection(
+        self, name: str, *, model_id: str | None = None, dimension: int | None = None
+    ) -> CollectionInfo:
+        """Create a collection, bound to a model and a dimension (by default those of the service's model).
+
+        Returns:
+            The collection; `result` is `created`, or `unchanged` if it existed already.
+
+        Raises:
+            VisualSearchError: `model_mismatch` or `dimension_mismatch` if it exists with another model or dimension.
+        """
+        body = json_body(given_parameters(model_id=model_id, dimension=dimension))
+        content = await self._transport.json("PUT", _collection_path(name), body)
+        return collection_from_json(content.get("collection") or {}, content.get("result"))
+
+    async def collections(self) -> list[CollectionInfo]:
+        """List all collections, in the order of their names."""
+        content = await self._transport.json("GET", "/collections")
+        return [collection_from_json(each) for each in content.get("collections") or []]
+
+    async def collection(self, name: str) -> CollectionInfo:
+        """Describe one collection.
+
+        Raises:
+            VisualSearchError: `collection_not_found`.
+        """
+        content = await self._transport.json("GET", _collection_path(name))
+        return collection_from_json(content.get("collection") or {})
+
+    async def drop_collection(self, name: str) -> int:
+        """Drop a collection with all its documents.
+
+        Returns:
+            How many documents it had.
+
+        Raises:
+            VisualSearchError: `collection_not_found`, also if the first answer was lost and the request was sent again.
+        """
+        content = await self._transport.json("DELETE", _collection_path(name))
+        return int(content.get("documents") or 0)
+
+    async def reindex(self, collection: str | None = None) -> None:
+        """Start to rebuild the graphs of a collection (None: of each collection); `status` shows the progress."""
+        parameters: dict[str, Any] = given_parameters(collection=collection)
+        await self._transport.json("POST", "/reindex", json_body({"parameters": parameters}))
+
     async def status(self, *, attempts: int | None = None) -> dict[str, Any]:
-        """What `GET /status` says: index, model, stages; `attempts` = 1 for an answer about this very moment."""
+        """Return the answer of `GET /status`: index, model and stages. With `attempts=1`, don't try again if it fails."""
         content: dict[str, Any] = await self._transport.json("GET", "/status", attempts=attempts)
         return content
 
     async def verify(self, *, repair: bool = False) -> VerifyResult:
-        """Check every stored document and what is searched; with `repair`, mend what can be.
+        """Check every stored document, and the structures that are searched.
 
-        That is: remove the older copy of ids that stand twice, and make anew what is made from the documents.
+        With `repair`, remove the older copy of each id that is stored twice, and rebuild what is made from the documents.
         """
         body = json_body({"parameters": {"repair": True}} if repair else {})
         return verify_from_json(await self._transport.json("POST", "/verify", body))
 
+    async def _post(
+        self,
+        endpoint: str,
+        documents: Sequence[Document],
+        parameters: Mapping[str, Any],
+        result_from_json: Callable[[Mapping[str, Any]], Result],
+        expected: int | None = None,
+    ) -> Answer[Result]:
+        """Post documents; the answer has a result for each, or `expected` results."""
+        content = await self._transport.json("POST", endpoint, encode_request(documents, parameters))
+        return answer_from_json(content, len(documents) if expected is None else expected, result_from_json)
+
+
+def _collection_path(name: str) -> str:
+    return f"/collections/{quoted('collection', name)}"
+
 
 def _named(documents: Sequence[Document]) -> list[Document]:
-    """Every document with an id: a gateway would give a second execution of one request other ids."""
+    """Give every document an id, so that a request that is executed twice writes the same ids twice."""
     return [each if each.id is not None else replace(each, id=uuid.uuid4().hex) for each in documents]
 
 
 def _search_parameters(options: SearchOptions) -> dict[str, Any]:
-    """The parameters of `/search`; what is as the service has it by default is left out, but for the limit."""
+    """The parameters of `/search`, without those that have the service's default; `limit` is always given."""
     given: dict[str, Any] = {"limit": 10} | dict(options)
     wanted = wanted_parts(embedding=bool(given.pop("with_embedding", False)))
     switches = ("exclude_self", "exact", "explain", "allow_partial", "offset")

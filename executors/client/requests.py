@@ -1,4 +1,4 @@
-"""Requests of the HTTP API: documents in, encoded bodies out. No I/O."""
+"""Request bodies of the HTTP API, made from documents and parameters. No I/O."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import orjson
 
-from executors.document_values import check_box, check_list, check_text, plain_bytes, plain_tags
-from executors.errors import VisualSearchError
+from executors.document_values import check_box, check_list, check_text, is_text, plain_bytes, plain_tags
+from executors.errors import ErrorCode, VisualSearchError
 from executors.parameter_values import plain_parameters
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """An encoded request body; sent as it is with every attempt."""
+    """An encoded request body; every attempt sends the same bytes."""
 
     content: bytes
     content_type: str
@@ -28,12 +29,12 @@ class Body:
 class Document:
     """One document to send: a picture (`blob`, encoded bytes) or a vector (`embedding`, D numbers), and its fields.
 
-    As a query, it may have a `text` in place of a picture. A `thumbnail` (JPEG, at most 64 KB) goes with a vector only: of a
-    picture, the service makes its own.
+    A query may have a `text` instead of a picture. Only a document with a vector may have a `thumbnail` (JPEG, at most
+    64 KB): the service makes the thumbnails of pictures itself. Tags may hold numpy's numbers, booleans and texts.
 
     Raises:
-        VisualSearchError: `invalid_tags`, `invalid_id`, `invalid_text`, `invalid_embedding`, `invalid_document` where it is
-            made, for a value that can't be sent; numpy's numbers, booleans and texts are taken.
+        VisualSearchError: `invalid_tags`, `invalid_id`, `invalid_text`, `invalid_embedding` or `invalid_document` if a
+            value can't be sent.
     """
 
     id: str | None = None
@@ -63,11 +64,11 @@ class Document:
 
 
 def encode_request(documents: Sequence[Document], parameters: Mapping[str, Any]) -> Body:
-    """A request body: multipart when the documents are pictures (their bytes as they are), else JSON (base64).
+    """A request body: multipart (raw bytes) if all documents are pictures, otherwise JSON (base64).
 
     Raises:
-        VisualSearchError: `invalid_document` for what JSON can't express, such as text that is not Unicode, and
-            `invalid_parameter` for such a number.
+        VisualSearchError: `invalid_document` if a document has a value that JSON can't express, such as text that is not
+            Unicode; `invalid_parameter` if a parameter has one.
     """
     if documents and all(_fits_multipart(each) for each in documents):
         return _multipart_body(documents, parameters)
@@ -85,9 +86,34 @@ def json_body(content: Mapping[str, Any]) -> Body:
     return Body(_dump(content), "application/json")
 
 
+def quoted(name: str, value: str) -> str:
+    """A value, percent-encoded for a URL.
+
+    Raises:
+        VisualSearchError: `invalid_id` for an id, `invalid_parameter` for another value, if it is not Unicode text.
+    """
+    if not isinstance(value, str) or not is_text(value):
+        code: ErrorCode = "invalid_id" if name == "id" else "invalid_parameter"
+        raise VisualSearchError(code, f"{name}: {value!r} is not valid Unicode text")
+    return quote(value, safe="")
+
+
+def given_parameters(**parameters: Any) -> dict[str, Any]:
+    """The parameters that are not None."""
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def wanted_parts(**parts: bool) -> dict[str, Any]:
+    """The parameter `with`, which names the additional fields to return; empty if none is wanted."""
+    wanted = [name for name, given in parts.items() if given]
+    return {"with": wanted} if wanted else {}
+
+
 def _fits_multipart(document: Document) -> bool:
-    """A form carries picture, id, label and tags; a label that would need quoting in a header, or that a reader would take
-    for a quoted one (`%22`, `=?utf-8?…`), goes by JSON.
+    """Whether a form can carry the document: it has a picture, an id, a label and tags, and nothing else.
+
+    The label is a header's parameter in a form. If it would need quoting there, or looks like a quoted one (`%22`,
+    `=?utf-8?…`), the document goes as JSON.
     """
     other = (
         document.embedding,
@@ -104,7 +130,7 @@ def _fits_multipart(document: Document) -> bool:
 
 
 def _multipart_body(documents: Sequence[Document], parameters: Mapping[str, Any]) -> Body:
-    """A form (RFC 7578): ids and tags by position, the label as the file's name."""
+    """A form (RFC 7578): ids and tags by position, the label as the name of the file."""
     boundary = f"visual-search-{uuid.uuid4().hex}"
     fields: dict[str, Any] = {"ids": [each.id for each in documents], "parameters": plain_parameters(parameters)}
     if any(each.tags for each in documents):
@@ -121,7 +147,7 @@ def _multipart_body(documents: Sequence[Document], parameters: Mapping[str, Any]
 
 
 def _to_json(document: Document) -> dict[str, Any]:
-    """One document of a JSON request, unset fields left out."""
+    """One document of a JSON request, without the fields that are not set."""
     values: dict[str, Any] = {
         "id": document.id,
         "collection": document.collection,
@@ -139,7 +165,7 @@ def _to_json(document: Document) -> dict[str, Any]:
     if document.box is not None:
         values["box"] = [float(each) for each in document.box]
     if document.tags:
-        # They may have been changed since the document was made: NaN would arrive as null.
+        # Checked again: they may have been changed since the document was made, and NaN would arrive as null.
         values["tags"] = plain_tags(document.tags)
     return {name: value for name, value in values.items() if value is not None}
 

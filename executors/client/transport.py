@@ -1,4 +1,4 @@
-"""HTTP requests that survive what networks and restarts do: bounded retries with back-off, and typed errors."""
+"""HTTP requests with bounded retries, back-off and typed errors."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _MAX_PAUSE_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how patiently a request is sent again.
+    """How often a failed request is sent again, and after which pauses.
 
     Attributes:
-        attempts: how often it is sent at most; 1 for never again.
-        base_s: the first pause; every further one is twice as long, each with half of it left to chance, so that
-            clients which failed together don't come back together.
-        cap_s: the longest pause that is chosen here (a longer Retry-After is obeyed, up to 30 s).
+        attempts: maximum number of attempts; 1 means no retry.
+        base_s: the first pause, in seconds. Each further pause is twice as long. Half of each is random, so that clients
+            that failed together don't return together.
+        cap_s: the longest pause, in seconds (a longer Retry-After is obeyed, up to 30 s).
     """
 
     attempts: int = 7
@@ -38,7 +38,7 @@ class RetryPolicy:
     cap_s: float = 8.0
 
     def pause(self, attempt: int, retry_after_s: float = 0.0) -> float:
-        """Seconds to wait after attempt number `attempt` (from 0) failed."""
+        """How many seconds to wait after attempt number `attempt` (from 0) failed."""
         longest = min(self.cap_s, self.base_s * 2.0**attempt)
         return min(_MAX_PAUSE_S, max(retry_after_s, longest * random.uniform(0.5, 1.0)))
 
@@ -56,17 +56,21 @@ class Transport:
     """One connection pool to one service.
 
     Args:
-        url: such as `http://127.0.0.1:8080`.
-        timeout_s: how long to wait for an answer; more than the service's own deadline.
-        retry: how often to try.
-        connections: at most so many at a time.
+        url: such as `http://127.0.0.1:8080`; it may hold a user and a password for a proxy (`http://user:pw@host`).
+        timeout_s: timeout of one answer, in seconds; more than the service's own deadline.
+        retry: how often a failed request is sent again.
+        connections: maximum number of connections.
+
+    Attributes:
+        url: the URL as it may be shown: without a password.
 
     Raises:
-        VisualSearchError: `invalid_parameter` when the URL is none.
+        VisualSearchError: `invalid_parameter` if it is not a URL.
     """
 
     def __init__(self, url: str, timeout_s: float, retry: RetryPolicy, connections: int) -> None:
-        self.url = normalise_url(url)
+        self._base = normalise_url(url)
+        self.url = without_password(self._base)
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=timeout_s)
         self._timeout_s = timeout_s
         self._retry = retry
@@ -81,11 +85,12 @@ class Transport:
             self._session = None
 
     async def request(self, method: str, path: str, body: Body | None = None, attempts: int | None = None) -> Response:
-        """Send a request that may be executed twice without harm; `path` is percent-encoded already.
+        """Send a request that may be executed twice without harm; `path` is already percent-encoded.
+
+        An answer with an error status is returned, not raised.
 
         Raises:
-            VisualSearchError: `unavailable` when nothing answers, `deadline_exceeded` when it takes too long. An
-                answer with an error status is returned, not raised.
+            VisualSearchError: `unavailable` if no service answers, `deadline_exceeded` if it takes too long.
         """
         most = attempts or self._retry.attempts
         for attempt in range(most):
@@ -98,7 +103,7 @@ class Transport:
                     return response
                 retry_after_s = parse_retry_after(response.headers.get("Retry-After"))
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-                # One that was there may be restarting; one that never was is not waited for.
+                # A service that answered before may be restarting; there is no point in waiting for one that never did.
                 if last or not self._has_answered:
                     raise self._nothing_there() from None
             except TimeoutError:
@@ -114,10 +119,10 @@ class Transport:
         raise AssertionError("the last attempt returns or raises")
 
     async def json(self, method: str, path: str, body: Body | None = None, attempts: int | None = None) -> Any:
-        """Send a request whose answer is a JSON object with results; errors of the request as a whole are raised.
+        """Send a request and return its answer, a JSON object.
 
         Raises:
-            VisualSearchError: the one that the service answered, or those of `request`.
+            VisualSearchError: the service's error if it refused the request as a whole, or those of `request`.
         """
         response = await self.request(method, path, body, attempts)
         content = self.parse(response)
@@ -126,10 +131,10 @@ class Transport:
         return content
 
     def parse(self, response: Response) -> dict[str, Any]:
-        """The JSON object of a response.
+        """The JSON object in a response.
 
         Raises:
-            VisualSearchError: `unavailable` when it is none: a proxy, or another service on that port.
+            VisualSearchError: `unavailable` if it is not one: a proxy or another service answered.
         """
         try:
             content = orjson.loads(response.content)
@@ -150,7 +155,7 @@ class Transport:
         headers = {"Content-Type": body.content_type} if body else {}
         # A file object is sent in pieces; aiohttp would write a large bytes object in one go and block the loop.
         data = io.BytesIO(body.content) if body else None
-        url = URL(self.url + path, encoded=True)
+        url = URL(self._base + path, encoded=True)
         async with self._session.request(method, url, data=data, headers=headers) as response:
             return Response(response.status, dict(response.headers), await response.read())
 
@@ -159,11 +164,11 @@ class Transport:
         return VisualSearchError("unavailable", message, url=self.url)
 
     def _broken_off(self) -> VisualSearchError:
-        message = f"the connection to {self.url} broke off, again and again; see the log of the flow"
+        message = f"the connection to {self.url} broke several times; see the log of the flow"
         return VisualSearchError("unavailable", message, url=self.url)
 
     def _no_service(self) -> VisualSearchError:
-        message = f"what answers at {self.url} is no visual-search service over HTTP: is it the port of gRPC?"
+        message = f"{self.url} does not answer as HTTP; is it the gRPC port?"
         return VisualSearchError("unavailable", message, url=self.url)
 
     async def __aenter__(self) -> Transport:
@@ -176,7 +181,7 @@ class Transport:
 
 
 def normalise_url(url: str) -> str:
-    """`host:port` or a URL to one with a scheme and without a slash at its end.
+    """A URL with a scheme and without a slash at its end, made from `host:port` or a URL.
 
     Raises:
         VisualSearchError: `invalid_parameter`.
@@ -188,12 +193,21 @@ def normalise_url(url: str) -> str:
     except ValueError:
         valid = False
     if not valid or parts.query or parts.fragment:
-        raise VisualSearchError("invalid_parameter", f"{url!r} is not the URL of a service (http://host:port)")
+        shown = without_password(url)
+        raise VisualSearchError("invalid_parameter", f"{shown!r} is not the URL of a service (http://host:port)")
     return given.rstrip("/")
 
 
+def without_password(url: str) -> str:
+    """A URL, valid or not, as it may be shown: with `***` in place of a password."""
+    scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
+    login, at, host = rest.rpartition("@")
+    user, colon, _ = login.partition(":")
+    return f"{scheme}{separator}{user}{colon}***{at}{host}" if at and colon else url
+
+
 def parse_retry_after(value: str | None) -> float:
-    """The seconds of a Retry-After header; 0 when there is none, or when it holds a date."""
+    """The seconds in a Retry-After header; 0 if there is none, or if it is a date."""
     try:
         seconds = float(value or 0)
     except ValueError:

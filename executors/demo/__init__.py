@@ -1,1 +1,1 @@
-"""`python -m executors.demo`: a photo library, a flow, searches with whole and with changed pictures, and a page."""
+"""The demo: makes a photo library, starts a flow, searches with whole and changed pictures, and writes a page."""

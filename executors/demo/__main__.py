@@ -1,4 +1,4 @@
-"""`python -m executors.demo`"""
+"""Runs the demo: `python -m executors.demo`."""
 
 import sys
 

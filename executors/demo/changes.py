@@ -1,6 +1,6 @@
-"""What happens to pictures on their way through the world: pure functions from a file's bytes to those of a changed copy.
+"""Changes that pictures typically undergo: pure functions from the bytes of a file to the bytes of a changed copy.
 
-`CHANGES` names them all; the demo searches with some of them, the benchmarks measure Recall@1 with each. The same bytes
+`CHANGES` has them all. The demo searches with some of them, and the benchmarks measure Recall@1 with each. The same bytes
 always give the same copy.
 """
 
@@ -27,7 +27,7 @@ _DARK: Final = (24, 24, 28)
 
 
 def read_upright(blob: bytes) -> Image:
-    """A picture as a person sees it, H x W x 3 uint8 RGB.
+    """Decode a picture and turn it upright: H x W x 3, uint8, RGB.
 
     Raises:
         VisualSearchError: `unsupported_format`, `undecodable_image`.
@@ -36,13 +36,13 @@ def read_upright(blob: bytes) -> Image:
 
 
 def write_jpeg(image: Image, quality: int = _QUALITY) -> bytes:
-    """An H x W x 3 uint8 RGB array as a JPEG file."""
+    """Encode an array (H x W x 3, uint8, RGB) as JPEG."""
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))[1].tobytes()
 
 
 def crop(image: Image, share: float) -> Image:
-    """Cut away a share of the area, keeping the aspect ratio; a third of it from the left and top, so not the middle."""
+    """Cut away a share of the area at the same aspect ratio; one third of it at the left and top, so off centre."""
     height, width = image.shape[:2]
     kept = math.sqrt(1 - share)
     new_height, new_width = max(1, round(height * kept)), max(1, round(width * kept))
@@ -51,7 +51,7 @@ def crop(image: Image, share: float) -> Image:
 
 
 def scale(image: Image, factor: float) -> Image:
-    """Scale both sides, averaging."""
+    """Scale both sides, by averaging."""
     height, width = image.shape[:2]
     return cv2.resize(
         image, (max(1, round(width * factor)), max(1, round(height * factor))), interpolation=cv2.INTER_AREA
@@ -59,7 +59,7 @@ def scale(image: Image, factor: float) -> Image:
 
 
 def rotate(image: Image, degrees: float) -> Image:
-    """Turn counter-clockwise on a canvas that holds all of it; the corners are white."""
+    """Rotate counter-clockwise on a canvas that has room for all of it; the corners are white."""
     height, width = image.shape[:2]
     sine, cosine = abs(math.sin(math.radians(degrees))), abs(math.cos(math.radians(degrees)))
     new_width, new_height = round(width * cosine + height * sine), round(width * sine + height * cosine)
@@ -69,22 +69,22 @@ def rotate(image: Image, degrees: float) -> Image:
 
 
 def brighten(image: Image, gain: float = 1.3, offset: float = 25) -> Image:
-    """gain x value + offset, clipped to 255: what an «auto» button does to a dark photo."""
+    """gain x value + offset, clipped to 255: as an "auto" button does with a dark photo."""
     return cv2.convertScaleAbs(image, alpha=gain, beta=offset)
 
 
 def mirror(image: Image) -> Image:
-    """Left to right."""
+    """Mirror left and right."""
     return cv2.flip(image, 1)
 
 
 def write_across(image: Image, text: str = "SAMPLE") -> Image:
-    """Write across the middle, over nine tenths of the width: white with a dark edge."""
+    """Write a text across the middle, nine tenths of the width, in white with a dark edge."""
     height, width = image.shape[:2]
     font = cv2.FONT_HERSHEY_DUPLEX
     size = 0.9 * width / cv2.getTextSize(text, font, 1, 2)[0][0]
     stroke = max(1, round(size * 2))
-    # Measured anew: strokes and hinting do not grow with the size.
+    # Measured again, because strokes and hinting do not grow with the size.
     (text_width, text_height), _ = cv2.getTextSize(text, font, size, stroke)
     place = (round((width - text_width) / 2), round((height + text_height) / 2))
     edge = max(1, round(0.02 * text_height))
@@ -96,7 +96,7 @@ def write_across(image: Image, text: str = "SAMPLE") -> Image:
 
 
 def frame_as_screenshot(image: Image) -> Image:
-    """The picture as a page of a browser shows it: title bar above, white around, lines of text below."""
+    """Frame the picture like a page in a browser: a title bar above, white around it, lines of text below."""
     height, width = image.shape[:2]
     unit = max(2, round(0.02 * (height + width) / 2))
     top, side, bottom = 7 * unit, 5 * unit, 11 * unit
@@ -113,13 +113,13 @@ def frame_as_screenshot(image: Image) -> Image:
 
 
 def turn_by_exif(blob: bytes) -> bytes:
-    """A JPEG whose pixels lie on their side, with the EXIF orientation that makes programs show it upright again."""
+    """Make a JPEG whose pixels lie on their side, with the EXIF orientation that shows it upright."""
     lying = cv2.rotate(read_upright(blob), cv2.ROTATE_90_COUNTERCLOCKWISE)
     return with_orientation(write_jpeg(lying, 95), 6)
 
 
 def with_orientation(jpeg: bytes, orientation: int) -> bytes:
-    """A JPEG with an EXIF segment that holds nothing but the orientation (Exif 2.32, 4.6.4: tag 0x0112, SHORT)."""
+    """Add an EXIF segment that has only the orientation (Exif 2.32, 4.6.4: tag 0x0112, SHORT) to a JPEG."""
     entry = (0x0112).to_bytes(2, "big") + b"\0\3" + b"\0\0\0\1" + orientation.to_bytes(2, "big") + b"\0\0"
     tiff = b"MM\0*" + b"\0\0\0\x08" + b"\0\1" + entry + b"\0\0\0\0"
     body = b"Exif\0\0" + tiff
@@ -127,7 +127,7 @@ def with_orientation(jpeg: bytes, orientation: int) -> bytes:
 
 
 def recompress(blob: bytes, quality: int) -> bytes:
-    """The same pixels as a JPEG of low quality."""
+    """Encode the same pixels as a JPEG of another quality."""
     return write_jpeg(read_upright(blob), quality)
 
 
@@ -148,4 +148,4 @@ CHANGES: Final[Mapping[str, Change]] = {
     "text across": _on_pixels(write_across),
     "screenshot's frame": _on_pixels(frame_as_screenshot),
 }
-"""Every change by its name: a file's bytes in, those of the changed copy out. Raise what `read_upright` raises."""
+"""Every change by its name, from the bytes of a file to those of the changed copy; each raises what `read_upright` does."""

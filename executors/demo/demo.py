@@ -1,4 +1,4 @@
-"""The demo from beginning to end: library, flow, indexing, searches, page, and nothing left behind."""
+"""Make a photo library, start a flow, index it, search with whole and changed pictures, and write a page."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from rich.console import Console
 
 from executors.cli.commands.search_command import fetch_thumbnails
 from executors.cli.exit_status import INTERRUPTED, OK, SOME_FAILED
-from executors.cli.index.command import ready_index_uuid
 from executors.cli.index.files import scan_folders
 from executors.cli.index.sender import FileSender
 from executors.cli.index.shrinking import shrink
 from executors.cli.index.state import FileResult, IndexOptions, IndexOutcome
-from executors.cli.terminal.failures import print_failures
+from executors.cli.index.summary import print_failures
+from executors.cli.service import ready_index_uuid
 from executors.cli.terminal.output import count_of, print_error, stdout_console
 from executors.cli.terminal.progress import make_view
 from executors.client import VisualSearchClient
@@ -36,7 +36,7 @@ from executors.flow.serve import find_flow
 
 @dataclass(frozen=True, slots=True)
 class _Findings:
-    """What the part of the demo that needs the flow brings back."""
+    """The results of the part that needs the flow."""
 
     outcome: IndexOutcome
     results: Sequence[TrialResult]
@@ -45,7 +45,7 @@ class _Findings:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; the exit status is 0 when every step did what it should, 1 with a line that says which did not."""
+    """Run the demo. The exit status is 0 if every step succeeded, otherwise 1, with a line that says which did not."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -63,15 +63,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m executors.demo", description=__doc__)
-    parser.add_argument("--photos", type=Path, metavar="DIR", help="your own pictures in place of the demo's library")
-    parser.add_argument("--output", type=Path, default=Path("demo"), metavar="DIR", help="for the page (default: demo)")
+    parser.add_argument("--photos", type=Path, metavar="DIR", help="your own pictures instead of the demo's library")
+    parser.add_argument(
+        "--output", type=Path, default=Path("demo"), metavar="DIR", help="folder of the page (default: demo)"
+    )
     parser.add_argument("--flow", metavar="FLOW.yml", help="the flow file (default: image-search.yml)")
     parser.add_argument("--keep", action="store_true", help="leave the flow running until Ctrl-C")
     return parser
 
 
 def _run(options: argparse.Namespace) -> None:
-    """Do it all.
+    """Run all steps.
 
     Raises:
         VisualSearchError: a step failed.
@@ -101,13 +103,13 @@ def _run(options: argparse.Namespace) -> None:
         finally:
             left = flow.stop()
     if left:
-        raise VisualSearchError("internal", f"processes of the flow are still there: {left}", processes=left)
+        raise VisualSearchError("internal", f"processes of the flow are still running: {left}", processes=left)
     console.print("flow: stopped, no process left")
     _check(findings)
 
 
 async def _use(flow: FlowProcess, photos: Path, console: Console) -> _Findings:
-    """Index and search."""
+    """Index the pictures and search with them."""
     scan = scan_folders([str(photos)])
     if not scan.files:
         raise VisualSearchError("unreadable_file", f"there is no picture in {photos}")
@@ -145,10 +147,10 @@ async def _use(flow: FlowProcess, photos: Path, console: Console) -> _Findings:
 
 
 def _check(findings: _Findings) -> None:
-    """Whether all of it is as it should be.
+    """Check the results.
 
     Raises:
-        VisualSearchError: `internal`, with what is not.
+        VisualSearchError: `internal`, with what is wrong.
     """
     failed = findings.outcome.failures
     if failed:

@@ -1,4 +1,4 @@
-"""Runs `jina flow` as a process of its own, and leaves nothing of it behind."""
+"""Runs `jina flow` as a separate process, and stops all its processes."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _LOG_LINES_SHOWN: Final = 12
 
 
 class FlowProcess:
-    """A flow on free ports of this machine; a context manager that is ready inside and gone afterwards.
+    """A flow on free ports of this machine. As a context manager, it is ready inside and stopped afterwards.
 
     Args:
-        command: what starts it, such as `flow_command(...)`.
-        folder: for its index and its temporary files, of which Jina leaves some behind; the caller removes it.
-        log_file: where its output goes.
-        environment: more variables for it.
+        command: the command that starts it, such as `flow_command(...)`.
+        folder: the folder of its index and temporary files. Jina leaves some behind, so the caller removes the folder.
+        log_file: the file that gets its output.
+        environment: additional environment variables.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class FlowProcess:
         self.log_file = log_file
         self.seconds_to_ready = 0.0
         self._command = list(command)
-        # What the user's environment says holds, but for the address and the folder of this index.
+        # The user's environment applies, except for the address and the folder of this index.
         self._environment = {
             **os.environ,
             **(environment or {}),
@@ -56,7 +56,7 @@ class FlowProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until it is ready.
+        """Start the flow and wait until it is ready.
 
         Raises:
             VisualSearchError: `unavailable`, with the last lines of its log.
@@ -70,7 +70,7 @@ class FlowProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=self._environment,
-                # Its own process group: Ctrl-C reaches this program, which then stops the flow in good order.
+                # A process group of its own: Ctrl-C reaches only this program, which then stops the flow.
                 start_new_session=True,
             )
         while not self._is_ready():
@@ -83,14 +83,14 @@ class FlowProcess:
         self.seconds_to_ready = time.monotonic() - started
 
     def wait(self) -> int:
-        """Wait until it ends by itself."""
+        """Wait until the flow ends, and return its exit status."""
         return self._process.wait() if self._process else 0
 
     def stop(self) -> list[int]:
-        """Stop it: politely, then less so.
+        """Stop the flow, with SIGINT, SIGTERM and SIGKILL in turn.
 
         Returns:
-            The processes of its group that are still alive: none, unless the system refuses to end them.
+            The processes of its group that are still alive; none, unless the system can't end them.
         """
         if self._process is None:
             return []
@@ -141,22 +141,22 @@ class FlowProcess:
 
 
 def flow_command(flow_file: Path) -> list[str]:
-    """`jina flow --uses FILE`, with the `jina` of this environment.
+    """The command `jina flow --uses FILE`, with the `jina` of this environment.
 
     Raises:
-        VisualSearchError: `unavailable` when there is none.
+        VisualSearchError: `unavailable` if this environment has no `jina`.
     """
     beside = Path(sys.executable).with_name("jina")
     found = str(beside) if beside.exists() else shutil.which("jina")
     if found is None:
         raise VisualSearchError(
-            "unavailable", "the command `jina` is not in this environment; `make install` makes one"
+            "unavailable", "the command `jina` is not in this environment; `make install` installs it"
         )
     return [found, "flow", "--uses", str(flow_file)]
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on now."""
+    """Find ports of 127.0.0.1 that are free now."""
     probes = [socket.socket() for _ in range(count)]
     try:
         for probe in probes:
@@ -168,7 +168,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def processes_of_group(group: int) -> list[int]:
-    """The living processes of a process group; ended ones that nobody has waited for yet do not count."""
+    """The living processes of a process group, without zombies."""
     processes = Path("/proc")
     if not (processes / "self" / "stat").exists():
         return _group_without_proc(group)
@@ -187,7 +187,7 @@ def processes_of_group(group: int) -> list[int]:
 
 
 def _group_without_proc(group: int) -> list[int]:
-    """Where there is no /proc (macOS): whether the group has any process."""
+    """The group itself, if it has any process, on systems without /proc (macOS)."""
     try:
         os.killpg(group, 0)
     except (ProcessLookupError, PermissionError):

@@ -1,4 +1,4 @@
-"""The demo's photo library: the pictures that come inside scikit-image's package, and tiles cut from them."""
+"""Makes the demo's photo library: pictures from the package scikit-image, and tiles that are cut from them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from executors.demo.changes import Image, read_upright, write_jpeg
 from executors.errors import VisualSearchError
 
 _TILE_QUALITY: Final = 92
-# Below this standard deviation (of 255) a tile is sky or black: many such look alike, to people too.
+# A tile with a smaller standard deviation (of 255) is sky or black, and looks like many others.
 _LEAST_CONTRAST: Final = 12.0
 
-# The package's file, the picture's name, rows and columns of tiles. Left out: a second chessboard, the other half of a
-# stereo pair, and pictures of a few pixels.
+# The file in the package, the name of the picture, and the rows and columns of tiles. Not included: a second chessboard,
+# the other half of a stereo pair, and pictures of a few pixels.
 _PICTURES: Final = (
     ("astronaut.png", "astronaut", 4, 4),
     ("brick.png", "brick", 3, 3),
@@ -48,11 +48,11 @@ _PICTURES: Final = (
 def make_library(folder: Path) -> list[Path]:
     """Write the pictures and their tiles, about 200 files, and return their paths in order.
 
-    Nothing is downloaded: the files of the installed package are read. The whole pictures stand in `folder` itself, the
-    tiles in its subfolder `tiles`.
+    Nothing is downloaded: the files come with the installed package. The pictures go into `folder`, the tiles into its
+    subfolder `tiles`.
 
     Raises:
-        VisualSearchError: `unreadable_file` when scikit-image is not installed.
+        VisualSearchError: `unreadable_file` if scikit-image is not installed.
         OSError: the folder can't be written.
     """
     source = _package_data()
@@ -72,7 +72,7 @@ def make_library(folder: Path) -> list[Path]:
 
 
 def _tiles(image: Image, rows: int, columns: int) -> Iterator[tuple[int, int, Image]]:
-    """The cells of a grid that show something."""
+    """Cut a picture into a grid, and yield the cells that show something."""
     for row in range(rows):
         for column in range(columns):
             height, width = image.shape[0] // rows, image.shape[1] // columns
@@ -82,11 +82,11 @@ def _tiles(image: Image, rows: int, columns: int) -> Iterator[tuple[int, int, Im
 
 
 def _package_data() -> Path:
-    """The folder of pictures inside scikit-image's package; the package itself is not imported."""
+    """The folder of pictures in the package scikit-image, without importing it."""
     found = importlib.util.find_spec("skimage")
     if found is None or found.origin is None:
         raise VisualSearchError(
             "unreadable_file",
-            "scikit-image is not installed: `pip install 'visual-search-flows[demo]'`, or --photos DIR",
+            "scikit-image is not installed; run `pip install 'visual-search-flows[demo]'`, or use --photos DIR",
         )
     return Path(found.origin).with_name("data")

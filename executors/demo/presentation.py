@@ -1,4 +1,4 @@
-"""What the demo shows: tables on the terminal, and the page with pictures."""
+"""Shows the demo's results: tables on the terminal, and a page with pictures."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from executors.demo.trials import DEMO_CHANGES, WHOLE, TrialResult, evenly, reca
 
 _ROWS_A_CHANGE: Final = 3
 _FAILURES_SHOWN: Final = 8
-# The motifs that say most at a glance, should they be among the pictures.
+# The pictures to show first, if they are in the library.
 _PREFERRED: Final = ("cat", "coffee", "astronaut", "motorcycle", "rocket", "photographer")
 
 
 @dataclass(frozen=True, slots=True)
 class DemoFigures:
-    """What the demo measured: pictures and seconds of indexing, searches and seconds of searching, start in seconds."""
+    """The demo's figures: pictures and seconds of indexing, searches and seconds of searching, seconds of the start."""
 
     pictures: int
     index_s: float
@@ -34,7 +34,7 @@ class DemoFigures:
 
 
 def print_answers(console: Console, results: Sequence[TrialResult]) -> None:
-    """A table of some answers of each kind and of every failure (up to a limit), and one of the recall by change."""
+    """Print a table of some answers of each change and of the failures (up to a limit), and one of the recall by change."""
     table = make_table("query", "change", "best match", "score", "right?", right=("score",), title="Answers")
     for result in chosen_results(results):
         table.add_row(*_row(result))
@@ -48,7 +48,7 @@ def print_answers(console: Console, results: Sequence[TrialResult]) -> None:
 
 
 def chosen_results(results: Sequence[TrialResult]) -> list[TrialResult]:
-    """Some results of each change, of different pictures, then the failures that are not among them."""
+    """Choose some results of each change, with different pictures, and then failures that are not among them."""
     chosen: list[TrialResult] = []
     preferred = [result for name in _PREFERRED for result in results if Path(result.trial.expected).stem == name]
     candidates = preferred or list(results)
@@ -62,7 +62,7 @@ def chosen_results(results: Sequence[TrialResult]) -> list[TrialResult]:
 
 
 def summary_line(figures: DemoFigures, results: Sequence[TrialResult]) -> str:
-    """All figures in one line."""
+    """Format all figures as one line."""
     changed = [result for result in results if result.trial.change != WHOLE]
     whole = [result for result in results if result.trial.change == WHOLE]
     return (
@@ -80,9 +80,9 @@ def write_page(
 
     Args:
         path: the HTML file.
-        figures: what was measured.
-        results: all results; the page shows those of `chosen_results`.
-        thumbnails: small pictures of the matches, by id.
+        figures: the figures.
+        results: all results; the page shows the `chosen_results` of them.
+        thumbnails: the thumbnails of the matches, by id.
 
     Raises:
         OSError: the file can't be written.
@@ -93,7 +93,7 @@ def write_page(
         path,
         "Visual search",
         [_page_query(result, thumbnails) for result in _for_page(results)],
-        subtitle="Pictures, whole and changed, and what the index found for them. The best match stands first.",
+        subtitle="Pictures, whole and changed, and what the index found for them. The best match comes first.",
         facts=[
             (f"{figures.pictures:,}", "pictures indexed"),
             (f"{figures.pictures / figures.index_s:.0f}/s", "indexing"),
@@ -111,7 +111,7 @@ def shown_ids(results: Sequence[TrialResult]) -> list[str]:
 
 
 def _for_page(results: Sequence[TrialResult]) -> list[TrialResult]:
-    """The chosen results, the kinds of changes taking turns, failures last."""
+    """The chosen results in turn, one of each change, and the failures last."""
     chosen = chosen_results(results)
     by_change = [[each for each in chosen if each.trial.change == change] for change in (*DEMO_CHANGES, WHOLE)]
     turns = [group[n] for n in range(max(map(len, by_change), default=0)) for group in by_change if n < len(group)]

@@ -1,4 +1,4 @@
-"""Searches with known answers: whole pictures and changed copies of them, and how many come back first."""
+"""Searches with known answers: with whole pictures and changed copies, and how many of them come first."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEMO_CHANGES: Final = ("cropped by 20 %", "rotated by EXIF", "recompressed at qu
 MATCHES: Final = 5
 _IN_FLIGHT: Final = 4
 _QUERIES_A_REQUEST: Final = 8
-# Two files with the same picture have the same score; either is right.
+# Two files with the same picture have the same score, and either is right.
 _SAME_SCORE: Final = 1e-5
 
 _Item = TypeVar("_Item")
@@ -38,7 +38,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """What one search found; `query` is the file that was sent."""
+    """The result of one search; `query` is the bytes that were sent."""
 
     trial: Trial
     query: bytes
@@ -47,16 +47,16 @@ class TrialResult:
 
     @property
     def is_right(self) -> bool:
-        """Whether the picture came first, or its double did."""
+        """Whether the picture came first, or shared the best score with its double."""
         best = self.matches[0].score if self.matches else 0.0
         return any(each.id == self.trial.expected and each.score >= best - _SAME_SCORE for each in self.matches)
 
 
 def plan_trials(ids: Mapping[Path, str], most_whole: int = 250, most_changed: int = 60) -> list[Trial]:
-    """Which searches to make: every picture whole, some of them changed in every way; spread evenly if there are many.
+    """Plan the searches: with every whole picture, and with some of them in every change; evenly spread if there are many.
 
-    Pictures in the folder itself come before those in its subfolders, so that the changed ones are the whole motifs of
-    the demo's own library first.
+    Pictures in the folder itself come before those in its subfolders, so that the changed pictures of the demo's own
+    library are not its tiles.
     """
     paths = sorted(ids, key=lambda path: (ids[path].count("/"), ids[path]))
     top = [path for path in paths if "/" not in ids[path]]
@@ -66,14 +66,14 @@ def plan_trials(ids: Mapping[Path, str], most_whole: int = 250, most_changed: in
 
 
 def evenly(items: Sequence[_Item], most: int) -> list[_Item]:
-    """At most so many items, spread evenly over all of them."""
+    """Choose at most `most` items, evenly spread over all of them."""
     if len(items) <= most:
         return list(items)
     return [items[number * len(items) // most] for number in range(most)]
 
 
 async def run_trials(client: VisualSearchClient, trials: Sequence[Trial]) -> list[TrialResult]:
-    """Make the searches, a few requests at a time, and return the results in the same order.
+    """Run the searches, a few requests at a time, and return their results in the same order.
 
     Raises:
         VisualSearchError: the service failed.
@@ -95,7 +95,7 @@ async def run_trials(client: VisualSearchClient, trials: Sequence[Trial]) -> lis
 
 
 async def median_search_ms(client: VisualSearchClient, results: Sequence[TrialResult], searches: int = 15) -> float:
-    """The median time of a search with one picture and nothing beside it, in milliseconds, from send to answer.
+    """Measure the median time of a search with one picture and no other request, in milliseconds.
 
     Raises:
         VisualSearchError: the service failed.
@@ -109,7 +109,7 @@ async def median_search_ms(client: VisualSearchClient, results: Sequence[TrialRe
 
 
 def recall_at_1(results: Sequence[TrialResult]) -> float:
-    """The share of searches whose picture came first; 1 when there were none."""
+    """The share of searches whose picture came first; 1 if there were no searches."""
     return sum(result.is_right for result in results) / len(results) if results else 1.0
 
 

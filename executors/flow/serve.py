@@ -36,6 +36,18 @@ def find_flow(name: str | None) -> Path:
     raise VisualSearchError("invalid_flow", f"no flow file {name!r}")
 
 
+def _check_manifest(path: Path | None) -> None:
+    """Warn if VS_MODELS_MANIFEST names no valid manifest. The flow does not need it; `visual-search models` does."""
+    if path is None:
+        return
+    from executors.models.manifest import load_manifest
+
+    try:
+        load_manifest(path)
+    except VisualSearchError as error:
+        print(f"warning: {error}; only `visual-search models` needs this file", file=sys.stderr)
+
+
 def serve(flow_file: str | None = None) -> int:
     """Run the flow until it is interrupted.
 
@@ -46,7 +58,8 @@ def serve(flow_file: str | None = None) -> int:
         write_json_lines()
     try:
         path = find_flow(flow_file)
-        read_settings()  # before the seconds that the rest takes
+        chosen = read_settings()  # before the seconds that the rest takes
+        _check_manifest(chosen.models_manifest)
         import_jina()
         from executors.flow.jina_patches.ending import FAILED_START, end_cleanly
 

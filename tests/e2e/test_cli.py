@@ -220,3 +220,29 @@ def test_what_the_service_refuses_is_said(run: Run, photos: Path) -> None:
     file = str(photos / "LARGE.JPG")
     assert "invalid_parameter" in run("search", file, "--limit", "20000", status=2).stderr
     assert "collection_not_found" in run("search", file, "--collection", "nobody", status=1).stdout
+
+
+def test_tags_of_another_client_survive_a_run_and_an_edit_of_the_file(
+    flow: RunningFlow, tmp_path: Path, run: Run, collection: str
+) -> None:
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for n, name in enumerate(("changed.jpg", "kept.jpg")):
+        (folder / name).write_bytes(encode(scene(n)))
+    tags = {"n": 1, "x": 2.0, "tiny": 1e-7, "many": [1, "a", None, {"ü": [True, -0.5]}], "none": None}
+    command = ["index", str(folder), "--collection", collection, "--tags", json.dumps(tags), "--json"]
+    run(*command)
+
+    async def update() -> None:
+        async with VisualSearchClient(flow.http_url) as client:
+            await client.update({"kept.jpg": tags}, replace_tags=True, collection=collection)
+            await client.update({"changed.jpg": {"seen": True}}, collection=collection)
+
+    asyncio.run(update())
+    assert {line["result"] for line in lines_of(run(*command))} == {"skipped"}
+    for n, name in enumerate(("changed.jpg", "kept.jpg")):
+        (folder / name).write_bytes(encode(scene(10 + n)))
+    results = {line["id"]: line["error"] and line["error"]["code"] for line in lines_of(run(*command, status=1))}
+    assert results == {"changed.jpg": "id_taken", "kept.jpg": None}
+    (found,) = lines_of(run("get", "changed.jpg", "--collection", collection, "--json"))
+    assert found["tags"] == tags | {"seen": True}

@@ -33,7 +33,7 @@ def start_demo(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def processes_of_the_demo(tmp_path: Path) -> list[int]:
-    """Every living process whose index is in this test's folder: the flow and its pods, whoever their parent is."""
+    """Every living process whose index is in this test's folder: the flow and its pods, with any parent."""
     found = []
     for entry in Path("/proc").iterdir():
         try:

@@ -1,1 +1,1 @@
-"""The other commands, one module a family."""
+"""The other commands, one module per family."""

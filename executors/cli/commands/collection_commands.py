@@ -1,4 +1,4 @@
-"""`visual-search collections`: list, create, show and drop."""
+"""Runs `visual-search collections`: list, create, show and drop."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from executors.client import CollectionInfo
 
 
 def collections(options: argparse.Namespace) -> int:
-    """Run one of the actions.
+    """Run one of the actions and return its exit status.
 
     Raises:
-        VisualSearchError: `collection_not_found`, `model_mismatch`, `dimension_mismatch`, or the service's own.
+        VisualSearchError: `collection_not_found`, `model_mismatch`, `dimension_mismatch`, or another error of the service.
     """
     match options.action or "list":
         case "list":
@@ -40,7 +40,7 @@ def _list(options: argparse.Namespace) -> int:
     found = asyncio.run(ask())
     _print(options, found)
     if not found and not options.json:
-        stdout_console().print("no collection; the first document that is written makes one")
+        stdout_console().print("there is no collection; the first document that is written creates one")
     return OK
 
 

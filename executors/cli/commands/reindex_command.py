@@ -1,4 +1,4 @@
-"""`visual-search reindex`: has the graphs built anew, and watches until they are, or until it is certain that some are not."""
+"""Runs `visual-search reindex`: starts the rebuild of graphs, and watches until it has ended on every shard."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from executors.client.answers import optional_error
 from executors.errors import VisualSearchError
 
 _POLL_S: Final = 0.5
-# How long a service may not tell of every shard before the watching ends.
+# How long the status may lack a shard before the watching ends.
 _PATIENCE_S: Final = 60.0
-# What a process tells may be a moment old: no rebuild, where one has just begun, or ended.
+# A status may be slightly old, and lack a rebuild that has just begun or ended.
 _GRACE_S: Final = 3.0
-_BROKEN_OFF: Final = "the rebuild was broken off; the old graph is in use"
+_BROKEN_OFF: Final = "the rebuild was aborted; the old graph stays in use"
 
 
 @dataclass(slots=True)
 class Graph:
-    """One collection over all shards: its documents, those in graphs, and those that a rebuild has still to read."""
+    """One collection over all shards: its documents, those in graphs, and those that a rebuild still has to read."""
 
     documents: int = 0
     in_graph: int = 0
@@ -42,10 +42,10 @@ class _Part:
     """One collection on one shard.
 
     Attributes:
-        rebuilds: how many had been finished when it was last seen.
-        expected: there was a graph when the rebuild was asked for, or one was seen being built anew.
-        built: a rebuild was finished since.
-        failed: why the last one was given up, where the shard tells.
+        rebuilds: how many rebuilds had finished when it was last seen.
+        expected: it had a graph when the rebuild was requested, or a rebuild was seen.
+        built: a rebuild has finished since.
+        failed: why the last rebuild failed, if it did.
     """
 
     rebuilds: int = 0
@@ -55,11 +55,11 @@ class _Part:
 
 
 class Watch:
-    """What the statuses tell of a rebuild, one after the other.
+    """Follows a rebuild by one status after the other.
 
     Args:
-        collection: the only one that is looked at; None for each.
-        before: the status before the rebuild was asked for.
+        collection: the only collection to watch; None for all.
+        before: the status before the rebuild was requested.
     """
 
     def __init__(self, collection: str | None, before: Mapping[str, Any]) -> None:
@@ -71,22 +71,22 @@ class Watch:
 
     @property
     def building(self) -> bool:
-        """Whether anything is being built anew."""
+        """Whether any graph is being rebuilt."""
         return any(each.rebuilding for each in self.graphs.values())
 
     @property
     def to_read(self) -> int:
-        """How many documents the rebuilds have still to read."""
+        """How many documents the rebuilds still have to read."""
         return sum(each.to_read for each in self.graphs.values())
 
     def silence(self, status: Mapping[str, Any]) -> VisualSearchError | None:
-        """Why a status does not tell of every shard and collection; None when it does."""
+        """Why a status lacks a shard or collection; None if it lacks none."""
         index = status.get("index") or {}
         if index.get("error"):
             return optional_error(index["error"])
         missing, told = index.get("missing") or [], {(shard, name) for shard, name, _ in _lines(status)}
         listed = {each.get("name") for each in index.get("collections") or []}
-        # A collection that is not listed any more was dropped: nobody will tell of it.
+        # A collection that is not listed any more was dropped, so no status will mention it.
         lacking = [shard for shard, name in self._parts if (shard, name) not in told and name in listed]
         if not missing and not lacking and index.get("shards"):
             return None
@@ -96,12 +96,12 @@ class Watch:
         return reason or VisualSearchError("shard_missing", which)
 
     def note(self, status: Mapping[str, Any]) -> None:
-        """Take in a status that tells of everything."""
+        """Note a status that lacks no shard."""
         known, self._parts = self._parts, {}
         for shard, name, line in _lines(status, self._collection):
             part = self._parts[shard, name] = known.get((shard, name), _Part())
             rebuilds = int(line.get("rebuilds") or 0)
-            # From one status to the next: after a restart the count begins anew.
+            # Compared with the previous status, because the count starts again after a restart.
             part.built |= rebuilds > part.rebuilds
             part.rebuilds = rebuilds
             part.expected |= line.get("rebuilding") is not None
@@ -109,7 +109,7 @@ class Watch:
         self.graphs = graphs_of(status, self._collection)
 
     def failed(self) -> dict[str, str]:
-        """The collections that are not built anew on every shard that has a graph, each with the reason."""
+        """The collections that were not rebuilt on every shard that has a graph, each with the reason."""
         reasons: dict[str, str] = {}
         for (_, name), part in sorted(self._parts.items()):
             if part.built or not (part.expected or part.failed):
@@ -120,10 +120,10 @@ class Watch:
 
 
 def reindex(options: argparse.Namespace) -> int:
-    """Run the command; after Ctrl-C the rebuild goes on in the service.
+    """Run the command and return its exit status. After Ctrl-C the rebuild continues in the service.
 
     Raises:
-        VisualSearchError: `collection_not_found`, or the service's own.
+        VisualSearchError: `collection_not_found`, or another error of the service.
     """
     started = time.monotonic()
     try:
@@ -131,7 +131,7 @@ def reindex(options: argparse.Namespace) -> int:
     except asyncio.CancelledError:
         watch = None
     if watch is None:
-        stderr_console().print("the service goes on with it; `visual-search status --json` shows how far it is")
+        stderr_console().print("the service continues the rebuild; `visual-search status --json` shows its progress")
         return INTERRUPTED
     _print(options, watch, time.monotonic() - started)
     return SOME_FAILED if watch.failed() else OK
@@ -149,9 +149,9 @@ def _print(options: argparse.Namespace, watch: Watch, seconds: float) -> None:
     console = stdout_console()
     for name, each in built.items():
         what = (
-            f"graph of {count_of(each.in_graph, 'document')} built anew"
+            f"graph of {count_of(each.in_graph, 'document')} rebuilt"
             if each.in_graph
-            else f"{count_of(each.documents, 'document')}, compared one by one: too few for a graph"
+            else f"{count_of(each.documents, 'document')}, too few for a graph; searches compare with each of them"
         )
         console.print(cell(f"{name}: {what}"), soft_wrap=True)
     for name, reason in failed.items():
@@ -161,9 +161,9 @@ def _print(options: argparse.Namespace, watch: Watch, seconds: float) -> None:
 
 
 async def _reindex(options: argparse.Namespace) -> Watch | None:
-    """What became of it; None when the watching was interrupted."""
+    """Request the rebuild and watch it; None if the watching was interrupted."""
     async with client_for(options) as client:
-        # Both are refused while a shard is missing: without its counts nobody could say later what was built.
+        # Both requests fail if a shard is missing. Without its counts, the result of the rebuild could not be known.
         if options.collection:
             await client.collection(options.collection)
         else:
@@ -178,12 +178,12 @@ async def _reindex(options: argparse.Namespace) -> Watch | None:
             if not await _follow(client, watch, stop):
                 return None
     if options.collection and options.collection not in watch.graphs:
-        raise VisualSearchError("collection_not_found", f"{options.collection!r} was dropped while it was built anew")
+        raise VisualSearchError("collection_not_found", f"{options.collection!r} was dropped during the rebuild")
     return watch
 
 
 async def _follow(client: VisualSearchClient, watch: Watch, stop: asyncio.Event) -> bool:
-    """Watch until everything is built, or nothing is being built any more; False when it was interrupted."""
+    """Watch until everything is rebuilt, or no rebuild runs any more; False if it was interrupted."""
     view = make_view(stderr_console())
     status = await _whole_status(client, watch, stop)
     if status is None:
@@ -209,10 +209,10 @@ async def _follow(client: VisualSearchClient, watch: Watch, stop: asyncio.Event)
 
 
 async def _whole_status(client: VisualSearchClient, watch: Watch, stop: asyncio.Event) -> Mapping[str, Any] | None:
-    """The next status that tells of every shard; None when the watching was interrupted.
+    """The next status that lacks no shard; None if the watching was interrupted.
 
     Raises:
-        VisualSearchError: why there was none for too long.
+        VisualSearchError: every status lacked a shard for too long; this is the reason.
     """
     end = time.monotonic() + _PATIENCE_S
     while True:
@@ -232,14 +232,14 @@ async def _whole_status(client: VisualSearchClient, watch: Watch, stop: asyncio.
 
 
 async def _stopped(stop: asyncio.Event) -> bool:
-    """Wait until the service should be asked again; whether the watching is to end."""
+    """Wait until it is time for the next status; True if the watching was interrupted."""
     with suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), _POLL_S)
     return stop.is_set()
 
 
 def graphs_of(status: Mapping[str, Any], collection: str | None) -> dict[str, Graph]:
-    """What `/status` says of the graphs, by collection."""
+    """The graphs in a status, by collection."""
     graphs: dict[str, Graph] = {}
     for _, name, line in _lines(status, collection):
         graph = graphs.setdefault(name, Graph())
@@ -253,7 +253,7 @@ def graphs_of(status: Mapping[str, Any], collection: str | None) -> dict[str, Gr
 
 
 def _lines(status: Mapping[str, Any], collection: str | None = None) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
-    """Shard, collection and what the shard tells of it; of one collection only, if it is named."""
+    """Shard, collection and graph report, of every collection or only of the one that is given."""
     for shard in (status.get("index") or {}).get("shards") or []:
         for line in shard.get("graphs") or []:
             name = str(line.get("collection"))

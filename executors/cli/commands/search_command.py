@@ -1,4 +1,4 @@
-"""`visual-search search`: files, texts or an indexed picture in, matches out, as a table, as JSON, or as a page."""
+"""Runs `visual-search search`: prints the matches as a table or JSON, or writes a page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Any, Final, TypeAlias
 from rich.table import Table
 
 from executors.cli.exit_status import OK, SOME_FAILED, is_unavailable
-from executors.cli.index.standard_input import read_standard_input
 from executors.cli.service import client_for
 from executors.cli.terminal.daemon_thread import in_daemon_thread
 from executors.cli.terminal.html_page import QueryResult, ReportMatch, write_report
@@ -26,6 +25,7 @@ from executors.cli.terminal.output import (
     stderr_console,
     stdout_console,
 )
+from executors.cli.terminal.standard_input import read_standard_input
 from executors.client import DEFAULT_COLLECTION, Answer, Document, SearchOptions, SearchResult, VisualSearchClient
 from executors.client.answers import Hit
 from executors.errors import ErrorCode, VisualSearchError
@@ -34,7 +34,7 @@ from executors.files.reading import MAX_PICTURE_BYTES, read_at_most, read_file, 
 _FILES_A_REQUEST: Final = 8
 _TEXTS_A_REQUEST: Final = 32
 _REQUEST_BYTES: Final = 16_000_000
-# Files may be large before they are made smaller.
+# Few at a time, because files may be large before they are made smaller.
 _LOADED_AT_A_TIME: Final = 2
 _THUMBNAIL_REQUESTS: Final = 8
 # What is wrong with the whole command, not with one of its queries.
@@ -45,9 +45,9 @@ _Found: TypeAlias = tuple[SearchResult, Mapping[str, Any] | None]
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One query and what was found: `name` as it was typed, `picture` a small JPEG of it where there is one.
+    """One query and its result: `name` as it was typed, `picture` a small JPEG of it, if there is one.
 
-    `plan` is how the shards searched, where that was asked for.
+    `plan` is how the shards searched, with `--explain`.
     """
 
     name: str
@@ -58,15 +58,15 @@ class Answered:
 
 
 def search(options: argparse.Namespace) -> int:
-    """Run the command; exit status 1 when a query failed.
+    """Run the command and return its exit status, which is 1 if a query failed.
 
     Raises:
         VisualSearchError: the service refused a request as a whole, or the page can't be written.
     """
     if bool(options.files or options.text) == bool(options.like):
-        raise VisualSearchError("invalid_parameter", "give files or --text TEXT to search with, or --like ID")
+        raise VisualSearchError("invalid_parameter", "search with files, with --text TEXT, or with --like ID")
     if options.exclude_self and not options.like:
-        raise VisualSearchError("invalid_parameter", "--exclude-self goes with --like: it leaves out that picture")
+        raise VisualSearchError("invalid_parameter", "--exclude-self can only be used with --like")
     answered, thumbnails = asyncio.run(_search(options))
     if options.html:
         _write_page(Path(options.html), answered, thumbnails)
@@ -88,7 +88,7 @@ def search(options: argparse.Namespace) -> int:
 
 
 async def _search(options: argparse.Namespace) -> tuple[list[Answered], dict[str, bytes | None]]:
-    """Ask; with `--html`, fetch the pictures of the matches as well, by id."""
+    """Search; with `--html`, fetch the thumbnails of the matches as well, by id."""
     async with client_for(options) as client:
         if options.like:
             answered = await _like(client, options)
@@ -110,7 +110,7 @@ async def _like(client: VisualSearchClient, options: argparse.Namespace) -> list
 
 
 async def _with_files(client: VisualSearchClient, options: argparse.Namespace) -> list[Answered]:
-    """A few files at a time; one that can't be read costs no other."""
+    """Search with a few files at a time. A file that can't be read affects no other."""
     answered: list[Answered] = []
     places = asyncio.Semaphore(_LOADED_AT_A_TIME)
     names: Sequence[str] = list(dict.fromkeys(options.files)) if "-" in options.files else options.files
@@ -129,7 +129,7 @@ async def _with_files(client: VisualSearchClient, options: argparse.Namespace) -
 
 
 async def _with_texts(client: VisualSearchClient, options: argparse.Namespace) -> list[Answered]:
-    """Some texts at a time; one that no request could carry costs no other."""
+    """Search with some texts at a time. A text that can't be sent affects no other."""
     answered: list[Answered] = []
     texts: Sequence[str] = options.text or ()
     for start in range(0, len(texts), _TEXTS_A_REQUEST):
@@ -157,7 +157,7 @@ async def _ask(
 
 
 def search_options(options: argparse.Namespace) -> SearchOptions:
-    """What was typed, as the client takes it."""
+    """The search options of the client, from the command line."""
     return {
         "limit": options.limit,
         "threshold": options.threshold,
@@ -173,13 +173,13 @@ def search_options(options: argparse.Namespace) -> SearchOptions:
 
 
 def _plans(answer: Answer[SearchResult]) -> list[Mapping[str, Any] | None]:
-    """How each query was answered; None where the service does not say."""
+    """How the shards searched, for each query; None if the service does not say."""
     return [*answer.explain, *[None] * len(answer)][: len(answer)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    """A file to search with, made smaller, and a picture of it for the page; or why it can't be read."""
+    """A file to search with, made smaller, and a picture of it for the page; or its error."""
 
     name: str
     blob: bytes = b""
@@ -188,12 +188,12 @@ class _Query:
 
 
 def _is_stream(name: str) -> bool:
-    """Whether a name stands for what the shell opened: the standard input, or `<(command)`."""
+    """Whether a name stands for a stream that the shell opened: standard input, or `<(command)`."""
     return name == "-" or name.startswith("/dev/fd/")
 
 
 async def _load_soon(name: str, with_picture: bool, places: asyncio.Semaphore) -> _Query:
-    """Read a file in a thread; the standard input may never end, and must not keep the process."""
+    """Read a file in a thread; a stream that never ends must not keep the process from ending."""
     async with places:
         if _is_stream(name):
             return await in_daemon_thread(lambda: _load(name, with_picture))
@@ -219,7 +219,7 @@ def _load(name: str, with_picture: bool) -> _Query:
 
 
 def _requests(documents: Sequence[Document]) -> list[list[Document]]:
-    """Cut queries into requests by their bytes."""
+    """Cut queries into requests of at most _REQUEST_BYTES; a larger query is a request of its own."""
     requests: list[list[Document]] = []
     size = 0
     for document in documents:
@@ -235,7 +235,7 @@ def _requests(documents: Sequence[Document]) -> list[list[Document]]:
 async def fetch_thumbnails(
     client: VisualSearchClient, ids: Sequence[str], collection: str | None
 ) -> dict[str, bytes | None]:
-    """The small pictures of indexed documents by id, None where the index has none; each is fetched once."""
+    """Fetch the thumbnails of documents, by id; None if the index has none. Each is fetched once."""
     places = asyncio.Semaphore(_THUMBNAIL_REQUESTS)
 
     async def fetch(document_id: str) -> bytes | None:
@@ -257,7 +257,7 @@ def _to_json(answered: Answered, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _match_to_json(match: Hit, options: argparse.Namespace) -> dict[str, Any]:
-    """A match with the fields that were asked for."""
+    """A match as JSON, with the fields that `--fields` names."""
     wanted = ["id", "score", "uri", "tags", "parent", "box"]
     if options.fields is not None:
         wanted = ["id", "score", *dict.fromkeys(name.partition(".")[0] for name in options.fields)]

@@ -1,4 +1,4 @@
-"""`visual-search status` and `verify`: how the service is."""
+"""Runs `visual-search status` and `verify`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from executors.cli.terminal.output import cell, count_of, make_table, print_json
 from executors.client import VerifyResult
 from executors.errors import SILENT
 
-# Of a reason that may be as long as OpenSearch likes; `--json` has the whole.
+# OpenSearch may give very long reasons; `--json` prints all of one.
 _LONGEST_REASON: Final = 160
 
 
 def status(options: argparse.Namespace) -> int:
-    """Show the index, its shards and the stages; exit status 3 when it is not ready, or a part is silent or at fault.
+    """Print the status. The exit status is 3 if the service is not ready, or a part does not answer or has an error.
 
     Raises:
         VisualSearchError: `unavailable`.
@@ -41,10 +41,10 @@ def status(options: argparse.Namespace) -> int:
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Check the index; exit status 1 when there are faults that are not repaired.
+    """Check the index. The exit status is 1 if there are faults that were not repaired.
 
     Raises:
-        VisualSearchError: the check could not be made.
+        VisualSearchError: the check could not be completed.
     """
 
     async def ask() -> VerifyResult:
@@ -56,7 +56,7 @@ def verify(options: argparse.Namespace) -> int:
         print_json(dataclasses.asdict(result))
         return OK if result.ok else SOME_FAILED
     console = stdout_console()
-    for line in [*result.faults, *(f"{each}: stands twice" for each in result.double_ids)]:
+    for line in [*result.faults, *(f"{each}: stored twice" for each in result.double_ids)]:
         console.print(cell(line), soft_wrap=True)
     for line in result.repairs:
         console.print(cell(f"repaired: {line}"), soft_wrap=True)
@@ -64,7 +64,9 @@ def verify(options: argparse.Namespace) -> int:
     faults = len(result.faults) + len(result.double_ids)
     console.print(f"{count_of(result.documents, 'document')} checked, {count_of(faults, 'fault')}{repaired}")
     if result.double_ids and not options.repair:
-        console.print("visual-search verify --repair removes the older copy of ids that stand twice", soft_wrap=True)
+        console.print(
+            "visual-search verify --repair removes the older copy of ids that are stored twice", soft_wrap=True
+        )
     return OK if result.ok else SOME_FAILED
 
 
@@ -86,12 +88,12 @@ def _print_status(console: Console, report: Mapping[str, Any]) -> None:
 
 
 def _troubled_collections(index: Mapping[str, Any]) -> list[str]:
-    """A line for each collection that can't be read, or whose last rebuild was given up: there, the old graph is in use."""
+    """A line for each collection that can't be read, or whose last rebuild failed (its old graph is in use)."""
     reasons = {str(each["name"]): str(each["error"]) for each in index.get("collections") or [] if each.get("error")}
     for shard in index.get("shards") or []:
         for line in shard.get("graphs") or []:
             if line.get("failed"):
-                # Every process tells of the same index, where OpenSearch holds it.
+                # With OpenSearch, every process reports the same index.
                 reasons.setdefault(str(line.get("collection")), f"the last rebuild failed: {line['failed']}")
     return [
         f"{name}: {textwrap.shorten(reason, _LONGEST_REASON, placeholder=' …')}"
@@ -100,14 +102,14 @@ def _troubled_collections(index: Mapping[str, Any]) -> list[str]:
 
 
 def _state(report: Mapping[str, Any]) -> str:
-    """One or a few words on whether requests are answered."""
+    """Whether requests are answered, in a few words."""
     if not report.get("ready", True):
-        return f"not ready ({(report.get('reason') or {}).get('message', 'it does not say why')})"
-    return "ready" if not _faults(report) else "not sound, see below"
+        return f"not ready ({(report.get('reason') or {}).get('message', 'it gives no reason')})"
+    return "ready" if not _faults(report) else "not healthy, see below"
 
 
 def _count(index: Mapping[str, Any]) -> str:
-    """How many documents the index holds, as far as that is known."""
+    """How many documents the index has, as far as that is known."""
     documents = index.get("documents")
     if documents is not None:
         return count_of(int(documents), "document")
@@ -116,7 +118,7 @@ def _count(index: Mapping[str, Any]) -> str:
 
 
 def _faults(report: Mapping[str, Any]) -> list[str]:
-    """A line for each process and each stage that did not answer, or can't do its work."""
+    """A line for each process and stage that does not answer, or can't do its work."""
     index = report.get("index") or {}
     lines = [f"{name} does not answer" for name in report.get("silent") or []]
     lines += [
@@ -135,7 +137,7 @@ def _faults(report: Mapping[str, Any]) -> list[str]:
 
 
 def _is_told(error: Mapping[str, Any], report: Mapping[str, Any]) -> bool:
-    """Whether the names of the silent processes already say what this error does."""
+    """Whether the lines about silent processes already say the same as this error."""
     details = error.get("details") or {}
     return bool(details.get("silent") or details.get("shards")) and bool(report.get("silent"))
 

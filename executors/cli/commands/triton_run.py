@@ -14,18 +14,18 @@ from executors.errors import VisualSearchError
 from executors.models.run_onnx import Run
 from executors.models.spec import Tower
 
-# For each tower: the first run of a model on a GPU is slow, where TensorRT compiles it very much so.
+# Timeout of each tower. The first run of a model on a GPU is slow, and very slow if TensorRT compiles it.
 _SECONDS: Final = 120.0
-# For what needs no computing.
+# Timeout of requests that compute nothing.
 _ANSWER_S: Final = 10.0
 _MOST_ROWS: Final = 64
 
 
 def run_on_triton(url: str) -> Run:
-    """A `Run` on the server at `url`, `host:port` of its gRPC.
+    """Make a `Run` for the server at `url` (`host:port` of its gRPC).
 
-    What it returns raises `unavailable` when the server does not answer or has not loaded the model, `model_mismatch` and
-    `model_invalid` when it has loaded another one than the local configuration names.
+    The run raises `unavailable` if the server does not answer or has not loaded the model, and `model_mismatch` or
+    `model_invalid` if it has loaded another model than the local configuration names.
     """
 
     def run(tower: Tower, inputs: NDArray[Any]) -> NDArray[Any]:

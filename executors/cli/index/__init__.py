@@ -1,1 +1,1 @@
-"""`visual-search index`: from folders and files to acknowledged documents."""
+"""`visual-search index`: scans folders, sends their pictures, and removes documents whose files are gone."""

@@ -1,4 +1,4 @@
-"""Asks an index what it holds under some ids: another client may have written or deleted them, or a backup was restored."""
+"""Asks the index which of some ids it holds: another client may have written or deleted them since."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ IDS_A_REQUEST = 500
 async def found_documents(
     client: VisualSearchClient, ids: Iterable[str], collection: str | None, *, with_embedding: bool = False
 ) -> dict[str, FoundDocument]:
-    """What the index holds under some ids (at most IDS_A_REQUEST), by id; what it does not have or can't show is left out.
+    """Read documents by id (at most IDS_A_REQUEST); those that the index does not have or can't return are left out.
 
     Raises:
-        VisualSearchError: the service, or the part of it that holds an id, does not answer.
+        VisualSearchError: the service, or the shard that holds an id, does not answer.
     """
     asked = list(dict.fromkeys(ids))
     if not asked:
@@ -29,7 +29,7 @@ async def found_documents(
             raise
         if len(asked) == 1 or error.code in ABSENT:
             return {}
-        # A service may take fewer documents in a request than others do.
+        # The service may accept fewer documents per request (VS_MAX_DOCUMENTS).
         half = len(asked) // 2
         first = await found_documents(client, asked[:half], collection, with_embedding=with_embedding)
         return first | await found_documents(client, asked[half:], collection, with_embedding=with_embedding)
@@ -43,17 +43,17 @@ async def found_documents(
 
 
 async def absent_ids(client: VisualSearchClient, ids: Iterable[str], collection: str | None) -> set[str]:
-    """Those of some ids (at most IDS_A_REQUEST) that the index does not have or can't show.
+    """Return the ids (of at most IDS_A_REQUEST) that the index does not have or can't return.
 
     Raises:
-        VisualSearchError: the service, or the part of it that holds an id, does not answer.
+        VisualSearchError: the service, or the shard that holds an id, does not answer.
     """
     asked = set(ids)
     return asked - (await found_documents(client, asked, collection)).keys()
 
 
 async def may_hold_documents(client: VisualSearchClient, collection: str) -> bool:
-    """Whether a collection holds anything, or can't be seen as a whole.
+    """Whether a collection has documents, or a shard is missing, so that this is not known.
 
     Raises:
         VisualSearchError: the service does not answer.

@@ -1,4 +1,4 @@
-"""`visual-search index`: from folders and files to a summary that tells of every file."""
+"""Runs `visual-search index`: scan, send, find what is gone, report, and prune."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from executors.cli.exit_status import INTERRUPTED, OK, SOME_FAILED, UNAVAILABLE
+from executors.cli.index.failure_report import write_failures
 from executors.cli.index.files import STANDARD_INPUT, PictureFile, Scan, clashing_names, scan_folders
 from executors.cli.index.gone import Gone, GoneFile, Pruned, emptied_folders, find_gone, prune
 from executors.cli.index.loading import MAX_FILE_BYTES, Shrink
 from executors.cli.index.selection import Selection
 from executors.cli.index.sender import FileSender
-from executors.cli.index.standard_input import read_standard_input
 from executors.cli.index.state import FileResult, IndexOptions, IndexOutcome
 from executors.cli.index.summary import (
     gone_to_json,
     left_out_to_json,
     not_read,
+    print_failures,
     print_gone,
     print_left_out,
     result_to_json,
-    summary,
     totals_to_json,
 )
 from executors.cli.journal import Journal, JournalScope
 from executors.cli.journal_file import open_journal, scopes_of
-from executors.cli.service import client_for
+from executors.cli.outcome import summary
+from executors.cli.service import client_for, ready_index_uuid
 from executors.cli.terminal.confirmation import confirmed
-from executors.cli.terminal.failures import print_failures, write_failures
 from executors.cli.terminal.interruption import stop_on_signal
 from executors.cli.terminal.output import (
     count_of,
@@ -45,6 +45,7 @@ from executors.cli.terminal.output import (
     stdout_console,
 )
 from executors.cli.terminal.progress import make_view
+from executors.cli.terminal.standard_input import read_standard_input
 from executors.client import DEFAULT_COLLECTION, VisualSearchClient
 from executors.errors import VisualSearchError
 from executors.files.reading import unreadable
@@ -52,7 +53,7 @@ from executors.files.reading import unreadable
 
 @dataclass(slots=True)
 class _Run:
-    """How a run ended; `gone_error` says why it is not known what is gone from the folders, where a journal failed."""
+    """How a run ended. `gone_error` is set if the journal failed, so that it is not known which files are gone."""
 
     scan: Scan
     outcome: IndexOutcome
@@ -63,10 +64,10 @@ class _Run:
 
 
 def index(options: argparse.Namespace) -> int:
-    """Run the command.
+    """Run the command and return its exit status.
 
     Raises:
-        VisualSearchError: nothing could be begun.
+        VisualSearchError: the run could not start.
     """
     _check_options(options)
     scan = scan_folders(
@@ -94,15 +95,19 @@ def _check_options(options: argparse.Namespace) -> None:
     if options.report and Path(options.report).suffix.lower() not in (".csv", ".json"):
         raise VisualSearchError("invalid_parameter", "--report: the file's name must end in .csv or .json")
     if options.id_prefix and options.id == "sha256":
-        raise VisualSearchError("invalid_parameter", "--id-prefix stands before paths; with --id sha256 there are none")
+        raise VisualSearchError(
+            "invalid_parameter", "--id-prefix can't be combined with --id sha256: those ids are not paths"
+        )
     if not is_unicode(options.id_prefix) or not is_unicode(options.name or ""):
         raise VisualSearchError("invalid_id", "--id-prefix, --name: not UTF-8")
     if "-" in options.paths and options.id == "path" and not options.name:
         raise VisualSearchError(
-            "invalid_parameter", "the picture on the standard input (-) needs an id: --name ID, or --id sha256"
+            "invalid_parameter", "the picture on standard input (-) needs an id: use --name ID, or --id sha256"
         )
     if options.name and "-" not in options.paths:
-        raise VisualSearchError("invalid_parameter", "--name is the id of the picture on the standard input (-)")
+        raise VisualSearchError(
+            "invalid_parameter", "--name is the id of the picture on standard input, so it needs the path -"
+        )
 
 
 def _check_names(scan: Scan) -> None:
@@ -111,15 +116,15 @@ def _check_names(scan: Scan) -> None:
         if second.folder == STANDARD_INPUT:
             raise VisualSearchError(
                 "invalid_parameter",
-                f"--name {second.name}: {first.path!r} would get this id, too; give the picture on the standard input "
-                "(-) another one",
+                f"--name {second.name}: {first.path!r} would get the same id; give the picture on standard input (-) "
+                "another one",
             )
     if clashes:
         first, second = clashes[0]
         raise VisualSearchError(
             "invalid_parameter",
-            f"{count_of(len(clashes), 'file')} would get the id of another folder's, such as {first.path!r} and "
-            f"{second.path!r}; index a common parent folder, one folder after the other with --id-prefix, or use "
+            f"files of different folders would get the same id ({len(clashes):,} in all), such as {first.path!r} and "
+            f"{second.path!r}; index their common parent folder, index each folder with its own --id-prefix, or use "
             "--id sha256",
         )
 
@@ -128,8 +133,8 @@ def _read_input(options: argparse.Namespace) -> PictureFile:
     try:
         content = read_standard_input(MAX_FILE_BYTES)
     except OSError as error:
-        raise VisualSearchError("unreadable_file", f"the standard input {unreadable(error).message}") from None
-    # It is sent whenever it is asked for: there is no other time that it could have.
+        raise VisualSearchError("unreadable_file", f"standard input {unreadable(error).message}") from None
+    # Standard input has no modification time; the current time makes every run send it.
     return PictureFile(STANDARD_INPUT, options.name or "-", len(content), time.time_ns(), content)
 
 
@@ -178,7 +183,7 @@ async def _send(
 async def _find_gone(
     run: _Run, scopes: Mapping[str, JournalScope], emptied: Set[str], journal_error: str | None
 ) -> None:
-    """Compare the folders with the journal, after a run that came to its end."""
+    """Compare the folders with the journal, unless the run was cut short."""
     outcome = run.outcome
     outcome.journal_error = run.gone_error = outcome.journal_error or journal_error
     if run.interrupted or outcome.service_error is not None or run.gone_error is not None:
@@ -207,24 +212,8 @@ def _index_options(options: argparse.Namespace) -> IndexOptions:
     )
 
 
-async def ready_index_uuid(client: VisualSearchClient) -> str:
-    """The identity of the index behind a service, once that is ready; nothing is waited for where nothing answers.
-
-    Raises:
-        VisualSearchError: `unavailable`, or what keeps the service from being ready.
-    """
-    for _ in range(20):
-        status = await client.status(attempts=1)
-        uuid = (status.get("index") or {}).get("uuid")
-        if uuid and status.get("ready", True):
-            return str(uuid)
-        await asyncio.sleep(0.5)
-    reason = status.get("reason") or {}
-    raise VisualSearchError("not_ready", f"the service is not ready: {reason.get('message', 'it does not say why')}")
-
-
 def _conclude(options: argparse.Namespace, run: _Run) -> int:
-    """Say what became of everything, and how to go on."""
+    """Print the results and how to continue; return the exit status."""
     outcome, scan, gone = run.outcome, run.scan, run.gone
     console = stderr_console() if options.json else stdout_console()
     missed = [FileResult(each.file, "", "left_out", not_read(each)) for each in scan.left_out if each.is_missed]
@@ -242,18 +231,20 @@ def _conclude(options: argparse.Namespace, run: _Run) -> int:
             print_warning(f"{options.report} can't be written: {error.strerror or error}")
     if outcome.failures:
         print_failures(console, outcome.failures)
-    console.print(summary(outcome, run.seconds), soft_wrap=True)
+    console.print(summary(outcome.counts, "file", run.seconds), soft_wrap=True)
     print_left_out(console, scan.left_out)
     print_gone(console, gone, prune=options.prune)
     if outcome.journal_error:
-        print_warning(f"what was acknowledged last can't be remembered for a later run: {outcome.journal_error}")
+        print_warning(
+            f"the journal can't be written, so a later run will send some files again: {outcome.journal_error}"
+        )
     elif run.gone_error:
-        print_warning(f"whether files are gone that were indexed from here is not known: {run.gone_error}")
+        print_warning(f"the journal can't be read, so it is not known which indexed files are gone: {run.gone_error}")
     if outcome.service_error is not None:
         print_error(outcome.service_error)
     if outcome.unsent:
         console.print(
-            f"{count_of(outcome.unsent, 'file')} not acknowledged; the same command again goes on from here",
+            f"{count_of(outcome.unsent, 'file')} not acknowledged; run the same command again to continue",
             soft_wrap=True,
         )
     if run.interrupted:
@@ -264,16 +255,16 @@ def _conclude(options: argparse.Namespace, run: _Run) -> int:
 
 
 def _prune(options: argparse.Namespace, gone: Gone, *, is_known: bool) -> int:
-    """Remove what is gone, after a question; nothing where the journal could not tell what is."""
+    """Remove documents whose files are gone, after confirmation; nothing if the journal does not know them."""
     if not is_known:
-        print_error("--prune: without what was remembered of earlier runs it is not known what came from here")
+        print_error("--prune: without the journal of earlier runs it is not known which documents came from here")
         return SOME_FAILED
     files = [*gone.files, *gone.renamed]
     refused = bool(gone.doubtful) and not options.allow_empty
     if refused:
         print_error(
-            f"{count_of(len(gone.doubtful), 'document')} kept: is the disk mounted? Where the files are really gone, "
-            "--allow-empty lets --prune remove them"
+            f"{count_of(len(gone.doubtful), 'document')} kept: is the disk mounted? If the files are really gone, use "
+            "--allow-empty to remove them"
         )
     elif gone.doubtful:
         files += gone.doubtful
@@ -291,12 +282,18 @@ def _prune(options: argparse.Namespace, gone: Gone, *, is_known: bool) -> int:
                 *((each, "kept") for each in pruned.kept),
             ):
                 print_json(gone_to_json(file, result))
-        descendants = f", with {pruned.descendants:,} that came from them" if pruned.descendants else ""
+        descendants = (
+            f", with {count_of(pruned.descendants, 'document')} that came from them" if pruned.descendants else ""
+        )
         console.print(f"{count_of(len(pruned.removed), 'document')} removed from the index{descendants}")
         if pruned.journal_error:
-            print_warning(f"that they are removed can't be remembered for a later run: {pruned.journal_error}")
+            print_warning(
+                f"the journal can't be written, so a later run will list these documents again: {pruned.journal_error}"
+            )
         if pruned.kept:
-            console.print(f"{count_of(len(pruned.kept), 'document')} kept: the index holds what somebody else wrote")
+            console.print(
+                f"{count_of(len(pruned.kept), 'document')} kept, because another client has written them since"
+            )
     return SOME_FAILED if refused else OK
 
 

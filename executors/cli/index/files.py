@@ -1,4 +1,4 @@
-"""Which files are pictures to index, what their ids are, and what is left out of a folder, with the reason."""
+"""Scans folders: which files to index, and which are left out, with the reason."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from executors.document_values import MAX_ID_BYTES
 from executors.errors import VisualSearchError
 from executors.files.reading import open_regular, unreadable
 
-# What has such a name is sent without a look at it here: the service says what is wrong with it.
+# Files with these extensions are sent without looking into them; the service says what is wrong with one.
 EXTENSIONS: Final = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"}
     | {".heic", ".heif", ".hif", ".avif", ".jp2", ".j2k", ".jpx", ".jxl"}
 )
-# The folder that stands for the standard input.
+# The value of `PictureFile.folder` for standard input.
 STANDARD_INPUT: Final = ""
 OUTSIDE: Final = "link out of the folder"
 SPECIAL: Final = "pipe, socket or device"
@@ -33,11 +33,11 @@ class PictureFile:
     """A file that looks like a picture.
 
     Attributes:
-        folder: the absolute folder that was asked for; of a file that was asked for by itself, the one that it is in.
+        folder: the absolute path of the folder that the user named, or that contains the file that the user named.
         name: the path relative to it, with forward slashes; lone surrogates stand for bytes that are not UTF-8.
         size: in bytes, when the folder was read.
-        mtime_ns: time of the last change, nanoseconds since 1970.
-        content: what was read already, from the standard input.
+        mtime_ns: time of the last change, in nanoseconds since 1970.
+        content: the bytes, if they have been read already (from standard input).
     """
 
     folder: str
@@ -48,13 +48,13 @@ class PictureFile:
 
     @property
     def path(self) -> str:
-        """Where the file is."""
+        """The absolute path of the file; `-` for standard input."""
         return "-" if self.folder == STANDARD_INPUT else f"{self.folder.rstrip('/')}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Something that is not sent: a file, or a folder with all that is in it; `kind` says why, or what it is."""
+    """A file or folder that is not sent; `kind` says why, or what it is. `is_missed`: a user may expect it to be sent."""
 
     file: PictureFile
     kind: str
@@ -63,13 +63,13 @@ class LeftOut:
 
 @dataclass(slots=True)
 class Scan:
-    """What the folders hold.
+    """The result of scanning.
 
     Attributes:
-        files: to send.
-        faults: what can't be read, with the reason for each.
-        left_out: what is not sent.
-        folders: the absolute folders that were asked for as a whole.
+        files: the files to send.
+        faults: the files and folders that can't be read, with their errors.
+        left_out: the files and folders that are not sent.
+        folders: the absolute paths of the folders that the user named.
     """
 
     files: list[PictureFile] = field(default_factory=list)
@@ -79,29 +79,29 @@ class Scan:
 
     @property
     def left_out_by_kind(self) -> Counter[str]:
-        """How many files and folders of each kind were left out."""
+        """How many files and folders were left out, by kind."""
         return Counter(each.kind for each in self.left_out)
 
 
 def scan_folders(paths: Sequence[str], selection: Selection = _USUAL) -> Scan:
-    """Find the pictures of folders, recursively, in the order of their names; files are taken as they are named.
+    """Find the pictures of folders, recursively, in the order of their names; add files that the user named.
 
-    Of files without a picture's name the first bytes are looked at. A folder that is reached twice is read once, by its own
-    path rather than by a link, so that loops end. A file that is in several of the folders, or named besides, is taken once.
+    If the extension is not that of a picture, the first bytes decide. A folder that is reached twice is read once, under
+    its own path rather than a link's, so that loops end. A file that is in several folders, or also named, is added once.
 
     Raises:
-        VisualSearchError: `invalid_parameter` when there is nothing under a path, `unreadable_file` when it can't be seen.
+        VisualSearchError: `invalid_parameter` if a path does not exist, `unreadable_file` if it can't be accessed.
     """
     scan = Scan()
     named: list[PictureFile] = []
     for path in dict.fromkeys(paths):
         try:
-            # As it was typed: to a Path, an empty one is the current folder, and `cat.jpg/` a file.
+            # The path as typed: a Path would turn an empty one into the current folder, and `cat.jpg/` into a file.
             is_folder = stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116
         except (FileNotFoundError, NotADirectoryError):
             raise VisualSearchError("invalid_parameter", f"there is no file or folder {path!r}") from None
         except (OSError, ValueError) as error:
-            reason = unreadable(error).message if isinstance(error, OSError) else "no path has a NUL in it"
+            reason = unreadable(error).message if isinstance(error, OSError) else "a path can't have a NUL in it"
             raise VisualSearchError("unreadable_file", f"{path!r}: {reason}") from None
         if is_folder:
             scan.folders.append(os.path.realpath(path))
@@ -120,7 +120,7 @@ def scan_folders(paths: Sequence[str], selection: Selection = _USUAL) -> Scan:
 
 
 def mode_of(path: str | Path) -> int:
-    """The mode of what a path leads to; 0 where that can't be seen, whatever the reason is."""
+    """The mode of the file that a path leads to; 0 if it can't be accessed, for any reason."""
     try:
         return Path(path).stat().st_mode
     except OSError:
@@ -128,7 +128,7 @@ def mode_of(path: str | Path) -> int:
 
 
 def _keep_once(scan: Scan) -> None:
-    """Of folders inside of each other, the outermost one has the files of both, in whatever order they were given."""
+    """Keep each file of nested folders once, as a file of the outermost folder, in any order of the folders."""
     read = _outermost([*scan.files, *(file for file, _ in scan.faults)])
     left_out = _outermost([each.file for each in scan.left_out]) | read
     scan.files = [each for each in scan.files if read[each.path] == each.folder]
@@ -137,7 +137,7 @@ def _keep_once(scan: Scan) -> None:
 
 
 def _outermost(files: Sequence[PictureFile]) -> dict[str, str]:
-    """The outermost folder of those that each path was found in."""
+    """For each path, the outermost of the folders that it was found in."""
     folders: dict[str, str] = {}
     for file in files:
         folders[file.path] = min(folders.get(file.path, file.folder), file.folder, key=len)
@@ -145,7 +145,7 @@ def _outermost(files: Sequence[PictureFile]) -> dict[str, str]:
 
 
 def clashing_names(files: Sequence[PictureFile]) -> list[tuple[PictureFile, PictureFile]]:
-    """Pairs of files from different folders that would get the same id."""
+    """Find pairs of files from different folders that would get the same id."""
     first: dict[str, PictureFile] = {}
     return [(first[file.name], file) for file in files if first.setdefault(file.name, file) is not file]
 
@@ -162,12 +162,12 @@ def check_id(document_id: str) -> None:
         raise VisualSearchError("invalid_id", "the file's name is not UTF-8; rename it, or use --id sha256") from None
     if size > MAX_ID_BYTES:
         raise VisualSearchError(
-            "invalid_id", f"the path has {size} bytes; an id has at most {MAX_ID_BYTES}", bytes=size
+            "invalid_id", f"the path has {size} bytes; an id can have at most {MAX_ID_BYTES}", bytes=size
         )
 
 
 class _FolderScan:
-    """Reads one folder and those below it."""
+    """Scans one folder and its subfolders."""
 
     def __init__(self, folder: str, selection: Selection, scan: Scan) -> None:
         self._folder = folder
@@ -178,7 +178,7 @@ class _FolderScan:
         self._linked: list[str] = []
 
     def run(self) -> None:
-        """Folders before links to folders, so that what is reached twice has its own path."""
+        """Read folders before links to folders, so that a folder that is reached twice keeps its own path."""
         self._read_below("")
         while self._linked:
             self._read_below(self._linked.pop(0))
@@ -201,7 +201,7 @@ class _FolderScan:
             pending += reversed(below)
 
     def _take(self, entry: os.DirEntry[str], current: str) -> str | None:
-        """Add a file; the name of a folder that is to be read, too."""
+        """Add a file; return the name if it is a folder to read."""
         name = f"{current}/{entry.name}" if current else entry.name
         is_link = entry.is_symlink()
         is_folder = entry.is_dir(follow_symlinks=False) or (is_link and stat.S_ISDIR(mode_of(entry.path)))
@@ -219,14 +219,14 @@ class _FolderScan:
         return None
 
     def _leads_out(self, link: str) -> bool:
-        """Whether a link points to something outside of the folder; one that points nowhere is a fault of its own."""
+        """Whether a link leads out of the folder. One that leads nowhere does not; reading it is an error."""
         target = os.path.realpath(link)
         inside = target == self._folder or target.startswith(f"{self._folder.rstrip('/')}/")
         return not inside and mode_of(link) != 0
 
 
 def _add_named(file: PictureFile, scan: Scan) -> None:
-    """Add a file that was asked for by its name: the service says what is wrong with it, unless its kind is not read."""
+    """Add a file that the user named. It is sent even if it is not a picture, so that the service says what is wrong."""
     try:
         with open_regular(file.path) as stream:
             found, kind = os.fstat(stream.fileno()), file_kind(stream.read(FIRST_BYTES), file.name)
@@ -272,7 +272,7 @@ def _add_kind(file: PictureFile, kind: Kind, scan: Scan, *, sent: bool = False) 
 
 
 def in_groups(files: Sequence[PictureFile], most: int, most_bytes: int) -> Iterator[list[PictureFile]]:
-    """Cut a list into runs of at most `most` files and `most_bytes` (a larger file goes alone)."""
+    """Cut a list into groups of at most `most` files and `most_bytes` bytes; a larger file is a group of its own."""
     group: list[PictureFile] = []
     size = 0
     for file in files:

@@ -1,4 +1,4 @@
-"""What a folder brought into the index and no longer has: found by the journal, removed only where it is still ours."""
+"""Finds documents whose files are gone from their folder, by the journal, and removes those that are still ours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from executors.client import VisualSearchClient
 
 @dataclass(frozen=True, slots=True)
 class GoneFile:
-    """A document of the index whose file is no longer in its folder under this id."""
+    """A document whose file is no longer in its folder, or has another id now."""
 
     folder: str
     scope: JournalScope
@@ -25,18 +25,18 @@ class GoneFile:
 
     @property
     def path(self) -> str:
-        """Where the file was."""
+        """The path that the file had."""
         return f"{self.folder.rstrip('/')}/{self.sent.name}"
 
 
 @dataclass(slots=True)
 class Gone:
-    """What is gone from the folders of a run.
+    """The documents whose files are gone from the folders of a run.
 
     Attributes:
-        files: those that are gone.
-        renamed: those that are there, and were sent anew with another --id-prefix: the index has them twice.
-        doubtful: those whose folder is empty, or of which none is left: so it is when a disk is not mounted, or another one.
+        files: the files that are gone.
+        renamed: files that exist and were sent again with another --id-prefix, so that the index has them twice.
+        doubtful: files that may be back: their folder is empty, or all its files are gone. A disk may not be mounted.
     """
 
     files: list[GoneFile] = field(default_factory=list)
@@ -46,9 +46,9 @@ class Gone:
 
 @dataclass(slots=True)
 class Pruned:
-    """What became of documents that were to be removed; of `kept` ones the index holds what somebody else wrote.
+    """The outcome of removing documents; `kept` are those that another client has written since.
 
-    `journal_error` says why it could not be remembered, if it could not: a later run finds that they are removed.
+    `journal_error` says why the journal could not be written, if it could not; a later run notices that they are gone.
     """
 
     removed: list[GoneFile] = field(default_factory=list)
@@ -58,14 +58,14 @@ class Pruned:
 
 
 def emptied_folders(scan: Scan, scopes: Mapping[str, JournalScope]) -> set[str]:
-    """The folders of which nothing is left that they brought: to be looked for before they bring anything else."""
+    """The folders that hold none of the files that they brought. To be called before the run records new files."""
     return {folder for folder in scan.folders if folder in scopes and _is_emptied(folder, scan, scopes[folder])}
 
 
 def find_gone(scan: Scan, scopes: Mapping[str, JournalScope], emptied: Set[str]) -> Gone:
-    """Compare what was acknowledged of the folders with what is there.
+    """Compare the acknowledged files of the folders with the files that exist.
 
-    Gone is only what the system says is not there: what can't be read, and what is left out, is.
+    A file is gone only if the system says that it does not exist, not if it can't be read or is left out.
     """
     gone = Gone()
     there = _names(scan)
@@ -83,10 +83,10 @@ def find_gone(scan: Scan, scopes: Mapping[str, JournalScope], emptied: Set[str])
 
 
 async def prune(client: VisualSearchClient, files: Sequence[GoneFile], collection: str | None) -> Pruned:
-    """Remove documents, and what came from them, where the index holds what was acknowledged; forget the files.
+    """Delete documents, with those that came from them, if they are as they were acknowledged; forget their files.
 
     Raises:
-        VisualSearchError: the service does not answer; the next run goes on.
+        VisualSearchError: the service does not answer; the next run continues.
     """
     pruned = Pruned()
     for start in range(0, len(files), IDS_A_REQUEST):
@@ -122,7 +122,7 @@ def _is_emptied(folder: str, scan: Scan, scope: JournalScope) -> bool:
         known += 1
         if (folder, sent.name) in there or not _is_gone(folder, sent.name):
             return False
-    # Of a single file it may well be that it has another name now.
+    # A single missing file has most likely been renamed or deleted.
     return known > 1 or not any(each == folder for each, _ in there)
 
 
@@ -137,7 +137,7 @@ def _is_gone(folder: str, name: str) -> bool:
 
 
 def _has_another_file(scope: JournalScope, folder: str, sent: Sent) -> bool:
-    """Whether the document is also that of a file that is there: a renamed or moved one."""
+    """Whether the document also belongs to a file that exists: the file was renamed or moved."""
     for claim in scope.claims(sent.document_id):
         is_itself = (claim.folder, claim.sent.name) == (folder, sent.name)
         if not is_itself and claim.sent.version == sent.version and not _is_gone(claim.folder, claim.sent.name):
@@ -146,7 +146,7 @@ def _has_another_file(scope: JournalScope, folder: str, sent: Sent) -> bool:
 
 
 def _stands_in_an_empty_folder(folder: str, name: str) -> bool:
-    """Whether the nearest folder that is still there holds nothing: an empty one may be where a disk was mounted."""
+    """Whether the nearest existing folder is empty; if so, it may be the mount point of a disk."""
     parent = Path(folder, name).parent
     while not stat.S_ISDIR(mode_of(parent)) and parent != Path(folder):
         parent = parent.parent

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: a picture that is read, a picture or video that is not, or something else."""
+"""Recognises the kind of a file by its first bytes: a supported picture, another picture or video, or something else."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Kind:
     """A kind of file.
 
     Attributes:
-        name: such as `jpeg`, `PSD`, `video (MP4, MOV, …)`; of a file of which nothing is known its extension.
-        is_read: a picture of a format that the service reads.
-        is_missed: a picture or a video, so that a person expects to find it, but of no format that is read.
+        name: such as `jpeg`, `PSD`, `video (MP4, MOV, …)`; the extension if the content is not recognised.
+        is_read: it is a picture in a format that the service reads.
+        is_missed: it is a picture or video in another format, so the user may expect to find it.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Kind:
 
 OTHER: Final = Kind("other file")
 
-# Nobody looks for these among the pictures.
+# Kinds that a user does not expect among the pictures.
 _DOCUMENTS: Final = (
     "PDF",
     "PostScript",
@@ -39,13 +39,13 @@ _DOCUMENTS: Final = (
     "HTML",
     "XML (XMP, AAE and the like)",
 )
-# Cameras' raw files that begin like a TIFF: only their name tells. What a TIFF reader finds in them is a tiny preview.
+# Cameras' raw files that begin like a TIFF; only the extension tells. A TIFF reader finds just a tiny preview in them.
 _TIFF_RAWS: Final = frozenset(
     {"3fr", "arw", "cr2", "cap", "dcr", "dng", "eip", "erf", "fff", "iiq", "k25", "kdc", "mef", "mos", "nef", "nrw"}
     | {"pef", "ptx", "rwl", "sr2", "srf", "srw"}
 )
 _OTHER_RAWS: Final = frozenset({"cr3", "crw", "orf", "raf", "rw2", "x3f"})
-# Where the first bytes say nothing, because the format has no signature or the file is damaged, the name does.
+# The extension decides if the first bytes don't: the format has no signature, or the file is damaged.
 _VIDEOS: Final = frozenset(
     {"3g2", "3gp", "asf", "avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "ogv"}
     | {"vob", "webm", "wmv"}
@@ -55,7 +55,7 @@ _PICTURES: Final = frozenset(
     | {"pgm", "pict", "pnm", "ppm", "psb", "psd", "qoi", "ras", "rgb", "sgi", "svg", "tga", "vda", "vst", "wbmp", "wdp"}
     | {"xcf"}
 )
-# Both headers of the oldest kind; a shorter file is a text that begins with its signature, BM.
+# The size of both headers in the oldest version. A shorter file is a text that begins with the signature, BM.
 _SHORTEST_BMP: Final = 26
 _EXTENSION: Final = re.compile(r"\.[a-z0-9_]{1,12}")
 _VIDEO: Final = Kind("video (MP4, MOV, …)", is_missed=True)
@@ -63,11 +63,11 @@ _RAW: Final = Kind("camera raw (CR2, NEF, DNG, …)", is_missed=True)
 
 
 def file_kind(first_bytes: bytes, name: str = "") -> Kind:
-    """The kind of a file.
+    """Recognise the kind of a file.
 
     Args:
-        first_bytes: FIRST_BYTES of it, or all.
-        name: its name, which decides between a TIFF and a camera's raw file, and where the content has no signature.
+        first_bytes: its first FIRST_BYTES bytes, or all if it is shorter.
+        name: its name; it tells a TIFF from a camera's raw file, and decides if the content has no signature.
     """
     suffix = PurePath(name).suffix.lower()
     read_as = recognise(first_bytes)

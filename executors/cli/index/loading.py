@@ -1,4 +1,4 @@
-"""Reads the files that are to be sent: their bytes, their ids, and how they are cut into requests."""
+"""Reads the files to send, and cuts them into requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from executors.cli.index.files import PictureFile, check_id
 from executors.errors import VisualSearchError
 from executors.files.reading import MAX_PICTURE_BYTES, read_file
 
-# Sent in one request.
+# Maximum size of one request.
 REQUEST_BYTES: Final = 16_000_000
 MAX_FILE_BYTES: Final = MAX_PICTURE_BYTES
 
@@ -21,9 +21,9 @@ Shrink: TypeAlias = Callable[[bytes], bytes]
 
 @dataclass(frozen=True, slots=True)
 class LoadedFile:
-    """A file that was read: its bytes as they are to be sent, and how it was when it was read.
+    """A file that was read: the bytes to send, and its size and time when it was read.
 
-    `digest` is the SHA-256 of the file, in hexadecimal digits, whatever is sent of it.
+    `digest` is the SHA-256 of the original file, in hexadecimal digits, even if `blob` is a smaller copy.
     """
 
     file: PictureFile
@@ -37,7 +37,7 @@ class LoadedFile:
 def load_file(
     file: PictureFile, id_mode: IdMode, shrink: Shrink | None, id_prefix: str = ""
 ) -> LoadedFile | VisualSearchError:
-    """Read a file, name it, and make it smaller; for a thread. What keeps it from being sent is returned, not raised."""
+    """Read a file, choose its id, and make it smaller. To be run in a thread; errors are returned, not raised."""
     try:
         if id_mode == "path":
             check_id(id_prefix + file.name)
@@ -56,7 +56,7 @@ def load_file(
 
 
 def in_requests(loaded: Sequence[LoadedFile]) -> Iterator[list[LoadedFile]]:
-    """Cut what was read into requests by their bytes."""
+    """Cut files into requests of at most REQUEST_BYTES; a larger file is a request of its own."""
     request: list[LoadedFile] = []
     size = 0
     for each in loaded:
@@ -70,5 +70,5 @@ def in_requests(loaded: Sequence[LoadedFile]) -> Iterator[list[LoadedFile]]:
 
 
 def label_of(name: str) -> str:
-    """A file's name as text that can be sent, whatever its bytes are."""
+    """A file's name as text that can be sent; bytes that are not UTF-8 are escaped."""
     return name.encode("utf-8", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""Whose picture stands under an id: a file takes the place of what came from it, never that of another picture."""
+"""Finds out whose picture has an id: a file may replace what came from it, but not another picture."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from executors.client import Document, FoundDocument, VisualSearchClient
 from executors.client.answers import EmbeddingResult
 from executors.errors import VisualSearchError
 
-# The same bytes give the same vector, but for the rounding of a model that runs them in another batch. Shots of a series are
-# nearer than one may think: a still scene with a little noise has up to 0.9998, as has an edited copy.
+# The same bytes give the same vector, except for rounding in another batch. The threshold must be this high: two shots of
+# a still scene have a cosine of up to 0.9998, and so does an edited copy.
 SAME_PICTURE: Final = 0.9999
 
 
 class Standing(Enum):
-    """What stands under an id, seen from a file that is to be sent under it."""
+    """Whose picture has an id, from the view of a file that wants it; see `standing_of`."""
 
     FREE = auto()
     OWN = auto()
@@ -36,17 +36,18 @@ class Standing(Enum):
 def standing_of(
     loaded: LoadedFile, found: FoundDocument | None, own: Sent | None, claims: Sequence[Claim]
 ) -> tuple[Standing, Claim | None]:
-    """What the journal knows of the document under a file's id.
+    """Find out, from the journal, where the document under a file's id came from.
 
     Args:
         loaded: the file.
-        found: the document, None when there is none.
-        own: what was acknowledged of this file.
+        found: the document; None if there is none.
+        own: the journal's entry of this file.
         claims: every file that was acknowledged under this id.
 
     Returns:
-        OWN: it came from this file. SAME: from a file of the same content. OTHER: from a file with another content.
-        UNKNOWN: from elsewhere; only the pictures themselves can tell. The claim is that of the document's own file.
+        FREE: there is no document. OWN: it came from this file. SAME: from a file with the same content. OTHER: from a file
+        with another content. UNKNOWN: the journal does not know; the pictures must be compared. The second value is the
+        entry of the file that the document came from, if it is known.
     """
     if found is None:
         return Standing.FREE, None
@@ -54,9 +55,9 @@ def standing_of(
         return Standing.OWN, None
     for claim in claims:
         sent = claim.sent
-        if not sent.stands(found.version):
+        if not sent.has_picture_of(found.version):
             continue
-        # A moved file keeps its size and time; nanoseconds don't coincide.
+        # A moved file keeps its size and time; two files hardly ever have the same time in nanoseconds.
         same_state = (sent.size, sent.mtime_ns) == (loaded.size, loaded.mtime_ns)
         if sent.digest == loaded.digest or (not sent.digest and same_state):
             return Standing.SAME, claim
@@ -69,32 +70,32 @@ def id_taken(claim: Claim | None, *, were_both_changed: bool = False) -> VisualS
     """The error for a file whose id belongs to another picture.
 
     Args:
-        claim: the file that the other picture came from, where that is known.
-        were_both_changed: the file was acknowledged under this id; since then it was changed, and the document as well. The
-            index does not tell new tags from a new picture.
+        claim: the file that the other picture came from, if it is known.
+        were_both_changed: the file was acknowledged under this id, and both the file and the document have changed since.
+            It is not known whether the document has new tags or a new picture.
     """
     if were_both_changed:
         return VisualSearchError(
             "id_taken",
-            "this file was indexed under this id; since then it was changed, and so was the document in the index (its tags, "
-            "or its picture): `visual-search get` shows the document, --replace puts this file and the tags of this "
-            "command in its place",
+            "this file was indexed under this id; both the file and the document in the index (its tags or its picture) have "
+            "changed since: `visual-search get` shows the document, --replace replaces it with this file and the tags of "
+            "this command",
         )
     origin = f"from {claim.folder}/{claim.sent.name}" if claim is not None else "not from this folder"
     return VisualSearchError(
         "id_taken",
-        f"another picture has this id, {origin}; --id-prefix NAME/ makes ids of their own for this folder, "
-        "--replace puts this file in its place",
+        f"another picture has this id, {origin}; use --id-prefix NAME/ to give this folder its own ids, or --replace to "
+        "replace that picture",
     )
 
 
 async def same_pictures(
     client: VisualSearchClient, files: Sequence[LoadedFile], collection: str | None
 ) -> dict[str, bool | VisualSearchError]:
-    """Whether files are the pictures that stand under their ids, by their vectors; or why a file has none.
+    """For each file, whether it is the picture that has its id, by their vectors; or the error, if it has no vector.
 
-    A file is the same picture, whether it was made smaller before it was sent or not. What was made by another model can't
-    be compared: True, so that the service says what is wrong with it.
+    A picture and its smaller copy count as the same. Vectors of different models can't be compared: that is True, so that
+    the file is sent and the service says what is wrong.
 
     Raises:
         VisualSearchError: the service does not answer.
@@ -123,7 +124,7 @@ async def _compare(
 
 
 def _other_form(loaded: LoadedFile) -> LoadedFile | None:
-    """A file as it is, where it was made smaller, and the other way round; None where both are the same."""
+    """The original file if the smaller copy was sent, and the other way round; None if both are the same."""
     from executors.cli.index.shrinking import shrink
 
     whole = load_file(loaded.file, "sha256", None)
@@ -142,7 +143,7 @@ def _is_same(stored: FoundDocument, embedded: EmbeddingResult) -> bool:
 
 
 async def _embed(client: VisualSearchClient, files: Sequence[LoadedFile]) -> list[EmbeddingResult | VisualSearchError]:
-    """The vectors of files; when they are refused as a whole, those of each half, until the file at fault is alone."""
+    """Embed files. If the request is refused as a whole, send each half, until the bad file is alone."""
     try:
         return list(await client.embed([Document(id=each.id, blob=each.blob) for each in files]))
     except VisualSearchError as error:

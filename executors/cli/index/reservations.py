@@ -1,4 +1,4 @@
-"""Ids that a run of `index` is just about to write: two runs beside each other must not take each other's place."""
+"""Reserves ids that a run of `index` is about to write, so that two runs don't replace each other's pictures."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from executors.cli.journal import Claim, JournalScope, Sent
 
 
 def reserve(scope: JournalScope, files: Sequence[Sent]) -> dict[str, Claim]:
-    """Reserve the ids of files; those that are not to be had are returned, each with the file that has it.
+    """Reserve the ids of files; return those that are taken, each with the file that has it.
 
-    Taken is an id that another folder's file of another content holds, for a process that is alive.
+    An id is taken if a living process reserved it for another folder's file with another content.
     """
     taken: dict[str, Claim] = {}
     connection = scope.connection
@@ -41,7 +41,7 @@ def reserve(scope: JournalScope, files: Sequence[Sent]) -> dict[str, Claim]:
 
 
 def release(scope: JournalScope, document_ids: Iterable[str]) -> None:
-    """Give ids back: what became of them is known."""
+    """Give ids back, once the outcome of their files is known."""
     with _unsynced(scope.connection):
         scope.connection.executemany(
             "DELETE FROM reserved WHERE scope = ? AND document_id = ?", [(scope.number, each) for each in document_ids]
@@ -50,7 +50,7 @@ def release(scope: JournalScope, document_ids: Iterable[str]) -> None:
 
 @contextmanager
 def _unsynced(connection: sqlite3.Connection) -> Iterator[None]:
-    """A transaction that need not outlive the machine."""
+    """A transaction without fsync: reservations need not survive a loss of power."""
     connection.execute("PRAGMA synchronous = NORMAL")
     try:
         with connection:

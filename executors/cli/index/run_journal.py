@@ -1,4 +1,4 @@
-"""What one run of `index` reads from the journal and writes to it, over all of its folders."""
+"""The journal as one run of `index` uses it, for all its folders."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from executors.cli.journal import Claim, JournalScope, Sent, tags_digest
 class IndexJournal:
     """The journal of the folders of one run.
 
-    `error` says why acknowledgements could not be remembered, if they could not: the documents are safe in the index, a
-    later run only sends them once more.
+    `error` says why the journal failed, if it did. The documents are then safe in the index; a later run only sends them
+    again.
 
     Args:
-        scopes: the journal of each folder; none for a run that remembers nothing.
-        tags: of every file.
+        scopes: the journal of each folder; empty for a run without a journal.
+        tags: the tags of every file.
     """
 
     def __init__(self, scopes: Mapping[str, JournalScope], tags: Mapping[str, Any]) -> None:
@@ -29,7 +29,7 @@ class IndexJournal:
         self.error: str | None = None
 
     def sent_before(self, file: PictureFile) -> Sent | None:
-        """What was acknowledged of a file, whatever it was like."""
+        """The entry of a file, even if the file has changed since."""
         try:
             scope = self._scopes.get(file.folder)
             return scope.find(file.name) if scope else None
@@ -38,14 +38,14 @@ class IndexJournal:
             return None
 
     def acknowledged(self, file: PictureFile) -> Sent | None:
-        """What was acknowledged of a file, if that is as it was then, and sent with the tags of this run."""
+        """The entry of a file, if the file has not changed since and was sent with the tags of this run."""
         sent = self.sent_before(file)
         if sent is None or (sent.size, sent.mtime_ns, sent.tags) != (file.size, file.mtime_ns, self._tags):
             return None
         return sent
 
     def claims(self, loaded: LoadedFile) -> list[Claim]:
-        """Every file that was acknowledged under the id of one."""
+        """Every file that was acknowledged under the id of a file."""
         try:
             scope = self._scopes.get(loaded.file.folder)
             return scope.claims(loaded.id) if scope else []
@@ -58,7 +58,7 @@ class IndexJournal:
         return sent.tags == self._tags
 
     def reserve(self, files: Sequence[LoadedFile]) -> dict[str, Claim]:
-        """Reserve the ids of files that are to be sent; those that another run is just sending are returned, with its file."""
+        """Reserve the ids of files to send; return those that another run is sending just now, each with its file."""
         taken: dict[str, Claim] = {}
         try:
             for folder, group in _by_folder([(each.file.folder, self._sent(each)) for each in files]).items():
@@ -69,7 +69,7 @@ class IndexJournal:
         return taken
 
     def release(self, files: Sequence[LoadedFile]) -> None:
-        """What became of files is known."""
+        """Give the ids of files back, once their outcome is known."""
         try:
             for folder, group in _by_folder([(each.file.folder, self._sent(each)) for each in files]).items():
                 if scope := self._scopes.get(folder):

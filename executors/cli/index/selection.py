@@ -1,4 +1,4 @@
-"""What of a folder is looked at: system folders and hidden files are left out, and what a person excludes. Names only."""
+"""Decides by name which files and folders to leave out: hidden ones, system folders, and what the user excludes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ HIDDEN: Final = "hidden"
 SYSTEM: Final = "system folder"
 EXCLUDED: Final = "excluded"
 
-# Folders that systems, disk stations and photo managers make beside a person's own: waste baskets, snapshots, previews.
-# Compared without regard to case, as Windows and macOS do. Those that begin with a dot are hidden ones already.
+# Folders that systems, disk stations and photo managers make: waste baskets, snapshots, previews. Compared without regard
+# to case, as Windows and macOS do. Names that begin with a dot are left out as hidden.
 SYSTEM_FOLDERS: Final = frozenset(
     {
         "$recycle.bin",
@@ -33,21 +33,21 @@ SYSTEM_FOLDERS: Final = frozenset(
         "temporary items",
     }
 )
-# Previews that Lightroom and Capture One keep in folders of their own.
+# Folders of previews that Lightroom and Capture One make.
 _PREVIEW_FOLDERS: Final = (".lrdata", ".cocatalogdb", ".cosessiondb")
-# In a library of Apple's Photos (or iPhoto), everything but the pictures as they were taken is made from them.
+# In a library of Apple's Photos (or iPhoto), everything except the original pictures is made from them.
 _LIBRARIES: Final = (".photoslibrary", ".photolibrary", ".migratedphotolibrary")
 _ORIGINALS: Final = frozenset({"originals", "masters"})
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is looked at.
+    """Which files and folders to read.
 
     Attributes:
-        exclude: patterns of what is left out (see `excludes`).
-        follow: read what links point to outside of the folder, too.
-        everything: hidden files and system folders, too.
+        exclude: patterns of names to leave out (see `excludes`).
+        follow: follow links that lead out of the folder.
+        everything: include hidden files and system folders.
     """
 
     exclude: Sequence[str] = ()
@@ -55,7 +55,7 @@ class Selection:
     everything: bool = False
 
     def reason_against(self, name: str, *, is_folder: bool, root: str = "") -> str | None:
-        """Why something is left out (`hidden`, `system folder`, `excluded`), None when it is not.
+        """Why a file or folder is left out (`hidden`, `system folder`, `excluded`); None if it is not.
 
         Args:
             name: the path relative to the folder, with forward slashes.
@@ -81,12 +81,12 @@ class Selection:
 def excludes(pattern: str, name: str, *, is_folder: bool) -> bool:
     """Whether a pattern matches, by the rules of .gitignore.
 
-    `*` and `?` stand for anything but a slash, `**` for slashes, too, `[abc]` for one of these, a backslash for the sign
-    behind it. A pattern with a slash (other than at its end) matches the path in the folder, one without the name at any
-    depth. A slash at the end: folders only.
+    `*` and `?` match anything except a slash, `**` also matches slashes, `[abc]` matches one of these characters, and a
+    backslash makes the next character literal. A pattern with a slash (other than at its end) matches the path in the
+    folder; one without matches the name at any depth. A pattern with a slash at its end matches folders only.
 
     Raises:
-        re.error: there is no such pattern, as with `[z-a]`.
+        re.error: the pattern is invalid, such as `[z-a]`.
     """
     if pattern.endswith("/"):
         if not is_folder:
@@ -98,13 +98,13 @@ def excludes(pattern: str, name: str, *, is_folder: bool) -> bool:
 
 
 def _end_of_set(pattern: str, start: int) -> int:
-    """Where the set ends that begins at a bracket, -1 when it does not; it has at least one member, be it a bracket."""
+    """Where the set that begins at a bracket ends; -1 if it does not. Its first member may be a bracket."""
     first = start + (2 if pattern.startswith(("!", "^"), start + 1) else 1)
     return pattern.find("]", first + 1)
 
 
 def _expression(pattern: str) -> str:
-    """A pattern as a regular expression."""
+    """Translate a pattern into a regular expression."""
     parts = []
     at = 0
     while at < len(pattern):
@@ -118,7 +118,7 @@ def _expression(pattern: str) -> str:
             parts.append(".*")
             at += 2
         elif pattern[at] == "[" and (end := _end_of_set(pattern, at)) > 0:
-            # What Python's sets know and patterns do not is escaped.
+            # Escape what has a meaning in Python's sets only.
             members = re.sub(r"([\\\[&~|])", r"\\\1", pattern[at + 1 : end])
             if members[0] == "!":
                 members = "^" + members[1:]

@@ -1,4 +1,4 @@
-"""Sends files to the index: many requests in flight, every acknowledgement recorded, every failure told."""
+"""Sends files to the index, with several requests in flight, and records every acknowledgement."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from executors.client import Document, VisualSearchClient
 from executors.errors import VisualSearchError
 
 GROUP_FILES: Final = 16
-# Read at a time for one request.
+# Maximum size of the files that are read together.
 GROUP_BYTES: Final = 64_000_000
-# So many documents in a row without an answer mean that the service, not a document, is at fault.
+# If so many documents in a row get no answer, the service is the cause, not the documents.
 _MAX_DEADLINES: Final = 3
 
 
@@ -32,10 +32,10 @@ class FileSender:
     """Sends the files of one run.
 
     Args:
-        client: of the service.
+        client: the client of the service.
         options: how to send.
-        scopes: the journal of each folder; none for a run that remembers nothing.
-        on_result: told of each file as soon as its fate is known.
+        scopes: the journal of each folder; empty for a run without a journal.
+        on_result: called with the result of each file as soon as it is known.
     """
 
     def __init__(
@@ -50,24 +50,24 @@ class FileSender:
         self._journal = IndexJournal(scopes, options.tags)
         self._guard = IdGuard(client, options, self._journal)
         self._on_result = on_result
-        # Documents by what is known of them: in the index; not in it, though the journal says so; failed in this run;
-        # being sent, with the files of the same content that wait for what becomes of it.
+        # Ids of documents that are in the index; that are not, although the journal says so; that failed in this run; and
+        # that are being sent, each with the files of the same content that wait for its result.
         self._present: set[str] = set()
         self._absent: set[str] = set()
         self._failed: dict[str, VisualSearchError] = {}
         self._doubles: dict[str, list[LoadedFile]] = {}
-        # The content of the file that an id was given to first: another one of the same content is its double.
+        # By id, the content of the first file that has it; a file with the same id and content is its double.
         self._digests: dict[str, str] = {}
-        # Of what is in the index, for the files of the same content.
+        # Versions of the documents in the index, for the files of the same content.
         self._versions: dict[str, str] = {}
         self._deadlines = 0
         self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "load")
         self.outcome = IndexOutcome()
 
     async def send(self, files: Sequence[PictureFile], stop: asyncio.Event, *, grace_s: float = 10.0) -> IndexOutcome:
-        """Send files until all are done, `stop` is set, or the service is gone.
+        """Send files until all are done, `stop` is set, or the service stops answering.
 
-        What is in flight when `stop` is set has `grace_s` seconds to be acknowledged.
+        When `stop` is set, requests in flight have `grace_s` seconds to be acknowledged.
         """
         expected = self._reported() + len(files)
         running = asyncio.create_task(self._run(files, stop))
@@ -103,7 +103,7 @@ class FileSender:
         await self._beside(lambda: self._send_groups(groups, stop), stop)
 
     async def _beside(self, work: Callable[[], Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:
-        """Do the same work as many times beside each other as requests may be in flight."""
+        """Run the same work in parallel, as many times as requests may be in flight."""
         workers = (self._until_stopped(work, stop) for _ in range(self._options.requests))
         for defect in await asyncio.gather(*workers, return_exceptions=True):
             if isinstance(defect, Exception):
@@ -113,7 +113,7 @@ class FileSender:
         return sum(self.outcome.counts.values())
 
     def report(self, file: PictureFile, document_id: str, result: str, error: VisualSearchError | None = None) -> None:
-        """Count and tell what became of a file."""
+        """Count and report the result of a file."""
         reported = FileResult(file, document_id, result, error)
         self.outcome.counts[result] += 1
         if error is not None:
@@ -123,7 +123,7 @@ class FileSender:
     async def _skip_present(
         self, batches: Iterator[list[tuple[PictureFile, Sent]]], pending: list[PictureFile], stop: asyncio.Event
     ) -> None:
-        """Report acknowledged files whose documents the index still has, as they were; the others are pending."""
+        """Report files as skipped if the index still has the acknowledged version; add the others to `pending`."""
         for batch in batches:
             if stop.is_set():
                 return
@@ -133,14 +133,15 @@ class FileSender:
             seen: list[tuple[str, Sent]] = []
             for file, sent in batch:
                 document = found.get(sent.document_id)
-                if document is None or not sent.stands(document.version):
+                if document is None or not sent.has_picture_of(document.version):
                     pending.append(file)
                     continue
+                version = str(document.version) if sent.stands(document.version) else sent.version
                 self._present.add(sent.document_id)
                 self._digests[sent.document_id] = sent.digest
-                self._versions[sent.document_id] = document.version or ""
-                if document.version and document.version != sent.version:
-                    seen.append((file.folder, replace(sent, version=document.version)))
+                self._versions[sent.document_id] = version
+                if version != sent.version:
+                    seen.append((file.folder, replace(sent, version=version)))
                 self.report(file, sent.document_id, "skipped")
             self._journal.remember(seen)
 
@@ -151,7 +152,7 @@ class FileSender:
             self.outcome.service_error = self.outcome.service_error or error
             stop.set()
         except Exception:
-            # A defect of one task: the others end, too, and it is raised where the run is awaited.
+            # A defect: the other tasks end too, and it is raised where the run is awaited.
             stop.set()
             raise
 
@@ -169,7 +170,7 @@ class FileSender:
                 self._guard.release(loaded)
 
     async def _load(self, group: Sequence[PictureFile]) -> list[LoadedFile]:
-        """Read files beside each other; those that can't be sent are reported, not returned."""
+        """Read files in parallel; report those that can't be sent, and return the others."""
         loop, options = asyncio.get_running_loop(), self._options
         answers = await asyncio.gather(
             *(
@@ -185,7 +186,7 @@ class FileSender:
             elif self._has_the_id_of_another(answer):
                 self.report(file, answer.id, "failed", id_taken(None))
             elif answer.id in self._doubles:
-                # It waits for the file that is being sent; its bytes are not needed.
+                # It waits for the result of the file that is being sent; its bytes are not needed.
                 self._doubles[answer.id].append(replace(answer, blob=b""))
             elif answer.id in self._present or answer.id in self._failed:
                 self._settle_double(answer)
@@ -195,7 +196,7 @@ class FileSender:
         return loaded
 
     def _has_the_id_of_another(self, loaded: LoadedFile) -> bool:
-        """Whether another content was given the id of a file in this run."""
+        """Whether a file with another content has the same id in this run."""
         is_by_content = self._options.id_mode == "sha256"
         return not is_by_content and self._digests.setdefault(loaded.id, loaded.digest) != loaded.digest
 
@@ -222,7 +223,7 @@ class FileSender:
                 self._versions[document_id] = document.version or ""
 
     async def _own(self, loaded: Sequence[LoadedFile]) -> list[LoadedFile]:
-        """Those that are to be sent; of the others it is told what becomes of them."""
+        """Return the files to send; report the results of the others."""
         sorted_files = await self._guard.sort(loaded)
         for each, error in sorted_files.refused:
             self._settle(each, "failed", error)
@@ -232,7 +233,7 @@ class FileSender:
         return sorted_files.to_send
 
     def _settle(self, loaded: LoadedFile, result: str, error: VisualSearchError | None = None) -> None:
-        """Report what became of a file that was sent, and of those with the same content."""
+        """Report the result of a file that was sent, and of its doubles."""
         self.report(loaded.file, loaded.id, result, error)
         if error is None:
             self._present.add(loaded.id)
@@ -242,17 +243,17 @@ class FileSender:
             self._settle_double(double)
 
     def _settle_double(self, double: LoadedFile) -> None:
-        """Report a file whose content was sent as another file's."""
+        """Report a file whose content was sent as part of another file."""
         error = self._failed.get(double.id)
         if error is None:
             self._record([(double, self._versions.get(double.id, ""))])
         self.report(double.file, double.id, "skipped" if error is None else "failed", error)
 
     async def _send(self, files: Sequence[LoadedFile]) -> None:
-        """Send one request; when it is refused as a whole, its halves, until the file at fault is alone.
+        """Send one request. If it is refused as a whole, send each half, until the bad file is alone.
 
         Raises:
-            VisualSearchError: the service is gone or refuses to work.
+            VisualSearchError: the service does not answer or refuses to work.
         """
         documents = [
             Document(id=each.id, uri=label_of(each.file.name), blob=each.blob, tags=self._options.tags)
@@ -274,7 +275,7 @@ class FileSender:
             self._settle(each, "failed" if result.error else str(result.result), result.error)
 
     async def _send_less(self, files: Sequence[LoadedFile], error: VisualSearchError) -> None:
-        """After a request was refused as a whole: send its halves, or each file alone when it took too long."""
+        """Send the halves of a refused request, or each file alone if the request took too long."""
         late = error.code == "deadline_exceeded"
         if is_unavailable(error) and not late:
             raise error

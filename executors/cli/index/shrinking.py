@@ -1,4 +1,4 @@
-"""Makes large pictures smaller before they are sent: the model looks at a few hundred pixels a side."""
+"""Makes large pictures smaller before they are sent: the model sees only a few hundred pixels per side."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from executors.preprocess.resize import scale_to
 from executors.preprocess.thumbnail import make_thumbnail
 
 MAX_SIDE: Final = 1024
-# Below this, sending costs less than decoding and encoding would.
+# Sending a smaller file costs less than decoding and encoding it.
 MIN_BYTES: Final = 150_000
 JPEG_QUALITY: Final = 90
-# What this machine decodes; beyond it the picture is left to the service's own limits.
+# Limits of what is decoded here; a larger picture is sent as it is, and the service's limits apply.
 _LIMITS: Final = ImageLimits(max_bytes=1 << 40, max_pixels=150_000_000, max_side=65_535)
 
 _PAGE_SIDE: Final = 448
@@ -28,8 +28,8 @@ configure_opencv()
 def shrink(blob: bytes, max_side: int = MAX_SIDE) -> bytes:
     """A smaller copy of a large picture: upright JPEG, longer side `max_side` pixels.
 
-    Everything else comes back as it is: small pictures, pictures with transparency, and what can't be decoded, so that it
-    is the service which says what is wrong with it. So does a picture whose copy would not be smaller.
+    Returns the bytes unchanged if the picture is small or transparent, if its copy would not be smaller, or if it can't be
+    decoded (the service then says what is wrong).
     """
     if len(blob) < MIN_BYTES:
         return blob
@@ -50,7 +50,7 @@ def shrink(blob: bytes, max_side: int = MAX_SIDE) -> bytes:
 
 
 def small_picture(blob: bytes) -> bytes | None:
-    """A small upright JPEG to show on a page; None for what can't be decoded."""
+    """A small upright JPEG for a page; None if the picture can't be decoded."""
     try:
         header = read_header(blob)
         check_limits(header, _LIMITS)

@@ -1,4 +1,4 @@
-"""How `index` sends, and what became of the files."""
+"""The options and results of a run of `index`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from executors.errors import VisualSearchError
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """What became of one file: `result` is created, replaced, unchanged, skipped or failed.
+    """The result of one file: created, replaced, unchanged, skipped or failed.
 
-    Skipped is what was acknowledged before and is in the index, be it as another file of the same content.
+    `skipped` means that it was acknowledged before and is in the index, possibly as another file with the same content.
     """
 
     file: PictureFile
@@ -30,14 +30,14 @@ class IndexOptions:
     """How files are sent.
 
     Attributes:
-        collection: None for the service's default one.
-        tags: of every file.
-        id_mode: whether the relative path or the content names a document.
+        collection: the collection; None for the default one.
+        tags: the tags of every file.
+        id_mode: whether the id is the relative path or the digest of the content.
         shrink: makes a picture smaller; None to send the files as they are.
-        requests: in flight at a time.
-        resume: leave out what the journal says was acknowledged, where the index still has it.
-        id_prefix: stands before the path in each id.
-        replace: put files in the place of other pictures that have their ids.
+        requests: maximum number of requests in flight.
+        resume: skip files that were acknowledged before, if the index still has them.
+        id_prefix: text before the path in each id.
+        replace: replace other pictures that have the same ids.
     """
 
     collection: str | None = None
@@ -52,14 +52,14 @@ class IndexOptions:
 
 @dataclass(slots=True)
 class IndexOutcome:
-    """What became of a run.
+    """The outcome of a run.
 
     Attributes:
-        counts: files by result.
-        failures: those that failed.
-        unsent: files whose fate is unknown or that were not sent at all, because the run ended early.
-        service_error: why the service ended the run, if it did.
-        journal_error: why acknowledgements could not be remembered, if they could not.
+        counts: how many files there are of each result.
+        failures: the files that failed.
+        unsent: how many files were not sent, or have no known result, because the run ended early.
+        service_error: the error of the service that ended the run, if there was one.
+        journal_error: why the journal failed, if it did.
     """
 
     counts: Counter[str] = field(default_factory=Counter)

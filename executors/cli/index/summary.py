@@ -1,4 +1,4 @@
-"""What `index` says at its end: what became of the files, what was left out and why, what is gone, how to go on."""
+"""What `index` prints: results, files that were left out, and files that are gone, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
+from executors.cli import outcome
 from executors.cli.index.files import OUTSIDE, SPECIAL, LeftOut, Scan
 from executors.cli.index.gone import Gone, GoneFile
 from executors.cli.index.kinds import OTHER
 from executors.cli.index.selection import SYSTEM
-from executors.cli.index.state import FileResult, IndexOutcome
+from executors.cli.index.state import FileResult
 from executors.cli.terminal.output import count_of, printable
 from executors.errors import VisualSearchError
 
-_SHOWN_RESULTS = ("created", "replaced", "unchanged", "skipped", "failed")
 _SHOWN_NAMES = 3
 _PLURALS = {
     SYSTEM: "system folders",
@@ -27,7 +27,7 @@ _PLURALS = {
 
 
 def result_to_json(result: FileResult) -> dict[str, object]:
-    """One file as it is printed with `--json`."""
+    """The result of one file as JSON."""
     return {
         "path": result.file.path,
         "id": result.id,
@@ -37,18 +37,18 @@ def result_to_json(result: FileResult) -> dict[str, object]:
 
 
 def left_out_to_json(left_out: LeftOut) -> dict[str, object]:
-    """A file or folder that was left out."""
+    """A file or folder that was left out, as JSON."""
     error = not_read(left_out).to_json() if left_out.is_missed else None
     return {"path": left_out.file.path, "id": None, "result": "left_out", "kind": left_out.kind, "error": error}
 
 
 def gone_to_json(gone: GoneFile, result: str) -> dict[str, object]:
-    """A document whose file is gone: `gone`, `pruned` or `kept`."""
+    """A document whose file is gone, as JSON; `result` is `gone`, `pruned` or `kept`."""
     return {"path": gone.path, "id": gone.sent.document_id, "result": result, "error": None}
 
 
 def totals_to_json(scan: Scan, gone: Gone) -> dict[str, object]:
-    """The last line, where anything was left out or is gone."""
+    """The counts as JSON: the last line, if anything was left out or is gone."""
     return {
         "path": None,
         "id": None,
@@ -62,32 +62,22 @@ def totals_to_json(scan: Scan, gone: Gone) -> dict[str, object]:
 
 
 def not_read(left_out: LeftOut) -> VisualSearchError:
-    """The error of a picture or video of a format that is not read."""
-    return VisualSearchError("unsupported_format", f"a file of a kind that is not read: {left_out.kind}")
+    """The error of a picture or video in an unsupported format."""
+    return VisualSearchError("unsupported_format", f"files of this kind are not supported: {left_out.kind}")
 
 
-def summary(outcome: IndexOutcome, seconds: float) -> Text:
-    """`240 files in 2.1 s (114.3/s): 238 created, 2 failed`"""
-    counts = outcome.counts
-    worked = sum(counts.values()) - counts["skipped"]
-    text = Text(f"{count_of(sum(counts.values()), 'file')} in {seconds:.1f} s")
-    if worked:
-        text.append(f" ({worked / max(seconds, 1e-9):,.1f}/s)")
-    known = [name for name in _SHOWN_RESULTS if counts[name]]
-    others = sorted(set(counts) - set(_SHOWN_RESULTS))
-    text.append(": " if known or others else "")
-    for number, name in enumerate((*known, *others)):
-        text.append(", " if number else "")
-        note = " (acknowledged before)" if name == "skipped" else ""
-        text.append(f"{counts[name]:,} {printable(name)}{note}", style="red" if name == "failed" else "")
-    return text
+def print_failures(console: Console, failures: Sequence[FileResult]) -> None:
+    """Print the first files that failed, with their errors."""
+    rows = [({"file": each.file.name}, each.error) for each in failures]
+    codes = Counter[str](each.error.code for each in failures if each.error)
+    outcome.print_failures(console, rows, codes, noun="file", where_all_are="--report FILE.csv")
 
 
 def print_left_out(console: Console, left_out: Sequence[LeftOut]) -> None:
-    """How many of each kind were left out; first those that a person would miss, with some names."""
+    """Print how many files of each kind were left out; first those that a user may miss, with some names."""
     missed = [each for each in left_out if each.is_missed]
     if missed:
-        line = Text("not read, and left out: ", style="red")
+        line = Text("left out, because their kind is not supported: ", style="red")
         console.print(line.append(_counts(missed)), soft_wrap=True)
         names = ", ".join(printable(each.file.name) for each in missed[:_SHOWN_NAMES])
         more = f" … ({len(missed):,} in all; --json lists them)" if len(missed) > _SHOWN_NAMES else ""
@@ -97,7 +87,7 @@ def print_left_out(console: Console, left_out: Sequence[LeftOut]) -> None:
 
 
 def print_gone(console: Console, gone: Gone, *, prune: bool) -> None:
-    """What the index still has of files that are gone, and what removes it."""
+    """Print how many indexed files are gone, and how to remove their documents."""
     if gone.files:
         how = "" if prune else "; --prune removes them from the index"
         console.print(
@@ -107,15 +97,15 @@ def print_gone(console: Console, gone: Gone, *, prune: bool) -> None:
     if gone.doubtful:
         console.print(
             f"{count_of(len(gone.doubtful), 'file')} that {_were(gone.doubtful)} indexed from here can't be seen, such as "
-            f"{printable(gone.doubtful[0].path)!r}: its folder is empty, or nothing is left that was there, as it is when a "
-            "disk is not mounted or another one is",
+            f"{printable(gone.doubtful[0].path)!r}: its folder is empty, or has none of the files that were indexed from it. "
+            "Perhaps a disk is not mounted",
             soft_wrap=True,
         )
     if gone.renamed:
-        how = "" if prune else "; --prune removes those"
+        how = "" if prune else "; --prune removes the older document"
         console.print(
-            f"{count_of(len(gone.renamed), 'file')} of here also {'stands' if len(gone.renamed) == 1 else 'stand'} in the "
-            f"index under an id of an earlier run with another --id-prefix{how}",
+            f"{count_of(len(gone.renamed), 'file')} {_is(gone.renamed)} in the index twice, also under the id of an earlier run "
+            f"with another --id-prefix{how}",
             soft_wrap=True,
         )
 

@@ -1,1 +1,1 @@
-"""What can be typed: commands, options, their defaults and their help."""
+"""The command line's parser: commands, options, their defaults and their help."""

@@ -1,4 +1,4 @@
-"""What an option's text may be: checked while it is parsed, so that nothing is sent for what was typed wrongly."""
+"""The types of options. A wrong value is refused while it is parsed, before anything is sent."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import argparse
 import json
 from typing import Any, Final
 
-# The graph is walked with at least one candidate; more than this is no longer a walk.
+# The service's limit of `ef`.
 _MAX_EFFORT: Final = 10_000
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """A JSON object."""
+    """Parse a JSON object."""
     try:
         value = _read(text)
     except ValueError as error:
@@ -19,7 +19,7 @@ def json_object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError('must be a JSON object, such as \'{"album": "2024"}\'')
     try:
-        # Python reads NaN, Infinity and 1e999, which no JSON can carry to the service.
+        # Python's parser accepts NaN, Infinity and 1e999, but JSON can't carry them to the service.
         json.dumps(value, allow_nan=False)
     except ValueError:
         raise argparse.ArgumentTypeError("NaN and infinite numbers are not JSON") from None
@@ -27,10 +27,10 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def _read(text: str) -> Any:
-    """A JSON value, as Python reads it: its messages say what it expected.
+    """Parse a JSON value with Python's parser, whose messages say what it expected.
 
     Raises:
-        ValueError: it is not JSON, or names a key twice.
+        ValueError: it is not JSON, or has a key twice.
     """
     from executors.exact_json import unique_keys
 
@@ -41,7 +41,7 @@ def _read(text: str) -> Any:
 
 
 def address(text: str) -> str:
-    """`HOST:PORT`."""
+    """Check an address, `HOST:PORT`."""
     host, _, port = text.rpartition(":")
     if not host or "/" in host or not port.isdecimal() or not 1 <= int(port) <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT (with a port from 1 to 65535)")
@@ -49,7 +49,7 @@ def address(text: str) -> str:
 
 
 def positive_integer(text: str) -> int:
-    """A whole number of at least 1."""
+    """Parse an integer of at least 1."""
     try:
         value = int(text)
     except ValueError:
@@ -60,7 +60,7 @@ def positive_integer(text: str) -> int:
 
 
 def positive_number(text: str) -> float:
-    """A number above 0."""
+    """Parse a number above 0."""
     try:
         value = float(text)
     except ValueError:
@@ -71,7 +71,7 @@ def positive_number(text: str) -> float:
 
 
 def cosine(text: str) -> float:
-    """A number from -1 to 1."""
+    """Parse a number from -1 to 1."""
     try:
         value = float(text)
     except ValueError:
@@ -82,7 +82,7 @@ def cosine(text: str) -> float:
 
 
 def search_filter(text: str) -> dict[str, Any]:
-    """A filter as JSON, checked as the service does it."""
+    """Parse a filter, and check it as the service does."""
     from executors.errors import VisualSearchError
     from executors.index.filters import parse_filter
 
@@ -99,7 +99,7 @@ def search_filter(text: str) -> dict[str, Any]:
 
 
 def effort(text: str) -> int:
-    """How many candidates a walk keeps."""
+    """Parse the number of candidates that a walk through the graph keeps."""
     value = int(text) if text.isdecimal() else 0
     if not 1 <= value <= _MAX_EFFORT:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_MAX_EFFORT}")
@@ -107,7 +107,7 @@ def effort(text: str) -> int:
 
 
 def pattern(text: str) -> str:
-    """A pattern as in .gitignore, of what is left out."""
+    """Check a pattern as in .gitignore."""
     import re
 
     from executors.cli.index.selection import excludes
@@ -120,8 +120,8 @@ def pattern(text: str) -> str:
 
 
 def names(text: str) -> list[str]:
-    """Names with commas between them."""
+    """Parse a comma-separated list of names."""
     found = [each.strip() for each in text.split(",")]
     if not all(found):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of names with commas between them")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a comma-separated list of names")
     return found

@@ -1,1 +1,1 @@
-"""What a person sees: consoles, tables, progress, questions and the page of results."""
+"""Output to the terminal (consoles, tables, progress, questions), and the page of results."""

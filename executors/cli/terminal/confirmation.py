@@ -1,4 +1,4 @@
-"""Asks before something is removed that can't be had back."""
+"""Asks for confirmation before something is removed for good."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from executors.errors import VisualSearchError
 
 
 def confirmed(question: str) -> bool:
-    """Whether a person says yes. Not to be used inside a running loop: that would keep Ctrl-C from ending the question.
+    """Ask a question; True if the user says yes.
+
+    Must not be called inside a running event loop, because Ctrl-C could not end the question there.
 
     Raises:
-        VisualSearchError: `invalid_parameter` where nobody can be asked.
+        VisualSearchError: `invalid_parameter` if there is no terminal.
     """
-    # Python sets a stream to None where the process was started without it (`<&-`).
+    # Python sets a stream to None if the process was started without it (`<&-`).
     if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
-        raise VisualSearchError("invalid_parameter", f"{question} Say so with --yes")
+        raise VisualSearchError("invalid_parameter", f"{question} Use --yes to confirm")
     sys.stderr.write(f"{printable(question)} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")

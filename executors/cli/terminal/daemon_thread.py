@@ -1,4 +1,4 @@
-"""Work beside the event loop that may never end."""
+"""Runs a function that may never return in a daemon thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _Result = TypeVar("_Result")
 
 
 async def in_daemon_thread(function: Callable[[], _Result]) -> _Result:
-    """Run something that may wait for ever, such as reading a pipe: the process can end although it does.
+    """Run a function that may wait for ever, such as reading a pipe, without keeping the process from ending.
 
     Raises:
         Exception: what the function raised.
@@ -34,7 +34,7 @@ async def in_daemon_thread(function: Callable[[], _Result]) -> _Result:
             result = function()
         except Exception as error:
             raised = error
-        # The loop is closed when nobody waits for the result any more.
+        # The loop may be closed, if the caller does not wait for the result any more.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(set_result, result, raised)
 

@@ -1,4 +1,4 @@
-"""Search results as one HTML file: queries and matches side by side as pictures, nothing loaded from anywhere."""
+"""Writes search results as one HTML file, with the pictures of queries and matches; it loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MEDIA_TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ReportMatch:
-    """One match as it is shown: id, cosine, a small picture (encoded; None when there is none), a line below the id."""
+    """One match: id, cosine, a small picture (encoded; None if there is none), and a line below the id."""
 
     id: str
     score: float
@@ -36,13 +36,13 @@ class QueryResult:
     """One query with its matches, best first.
 
     Attributes:
-        label: what the query is called; empty for one that its text says.
-        picture: a small picture of it, encoded; None when there is none.
-        matches: best first.
-        text: a query in words, shown in place of the picture.
+        label: the name of the query; empty if it is a text.
+        picture: a small picture of it, encoded; None if there is none.
+        matches: its matches, best first.
+        text: a query in words, shown instead of a picture.
         note: what was done to the picture, such as `cropped by 20 %`.
-        expected: the id that should come first, where it is known; the page then marks right and wrong.
-        error: why there are no matches.
+        expected: the id that should come first, if it is known; the page then marks right and wrong.
+        error: the error of the query; empty if there is none.
     """
 
     label: str
@@ -55,7 +55,7 @@ class QueryResult:
 
     @property
     def is_right(self) -> bool | None:
-        """Whether the expected document came first; None when nothing was expected."""
+        """Whether the expected document came first; None if none was expected."""
         if self.expected is None:
             return None
         return bool(self.matches) and self.matches[0].id == self.expected
@@ -69,10 +69,10 @@ def write_report(
     subtitle: str = "",
     facts: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Write the page, whole or not at all; see `write_file`.
+    """Write the page, completely or not at all; see `write_file`.
 
     Args:
-        path: the file; its folder is made.
+        path: the file; its folder is created.
         title: heading and window title.
         queries: in the order in which they are shown.
         subtitle: a sentence below the heading.
@@ -87,7 +87,7 @@ def write_report(
 def render_report(
     title: str, queries: Sequence[QueryResult], *, subtitle: str = "", facts: Sequence[tuple[str, str]] = ()
 ) -> str:
-    """The page as text; arguments as for `write_report`."""
+    """Render the page; the arguments are those of `write_report`."""
     page = Template(_TEMPLATE.read_text("utf-8"))
     return page.substitute(
         title=_text(title),
@@ -162,5 +162,5 @@ def _picture(picture: bytes | None, alternative: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Text as HTML, in content and attributes alike; names whose bytes are not UTF-8 are escaped."""
+    """Escape text for HTML content and attributes; also bytes of names that are not UTF-8."""
     return escape(text.encode("utf-8", "backslashreplace").decode())

@@ -1,4 +1,4 @@
-"""Ctrl-C as a request to stop, not as an exception in the middle of something."""
+"""Turns Ctrl-C into a request to stop, instead of an exception."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def stop_on_signal() -> Iterator[asyncio.Event]:
-    """An event that Ctrl-C or SIGTERM sets; a second one interrupts at once, as Python does on its own.
+    """Yield an event that Ctrl-C or SIGTERM sets; a second signal cancels the task at once.
 
-    To be used inside a running loop of the main thread.
+    Must be used inside a running event loop of the main thread.
     """
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()

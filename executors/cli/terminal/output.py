@@ -1,4 +1,4 @@
-"""What a person sees: consoles, tables and text that is safe to print."""
+"""Prints to the terminal: consoles, tables, JSON lines, errors, and text that is safe to print."""
 
 from __future__ import annotations
 
@@ -14,62 +14,62 @@ from rich.text import Text
 
 from executors.errors import VisualSearchError
 
-# Wide enough that a file or a pipe gets one line a row; a terminal has its own width.
+# The width of output to a file or pipe, so that a row is one line; a terminal has its own width.
 _WIDTH_WITHOUT_TERMINAL: Final = 160
 
 
 class PipeConsole(Console):
-    """A console that leaves a closed pipe to the caller; rich would end the process with a status of its own."""
+    """A console that raises BrokenPipeError for a closed pipe; rich would end the process with its own exit status."""
 
     def on_broken_pipe(self) -> NoReturn:
-        """Let `run` answer."""
+        """Raise the error, so that `run` chooses the exit status."""
         raise BrokenPipeError
 
 
 def stdout_console() -> Console:
-    """For results."""
+    """Make the console for results."""
     width = None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL
     return PipeConsole(file=sys.stdout, highlight=False, markup=False, emoji=False, width=width)
 
 
 def stderr_console() -> Console:
-    """For progress, warnings and errors."""
+    """Make the console for progress, warnings and errors."""
     width = None if sys.stderr.isatty() else _WIDTH_WITHOUT_TERMINAL
     return PipeConsole(file=sys.stderr, highlight=False, markup=False, emoji=False, width=width)
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """One JSON object on a line of its own; at once, so that whoever reads a pipe sees it when it is known."""
+    """Print one JSON object as a line, and flush, so that a program that reads a pipe gets it at once."""
     text = json.dumps(value, ensure_ascii=sys.stdout.encoding.lower() not in ("utf-8", "utf8"))
-    # A file's name that is not UTF-8 reaches us as lone surrogates: JSON can write them, UTF-8 can't.
+    # A file name that is not UTF-8 has lone surrogates, which UTF-8 can't encode.
     sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
     sys.stdout.flush()
 
 
 def print_error(error: VisualSearchError | str) -> None:
-    """One line that says what went wrong."""
+    """Print an error as one line on stderr."""
     stderr_console().print(Text.assemble(("error: ", "bold red"), printable(str(error))), soft_wrap=True)
 
 
 def print_warning(text: str) -> None:
-    """One line that says what did not go as it should, and does not matter to the result."""
+    """Print a warning as one line on stderr."""
     stderr_console().print(Text.assemble(("warning: ", "yellow"), printable(text)), soft_wrap=True)
 
 
 def printable(text: str) -> str:
-    """Text whose control characters and stray bytes are escaped: a file's name must not drive the terminal."""
+    """Escape control characters and stray bytes, so that a file name can't control the terminal."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def is_unicode(text: str) -> bool:
-    """Whether what was typed can be sent; stray bytes reach us as lone surrogates."""
+    """Whether an argument is Unicode; bytes that are not UTF-8 become lone surrogates."""
     return not any("\ud800" <= each <= "\udfff" for each in text)
 
 
 def make_table(*columns: str, right: tuple[str, ...] = (), title: str | None = None) -> Table:
-    """A table in the style of all of them; text that does not fit is folded, never cut off."""
+    """Make a table in the common style; text that does not fit is folded, never cut off."""
     table = Table(
         title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False, show_edge=False
     )
@@ -81,7 +81,7 @@ def make_table(*columns: str, right: tuple[str, ...] = (), title: str | None = N
 
 
 def cell(value: Any) -> Text:
-    """A value as a cell of a table; nothing for None."""
+    """Make a cell of a table; it is empty for None."""
     return Text("" if value is None else printable(str(value)))
 
 

@@ -1,4 +1,4 @@
-"""How far a long command is: a bar on a terminal, a plain line now and then elsewhere."""
+"""Shows the progress of a long command: as a bar on a terminal, otherwise as a line every few seconds."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _PLAIN_INTERVAL_S: Final = 5.0
 
 
 class ProgressView(Protocol):
-    """Shows how many things are done, of how many if that is known."""
+    """Shows how many items are done, and of how many, if that is known."""
 
     def start(self, description: str, total: int | None) -> None:
-        """Begin."""
+        """Start to show progress."""
 
     def advance(self, *, failed: bool = False, counted: bool = True, number: int = 1) -> None:
-        """One more is done (or a number of them); `counted` says whether they took work, and so count for the rate."""
+        """Add items that are done; `counted` says whether they took work, and so count for the rate."""
 
     def stop(self) -> None:
-        """End; nothing of a bar stays."""
+        """Stop, and remove the bar."""
 
 
 class Pace:
-    """Rate and remaining time, from what took work."""
+    """The rate and remaining time, from the items that took work."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -36,7 +36,7 @@ class Pace:
         self.worked = 0
 
     def advance(self, *, failed: bool, counted: bool, number: int = 1) -> None:
-        """Count them."""
+        """Add items that are done."""
         self.done += number
         self.failed += number * failed
         self.worked += number * counted
@@ -47,11 +47,11 @@ class Pace:
         return time.monotonic() - self._started
 
     def rate(self) -> float:
-        """Things per second."""
+        """Items per second."""
         return self.worked / max(self.elapsed_s, 1e-9)
 
     def remaining(self, total: int | None) -> str:
-        """The time that the rest will take, `m:ss` or `h:mm:ss`; a dash while nobody can know."""
+        """The remaining time as `m:ss` or `h:mm:ss`; a dash if it can't be known."""
         if total is None or not self.worked:
             return "-"
         return format_duration(max(0, total - self.done) / self.rate())
@@ -80,12 +80,12 @@ class BarView:
         self._progress.start()
 
     def advance(self, *, failed: bool = False, counted: bool = True, number: int = 1) -> None:
-        """Move it."""
+        """Move the bar."""
         self._pace.advance(failed=failed, counted=counted, number=number)
         self._progress.update(self._task, advance=number)
 
     def stop(self) -> None:
-        """Take it away."""
+        """Remove the bar."""
         self._progress.stop()
 
 
@@ -124,12 +124,12 @@ class LineView:
         self._last = 0.0
 
     def start(self, description: str, total: int | None) -> None:
-        """Remember what it is about."""
+        """Note the description and the total."""
         self._description, self._total = description, total
         self._last = self._pace.elapsed_s
 
     def advance(self, *, failed: bool = False, counted: bool = True, number: int = 1) -> None:
-        """Count, and print when it is time."""
+        """Count, and print a line if it is time."""
         self._pace.advance(failed=failed, counted=counted, number=number)
         if self._pace.elapsed_s - self._last < self._interval_s:
             return
@@ -141,11 +141,11 @@ class LineView:
         )
 
     def stop(self) -> None:
-        """Nothing to take away."""
+        """Do nothing: there is no bar to remove."""
 
 
 def make_view(console: Console) -> ProgressView:
-    """The view that fits where it is shown."""
+    """Make a bar for a terminal, or lines for other output."""
     return BarView(console) if console.is_terminal else LineView(console)
 
 

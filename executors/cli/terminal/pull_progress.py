@@ -1,4 +1,4 @@
-"""How far a fetched file is: a bar on a terminal, a plain line now and then elsewhere."""
+"""Shows the progress of downloads: as a bar per file on a terminal, otherwise as a line every few seconds."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ _PLAIN_INTERVAL_S: Final = 5.0
 
 
 class PullBars:
-    """A bar for each file that is being fetched."""
+    """A bar for each file that is being downloaded."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._tasks: dict[ManifestFile, TaskID] = {}
 
     def tell(self, line: str) -> None:
-        """Above the bars."""
+        """Print a line above the bars."""
         self._progress.console.print(printable(line), soft_wrap=True)
 
     def advance(self, file: ManifestFile, done: int, total: int | None) -> None:
         """Move the file's bar."""
         if file not in self._tasks:
-            # Bytes of an earlier pull are none of this one's speed.
+            # Bytes from an earlier pull do not count towards the speed.
             self._tasks[file] = self._progress.add_task(file.name, total=total, completed=done)
         self._progress.update(self._tasks[file], completed=done, total=total)
 
@@ -54,11 +54,11 @@ class PullLines:
         self._last = time.monotonic()
 
     def tell(self, line: str) -> None:
-        """As it is."""
+        """Print a line."""
         self._console.print(printable(line), soft_wrap=True)
 
     def advance(self, file: ManifestFile, done: int, total: int | None) -> None:
-        """Print when it is time."""
+        """Print the progress, if it is time."""
         if time.monotonic() - self._last < self._interval_s:
             return
         self._last = time.monotonic()
@@ -68,7 +68,7 @@ class PullLines:
 
 @contextmanager
 def pull_progress(console: Console) -> Iterator[PullProgress]:
-    """What fits where it is shown; nothing of a bar stays."""
+    """Yield bars for a terminal, or lines for other output; remove the bars at the end."""
     if not console.is_terminal:
         yield PullLines(console)
         return

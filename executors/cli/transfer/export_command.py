@@ -1,4 +1,4 @@
-"""`visual-search export`: collections as lines of JSON, into a file that can be gone on with, or into a pipe."""
+"""Runs `visual-search export`: writes collections as lines of JSON to a file (which can be resumed) or a stream."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from executors.cli.exit_status import INTERRUPTED, OK, status_of
-from executors.cli.index.command import ready_index_uuid
-from executors.cli.service import client_for
+from executors.cli.output_file import open_output
+from executors.cli.service import client_for, ready_index_uuid
 from executors.cli.terminal.interruption import stop_on_signal
 from executors.cli.terminal.output import count_of, print_error, print_json, printable, stderr_console
 from executors.cli.terminal.progress import make_view
@@ -36,25 +36,25 @@ class _Run:
 
 
 def export(options: argparse.Namespace) -> int:
-    """Run the command.
+    """Run the command and return its exit status.
 
     Raises:
-        VisualSearchError: nothing could be begun.
+        VisualSearchError: the export could not start.
     """
     path = None if options.file == "-" else Path(options.file)
     is_stream = path is None or (path.exists() and not path.is_file())
     if path is not None and not is_stream:
-        # A link stays one: what it leads to is written, and the part beside that.
+        # A link stays a link: its target is written, and the part file beside the target.
         path = link_target(path)
         options.file = str(path)
     if is_stream and (options.resume or options.json):
         name = "--resume" if options.resume else "--json"
-        raise VisualSearchError("invalid_parameter", f"{name} needs a file to export to, and not a stream")
+        raise VisualSearchError("invalid_parameter", f"{name} can't be used with a stream; name a file to export to")
     try:
         if path is None:
             run = asyncio.run(_to_stream(options, lambda content: _write_through(sys.stdout.buffer, content)))
         elif is_stream:
-            with path.open("wb") as stream:
+            with open_output(path) as stream:
                 run = asyncio.run(_to_stream(options, lambda content: _write_through(stream, content)))
         else:
             run = asyncio.run(_to_file(options, path))
@@ -76,7 +76,7 @@ async def _to_stream(options: argparse.Namespace, write: Callable[[bytes], Any])
 async def _to_file(options: argparse.Namespace, path: Path) -> _Run:
     async with client_for(options) as client:
         index_uuid = await ready_index_uuid(client)
-        # What is asked for is looked up before anything is made.
+        # The collections are looked up before the part file is created.
         header = await _header(client, options)
         file = PartFile(path, resume=options.resume)
         try:
@@ -97,7 +97,7 @@ async def _header(client: VisualSearchClient, options: argparse.Namespace) -> He
     """The header of a new export.
 
     Raises:
-        VisualSearchError: `collection_not_found` for a collection that is named and not there.
+        VisualSearchError: `collection_not_found` if a collection that the user named does not exist.
     """
     found = {each.name: each for each in await client.collections()}
     names = list(dict.fromkeys(options.collection)) if options.collection else list(found)
@@ -112,14 +112,14 @@ async def _header(client: VisualSearchClient, options: argparse.Namespace) -> He
 
 
 def _header_of(first: bytes, index_uuid: str, options: argparse.Namespace) -> Header:
-    """The header of an export that was begun, checked against what is asked for now.
+    """The header of an interrupted export, checked against the options of this run.
 
     Raises:
-        VisualSearchError: `invalid_parameter` where they differ.
+        VisualSearchError: `invalid_parameter` if they differ.
     """
     header = parse_line(first)
     if not isinstance(header, Header):
-        raise VisualSearchError("invalid_parameter", "what was written is no export: its first line is no header")
+        raise VisualSearchError("invalid_parameter", "the part file is not an export: its first line is not a header")
     differing: Mapping[str, bool] = {
         "of another index": header.index != index_uuid,
         "with another --filter": header.filter != options.filter,
@@ -129,7 +129,7 @@ def _header_of(first: bytes, index_uuid: str, options: argparse.Namespace) -> He
     for what, holds in differing.items():
         if holds:
             raise VisualSearchError(
-                "invalid_parameter", f"the export to go on with was begun {what}; remove {options.file}.part first"
+                "invalid_parameter", f"the interrupted export was started {what}; remove {options.file}.part first"
             )
     return header
 
@@ -162,7 +162,7 @@ def _write_through(stream: BinaryIO, content: bytes) -> None:
 
 
 def _conclude(options: argparse.Namespace, run: _Run) -> int:
-    """Say what there is now, and how to go on."""
+    """Print the result and how to continue; return the exit status."""
     console = stderr_console()
     where = "" if options.file == "-" else f" in {printable(options.file)}"
     if run.complete:
@@ -175,7 +175,7 @@ def _conclude(options: argparse.Namespace, run: _Run) -> int:
         print_error(run.error)
     if Path(f"{options.file}.part").exists():
         console.print(
-            f"{count_of(run.documents, 'document')}{where}.part; the same command with --resume goes on from here",
+            f"{count_of(run.documents, 'document')}{where}.part; the same command with --resume continues it",
             soft_wrap=True,
         )
     else:

@@ -1,4 +1,4 @@
-"""Reads the documents of collections, page by page, and writes them as lines; the next page is fetched meanwhile."""
+"""Reads the documents of collections page by page, and writes them as lines while the next page is fetched."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from executors.cli.transfer.format import CollectionLine, End, Header, document_
 from executors.client import Document, ScrollPage, VisualSearchClient
 from executors.errors import VisualSearchError
 
-# A page has at most so many documents, and fewer of long vectors: it stands in memory three times.
+# Maximum number of documents of a page; fewer if vectors are long, because a page is in memory three times.
 _PAGE_DOCUMENTS: Final = 500
 _PAGE_NUMBERS: Final = 1_000_000
 
@@ -21,7 +21,7 @@ Write = Callable[[bytes], None]
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where an export stands: the collections to come, after which id in the first of them, and how many are written."""
+    """How far an export is: the collections to write, the id to continue after in the first, and the documents written."""
 
     collections: Sequence[CollectionLine]
     after: str = ""
@@ -30,20 +30,20 @@ class Position:
 
 
 def begin(collections: Sequence[CollectionLine]) -> Position:
-    """The position of an export of which nothing is written."""
+    """The position at the beginning of an export."""
     return Position(collections)
 
 
 def position_after(header: Header, last: bytes, lines: int) -> Position:
-    """Where to go on after the last line that was written.
+    """The position after the last line that was written.
 
     Args:
         header: the first line.
-        last: the last whole line, which may be the first.
-        lines: how many there are.
+        last: the last complete line, which may be the first.
+        lines: how many complete lines there are.
 
     Raises:
-        VisualSearchError: `invalid_parameter` when they are not lines of one export.
+        VisualSearchError: `invalid_parameter` if they are not lines of one export.
     """
     written = parse_line(last)
     if isinstance(written, End):
@@ -52,7 +52,7 @@ def position_after(header: Header, last: bytes, lines: int) -> Position:
         return begin(header.collections)
     names = [each.name for each in header.collections]
     if not isinstance(written, Document) or written.collection not in names:
-        raise VisualSearchError("invalid_parameter", "what was written is no export of the collections in its header")
+        raise VisualSearchError("invalid_parameter", "the part file is not an export of the collections in its header")
     collections = header.collections[names.index(written.collection) :]
     return Position(collections, after=str(written.id), documents=lines - 1)
 
@@ -61,10 +61,10 @@ class Exporter:
     """Writes one export.
 
     Args:
-        client: of the service.
-        where: the filter, as JSON; None for every document.
-        write: appends lines; called in a thread.
-        on_documents: told how many documents were written.
+        client: the client of the service.
+        where: the filter; None for every document.
+        write: appends lines; it is called in a thread.
+        on_documents: called with the number of documents after each page.
     """
 
     def __init__(
@@ -82,14 +82,15 @@ class Exporter:
         self.complete = False
 
     async def write(self, header: Header | None, position: Position, stop: asyncio.Event) -> None:
-        """Write everything from a position on, until it is complete or `stop` is set (between two pages).
+        """Write from a position on, until the export is complete or `stop` is set (between two pages).
 
         Args:
-            header: written first, unless it stands there already.
+            header: the header to write first; None if it is already written.
             position: where to begin.
+            stop: ends the export when it is set.
 
         Raises:
-            VisualSearchError: the service is gone or refuses; or a file can't be written.
+            VisualSearchError: the service does not answer or refuses, or the file can't be written.
         """
         self.documents = position.documents
         if header is not None:
@@ -104,7 +105,7 @@ class Exporter:
         self.complete = True
 
     async def _write_collection(self, collection: CollectionLine, after: str, stop: asyncio.Event) -> bool:
-        """Whether it could be written to its end."""
+        """Write one collection; return whether it is complete."""
         fetching = asyncio.create_task(self._fetch(collection, after))
         stopping = asyncio.create_task(stop.wait())
         try:

@@ -1,14 +1,14 @@
-"""The lines of an export: one JSON object each, the document whole, its vector to the bit. Pure.
+"""The format of an export: one JSON object per line. Pure functions.
 
-The first line is a header, which names the collections with their models, the last one says that nothing is missing:
+The first line is a header that lists the collections with their models. The last line says that the export is complete:
 
     {"format": "visual-search-export/1", "index": "…", "filter": null, "collections": [{"name": "images", …}]}
     {"id": "cat.jpg", "collection": "images", "model_id": "…", "tags": {…}, "embedding_f32": "…", "thumbnail": "…"}
     {"format": "visual-search-export/1", "end": true, "documents": 1}
 
-`embedding_f32` is base64 (RFC 4648) of the vector's little-endian float32: what the store holds, in 5.3 characters a number
-where JSON needs 10 to 20. Who writes such a file by other means may give a list of numbers, `embedding`, and leave out the
-header and the end.
+`embedding_f32` is base64 (RFC 4648) of the vector's little-endian float32: exactly what the store holds, in 5.3 characters
+per number where JSON needs 10 to 20. Files from other programs may have a list of numbers, `embedding`, instead, and need
+neither the header nor the end.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _FORMAT_NAME: Final = FORMAT.partition("/")[0]
 _FLOAT32: Final = np.dtype("<f4")
 _TEXTS: Final = ("id", "collection", "model_id", "uri", "parent", "text")
 _KNOWN: Final = (*_TEXTS, "tags", "box", "embedding", "embedding_f32", "thumbnail")
-# Beyond what a document can hold; `get --json` and `scroll` show them, and a second index has its own.
+# `get --json` and `/scroll` return these; they are no part of a document, and another index has its own.
 _IGNORED: Final = frozenset({"version", "error"})
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionLine:
-    """A collection as a header names it; `documents` is how many it had when the export began."""
+    """A collection in a header; `documents` is how many it had when the export began."""
 
     name: str
     model_id: str
@@ -47,7 +47,7 @@ class CollectionLine:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The first line: where the documents come from, and the collections that hold them."""
+    """The first line: the index that the documents come from, and its collections."""
 
     collections: Sequence[CollectionLine]
     index: str = ""
@@ -56,7 +56,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The last line: how many documents stand before it."""
+    """The last line: how many documents come before it."""
 
     documents: int
 
@@ -65,7 +65,7 @@ Line: TypeAlias = Header | Document | End
 
 
 def header_line(header: Header) -> bytes:
-    """The first line, with its newline."""
+    """Format the first line, with its newline."""
     collections = [
         {"name": each.name, "model_id": each.model_id, "dimension": each.dimension, "documents": each.documents}
         for each in header.collections
@@ -75,15 +75,15 @@ def header_line(header: Header) -> bytes:
 
 
 def end_line(documents: int) -> bytes:
-    """The last line, with its newline."""
+    """Format the last line, with its newline."""
     return orjson.dumps({"format": FORMAT, "end": True, "documents": documents}) + b"\n"
 
 
 def document_line(document: FoundDocument) -> bytes:
-    """One document as a line, fields without a value left out; its version is the index's own and stays behind.
+    """Format one document, without its version and without fields that have no value.
 
     Raises:
-        VisualSearchError: `internal` when the service sent it without its vector.
+        VisualSearchError: `internal` if the service sent it without its vector.
     """
     if document.embedding is None:
         raise VisualSearchError("internal", f"the service sent {document.id!r} without its vector")
@@ -97,11 +97,11 @@ def document_line(document: FoundDocument) -> bytes:
 
 
 def parse_line(line: bytes) -> Line:
-    """A line of an import.
+    """Parse a line.
 
     Raises:
         VisualSearchError: `invalid_document`, `invalid_id`, `no_content`, `invalid_embedding`, `invalid_base64`,
-            `invalid_tags`; for a header that this version can't read, `malformed_body`.
+            `invalid_tags`; `malformed_body` for a header that this version can't read.
     """
     try:
         values = read_json(line)
@@ -115,7 +115,7 @@ def parse_line(line: bytes) -> Line:
 
 
 def _parse_frame(values: dict[str, Any]) -> Header | End:
-    """A header or an end."""
+    """Parse a header or an end."""
     try:
         if values["format"] != FORMAT:
             raise VisualSearchError(
@@ -131,7 +131,7 @@ def _parse_frame(values: dict[str, Any]) -> Header | End:
         ]
         return Header(collections, str(values.get("index") or ""), values.get("filter"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise VisualSearchError("malformed_body", f"a header or end that can't be read: {error!r}") from None
+        raise VisualSearchError("malformed_body", f"the header or end can't be read: {error!r}") from None
 
 
 def _parse_document(values: dict[str, Any]) -> Document:
@@ -176,20 +176,22 @@ def _box(value: Any) -> list[float] | None:
 
 
 def _embedding(values: dict[str, Any]) -> list[float]:
-    """The vector as numbers that are float32 exactly, if they were."""
+    """The vector as numbers; those of `embedding_f32` are exact."""
     packed, listed = values.get("embedding_f32"), values.get("embedding")
     if packed is not None and listed is not None:
         raise VisualSearchError("invalid_embedding", "both `embedding` and `embedding_f32`")
     if packed is not None:
         content = _from_base64(packed, "embedding_f32")
         if not content or len(content) % _FLOAT32.itemsize:
-            raise VisualSearchError("invalid_embedding", f"`embedding_f32` has {len(content)} bytes; 4 a number")
+            raise VisualSearchError(
+                "invalid_embedding", f"`embedding_f32` has {len(content)} bytes; it needs 4 per number"
+            )
         vector: list[float] = np.frombuffer(content, _FLOAT32).tolist()
         if not np.isfinite(vector).all():
             raise VisualSearchError("invalid_embedding", "`embedding_f32` holds NaN or infinity")
         return vector
     if listed is None:
-        raise VisualSearchError("no_content", "neither `embedding_f32` nor `embedding`; `index` takes pictures")
+        raise VisualSearchError("no_content", "neither `embedding_f32` nor `embedding`; use `index` for pictures")
     if not isinstance(listed, list) or not listed or not all(_is_number(each) for each in listed):
         raise VisualSearchError("invalid_embedding", "`embedding` must be a list of numbers")
     return listed

@@ -1,4 +1,4 @@
-"""`visual-search import`: the lines of an export into an index, from a file that can be gone on with, or from a pipe."""
+"""Runs `visual-search import`: sends the lines of an export, from a file (which can be resumed) or a stream."""
 
 from __future__ import annotations
 
@@ -11,19 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
+from executors.cli import outcome
 from executors.cli.exit_status import INTERRUPTED, OK, SOME_FAILED, status_of
 from executors.cli.index.absent_ids import absent_ids
-from executors.cli.index.command import ready_index_uuid
-from executors.cli.index.standard_input import require_standard_input
 from executors.cli.journal_file import open_journal
-from executors.cli.service import client_for
+from executors.cli.service import client_for, ready_index_uuid
 from executors.cli.terminal.interruption import stop_on_signal
 from executors.cli.terminal.output import (
-    cell,
     count_of,
-    make_table,
     print_error,
     print_json,
     print_warning,
@@ -32,17 +28,15 @@ from executors.cli.terminal.output import (
     stdout_console,
 )
 from executors.cli.terminal.progress import ProgressView, make_view
+from executors.cli.terminal.standard_input import require_standard_input
 from executors.cli.transfer.format import Header
 from executors.cli.transfer.import_journal import ImportJournal, ImportKey
 from executors.cli.transfer.import_reader import open_input, read_chunks, read_first
-from executors.cli.transfer.import_state import ImportState, LineResult
+from executors.cli.transfer.import_state import ImportState, LineResult, Tally
 from executors.cli.transfer.importer import DocumentSender
 from executors.client import DEFAULT_COLLECTION, Document, VisualSearchClient
 from executors.errors import VisualSearchError
 from executors.files.reading import unreadable
-
-_SHOWN_RESULTS = ("created", "replaced", "unchanged", "failed")
-_SHOWN_FAILURES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +51,14 @@ class _Run:
 
 
 def import_(options: argparse.Namespace) -> int:
-    """Run the command.
+    """Run the command and return its exit status.
 
     Raises:
-        VisualSearchError: nothing could be begun.
+        VisualSearchError: the import could not start.
     """
     is_stream = options.file == "-" or (Path(options.file).exists() and not Path(options.file).is_file())
     if is_stream and options.resume:
-        raise VisualSearchError("invalid_parameter", "--resume needs a file to import, and not a stream")
+        raise VisualSearchError("invalid_parameter", "--resume can't be used with a stream; name a file to import")
     try:
         if options.file == "-":
             require_standard_input()
@@ -84,7 +78,7 @@ def import_(options: argparse.Namespace) -> int:
 
 
 async def _import(options: argparse.Namespace, path: Path | None, descriptor: int) -> _Run:
-    """Import from a descriptor; `path` names what it reads, if that can be gone on with."""
+    """Import from a descriptor; `path` is its file, or None for a stream, which can't be resumed."""
     async with client_for(options) as client:
         index_uuid = await ready_index_uuid(client)
         journal = open_journal() if path is not None else None
@@ -98,17 +92,17 @@ async def _import(options: argparse.Namespace, path: Path | None, descriptor: in
 async def _state_to_go_on_from(
     client: VisualSearchClient, options: argparse.Namespace, keeper: ImportJournal
 ) -> ImportState:
-    """What an earlier run left, if it is asked for and the index still has what that run brought."""
+    """The state of an earlier run, with `--resume`, if the index still has what that run imported."""
     found = keeper.find()
     if found is None or not found.place.line:
         return ImportState()
     if not options.resume:
         print_warning(
-            f"an earlier import of this file ended after line {found.place.line:,}; --resume would go on from there"
+            f"an earlier import of this file ended after line {found.place.line:,}; use --resume to continue from there"
         )
         return ImportState()
     if found.last is not None and await absent_ids(client, [found.last[1]], found.last[0]):
-        print_warning("the index does not have any more what an earlier run brought: everything is sent again")
+        print_warning("the index no longer has what an earlier run imported, so everything is sent again")
         return ImportState()
     return found
 
@@ -152,7 +146,7 @@ async def _send(
 
 
 def _source_of(first: Header | Document) -> str | None:
-    """The collection that the first line comes from."""
+    """The collection of the first line."""
     if isinstance(first, Header):
         return first.collections[0].name if first.collections else None
     return first.collection or DEFAULT_COLLECTION
@@ -176,21 +170,25 @@ def _teller(options: argparse.Namespace, view: ProgressView) -> Callable[[LineRe
 
 
 def _conclude(options: argparse.Namespace, run: _Run) -> int:
-    """Say what became of everything, and how to go on."""
+    """Print the results and how to continue; return the exit status."""
     sender = run.sender
     console = stderr_console() if options.json else stdout_console()
-    _print_failures(console, sender)
-    console.print(_summary(run), soft_wrap=True)
+    _print_failures(console, sender.tally)
+    line = run.begun_at_line
+    aside = f"from line {line + 1:,} on, with the results of earlier lines" if line else None
+    console.print(outcome.summary(sender.tally.counts, "document", run.seconds, aside=aside), soft_wrap=True)
     if run.journal_error:
-        print_warning(f"how far this import is can't be remembered for a later run: {run.journal_error}")
+        print_warning(f"the journal can't be written, so a later run can't continue this import: {run.journal_error}")
     if sender.error is not None:
         print_error(sender.error)
     place = sender.state.place
     truncated = sender.finished and bool(place.open or place.lacking)
     if truncated and place.open:
-        print_error("the input ends before its last line: whatever wrote it was interrupted, and documents are missing")
+        print_error("the input ends before its last line, so its export was interrupted and documents are missing")
     if truncated and place.lacking:
-        print_error(f"{place.lacking} documents are missing: the input's last line tells of more than come before it")
+        print_error(
+            f"{count_of(place.lacking, 'document')} missing: the input's last line says that there should be more"
+        )
     if not sender.finished:
         _say_how_to_go_on(console, options, run)
     if run.interrupted:
@@ -203,43 +201,17 @@ def _conclude(options: argparse.Namespace, run: _Run) -> int:
 def _say_how_to_go_on(console: Console, options: argparse.Namespace, run: _Run) -> None:
     line = run.sender.state.place.line
     if options.file == "-" or not Path(options.file).is_file():
-        console.print("not everything was imported; importing it again changes nothing that was")
+        console.print("not everything was imported; run the import again (what was imported already stays unchanged)")
     elif line == 0:
-        console.print(f"{printable(options.file)}: the same command begins again at the first line", soft_wrap=True)
+        console.print(f"{printable(options.file)}: the same command starts again with the first line", soft_wrap=True)
     elif run.journal_error is None:
-        text = f"{printable(options.file)}: the same command with --resume goes on after line {line:,}"
+        text = f"{printable(options.file)}: the same command with --resume continues after line {line:,}"
         console.print(text, soft_wrap=True)
 
 
-def _print_failures(console: Console, sender: DocumentSender) -> None:
-    """The first lines that were refused, and how often each code stands."""
-    failures = sorted(sender.tally.failures, key=lambda each: each.line)
-    if not failures:
-        return
-    table = make_table("line", "id", "code", "what is wrong", right=("line",), title="Failed")
-    for each in failures[:_SHOWN_FAILURES]:
-        error = each.error
-        table.add_row(f"{each.line}", cell(each.id), cell(error.code if error else ""), cell(error and error.message))
-    console.print(table)
-    number = sender.tally.counts["failed"]
-    if number > len(failures[:_SHOWN_FAILURES]):
-        counted = ", ".join(f"{count:,} {code}" for code, count in sender.tally.codes.most_common())
-        console.print(f"… {count_of(number, 'line')} in all ({counted}); --json lists them")
-
-
-def _summary(run: _Run) -> Text:
-    """`240 documents in 2.1 s (114.3/s): 238 created, 2 failed`"""
-    counts = run.sender.tally.counts
-    total = sum(counts.values())
-    text = Text(f"{count_of(total, 'document')} in {run.seconds:.1f} s")
-    if run.begun_at_line:
-        text.append(f" (from line {run.begun_at_line + 1:,} on; what came before is counted)")
-    elif total:
-        text.append(f" ({total / max(run.seconds, 1e-9):,.1f}/s)")
-    known = [name for name in _SHOWN_RESULTS if counts[name]]
-    others = sorted(set(counts) - set(_SHOWN_RESULTS))
-    text.append(": " if known or others else "")
-    for number, name in enumerate((*known, *others)):
-        text.append(", " if number else "")
-        text.append(f"{counts[name]:,} {printable(name)}", style="red" if name == "failed" else "")
-    return text
+def _print_failures(console: Console, tally: Tally) -> None:
+    """Print the first lines that failed, with their errors."""
+    failures = sorted(tally.failures, key=lambda each: each.line)
+    if failures:
+        rows = [({"line": each.line, "id": each.id}, each.error) for each in failures]
+        outcome.print_failures(console, rows, tally.codes, noun="line", where_all_are="--json")

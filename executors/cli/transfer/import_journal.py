@@ -1,4 +1,4 @@
-"""How far imports of files are: what a later run of the same command goes on from. Survives any interruption."""
+"""The journal of imports: how far each is, so that a later run can continue. It survives any interruption."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from executors.cli.transfer.import_reader import Place
 from executors.cli.transfer.import_state import ImportState, LineResult, Tally
 from executors.errors import error_from_json
 
-# What a kill costs at most: lines of so long a time are sent twice.
+# How often the state is written. After a kill, the lines of so long a time are sent twice.
 _INTERVAL_S: Final = 0.25
-# Of the lines that were refused before an interruption, so many are shown again after it.
+# How many failed lines are stored, to be shown again after an interruption.
 _KEPT_FAILURES: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class ImportKey:
-    """One file, as it was, going into one index.
+    """What identifies an import: a file, its size and time, and the index.
 
     Attributes:
-        index_uuid: of the service's index.
-        collection: where every document goes; empty where they stay where they were.
-        path: absolute.
-        size: bytes.
-        mtime_ns: time of the last change, nanoseconds since 1970.
+        index_uuid: the identity of the index.
+        collection: the collection for all documents; empty if each keeps its own.
+        path: the absolute path of the file.
+        size: its size in bytes.
+        mtime_ns: time of its last change, in nanoseconds since 1970.
     """
 
     index_uuid: str
@@ -45,17 +45,17 @@ class ImportKey:
         """The key of a file as it is now.
 
         Raises:
-            OSError: the file is not there.
+            OSError: the file does not exist.
         """
         found = path.stat()
         return cls(index_uuid, collection or "", os.path.realpath(path), found.st_size, found.st_mtime_ns)
 
 
 class ImportJournal:
-    """Keeps the state of one import in the journal of the user; without one, nothing is remembered.
+    """Stores the state of one import in the user's journal; without a journal, it does nothing.
 
-    `error` says why it could not, if it could not: the documents are safe in the index, a later run only sends more of
-    them once more.
+    `error` says why the journal failed, if it did. The documents are then safe in the index; a later run only sends more
+    of them again.
     """
 
     def __init__(self, journal: Journal | None, key: ImportKey | None) -> None:
@@ -66,7 +66,7 @@ class ImportJournal:
         self.error: str | None = None
 
     def find(self) -> ImportState | None:
-        """The state that an earlier run left of this very file."""
+        """The state of an earlier run with this file, if the file has not changed since."""
         if self._connection is None or self._key is None:
             return None
         query = "SELECT size, mtime_ns, state FROM imports WHERE index_uuid = ? AND collection = ? AND path = ?"
@@ -80,13 +80,13 @@ class ImportJournal:
             return None
 
     def keep(self, state: ImportState) -> None:
-        """Remember a state; on disk within a quarter of a second, or with `flush`."""
+        """Store a state; it is on disk with the next call after a quarter of a second, or with `flush`."""
         self._latest = state
         if time.monotonic() - self._kept_s >= _INTERVAL_S:
             self.flush()
 
     def flush(self) -> None:
-        """Remember the latest state; on disk when it returns."""
+        """Store the latest state; it is on disk when this returns."""
         if self._latest is None or self._key is None:
             return
         row = (*self._primary(), self._key.size, self._key.mtime_ns, json.dumps(_state_to_json(self._latest)))
@@ -94,7 +94,7 @@ class ImportJournal:
         self._latest, self._kept_s = None, time.monotonic()
 
     def forget(self) -> None:
-        """The import is complete: the next one of the same file begins at its first line."""
+        """Remove the state of a complete import, so that the next one starts with the first line."""
         self._latest = None
         if self._key is not None:
             query = "DELETE FROM imports WHERE index_uuid = ? AND collection = ? AND path = ?"

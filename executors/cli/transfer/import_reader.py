@@ -1,4 +1,4 @@
-"""Reads an import in chunks: lines to documents, with a bounded memory, from a file or a pipe, from any offset on."""
+"""Reads the lines of an import in chunks, with bounded memory, from a file or a stream, from any offset."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from executors.files.reading import kind_of
 
 CHUNK_DOCUMENTS: Final = 256
 CHUNK_BYTES: Final = 8_000_000
-# A vector of 65,536 numbers as text, a thumbnail and tags fill a tenth of it: what is longer is no line of documents.
+# The largest document (a vector of 65,536 numbers as text, a thumbnail and tags) takes a tenth of it.
 MAX_LINE_BYTES: Final = 16_000_000
+# A longer line is skipped, up to this length. Beyond it the input is not an export (`/dev/zero` is one line without end).
+_MAX_SKIPPED_BYTES: Final = 256_000_000
 _BLOCK_BYTES: Final = 1 << 20
 _PATIENCE_S: Final = 3
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -28,14 +30,14 @@ _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place between two lines: what is before it has been read.
+    """A place between two lines; everything before it has been read.
 
     Attributes:
-        offset: in bytes.
+        offset: its offset in bytes.
         line: how many lines are before it.
-        open: a header was read, and the end that belongs to it was not.
-        documents: lines with one since the last header or end, those that can't be read among them.
-        lacking: how many documents an end has told of that did not come before it.
+        open: a header was read, but not yet its end.
+        documents: how many documents came since the last header or end, including those that can't be read.
+        lacking: how many documents are missing, by the numbers in the ends.
     """
 
     offset: int = 0
@@ -55,7 +57,7 @@ class LineDocument:
 
 @dataclass(frozen=True, slots=True)
 class LineFault:
-    """A line that holds no document, and why."""
+    """A line that can't be read, and its error."""
 
     line: int
     error: VisualSearchError
@@ -63,9 +65,9 @@ class LineFault:
 
 @dataclass(slots=True)
 class Chunk:
-    """Some lines: those to be sent in one request, those that are none, and the place after them.
+    """Some lines: the documents of one request, the lines that can't be read, and the place after them.
 
-    A `header` stands alone.
+    A chunk with a `header` has nothing else.
     """
 
     documents: list[LineDocument] = field(default_factory=list)
@@ -75,43 +77,48 @@ class Chunk:
 
     @property
     def keys(self) -> set[tuple[str | None, str | None]]:
-        """Collection and id of every document."""
+        """The collection and id of every document."""
         return {(each.document.collection, each.document.id) for each in self.documents}
 
 
 def open_input(path: str) -> io.FileIO:
-    """Open a file or a pipe to import from; a pipe that nothing is written to is waited for, and that is said.
+    """Open a file or a pipe to import from. If no program writes to the pipe yet, print a warning and wait.
 
     Raises:
-        VisualSearchError: `unreadable_file` for a folder or a device, of which no end is to be expected.
+        VisualSearchError: `unreadable_file` for a folder or a device.
         OSError: it can't be opened.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     mode = os.fstat(descriptor).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or os.isatty(descriptor)):
         os.close(descriptor)
-        raise VisualSearchError("unreadable_file", f"{path}: it is {kind_of(mode)}, and not a file to import")
+        raise VisualSearchError("unreadable_file", f"{path}: it is {kind_of(mode)}, not a file to import")
     if stat.S_ISFIFO(mode):
         arrival = select.poll()
         arrival.register(descriptor, select.POLLIN)
         if not arrival.poll(1000 * _PATIENCE_S):
-            print_warning(f"{path} is a pipe, and nothing is written to it yet; waiting (Ctrl-C ends it)")
+            print_warning(
+                f"{path} is a pipe that no program writes to yet; waiting for a writer (Ctrl-C ends the wait)"
+            )
             arrival.poll()
     os.set_blocking(descriptor, True)
     return io.FileIO(descriptor, "rb")
 
 
 def read_lines(descriptor: int, place: Place) -> Iterator[tuple[int, bytes | None]]:
-    """The lines of a file from a place on, each with the offset after it; None for one that is too long.
+    """Read the lines of a file, each with the offset after it; None stands for a line that is too long.
 
-    `os.read` rather than a buffered stream: a thread that waits in it for a pipe does not keep the process from ending.
+    It uses `os.read` instead of a buffered stream, because a thread that waits for a pipe in `os.read` does not keep the
+    process from ending.
 
     Raises:
-        OSError: it can't be read.
+        OSError: the file can't be read.
+        VisualSearchError: `malformed_body` if a line is so long that the file can't be an export.
     """
     if place.offset:
         os.lseek(descriptor, place.offset, os.SEEK_SET)
     offset, rest, too_long = place.offset, b"", False
+    line_start = offset
     while block := os.read(descriptor, _BLOCK_BYTES):
         first, *others = block.split(b"\n")
         if not others:
@@ -119,20 +126,24 @@ def read_lines(descriptor: int, place: Place) -> Iterator[tuple[int, bytes | Non
             rest += b"" if too_long else first
         else:
             for line in (rest + first, *others[:-1]):
-                offset += len(line) + 1
+                line_start = offset = offset + len(line) + 1
                 yield offset, None if too_long else line
                 too_long = False
             rest = others[-1]
         if len(rest) > MAX_LINE_BYTES:
-            # Its bytes are counted as they pass; what it was is told once, at its end.
+            # The rest of the line is counted but not kept; the line is yielded once, at its end.
             offset += len(rest)
             rest, too_long = b"", True
+        if offset - line_start > _MAX_SKIPPED_BYTES:
+            raise VisualSearchError(
+                "malformed_body", f"a line is longer than {_MAX_SKIPPED_BYTES:,} bytes, so the input is not an export"
+            )
     if rest or too_long:
         yield offset + len(rest), None if too_long else rest
 
 
 def read_chunks(descriptor: int, place: Place) -> Iterator[Chunk]:
-    """Cut lines into requests; no id stands twice in one.
+    """Cut lines into requests, in which no id occurs twice.
 
     Raises:
         OSError: the file can't be read.
@@ -169,7 +180,7 @@ def read_chunks(descriptor: int, place: Place) -> Iterator[Chunk]:
 
 
 def read_first(path: Path) -> Header | Document | None:
-    """What the first line of a file holds, if that can be read.
+    """The header or document in the first line of a file; None if it has neither.
 
     Raises:
         OSError: the file can't be read.
@@ -182,7 +193,7 @@ def read_first(path: Path) -> Header | Document | None:
 
 
 def _parse(line: bytes | None, number: int) -> Header | Document | End | VisualSearchError | None:
-    """What a line holds; None for an empty one."""
+    """Parse a line; None if it is empty, an error if it can't be read."""
     if line is None:
         return VisualSearchError("invalid_document", f"longer than {MAX_LINE_BYTES:,} bytes")
     content = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line

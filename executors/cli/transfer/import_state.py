@@ -1,4 +1,4 @@
-"""What became of the lines of an import, and the place from which another run goes on."""
+"""The results of an import's lines, and the place from which a later run continues."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Final
 from executors.cli.transfer.import_reader import Place
 from executors.errors import VisualSearchError
 
-# So many refused lines are kept to be shown at the end; all are counted, and told as they come.
+# How many failed lines are kept to be shown at the end. All of them are counted.
 MAX_FAILURES: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class LineResult:
-    """What became of one line: `result` is created, replaced, unchanged or failed."""
+    """The result of one line: created, replaced, unchanged or failed."""
 
     line: int
     id: str
@@ -26,14 +26,14 @@ class LineResult:
 
 @dataclass(slots=True)
 class Tally:
-    """What became of some lines."""
+    """The counted results of some lines."""
 
     counts: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     failures: list[LineResult] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
-        """Count what another holds."""
+        """Add the results of another tally."""
         self.counts += other.counts
         self.codes += other.codes
         self.failures = sorted([*self.failures, *other.failures], key=lambda each: each.line)[:MAX_FAILURES]
@@ -41,7 +41,7 @@ class Tally:
 
 @dataclass(slots=True)
 class ImportState:
-    """Every line before `place` has its fate, and `tally` is what became of them; `last` is one that was taken."""
+    """All lines before `place` have a result, counted in `tally`; `last` is the collection and id of one that succeeded."""
 
     place: Place = field(default_factory=Place)
     tally: Tally = field(default_factory=Tally)

@@ -1,4 +1,4 @@
-"""Sends the documents of an import: several requests in flight, every line's fate told, the place to go on kept."""
+"""Sends the documents of an import, with several requests in flight, and keeps the place to continue from."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from executors.client import DEFAULT_COLLECTION, Document, RetryPolicy, VisualSe
 from executors.errors import VisualSearchError
 from executors.files.reading import unreadable
 
-# How often documents are sent again of which the service says that it, not they, was at fault.
+# How often documents are sent if the service says that it is the cause of their errors.
 _ATTEMPTS: Final = 5
 
 
 class StateKeeper(Protocol):
-    """Remembers how far an import is."""
+    """Stores how far an import is."""
 
     def keep(self, state: ImportState) -> None:
-        """Remember; soon, or at once."""
+        """Store a state, soon or at once."""
 
 
 class DocumentSender:
     """Sends the documents of one run.
 
     Args:
-        client: of the service.
-        collection: put every document there, whichever it names; None to leave them where they are.
-        source: with `collection`, the one that the documents come from, if that is known yet.
-        requests: in flight at a time.
-        state: where to go on, with what became of the lines before it; it is kept up to date.
-        keeper: told of every step of `state`.
-        on_result: told of each line as soon as its fate is known.
+        client: the client of the service.
+        collection: the collection for all documents; None if each keeps its own.
+        source: with `collection`, the collection that the documents come from, if it is known yet.
+        requests: maximum number of requests in flight.
+        state: where to begin, with the results of the lines before; it is updated.
+        keeper: stores `state` after every step.
+        on_result: called with the result of each line as soon as it is known.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class DocumentSender:
         self._keeper = keeper
         self._on_result = on_result
         self._source = source
-        # Chunks that have their fate, while one before them has not: their end and their tally, by number.
+        # Chunks with results that come after a chunk without, by number, each with its tally.
         self._settled: dict[int, tuple[Chunk, Tally]] = {}
         self._first_unsettled = 0
         self.state = state
@@ -67,9 +67,9 @@ class DocumentSender:
         self.error: VisualSearchError | None = None
 
     async def send(self, chunks: Iterator[Chunk], stop: asyncio.Event, *, grace_s: float = 10.0) -> None:
-        """Send until all are done, `stop` is set, or something ends it (`error`).
+        """Send until all is done, `stop` is set, or an error ends it (`error`).
 
-        What is in flight then has `grace_s` seconds to be acknowledged.
+        Requests in flight then have `grace_s` seconds to be acknowledged.
         """
         tasks: dict[asyncio.Task[None], Chunk] = {}
         stopping = asyncio.create_task(stop.wait())
@@ -98,7 +98,7 @@ class DocumentSender:
         stop: asyncio.Event,
         stopping: asyncio.Task[Any],
     ) -> bool:
-        """Whether everything was read and given to `tasks`."""
+        """Give every chunk to a task; return whether all were read."""
         number = 0
         while not stop.is_set():
             reading = asyncio.ensure_future(in_daemon_thread(lambda: next(chunks, None)))
@@ -112,7 +112,7 @@ class DocumentSender:
             if chunk.header is not None:
                 await self.create_collections(chunk.header)
             self._refuse_other_sources(chunk)
-            # The later of two lines with one id has to be the later write.
+            # If two lines have the same id, the later line must be the later write.
             while len(tasks) >= self._requests or any(chunk.keys & other.keys for other in tasks.values()):
                 done, _ = await asyncio.wait((*tasks, stopping), return_when=asyncio.FIRST_COMPLETED)
                 for task in [each for each in tasks if each in done]:
@@ -125,16 +125,16 @@ class DocumentSender:
         return False
 
     async def create_collections(self, header: Header) -> None:
-        """Make the collections of a header, each bound to its model.
+        """Create the collections of a header, each bound to its model.
 
         Raises:
-            VisualSearchError: one is bound to another model (`model_mismatch`), or dimension; several are to be put into
-                one (`invalid_parameter`).
+            VisualSearchError: `model_mismatch` or `dimension_mismatch` if one exists with another model or dimension;
+                `invalid_parameter` if there are several, but `collection` names one for all documents.
         """
         if self._collection is not None and len(header.collections) > 1:
             names = ", ".join(each.name for each in header.collections)
             raise VisualSearchError(
-                "invalid_parameter", f"the file holds several collections ({names}); --collection takes one elsewhere"
+                "invalid_parameter", f"the file has several collections ({names}), but --collection can rename only one"
             )
         for each in header.collections:
             self._source = self._source or each.name
@@ -143,7 +143,7 @@ class DocumentSender:
             )
 
     def _refuse_other_sources(self, chunk: Chunk) -> None:
-        """Where one collection is put into another, the documents of a third stay out: their ids may be the same."""
+        """With `collection`, refuse documents that come from a second collection: their ids may be the same."""
         if self._collection is None:
             return
         kept = []
@@ -154,7 +154,7 @@ class DocumentSender:
                 kept.append(each)
             else:
                 error = VisualSearchError(
-                    "invalid_document", f"of the collection {name!r}; --collection takes {self._source!r} elsewhere"
+                    "invalid_document", f"it is of the collection {name!r}, but --collection renames {self._source!r}"
                 )
                 chunk.faults.append(LineFault(each.line, error))
         chunk.documents = kept
@@ -169,7 +169,7 @@ class DocumentSender:
             self.error = self.error or error
             stop.set()
         except BaseException:
-            # A defect, or the end of the run: the others end, too, and it is raised where the run is awaited.
+            # A defect, or the end of the run: the other tasks end too, and it is raised where the run is awaited.
             stop.set()
             raise
         else:
@@ -180,7 +180,7 @@ class DocumentSender:
         return replace(given, document=replace(given.document, collection=name))
 
     def _settle(self, number: int, chunk: Chunk, tally: Tally) -> None:
-        """Move the place to go on as far as no line before it is without a fate."""
+        """Move `state.place` forward over all chunks that have results."""
         self._settled[number] = (chunk, tally)
         state = self.state
         while (settled := self._settled.pop(self._first_unsettled, None)) is not None:
@@ -204,10 +204,10 @@ class DocumentSender:
         self._on_result(result)
 
     async def _send_documents(self, documents: Sequence[LineDocument], tally: Tally) -> None:
-        """Send documents in one request, again those for which the service was at fault.
+        """Send documents in one request; send those again whose error was caused by the service.
 
         Raises:
-            VisualSearchError: the service is gone or refuses to work.
+            VisualSearchError: the service does not answer or refuses to work.
         """
         pending = list(documents)
         for attempt in range(_ATTEMPTS):
@@ -233,7 +233,7 @@ class DocumentSender:
                 await asyncio.sleep(RetryPolicy().pause(attempt))
 
     async def _send_less(self, documents: Sequence[LineDocument], error: VisualSearchError, tally: Tally) -> None:
-        """After a request was refused as a whole: send its halves, until the document at fault is alone."""
+        """Send the halves of a refused request, until the bad document is alone."""
         late = error.code == "deadline_exceeded"
         if (is_unavailable(error) and not late) or (late and len(documents) == 1):
             raise error

@@ -1,6 +1,6 @@
-"""A file that is written line by line under another name, and takes its own when it is whole.
+"""A file that is written as `NAME.part`, and renamed to `NAME` when it is complete.
 
-What an interruption leaves is `NAME.part`; it can be gone on with after its last whole line.
+After an interruption `NAME.part` is left; writing can continue after its last complete line.
 """
 
 from __future__ import annotations
@@ -13,22 +13,27 @@ from typing import BinaryIO, Final
 
 from executors.errors import VisualSearchError
 
-# Written since the last fsync: what a loss of power may cost.
+# How much is written between two calls of fsync; a loss of power may lose so much.
 _SYNC_BYTES: Final = 64_000_000
-# Whatever is longer did not come from an export.
+# No export has a longer line.
 _MAX_LINE_BYTES: Final = 64_000_000
 
 
 class PartFile:
-    """`NAME.part`, held by this process alone.
+    """`NAME.part`, locked by this process.
 
     Args:
-        path: the name that it takes at the end.
-        resume: go on with what is there; else nothing may be.
+        path: its name when it is complete.
+        resume: continue an existing part; without `resume` there must be none.
+
+    Attributes:
+        first: the first complete line that was there; empty if there was none.
+        last: the last complete line that was there; empty if there was none.
+        lines: how many complete lines were there.
 
     Raises:
-        VisualSearchError: `invalid_parameter` when there is a part and `resume` is off, or another process writes it;
-            `unreadable_file` when it can't be written.
+        VisualSearchError: `invalid_parameter` if there is a part but `resume` is off, or if another process writes it;
+            `unreadable_file` if it can't be written.
     """
 
     def __init__(self, path: Path, *, resume: bool) -> None:
@@ -37,7 +42,6 @@ class PartFile:
         self._unsynced = 0
         try:
             self._stream = _open_locked(self._part, resume)
-            # The head and the last line of what was there, and how many lines that were.
             self.first, self.last, self.lines, size = _whole_lines(self._stream)
             self._stream.truncate(size)
             self._stream.seek(size)
@@ -45,14 +49,14 @@ class PartFile:
             raise unwritable(self._part, error) from None
 
     def write(self, content: bytes) -> None:
-        """Append whole lines.
+        """Append complete lines.
 
         Raises:
-            VisualSearchError: `unreadable_file` when there is no room, say.
+            VisualSearchError: `unreadable_file` if they can't be written, for example because the disk is full.
         """
         try:
             self._stream.write(content)
-            # A kill then costs nothing that was written; a loss of power, what was not synced.
+            # A kill then loses nothing that was written; a loss of power loses what was not synced.
             self._stream.flush()
             self._unsynced += len(content)
             if self._unsynced >= _SYNC_BYTES:
@@ -61,7 +65,7 @@ class PartFile:
             raise unwritable(self._part, error) from None
 
     def finish(self) -> None:
-        """Give the file its name; it is on disk, under that name, when this returns.
+        """Rename the file; it is on disk under its name when this returns.
 
         Raises:
             VisualSearchError: `unreadable_file`.
@@ -78,7 +82,7 @@ class PartFile:
             raise unwritable(self._path, error) from None
 
     def close(self) -> None:
-        """Let go of it; what was written stays. What could not be written has been told already."""
+        """Close the file. Errors are ignored, because `write` has raised them already."""
         with suppress(OSError):
             self._stream.close()
 
@@ -100,7 +104,7 @@ def _open_locked(part: Path, resume: bool) -> BinaryIO:
     except FileExistsError:
         raise VisualSearchError(
             "invalid_parameter",
-            f"{part} is there: an export that was interrupted; --resume goes on with it, or remove it to begin anew",
+            f"{part} exists: an export was interrupted. Use --resume to continue it, or remove it to start again",
         ) from None
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -111,9 +115,9 @@ def _open_locked(part: Path, resume: bool) -> BinaryIO:
 
 
 def _whole_lines(stream: BinaryIO) -> tuple[bytes, bytes, int, int]:
-    """First and last line, their number, and the bytes that all of them have.
+    """The first and last complete line, the number of lines, and their size in bytes.
 
-    The end is where something is no line of JSON objects: torn by a kill, or never written when the power failed.
+    Reading stops at the first line that is not a JSON object: a kill tore it, or it was lost when the power failed.
     """
     first = last = b""
     lines = size = 0

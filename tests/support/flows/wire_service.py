@@ -60,6 +60,7 @@ class WireService:
     requests: list[tuple[str, list[dict[str, Any]], dict[str, Any]]] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     bodies: list[int] = field(default_factory=list)
+    authorizations: list[str] = field(default_factory=list)
     faults: deque[Fault] = field(default_factory=deque)
     standing_faults: list[Fault] = field(default_factory=list)
     delay_s: float = 0.0
@@ -136,6 +137,7 @@ class WireService:
             documents, parameters = await _read(request)
             self.times.append(time.monotonic())
             self.bodies.append(request.content_length or 0)
+            self.authorizations.append(request.headers.get("Authorization", ""))
             self.requests.append((request.path, documents, parameters))
             fault = self._fault_for(documents)
             await asyncio.sleep(self.delay_s + fault.delay_s)

@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,13 @@ import pytest
 from executors import __version__
 from executors.cli import main
 from executors.cli.exit_status import status_of
-from executors.cli.parser.arguments import make_parser
+from executors.cli.parser.command_table import COMMANDS
+from executors.cli.parser.parser import make_parser
 from executors.cli.service import default_url
 from executors.errors import ErrorCode, VisualSearchError
 from executors.hosts import reachable_host
 
 ROOT = Path(__file__).parents[3]
-COMMANDS = [
-    "serve", "index", "search", "get", "delete", "count", "export", "import", "collections", "reindex", "status",
-    "verify", "models",
-]  # fmt: skip
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)], ids=str)
@@ -51,6 +49,14 @@ def _subparser(command: str) -> Any:
     return choices[command]
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_row_of_the_table_names_a_function_and_service_commands_take_a_url(name: str) -> None:
+    command = COMMANDS[name]
+    module, _, function = command.function.partition(":")
+    assert callable(getattr(import_module(module), function))
+    assert ("--url" in _subparser(name)._option_string_actions) == (command.needs == "service")
+
+
 def test_the_help_of_index_says_whose_id_it_is_and_what_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["index", "--help"]) == 0
     shown = capsys.readouterr().out
@@ -60,7 +66,7 @@ def test_the_help_of_index_says_whose_id_it_is_and_what_is_left_out(capsys: pyte
 
 def test_the_help_of_index_says_that_deleted_documents_are_sent_again(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["index", "--help"]) == 0
-    assert "what was deleted from it since is sent again" in capsys.readouterr().out
+    assert "deleted from it\nsince is sent again" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])

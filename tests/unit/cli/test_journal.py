@@ -70,16 +70,6 @@ def test_deleted_documents_are_forgotten_in_their_index_and_collection_only(tmp_
         assert all(scope.find("sub/b.jpg") == B for scope in scopes)
 
 
-def test_content_is_known_by_its_id_whatever_the_file_is_called(tmp_path: Path) -> None:
-    with closing(Journal(tmp_path / "sent.sqlite")) as journal:
-        scope = journal.scope("uuid", "images", "/photos", "sha256")
-        scope.record([Sent("a.jpg", 1, 2, "tags", "5eb1")])
-        assert scope.holds_id("5eb1", "tags")
-        assert not scope.holds_id("5eb1", "other tags")
-        assert not scope.holds_id("0000", "tags")
-        assert not journal.scope("uuid", "images", "/other", "sha256").holds_id("5eb1", "tags")
-
-
 def test_what_was_recorded_survives_a_kill(tmp_path: Path) -> None:
     code = f"""
 import os, signal
@@ -165,7 +155,7 @@ def test_a_journal_of_format_1_goes_on(tmp_path: Path) -> None:
             known, both = one.find("a.jpg"), one.find("both.jpg")
             assert known is not None
             assert (known.size, known.mtime_ns, known.document_id) == (10, 111, "a.jpg")
-            # What was in the index then is what was sent; what came later is not, and of two files nobody knows.
+            # A document that was in the index then is the one that was sent; a later one is not, nor one of two files.
             assert (known.stands(before), known.stands(after)) == (True, False)
             assert both is not None
             assert not both.stands(before)

@@ -1,4 +1,4 @@
-"""What the client does on bad days: it asks again, a bounded number of times, and nothing is written twice."""
+"""Retries: the client sends again, a bounded number of times, and nothing is written twice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from executors.client import Document, RetryPolicy, VisualSearchClient
-from executors.client.transport import normalise_url, parse_retry_after
+from executors.client.transport import normalise_url, parse_retry_after, without_password
 from executors.errors import VisualSearchError
 from tests.support.flows.wire_service import Fault, WireService, wire_service
 
@@ -95,7 +95,7 @@ async def test_a_connection_that_keeps_breaking_is_unavailable(
     client: VisualSearchClient, service: WireService
 ) -> None:
     service.standing_faults.append(Fault(drop="before"))
-    with pytest.raises(VisualSearchError, match="broke off") as caught:
+    with pytest.raises(VisualSearchError, match="broke several times") as caught:
         await client.get(["a"])
     assert caught.value.code == "unavailable"
     assert len(service.requests) == QUICK.attempts
@@ -194,3 +194,38 @@ async def test_what_is_no_service_is_an_error_with_a_code(answer: bytes) -> None
             with pytest.raises(VisualSearchError) as caught:
                 await client.status()
     assert caught.value.code == "unavailable"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://host:8080", "http://host:8080"),
+        ("host:8080", "host:8080"),
+        ("http://user@host", "http://user@host"),
+        ("https://user:secret@host/prefix", "https://user:***@host/prefix"),
+        ("user:secret@host", "user:***@host"),
+        ("http://user:se@/:cret@host", "http://user:***@host"),
+        ("ftp://user:secret@host", "ftp://user:***@host"),
+        ("http://:secret@host", "http://:***@host"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert without_password(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://user:secret@host", "http://user:se/cret@host", "http://user:secret@127.0.0.1:9"]
+)
+async def test_no_error_shows_a_password(url: str) -> None:
+    with pytest.raises(VisualSearchError) as refused:
+        async with VisualSearchClient(url, retry=QUICK) as client:
+            await client.status()
+    assert "cret" not in str(refused.value.to_json())
+
+
+async def test_a_password_is_sent_and_not_shown(service: WireService) -> None:
+    url = service.url.replace("://", "://user:secret@")
+    async with VisualSearchClient(url, retry=QUICK) as client:
+        assert client.url == service.url.replace("://", "://user:***@")
+        assert (await client.index([Document(id="a", blob=b"x")]))[0].result == "created"
+    assert service.authorizations == ["Basic dXNlcjpzZWNyZXQ="]

@@ -110,7 +110,7 @@ def test_stopping_twice_or_before_the_start_is_fine(tmp_path: Path) -> None:
     assert flow.stop() == []
 
 
-def test_ended_processes_that_were_not_waited_for_do_not_count() -> None:
+def test_zombies_do_not_count() -> None:
     child = os.posix_spawn(sys.executable, [sys.executable, "-c", ""], {}, setpgroup=0)
     deadline = time.monotonic() + 10
     while processes_of_group(child):

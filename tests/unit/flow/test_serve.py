@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.flow.serve import find_flow
+from executors.flow.serve import _check_manifest, find_flow
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "huge", "missing"])
@@ -36,3 +36,16 @@ def test_a_file_that_is_no_flow_is_refused_by_its_name(tmp_path: Path) -> None:
             find_flow(str(tmp_path / name))
         assert refused.value.code == "invalid_flow"
         assert str(tmp_path / name) in refused.value.message
+
+
+@pytest.mark.parametrize(("content", "says"), [(None, "No such file"), ("not TOML [", "invalid_setting"), ("", "")])
+def test_serve_warns_of_a_manifest_that_can_t_be_read(
+    content: str | None, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        (tmp_path / "ours.toml").write_text(content)
+    _check_manifest(tmp_path / "ours.toml")
+    warned = capsys.readouterr().err
+    assert says in warned
+    assert warned.startswith("warning: ") == bool(says)
+    assert ("VS_MODELS_MANIFEST (ours.toml)" in warned) == bool(says)

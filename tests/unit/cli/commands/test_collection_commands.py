@@ -83,7 +83,7 @@ def test_without_a_terminal_nothing_is_removed_without_yes(
     process = run_process(*typed, "--url", service.url, stdin=subprocess.DEVNULL)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert f"{question} Say so with --yes" in err.decode()
+    assert f"{question} Use --yes to confirm" in err.decode()
     assert len(service.documents) == 11
 
 

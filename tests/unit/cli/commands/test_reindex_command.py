@@ -32,7 +32,7 @@ def line(
 
 
 def index(*shards: list[dict[str, Any]], missing: Sequence[int] = (), error: str | None = None) -> dict[str, Any]:
-    """What `/status` says of the index; the shards that are missing say nothing."""
+    """The index in the answer of `/status`, without the shards that are missing."""
     names = sorted({each["collection"] for lines in shards for each in lines})
     told = [{"shard": n, "graphs": lines} for n, lines in enumerate(shards) if n not in missing]
     report = {"shards": told, "missing": list(missing), "collections": [{"name": name} for name in names]}
@@ -65,8 +65,8 @@ def test_it_waits_until_every_graph_is_built_and_says_of_what(library: LibrarySe
     assert library.requests == [("/reindex", [], {})]
     assert len(library.graphs) == 1
     shown = capsys.readouterr().out
-    assert "images: graph of 100 documents built anew" in shown
-    assert "few: 3 documents, compared one by one" in shown
+    assert "images: graph of 100 documents rebuilt" in shown
+    assert "few: 3 documents, too few for a graph" in shown
 
 
 def test_one_collection_is_waited_for_alone(library: LibraryService, capsys: Output) -> None:
@@ -99,12 +99,12 @@ def test_ctrl_c_ends_the_watching_and_says_that_the_work_goes_on(library: Librar
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=10)
     assert process.returncode == 130
-    assert b"the service goes on with it" in err
+    assert b"the service continues the rebuild" in err
     assert b"Traceback" not in err
 
 
 def run(service: WireService, capsys: Output, status: int) -> dict[str, Any]:
-    """What `reindex --json` says."""
+    """The output of `reindex --json`."""
     assert main(["reindex", "--url", service.url, "--json"]) == status
     told: dict[str, Any] = json.loads(capsys.readouterr().out)
     return told
@@ -123,7 +123,7 @@ def test_a_rebuild_that_was_given_up_is_told_with_its_reason(service: WireServic
     shown = capsys.readouterr()
     assert shown.err.splitlines()[-1] == "error: a: storage_denied:\\nno"
     assert "a: graph" not in shown.out
-    assert "b: graph of 9 documents built anew" in shown.out
+    assert "b: graph of 9 documents rebuilt" in shown.out
     assert "1 collection in" in shown.out
     assert "1 failed" in shown.out
 
@@ -131,7 +131,7 @@ def test_a_rebuild_that_was_given_up_is_told_with_its_reason(service: WireServic
 def test_a_rebuild_that_ended_without_a_word_was_broken_off(service: WireService, capsys: Output) -> None:
     service.index_reports = [index([line("a", 9, rebuilds=2)]), index([line("a", 9, rebuilds=2)])]
     told = run(service, capsys, 1)
-    assert told["failed"] == {"a": "the rebuild was broken off; the old graph is in use"}
+    assert told["failed"] == {"a": "the rebuild was aborted; the old graph stays in use"}
     assert told["collections"] == []
 
 

@@ -243,7 +243,7 @@ def test_every_option_of_a_search_is_sent_as_the_wire_has_it() -> None:
 
 def test_only_a_picture_of_the_index_can_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", "a.jpg", "--exclude-self", "--url", "127.0.0.1:9"]) != 0
-    assert "--exclude-self goes with --like" in capsys.readouterr().err
+    assert "--exclude-self can only be used with --like" in capsys.readouterr().err
 
 
 def test_groups_and_plans_are_shown_where_they_were_asked_for(

@@ -1,4 +1,4 @@
-"""What the journal says is compared with the index; doubles share what becomes of the file that was sent."""
+"""The journal is compared with the index; doubles share the result of the file that was sent."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_deleted_document_whose_file_was_renamed_is_sent_again(
     assert dict(send(folder, id_mode="sha256").counts) == {"created": 1}
 
 
-def test_the_index_is_asked_for_many_ids_at_once_and_only_for_those_in_the_journal(
+def test_the_index_is_asked_for_many_ids_at_a_time_and_only_for_known_ones(
     service: WireService, make_files: MakeFiles, send: Send
 ) -> None:
     folder = make_files(*MANY)

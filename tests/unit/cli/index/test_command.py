@@ -145,7 +145,7 @@ def test_a_service_that_fails_on_the_way_ends_with_3_and_says_how_to_go_on(
     service.standing_faults.append(Fault(status=403, code="forbidden_origin", ids=frozenset(NAMES[30:])))
     assert main(["index", str(make_files(*NAMES)), "--url", service.url, "--requests", "1"]) == 3
     captured = capsys.readouterr()
-    assert "44 files not acknowledged; the same command again goes on from here" in captured.out
+    assert "44 files not acknowledged; run the same command again to continue" in captured.out
     assert "forbidden_origin" in captured.err
 
 
@@ -166,7 +166,7 @@ def test_pictures_of_an_unknown_kind_are_counted_and_make_the_exit_status_1(
     assert main([*command, "--report", str(report)]) == 1
     shown = capsys.readouterr().out
     assert "0 files" in shown
-    assert "not read, and left out: 2 video (MP4, MOV, …), 1 PSD" in shown
+    assert "left out, because their kind is not supported: 2 video (MP4, MOV, …), 1 PSD" in shown
     assert "left out: 1 hidden, 1 .txt" in shown
     assert {(Path(row["path"]).name, row["code"]) for row in json.loads(report.read_text())} == {
         (name, "unsupported_format") for name in ("a.mov", "b", "c.psd")
@@ -213,8 +213,8 @@ def test_files_folders_and_the_input_in_one_command(
     [
         (["-"], "--name ID"),
         (["nowhere/at-all"], "there is no file or folder 'nowhere/at-all'"),
-        ([".", "--name", "x"], "--name is the id of the picture on the standard input"),
-        (["-", "--id", "sha256", "--id-prefix", "x/"], "--id-prefix stands before paths"),
+        ([".", "--name", "x"], "--name is the id of the picture on standard input"),
+        (["-", "--id", "sha256", "--id-prefix", "x/"], "--id-prefix can't be combined with --id sha256"),
     ],
 )
 def test_what_can_t_be_meant_is_said_before_anything_is_sent(
@@ -252,7 +252,7 @@ def test_without_a_writable_data_folder_it_works_and_warns(
     folder = make_files("a.jpg")
     monkeypatch.setenv("XDG_DATA_HOME", str(folder / "a.jpg"))
     assert main(["index", str(folder), "--url", service.url]) == 0
-    assert "can't be remembered" in capsys.readouterr().err
+    assert "the journal can't be opened" in capsys.readouterr().err
 
 
 def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(service: WireService, make_files: MakeFiles) -> None:
@@ -265,7 +265,7 @@ def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(service: WireService, mak
     assert process.returncode == 130
     assert "Traceback" not in err
     assert "32 created" in out
-    assert "28 files not acknowledged; the same command again goes on from here" in out
+    assert "28 files not acknowledged; run the same command again to continue" in out
     service.delay_s = 0
     assert len(service.documents) == 32
     service.requests.clear()
@@ -344,7 +344,7 @@ def test_the_input_may_not_have_the_id_of_a_file_beside_it(
     folder = make_files("a.jpg")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"piped")))
     assert main(["index", str(folder), "-", "--name", "a.jpg", "--url", service.url]) == 2
-    assert f"--name a.jpg: '{folder}/a.jpg' would get this id, too" in capsys.readouterr().err
+    assert f"--name a.jpg: '{folder}/a.jpg' would get the same id" in capsys.readouterr().err
     assert service.requests == []
 
 
@@ -373,7 +373,7 @@ def test_a_standard_input_that_the_shell_closed_is_an_error(service: WireService
 
 def test_without_a_standard_input_a_question_needs_yes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", None)
-    with pytest.raises(VisualSearchError, match="Say so with --yes"):
+    with pytest.raises(VisualSearchError, match="Use --yes to confirm"):
         confirmed("Remove it?")
 
 
@@ -398,8 +398,8 @@ def test_a_journal_that_fails_at_the_start_costs_a_warning(
     assert main([*command, str(other)]) == 1
     captured = capsys.readouterr()
     assert "1 created" in captured.out
-    assert "can't be remembered for a later run: disk is full" in captured.err
-    assert "--prune: without what was remembered" in captured.err
+    assert "a later run will send some files again: disk is full" in captured.err
+    assert "--prune: without the journal of earlier runs" in captured.err
     assert len(service.documents) == 2
 
 
@@ -414,7 +414,7 @@ def test_a_journal_that_fails_after_the_run_costs_a_warning(
     assert main(["index", str(folder), "--url", service.url]) == 0
     captured = capsys.readouterr()
     assert "1 created" in captured.out
-    assert "whether files are gone that were indexed from here is not known: database is locked" in captured.err
+    assert "it is not known which indexed files are gone: database is locked" in captured.err
     assert main(["index", str(folder), "--url", service.url, "--prune", "--yes"]) == 1
 
 
@@ -430,7 +430,7 @@ def test_a_journal_that_fails_while_it_prunes_costs_a_warning(
     assert main(command) == 0
     captured = capsys.readouterr()
     assert "1 document removed" in captured.out
-    assert "that they are removed can't be remembered for a later run: disk is full" in captured.err
+    assert "a later run will list these documents again: disk is full" in captured.err
     assert list(service.documents) == [("images", "b.jpg")]
     damage_journal("DROP TRIGGER full")
     assert main(command) == 0

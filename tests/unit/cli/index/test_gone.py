@@ -1,4 +1,4 @@
-"""What is no longer in a folder: told, and removed only when asked, and only what is surely ours."""
+"""Files that are gone from a folder are counted, and their documents removed only on request and if they are ours."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_prune_removes_what_is_gone_and_nothing_else(service: WireService, index
     index(folder)
     index(other)
     (folder / "a.jpg").unlink()
-    assert index(folder, "--prune")[0] == 2  # nobody to ask
+    assert index(folder, "--prune")[0] == 2  # there is no terminal
     assert ids(service) == ["a.jpg", "b.jpg", "c.jpg"]
     status, shown = index(folder, "--prune", "--yes")
     assert (status, ids(service)) == (0, ["b.jpg", "c.jpg"])
@@ -112,7 +112,7 @@ def test_another_disk_in_the_same_place_empties_nothing(
     (folder / "other.jpg").write_bytes(b"other")
     status, shown = index(folder, "--prune", "--yes")
     assert (status, ids(service)) == (1, ["a.jpg", "b.jpg", "other.jpg"])
-    assert "another one is" in shown
+    assert "Perhaps a disk is not mounted" in shown
 
 
 def test_a_renamed_file_keeps_its_document_by_content_and_not_by_path(
@@ -144,7 +144,7 @@ def test_what_was_sent_with_another_prefix_is_told_and_pruned(
 ) -> None:
     folder = make_files("a.jpg", "b.jpg")
     index(folder)
-    assert "2 files of here also stand in the index" in index(folder, "--id-prefix", "x/")[1]
+    assert "2 files are in the index twice" in index(folder, "--id-prefix", "x/")[1]
     index(folder, "--id-prefix", "x/", "--prune", "--yes")
     assert ids(service) == ["x/a.jpg", "x/b.jpg"]
 

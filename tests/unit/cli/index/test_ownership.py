@@ -36,7 +36,7 @@ def index(service: WireService, capsys: pytest.CaptureFixture[str]) -> Index:
 
 
 def write(service: WireService, method: str, *arguments: Any, **options: Any) -> None:
-    """What another client does."""
+    """Write as another client."""
 
     async def run() -> None:
         async with VisualSearchClient(service.url) as client:
@@ -196,8 +196,63 @@ def test_a_file_and_a_document_that_were_both_changed_are_told_as_such(
     (folder / "a.jpg").write_bytes(b"edited")
     assert main(["index", str(folder), "--url", service.url, "--no-shrink"]) == 1
     shown = " ".join(capsys.readouterr().out.split())
-    for part in ("this file was indexed under this id", "so was the document in the index (its tags", "--replace"):
+    for part in (
+        "this file was indexed under this id",
+        "the document in the index (its tags or its picture) have changed",
+        "--replace",
+    ):
         assert part in shown
     assert "not from this folder" not in shown
     assert index(folder, "--replace") == (0, {"a.jpg": "replaced"})
     assert blobs(service) == {"a.jpg": b"edited"}
+
+
+@pytest.mark.parametrize("runs_between", [0, 1, 2])
+def test_tags_of_another_client_are_not_lost_when_the_file_is_edited(
+    service: WireService, index: Index, make_files: MakeFiles, runs_between: int
+) -> None:
+    folder = make_files("a.jpg", "b.jpg")
+    index(folder, "--tags", '{"n": 1}')
+    write(service, "update", {"a.jpg": {"n": 1, "seen": True}})
+    for _ in range(runs_between):
+        assert index(folder, "--tags", '{"n": 1}') == (0, {"a.jpg": "skipped", "b.jpg": "skipped"})
+    for name in ("a.jpg", "b.jpg"):
+        (folder / name).write_bytes(b"edited " + name.encode())
+    assert index(folder, "--tags", '{"n": 1}') == (1, {"a.jpg": "id_taken", "b.jpg": "replaced"})
+    assert service.documents["images", "a.jpg"]["tags"] == {"n": 1, "seen": True}
+
+
+def test_a_document_with_tags_of_another_client_is_compared_only_once(
+    service: WireService, index: Index, make_files: MakeFiles
+) -> None:
+    folder = make_files("a.jpg")
+    index(folder)
+    write(service, "update", {"a.jpg": {"seen": True}})
+    index(folder)
+    service.requests.clear()
+    assert index(folder) == (0, {"a.jpg": "skipped"})
+    assert {path for path, _, _ in service.requests} == {"/get"}
+
+
+def test_a_document_whose_tags_were_changed_back_belongs_to_its_file_again(
+    service: WireService, index: Index, make_files: MakeFiles
+) -> None:
+    folder = make_files("a.jpg")
+    index(folder)
+    for tags in ({"seen": True}, {}):
+        write(service, "update", {"a.jpg": tags}, replace_tags=True)
+        index(folder)
+    (folder / "a.jpg").write_bytes(b"edited")
+    assert index(folder) == (0, {"a.jpg": "replaced"})
+
+
+def test_prune_keeps_a_document_whose_tags_another_client_changed(
+    service: WireService, index: Index, make_files: MakeFiles
+) -> None:
+    folder = make_files("a.jpg", "b.jpg", "c.jpg")
+    index(folder)
+    write(service, "update", {"a.jpg": {"seen": True}})
+    index(folder)
+    for name in ("a.jpg", "b.jpg"):
+        (folder / name).unlink()
+    assert index(folder, "--prune", "--yes") == (0, {"a.jpg": "kept", "b.jpg": "pruned", "c.jpg": "skipped"})

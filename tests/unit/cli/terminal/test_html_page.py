@@ -14,7 +14,7 @@ PNG = encode(scene(2, 40, 60), ".png")
 
 
 class Page(HTMLParser):
-    """What a browser would see: tags with their attributes, and the text."""
+    """Parses a page like a browser: tags with their attributes, and the text."""
 
     void = frozenset({"meta", "img", "br", "link"})
 

@@ -41,7 +41,7 @@ def test_without_a_terminal_there_are_plain_lines() -> None:
     assert "\x1b" not in stream.getvalue()
 
 
-def test_where_the_total_is_not_known_only_what_is_done_is_shown() -> None:
+def test_without_a_total_only_what_is_done_is_shown() -> None:
     stream = io.StringIO()
     view = LineView(Console(file=stream, width=200), interval_s=0)
     view.start("importing", None)

@@ -104,10 +104,10 @@ def test_a_service_that_fails_on_the_way_leaves_a_part_and_resume_makes_it_whole
     service.broken_after = 3
     assert main(["export", str(path), "--url", service.url]) == 3
     assert "1,000 documents in " in (said := capsys.readouterr().err)
-    assert "--resume goes on from here" in said
+    assert "--resume continues it" in said
     assert not path.exists()
     assert main(["export", str(path), "--url", service.url]) == 2
-    assert "--resume goes on with it" in capsys.readouterr().err
+    assert "Use --resume to continue it" in capsys.readouterr().err
     service.broken_after = None
     service.requests.clear()
     assert main(["export", str(path), "--url", service.url, "--resume"]) == 0
@@ -211,7 +211,7 @@ def test_ctrl_c_leaves_whole_lines_and_says_how_to_go_on(
     process.send_signal(how)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert b"--resume goes on from here" in err
+    assert b"--resume continues it" in err
     assert b"Traceback" not in err
     assert part_of(path).read_bytes().endswith(b"}\n")
     service.delay_s = 0

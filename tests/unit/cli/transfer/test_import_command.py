@@ -157,7 +157,7 @@ def test_without_a_journal_it_works_and_warns(
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(backup))
     assert main(["import", str(backup), "--url", target.url]) == 0
-    assert "can't be remembered" in capsys.readouterr().err
+    assert "the journal can't be opened" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -177,6 +177,14 @@ def test_a_pipe_is_read_as_it_comes(target: LibraryService) -> None:
     out, _ = process.communicate(header("images") + doc("a") + doc("b") + end_line(2), timeout=30)
     assert process.returncode == 0
     assert b"2 created" in out
+
+
+def test_an_endless_line_on_standard_input_ends_with_an_error(target: LibraryService) -> None:
+    with Path("/dev/zero").open("rb") as endless:
+        process = run_process("import", "-", "--url", target.url, stdin=endless)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert b"malformed_body: a line is longer than 256,000,000 bytes" in err
 
 
 def test_ctrl_c_while_a_pipe_is_silent_ends_at_once(target: LibraryService) -> None:

@@ -141,3 +141,14 @@ def test_a_header_of_another_version_ends_it(tmp_path: Path) -> None:
 
 def test_an_empty_file_is_no_document(tmp_path: Path) -> None:
     assert ids(chunks_of(tmp_path / "x", b"")) == [[]]
+
+
+def test_a_line_without_end_ends_the_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_reader, "_BLOCK_BYTES", 64)
+    monkeypatch.setattr(import_reader, "MAX_LINE_BYTES", 200)
+    monkeypatch.setattr(import_reader, "_MAX_SKIPPED_BYTES", 1000)
+    assert ids(chunks_of(tmp_path / "x", doc("a") + b"-" * 900 + b"\n" + doc("b"))) == [["a", "b"]]
+    refusal = pytest.raises(VisualSearchError, match="the input is not an export")
+    with Path("/dev/zero").open("rb", buffering=0) as endless, refusal as refused:
+        list(read_lines(endless.fileno(), Place()))
+    assert refused.value.code == "malformed_body"

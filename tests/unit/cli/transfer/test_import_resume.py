@@ -26,7 +26,7 @@ def test_a_service_that_fails_on_the_way_ends_with_3_and_resume_goes_on(
     assert main(["import", str(backup), "--url", target.url, "--requests", "1"]) == 3
     captured = capsys.readouterr()
     assert "768 created" in captured.out
-    assert "--resume goes on after line 769" in captured.out
+    assert "--resume continues after line 769" in captured.out
     assert "forbidden_host" in captured.err
     target.standing_faults.clear()
     target.requests.clear()
@@ -44,7 +44,7 @@ def test_an_import_that_did_not_begin_is_not_told_to_go_on(
     target.standing_faults.append(Fault(status=403, code="forbidden_host", ids=frozenset({"0001"})))
     assert main(["import", str(file), "--url", target.url]) == 3
     shown = capsys.readouterr().out
-    assert f"{file}: the same command begins again at the first line" in shown
+    assert f"{file}: the same command starts again with the first line" in shown
     assert "line 0" not in shown
     target.standing_faults.clear()
     assert main(["import", str(file), "--url", target.url, "--resume"]) == 0
@@ -83,7 +83,7 @@ def test_a_pipe_without_a_writer_is_waited_for_and_that_is_said(
     writer.start()
     assert main(["import", str(pipe), "--url", target.url]) == 0
     writer.join()
-    assert "nothing is written to it yet" in capsys.readouterr().err
+    assert "no program writes to yet" in capsys.readouterr().err
     assert list(target.documents) == [("images", "0001")]
 
 
@@ -123,7 +123,7 @@ def test_without_resume_everything_is_sent_again(backup: Path, target: LibrarySe
     interrupted(backup, target)
     assert main(["import", str(backup), "--url", target.url]) == 0
     assert len(target.sent_ids()) == 2000
-    assert "--resume would go on from there" in capsys.readouterr().err
+    assert "--resume to continue from there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("change", ["file", "index", "collection", "dropped", "complete"])
@@ -156,7 +156,7 @@ def test_ctrl_c_takes_what_is_in_flight_and_resume_sends_the_rest(backup: Path, 
     out, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert b"Traceback" not in err
-    assert b"--resume goes on after line" in out
+    assert b"--resume continues after line" in out
     sent = len(target.documents)
     assert 0 < sent < 2000
     target.delay_s = 0

@@ -53,7 +53,7 @@ def test_what_was_torn_is_cut_and_the_rest_is_gone_on_with(
 
 def test_a_part_that_is_there_is_not_overwritten_without_being_told(tmp_path: Path) -> None:
     part_of(tmp_path / "x").write_bytes(b"{1}\n")
-    with pytest.raises(VisualSearchError, match="--resume goes on with it") as raised:
+    with pytest.raises(VisualSearchError, match="Use --resume to continue it") as raised:
         PartFile(tmp_path / "x", resume=False)
     assert raised.value.code == "invalid_parameter"
     assert part_of(tmp_path / "x").read_bytes() == b"{1}\n"

@@ -1,4 +1,4 @@
-"""Reads the standard input, which a shell may have closed (`<&-`)."""
+"""Reads standard input, which a shell may have closed (`<&-`)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from executors.files.reading import read_at_most
 
 
 def read_standard_input(limit: int) -> bytes:
-    """All of the standard input, at most `limit` bytes.
+    """Read all of standard input, at most `limit` bytes.
 
     Raises:
-        VisualSearchError: `image_too_large`; `unreadable_file` where there is no standard input.
+        VisualSearchError: `image_too_large`; `unreadable_file` if there is no standard input.
         OSError: it can't be read.
     """
     require_standard_input()
@@ -21,12 +21,12 @@ def read_standard_input(limit: int) -> bytes:
 
 
 def require_standard_input() -> None:
-    """Check that there is one: a descriptor 0 may be a file that was opened later.
+    """Check that there is a standard input. If it was closed, descriptor 0 may be a file that was opened later.
 
     Raises:
         VisualSearchError: `unreadable_file`.
     """
-    # Python sets it to None where the process was started without one; its type does not say so.
+    # Python sets it to None if the process was started without one; its type does not say so.
     stream: TextIO | None = sys.stdin
     if stream is None:
         raise VisualSearchError("unreadable_file", "there is no standard input")
