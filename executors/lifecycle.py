@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import signal
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
@@ -17,6 +18,7 @@ from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 class Logger(Protocol):
@@ -27,7 +29,7 @@ class Logger(Protocol):
 
 
 @contextmanager
-def starting(stage: str, logger: Logger) -> Iterator[None]:
+def starting(stage: str, logger: Logger = _log) -> Iterator[None]:
     """Around the work of a constructor: one line that says what keeps the stage from starting, then the flow ends.
 
     Jina's own line for it is empty with `quiet_error`, and a page of its internals without.
@@ -36,10 +38,10 @@ def starting(stage: str, logger: Logger) -> Iterator[None]:
         yield
         leave_start_uncollected()
     except VisualSearchError as error:
-        logger.error(f"the stage {stage!r} can't start: {error}")
+        logger.error("the stage %r can't start: %s", stage, error)
         raise
     except Exception as error:
-        logger.error(f"the stage {stage!r} can't start: {error!r}", exc_info=error)
+        logger.error("the stage %r can't start: %r", stage, error, exc_info=error)
         raise
 
 
@@ -111,11 +113,11 @@ def _raising_at_signals() -> Iterator[None]:
             signal.signal(each, handler)
 
 
-def as_error(error: Exception, stage: str, logger: Logger) -> VisualSearchError:
+def as_error(error: Exception, stage: str, logger: Logger = _log) -> VisualSearchError:
     """A typed error as it is; anything else is a defect: logged in full here, and told to the caller without a trace."""
     if isinstance(error, VisualSearchError):
         return error
-    logger.error(f"{stage}: defect: {error!r}", exc_info=error)
+    logger.error("%s: defect: %r", stage, error, exc_info=error)
     return VisualSearchError("internal", f"{stage!r} failed; its log has the details", stage=stage)
 
 

@@ -48,7 +48,7 @@ def serve(flow_file: str | None = None) -> int:
         path = find_flow(flow_file)
         read_settings()  # before the seconds that the rest takes
         import_jina()
-        from executors.flow.jina_patches.ending import FAILED_START, end_cleanly
+        from executors.flow.program import FAILED_START, end_cleanly
 
         end_cleanly()
         import executors.bootstrap  # noqa: F401 # isort: skip - it quiets and configures what is imported next

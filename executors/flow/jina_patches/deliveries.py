@@ -83,7 +83,7 @@ def absences_of(replicas: Any) -> Absences:
         async def ask(address: str, within_s: float) -> bool:
             return await _answers_health(replicas, address, within_s)
 
-        known = Absences(ask, lambda address: f"{replica_name(replicas, address)} ({address})", replicas._logger)
+        known = Absences(ask, lambda address: f"{replica_name(replicas, address)} ({address})")
         replicas.absences = known
     return known
 
