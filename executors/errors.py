@@ -150,7 +150,12 @@ class VisualSearchError(Exception):
         code: a key of `ERRORS`.
         message: one line that says what is wrong and what to do; never a stack trace, never a path of the server.
         **details: JSON values that a program may act on (limits, sizes, names).
+
+    Attributes:
+        request_id: set by the client: the id that the failed request has in the log of the service.
     """
+
+    request_id: str | None = None
 
     def __init__(self, code: str, message: str, **details: Any) -> None:
         super().__init__(message)
