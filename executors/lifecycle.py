@@ -65,8 +65,8 @@ def run_now(work: Coroutine[Any, Any, T]) -> T:
 def start_now(start: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end from inside a constructor; a signal to stop cancels it.
 
-    Jina's own handlers of signals wait for the event loop, which stands still in a constructor: whoever pressed Ctrl-C
-    would wait for a model to load that nobody wants any more.
+    Jina's own handlers of signals wait for the event loop, which stands still in a constructor: Ctrl-C
+    would wait for a model to load that is not wanted any more.
 
     Raises:
         VisualSearchError: what the coroutine raised, or `unavailable` after a signal; Jina then ends the process.

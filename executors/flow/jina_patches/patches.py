@@ -114,7 +114,7 @@ PATCHES: Final = (
     Patch(
         connections.bound_first_contact,
         "_ConnectionStubs._init_stubs",
-        "a process that hangs also hangs whoever opens a connection to it, without a deadline",
+        "a process that hangs also hangs its callers: the first question on a connection has no deadline",
         "delete it when the first question on a connection has a deadline",
     ),
     Patch(
