@@ -7,9 +7,12 @@ the three.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, TypeAlias
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +224,12 @@ class VisualSearchError(Exception):
         code: what went wrong; it decides the HTTP status.
         message: one line that says what is wrong and what to do; never a stack trace, never a path of the server.
         **details: JSON values that a program may act on (limits, sizes, names).
+
+    Attributes:
+        request_id: set by the client: the id that the failed request has in the log of the service.
     """
+
+    request_id: str | None = None
 
     def __init__(self, code: ErrorCode, message: str, **details: Any) -> None:
         super().__init__(message)
@@ -276,9 +284,9 @@ class Logger(Protocol):
         """Log at level error."""
 
 
-def as_error(error: Exception, stage: str, logger: Logger) -> VisualSearchError:
+def as_error(error: Exception, stage: str, logger: Logger = _log) -> VisualSearchError:
     """A typed error as it is; anything else is a defect: logged in full here, and told to the caller without a trace."""
     if isinstance(error, VisualSearchError):
         return error
-    logger.error(f"{stage}: defect: {error!r}", exc_info=error)
+    logger.error("%s: defect: %r", stage, error, exc_info=error)
     return VisualSearchError("internal", f"{stage!r} failed; its log has the details", stage=stage)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import signal
 import threading
 from collections.abc import Coroutine, Iterator
@@ -16,10 +17,11 @@ from typing import Any, TypeVar
 from executors.errors import Logger, VisualSearchError
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
-def starting(stage: str, logger: Logger) -> Iterator[None]:
+def starting(stage: str, logger: Logger = _log) -> Iterator[None]:
     """Around the work of a constructor: one line that says what keeps the stage from starting, then the flow ends.
 
     Jina's own line for it is empty with `quiet_error`, and a page of its internals without.
@@ -28,10 +30,10 @@ def starting(stage: str, logger: Logger) -> Iterator[None]:
         yield
         leave_start_uncollected()
     except VisualSearchError as error:
-        logger.error(f"the stage {stage!r} can't start: {error}")
+        logger.error("the stage %r can't start: %s", stage, error)
         raise
     except Exception as error:
-        logger.error(f"the stage {stage!r} can't start: {error!r}", exc_info=error)
+        logger.error("the stage %r can't start: %r", stage, error, exc_info=error)
         raise
 
 
@@ -55,8 +57,8 @@ def run_now(work: Coroutine[Any, Any, T]) -> T:
 def start_now(start: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end from inside a constructor; a signal to stop cancels it.
 
-    Jina's own handlers of signals wait for the event loop, which stands still in a constructor: whoever pressed Ctrl-C
-    would wait for a model to load that nobody wants any more.
+    Jina's own handlers of signals wait for the event loop, which stands still in a constructor: Ctrl-C
+    would wait for a model to load that is not wanted any more.
 
     Raises:
         VisualSearchError: what the coroutine raised, or `unavailable` after a signal; Jina then ends the process.

@@ -17,6 +17,7 @@ from yarl import URL
 
 from executors.client.requests import Body
 from executors.errors import VisualSearchError, error_from_json
+from executors.request_id import HEADER, current_request_id, request_id_from
 
 _RETRIED_STATUSES: Final = frozenset({429, 502, 503})
 _MAX_PAUSE_S: Final = 30.0
@@ -45,11 +46,12 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A complete response."""
+    """A complete response, and the id of its request in the log of the service."""
 
     status: int
     headers: Mapping[str, str]
     content: bytes
+    request_id: str | None = None
 
 
 class Transport:
@@ -89,15 +91,27 @@ class Transport:
 
         An answer with an error status is returned, not raised.
 
+        Its id is that of the `executors.request_id.request_scope` around the call, or a new one.
+
         Raises:
             VisualSearchError: `unavailable` if no service answers, `deadline_exceeded` if it takes too long.
         """
+        request_id = request_id_from(current_request_id())
+        try:
+            return await self._request(method, path, body, attempts, request_id)
+        except VisualSearchError as error:
+            error.request_id = request_id
+            raise
+
+    async def _request(
+        self, method: str, path: str, body: Body | None, attempts: int | None, request_id: str
+    ) -> Response:
         most = attempts or self._retry.attempts
         for attempt in range(most):
             last = attempt + 1 == most
             retry_after_s = 0.0
             try:
-                response = await self._send(method, path, body)
+                response = await self._send(method, path, body, request_id)
                 self._has_answered = True
                 if response.status not in _RETRIED_STATUSES or last:
                     return response
@@ -127,7 +141,9 @@ class Transport:
         response = await self.request(method, path, body, attempts)
         content = self.parse(response)
         if content.get("error") is not None:
-            raise error_from_json(content["error"])
+            error = error_from_json(content["error"])
+            error.request_id = response.request_id
+            raise error
         return content
 
     def parse(self, response: Response) -> dict[str, Any]:
@@ -148,16 +164,16 @@ class Transport:
             )
         return content
 
-    async def _send(self, method: str, path: str, body: Body | None) -> Response:
+    async def _send(self, method: str, path: str, body: Body | None, request_id: str) -> Response:
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=self._connections)
             self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
-        headers = {"Content-Type": body.content_type} if body else {}
+        headers = {HEADER: request_id, **({"Content-Type": body.content_type} if body else {})}
         # A file object is sent in pieces; aiohttp would write a large bytes object in one go and block the loop.
         data = io.BytesIO(body.content) if body else None
         url = URL(self._base + path, encoded=True)
         async with self._session.request(method, url, data=data, headers=headers) as response:
-            return Response(response.status, dict(response.headers), await response.read())
+            return Response(response.status, dict(response.headers), await response.read(), request_id)
 
     def _nothing_there(self) -> VisualSearchError:
         message = f"nothing answers at {self.url}; start the flow with `visual-search serve`, or give another --url"

@@ -34,7 +34,7 @@ class ImageEmbedder(Executor):
             backend: what runs the model, for a flow file (`uses_with`); VS_EMBED_BACKEND, where it is set, wins.
         """
         super().__init__(**kwargs)
-        with starting(STAGE, self.logger):
+        with starting(STAGE):
             chosen = with_flow_backend(settings(), backend)
             self._towers = load_towers(chosen.models_dir, chosen.model)
             self._tokenizer = None
@@ -97,7 +97,7 @@ class ImageEmbedder(Executor):
         try:
             document.embedding = check_embedding(document.embedding, image.dimension if own else None)
         except Exception as error:
-            fail_all([document], as_error(error, STAGE, self.logger), STAGE)
+            fail_all([document], as_error(error, STAGE), STAGE)
 
     async def _embed_pictures(self, documents: Sequence[ImageDoc]) -> None:
         tensors = [_tensor_of(document, self._towers.image) for document in documents]
@@ -129,7 +129,7 @@ class ImageEmbedder(Executor):
             vectors = await self._backend.embed(tower, np.stack([given for _, given in sound]))
             checked = check_vectors(vectors, len(sound), tower.dimension)
         except Exception as error:
-            fail_all(embedded, as_error(error, STAGE, self.logger), STAGE)
+            fail_all(embedded, as_error(error, STAGE), STAGE)
             return
         for document, vector in zip(embedded, checked, strict=True):
             document.tensor = None

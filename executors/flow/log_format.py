@@ -1,7 +1,8 @@
-"""How a line of a log looks: with a time in UTC, or as one JSON object, whoever wrote it.
+"""How a line of a log looks: text or one JSON object, with the time in UTC, the process, and the id of the request.
 
-JSON lines have `time`, `level`, `name`, `process`, `message`, and `trace` where there is one. What is not logged but printed
-(by this package, by Jina, by a library's warning) becomes such a line as well.
+JSON lines have `time`, `level`, `name` (stage and replica), `process`, `message`; `request_id` for work on a request; `logger`
+for what a Python module logged; and `trace` for a defect. What is not logged but printed (by this package, by Jina, by a
+library's warning) becomes such a line as well.
 """
 
 from __future__ import annotations
@@ -18,9 +19,17 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, TextIO
 
+from executors.request_id import current_request_id
+
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[@-~]")
 _MESSAGE: Final = "%(message)s"
-_UVICORN: Final = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
+_process_name = "flow"
+
+
+def set_process_name(name: str) -> None:
+    """Set what this process is called in its lines: stage and replica, such as `index/shard-0/rep-0`."""
+    global _process_name
+    _process_name = name
 
 
 def time_text(seconds: float | None = None) -> str:
@@ -30,35 +39,51 @@ def time_text(seconds: float | None = None) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-01-31T12:00:00.000Z embed/rep-0@4711[E]:message`, by the format that it is given, without colours."""
+    """`2026-01-31T12:00:00.000Z embed/rep-0@4711[E][id of the request]:message`, without colours.
+
+    The format may use `%(process_name)s` and `%(request)s` (the id in brackets, or nothing) beside the attributes of a record.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format a record."""
+        """Format a record, in the thread or task that logged it."""
+        record.process_name = _process_name
+        request_id = current_request_id()
+        record.request = f"[{request_id}]" if request_id else ""
         return f"{time_text(record.created)} {_ESCAPES.sub('', super().format(record)).strip()}"
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record; what its format has before the message is the name, such as that of the replica."""
+    """One JSON object a record. Jina's formats have the name of the process before the message."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format a record."""
+        """Format a record, in the thread or task that logged it."""
         trace = self.formatException(record.exc_info) if record.exc_info else None
-        name = (self._fmt or "").removesuffix(_MESSAGE) or record.name
-        return json_line(record.getMessage(), record.levelname, name, record.created, record.process, trace)
+        name = (self._fmt or "").removesuffix(_MESSAGE)
+        logger = None if name else record.name
+        return json_line(
+            record.getMessage(), record.levelname, name or None, record.created, logger=logger, trace=trace
+        )
 
 
 def json_line(
     message: str,
     level: str = "INFO",
-    name: str = "visual-search",
+    name: str | None = None,
     seconds: float | None = None,
-    process: int | None = None,
+    *,
+    logger: str | None = None,
     trace: str | None = None,
 ) -> str:
-    """A line of a log as JSON, without the line's end."""
-    line: dict[str, Any] = {"time": time_text(seconds), "level": level, "name": name}
-    line |= {"process": process or os.getpid(), "message": _ESCAPES.sub("", message).strip()}
-    return json.dumps(line | ({"trace": trace} if trace else {}), ensure_ascii=True)
+    """A line of a log as JSON, without the line's end.
+
+    Args:
+        name: stage and replica; those of this process by default.
+        seconds: the time, in seconds since the epoch; now by default.
+    """
+    line: dict[str, Any] = {"time": time_text(seconds), "level": level, "name": name or _process_name}
+    line |= {"process": os.getpid(), "message": _ESCAPES.sub("", message).strip()}
+    further = {"request_id": current_request_id(), "logger": logger, "trace": trace}
+    return json.dumps(line | {key: value for key, value in further.items() if value}, ensure_ascii=True)
 
 
 class JsonLines(io.TextIOBase):
@@ -119,32 +144,6 @@ def write_json_lines() -> None:
     sys.excepthook = _log_exception
     threading.excepthook = lambda args: _log_exception(args.exc_type, args.exc_value, args.exc_traceback)
     sys.unraisablehook = lambda args: _log_exception(args.exc_type, args.exc_value, args.exc_traceback)
-
-
-def leave_out_write_failures() -> None:
-    """Have a log that can't be written (its reader is gone, its disk is full) cost a line, and not a traceback for each."""
-    tell = logging.Handler.handleError
-
-    def tell_of_defects(self: logging.Handler, record: logging.LogRecord) -> None:
-        if not isinstance(sys.exc_info()[1], OSError):
-            tell(self, record)
-
-    logging.Handler.handleError = tell_of_defects  # type: ignore[method-assign]
-
-
-def format_library_logs(*, as_json: bool) -> None:
-    """Have what libraries log (asyncio, gRPC, uvicorn, warnings) look like our own lines."""
-    formatter = JsonFormatter() if as_json else TextFormatter("%(name)s@%(process)d[%(levelname).1s]:%(message)s")
-    handler = logging.StreamHandler()
-    handler.setLevel(logging.WARNING)
-    handler.setFormatter(formatter)
-    logging.lastResort = handler
-    from uvicorn.config import LOGGING_CONFIG
-
-    # uvicorn would give them handlers of its own, which write to where stderr was once.
-    LOGGING_CONFIG["handlers"].clear()
-    LOGGING_CONFIG["formatters"].clear()
-    LOGGING_CONFIG["loggers"] = {name: {"level": "INFO", "propagate": True} for name in _UVICORN}
 
 
 def _log_exception(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:

@@ -92,7 +92,9 @@ _call_handlers: Final = logging.Logger.callHandlers
 
 
 def limit_repeats(limit: RepeatLimit | None = None) -> None:
-    """Have all loggers of this process, and of those that it forks, leave out what repeats."""
+    """Have all loggers of this process, and of those that it forks, leave out what repeats. A second call changes nothing."""
+    if limit is None and logging.Logger.callHandlers is not _call_handlers:
+        return
     chosen = limit or RepeatLimit()
 
     def call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:

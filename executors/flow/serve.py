@@ -61,7 +61,7 @@ def serve(flow_file: str | None = None) -> int:
         chosen = read_settings()  # before the seconds that the rest takes
         _check_manifest(chosen.models_manifest)
         import_jina()
-        from executors.flow.jina_patches.ending import FAILED_START, end_cleanly
+        from executors.flow.program import FAILED_START, end_cleanly
 
         end_cleanly()
         import executors.bootstrap  # noqa: F401 # isort: skip - it quiets and configures what is imported next

@@ -44,7 +44,7 @@ def _signals_held() -> Iterator[None]:
 def end_at_signals(last: Callable[[], object]) -> None:
     """The first thing to do in a forked process: until it has handlers of its own, a signal ends it at once.
 
-    What the inherited handlers raise could be swallowed by whatever runs at that moment, and nobody would tell it again.
+    What the inherited handlers raise could be swallowed by whatever runs at that moment, and the signal would be lost.
 
     Args:
         last: what it does before it ends.
@@ -68,7 +68,7 @@ def held_while(fork: Callable[[T], R], undo: Callable[[T], object]) -> Callable[
     """A function that forks, with signals held meanwhile.
 
     Args:
-        undo: what is done when a signal ends it: nobody else knows the new process yet.
+        undo: what is done when a signal ends it: no other code knows the new process yet.
     """
 
     def forking(what: T) -> R:

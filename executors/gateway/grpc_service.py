@@ -26,6 +26,7 @@ from executors.gateway.http.intake import Intake
 from executors.gateway.operations.service import SearchService
 from executors.gateway.rendering import documents_for_grpc
 from executors.gateway.status import status_report
+from executors.request_id import METADATA_KEY, current_request_id, request_id_from, request_scope, set_request_id
 
 # Requests of one stream that are worked on at the same time.
 _PREFETCH = 16
@@ -65,7 +66,7 @@ class GrpcService:
             try:
                 async for request in request_iterator:
                     held = asyncio.Event()
-                    task = asyncio.create_task(self._answer(request, held))
+                    task = asyncio.create_task(self._answer(request, context, held))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
                     pending.put_nowait(task)
@@ -88,7 +89,7 @@ class GrpcService:
 
     async def process_single_data(self, request: DataRequest, context: Any = None) -> DataRequest:
         """Answer one request."""
-        return await self._answer(request)
+        return await self._answer(request, context)
 
     async def stream_doc(
         self, request: SingleDocumentRequest, context: Any = None
@@ -98,13 +99,26 @@ class GrpcService:
         _set_error(request, VisualSearchError("unknown_endpoint", f"{endpoint!r} does not stream single documents"))
         yield request
 
-    async def _answer(self, request: DataRequest, held: asyncio.Event | None = None) -> DataRequest:
-        """Answer one request; `held` is set as soon as it has its share of the memory, or none."""
+    async def _answer(self, request: DataRequest, context: Any, held: asyncio.Event | None = None) -> DataRequest:
+        """Answer one request; `held` is set as soon as it has its share of the memory, or none.
+
+        Its id is that of the call's metadata, else that of the message's header. The header of the answer has it.
+        """
+        given = _given_id(context)
+        with request_scope(request_id_from(given)):
+            answer = await self._answer_in_scope(request, given, held)
+            answer.header.request_id = current_request_id()
+            return answer
+
+    async def _answer_in_scope(
+        self, request: DataRequest, given: str | None, held: asyncio.Event | None
+    ) -> DataRequest:
         if request.buffer == b"":  # Jina does not decode it, but it is a message: one without anything
             request = DataRequest(jina_pb2.DataRequestProto())
         try:
             size = _size_of(request)
             endpoint = _endpoint_of(request)
+            set_request_id(request_id_from(given, request.header.request_id))
             if endpoint == "/status":
                 # As over HTTP: also of a flow that is not ready. The report takes the place of the parameters.
                 _answer_with(request, [], await status_report(self._service, self._health))
@@ -129,6 +143,12 @@ class GrpcService:
             if held is not None:
                 held.set()
         return request
+
+
+def _given_id(context: Any) -> str | None:
+    """The id that the caller gave in the metadata of the call; all messages of a stream share it."""
+    metadata = context.invocation_metadata() if context is not None else None
+    return next((value for key, value in metadata or () if key == METADATA_KEY), None)
 
 
 def _size_of(request: DataRequest) -> int:

@@ -1,5 +1,6 @@
 """The index as Jina executors: one shard, and the merge of all of them. Everything worth testing is in plain modules."""
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -19,6 +20,7 @@ from executors.index.wire.shard_search import columns_of, search_documents
 from executors.lifecycle import run_now, start_now, starting
 from executors.settings import settings, with_flow_store
 
+_log = logging.getLogger(__name__)
 Documents: TypeAlias = DocList[ImageDoc]
 Parameters: TypeAlias = dict[str, Any]
 MergeOne: TypeAlias = Callable[[Sequence[ImageDoc], Sequence[merge.Columns]], ImageDoc]
@@ -57,12 +59,12 @@ class IndexShard(Executor):
         # Jina counts a single shard as -1 or 0, depending on the version of the path that starts it.
         self._number = max(0, int(getattr(arguments, "shard_id", 0) or 0))
         self._shards = max(1, int(getattr(arguments, "shards", 1) or 1))
-        with starting("index", self.logger):
+        with starting("index"):
             chosen = with_flow_store(settings(), store)
             self._store = make_store(chosen, chosen.workspace / f"shard-{self._number}", self._shards)
             start_now(self._store.open())
             for line in self._store.start_notes:
-                self.logger.info(line)
+                _log.info("%s", line)
 
     def close(self) -> None:
         """Called by Jina when the process ends."""
@@ -118,7 +120,7 @@ class IndexShard(Executor):
     @requests(on="/search")
     async def search(self, docs: DocList[ImageDoc], parameters: Parameters, **_: Any) -> DocList[ImageDoc]:
         """The best `offset + limit` hits of every query; the merge cuts the page."""
-        found = await search_documents(self._store, docs, parameters, self.logger)
+        found = await search_documents(self._store, docs, parameters)
         answered = [self._search_answer(document, found.get(id(document)), parameters) for document in docs]
         return self._merged_if_alone(DocList[ImageDoc](answered), _merge_of_search(parameters))
 
@@ -205,7 +207,7 @@ class IndexShard(Executor):
         try:
             return await write()
         except Exception as error:
-            return [WriteOutcome(error=as_error(error, "index", self.logger))] * count
+            return [WriteOutcome(error=as_error(error, "index"))] * count
 
     def _write_answers(
         self, docs: Documents, tried: Sequence[ImageDoc], outcomes: Sequence[WriteOutcome]
@@ -232,7 +234,7 @@ class IndexShard(Executor):
         return ImageDoc.from_values(id=query.id, tags=query.tags, error=error, hits=merge.pack(identity, {}))
 
     def _all_failed(self, docs: Documents, error: Exception) -> DocList[ImageDoc]:
-        failure = Failure.of(as_error(error, "index", self.logger), "index")
+        failure = Failure.of(as_error(error, "index"), "index")
         hits = merge.pack(self._store.identity, {})
         return DocList[ImageDoc]([ImageDoc.from_values(id=each.id, error=failure, hits=hits) for each in docs])
 

@@ -36,7 +36,7 @@ class ImagePreprocessor(Executor):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        with starting(STAGE, self.logger):
+        with starting(STAGE):
             chosen = settings()
             configure_opencv()
             self._pipeline = ImagePipeline(
@@ -111,7 +111,7 @@ class ImagePreprocessor(Executor):
             # A ready vector is kept as it is; its picture was only wanted for the thumbnail.
             document.tensor = None if document.embedding is not None else prepared.tensor
         except Exception as error:
-            document.error = Failure.of(as_error(error, STAGE, self.logger), STAGE)
+            document.error = Failure.of(as_error(error, STAGE), STAGE)
             document.tensor = None
         finally:
             document.blob = None

@@ -8,7 +8,9 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from executors.errors import VisualSearchError
@@ -81,7 +83,8 @@ class FairThreads:
         Raises:
             VisualSearchError: `unavailable` after `close`.
         """
-        job = _Job(run, turn, cost or Cost())
+        # What the work logs carries the id of its request.
+        job = _Job(partial(copy_context().run, run), turn, cost or Cost())
         with self._changed:
             if self._closed:
                 raise _closed()

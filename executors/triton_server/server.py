@@ -22,7 +22,7 @@ from executors.triton_server.ports import ReservedPort
 from executors.triton_server.process import GUARD_S, LOG_BYTES, Life, LifePlan
 from executors.triton_server.start_watch import StartWatch
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0
@@ -236,7 +236,7 @@ class TritonServer:
         log.note(f"ended after {time.time() - running.since:.1f} s: {what}")
         log.close()
         if not self._stopping:
-            logger.warning("the managed Triton %s ended: %s; its log: %s", self._name, what, self._log)
+            _log.warning("the managed Triton %s ended: %s; its log: %s", self._name, what, self._log)
 
     def _down(self, what: str) -> VisualSearchError:
         message = f"the managed Triton is down: {what} (its log: {self._log.name})"

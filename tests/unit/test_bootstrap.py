@@ -74,7 +74,9 @@ Deployment._roundrobin_cuda_device("RR", 2)
 STAGE_PROGRAM = """
 import multiprocessing, time
 from contextlib import suppress
-from executors import bootstrap
+import executors.bootstrap
+from executors.flow.jina_patches import processes
+from executors.flow.program import end_cleanly
 
 there, told = multiprocessing.Event(), multiprocessing.Event()
 
@@ -84,9 +86,9 @@ def swallow(**_):
             there.set()
             time.sleep(60)
 
-bootstrap.end_cleanly()
-bootstrap.run = swallow
-stage = multiprocessing.Process(target=bootstrap.run_watched, kwargs={"is_shutdown": told})
+end_cleanly()
+processes.run = swallow
+stage = multiprocessing.Process(target=processes.run_watched, kwargs={"is_shutdown": told})
 stage.start()
 there.wait()
 stage.terminate()

@@ -1,4 +1,1 @@
-"""Changes to Jina's own code, all for Jina 3.34.0; each says why it is there. `executors.bootstrap` applies them.
-
-Upstream is quiet, so what Jina lacks is put right here, in one place, and by nothing else.
-"""
+"""Changes to Jina's own code. `patches` lists all of them: what is changed, why, and when a change may go."""

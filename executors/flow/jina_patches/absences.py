@@ -6,9 +6,13 @@ Plain asyncio, without Jina: how a replica is asked is handed in.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
+
+_log = logging.getLogger(__name__)
 
 # A question is small, and answered by the event loop of the replica's process: seconds of silence are no load.
 ASK_WITHIN_S: Final = 1.0
@@ -16,16 +20,6 @@ ASK_WITHIN_S: Final = 1.0
 ASK_AGAIN_S: Final = 0.5
 
 Ask = Callable[[str, float], Awaitable[bool]]
-
-
-class Logger(Protocol):
-    """The part of a logger that is used here."""
-
-    def error(self, message: str) -> None:
-        """Log at level error."""
-
-    def info(self, message: str) -> None:
-        """Log at level info."""
 
 
 @dataclass(slots=True)
@@ -39,7 +33,6 @@ class Absences:
 
     ask: Ask
     name_of: Callable[[str], str]
-    logger: Logger
     _asking: dict[str, asyncio.Task[bool]] = field(default_factory=dict)
     _waiting: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
@@ -67,8 +60,9 @@ class Absences:
         if self.is_out(address):
             return
         rest = "nothing else can do its work" if alone else "others do its work meanwhile"
-        self.logger.error(f"{self.name_of(address)} does not answer and is left out; {rest}")
-        self._waiting[address] = asyncio.create_task(self._wait_for(address))
+        _log.error("%s does not answer and is left out; %s", self.name_of(address), rest)
+        # It goes on after the request that noticed it: a context of its own, without the id of that request.
+        self._waiting[address] = asyncio.create_task(self._wait_for(address), context=Context())
 
     def close(self) -> None:
         """Ask no more."""
@@ -90,5 +84,5 @@ class Absences:
     def _bring_back(self, address: str) -> None:
         waiting = self._waiting.pop(address, None)
         if waiting is not None:
-            self.logger.info(f"{self.name_of(address)} answers again")
+            _log.info("%s answers again", self.name_of(address))
             waiting.cancel()

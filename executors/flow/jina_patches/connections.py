@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+import jina.orchestrate.orchestrator as orchestrator
 from jina.proto.jina_pb2_grpc import (
     JinaDataRequestRPCStub,
     JinaDiscoverEndpointsRPCStub,
@@ -15,10 +17,13 @@ from jina.proto.jina_pb2_grpc import (
 )
 from jina.serve.networking import GrpcConnectionPool
 from jina.serve.networking.connection_stub import _ConnectionStubs
+from jina.serve.runtimes.head.request_handling import HeaderRequestHandler
 from jina.serve.runtimes.servers.grpc import GRPCServer
+from jina.serve.runtimes.worker.request_handling import WorkerRequestHandler
 
 from executors.flow.outgoing import note_call
 from executors.hosts import url_host
+from executors.request_id import METADATA_KEY, current_request_id, set_request_id
 
 # gRPC waits up to two minutes between attempts: a stage that was away for 45 s was refused for 25 s more, with these for one.
 # https://grpc.github.io/grpc/core/group__grpc__arg__keys.html
@@ -70,6 +75,34 @@ def send_unmeasured() -> None:
             raise
 
     _ConnectionStubs.send_requests = send_requests
+
+
+def ask_no_public_address() -> None:
+    """Keep Jina from asking a public service for this machine's address when a flow is loaded."""
+    orchestrator.get_public_ip = lambda *_, **__: None
+
+
+def carry_request_ids() -> None:
+    """Have the id of a request travel from the gateway over the heads to the stages, as gRPC metadata of each call."""
+    send = _ConnectionStubs.send_requests
+
+    async def send_requests(self: _ConnectionStubs, requests: list[Any], metadata: Any = None, **options: Any) -> Any:
+        if request_id := current_request_id():
+            metadata = (*(metadata or ()), (METADATA_KEY, request_id))
+        return await send(self, requests=requests, metadata=metadata, **options)
+
+    _ConnectionStubs.send_requests = send_requests
+    for handler in (HeaderRequestHandler, WorkerRequestHandler):
+        handler.process_data = _with_request_id(handler.process_data)
+
+
+def _with_request_id(process: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def process_data(self: Any, requests: list[Any], context: Any, *args: Any, **options: Any) -> Any:
+        metadata = context.invocation_metadata() if context is not None else None
+        set_request_id(next((value for key, value in metadata or () if key == METADATA_KEY), ""))
+        return await process(self, requests, context, *args, **options)
+
+    return process_data
 
 
 def bound_first_contact() -> None:

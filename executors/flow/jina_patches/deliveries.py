@@ -29,7 +29,7 @@ from executors.flow.jina_patches.absences import ASK_WITHIN_S, Absences
 
 # A replica that is alone is waited for longer: nothing is won by giving it up, but an answer that it is gone.
 _PATIENCE_S: Final = 5.0
-# Whoever asks for a status wants to know who is silent.
+# The caller of a status wants to know which process is silent.
 _STATUS: Final = "/status"
 _NO_ANSWER: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 
@@ -83,7 +83,7 @@ def absences_of(replicas: Any) -> Absences:
         async def ask(address: str, within_s: float) -> bool:
             return await _answers_health(replicas, address, within_s)
 
-        known = Absences(ask, lambda address: f"{replica_name(replicas, address)} ({address})", replicas._logger)
+        known = Absences(ask, lambda address: f"{replica_name(replicas, address)} ({address})")
         replicas.absences = known
     return known
 

@@ -1,13 +1,13 @@
-"""What happens when a flow file is loaded: it is checked, its variables are set, and what its stages need is prepared."""
+"""Changes to how Jina loads a flow file: the file is checked, its variables are set, and its stages are prepared."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
+import jina.jaml.helper as jaml_helper
 import jina.orchestrate.flow.base as flow_base
 import jina.serve.runtimes.asyncio as runtimes
 from jina import Flow
@@ -15,24 +15,24 @@ from jina.enums import FlowBuildLevel
 from jina.jaml.parsers.flow.v1 import V1Parser
 from jina.orchestrate.deployments import Deployment
 
-from executors.devices import VARIABLE, Gpus, check_devices, invalid_devices, list_gpus, parse_device, requested_devices
-from executors.embed.backends import install_triton
+from executors.devices import VARIABLE, Gpus, check_devices, invalid_devices, list_gpus
 from executors.errors import VisualSearchError
-from executors.flow.jina_patches.announcement import tell
+from executors.flow.paths import is_flow_path
+from executors.flow.stages import prepare_stages
 from executors.flow.validation import check_flow
+from executors.flow.variables import set_flow_variables
 from executors.hosts import address_fault, listening_fault
-from executors.index.embedded.disk.file_systems import check_local
-from executors.models.build import build_default_model
-from executors.models.repository import load_towers
-from executors.settings import read_settings, with_flow_backend, with_flow_store
-from executors.settings.folders import check_folder
+from executors.settings import read_settings
 
 _NVIDIA_SMI_S: Final = 20.0
-_EMBEDDER: Final = "executors.embed.executor.ImageEmbedder"
-_INDEX: Final = "executors.index.executor.IndexShard"
 
 
-def check_flow_files(set_flow_variables: Callable[[], None]) -> None:
+def take_any_path() -> None:
+    """Take flow files from whatever folder they are in: Jina's own pattern of paths has no space and no bracket."""
+    jaml_helper.is_yaml_filepath = is_flow_path
+
+
+def check_flow_files() -> None:
     """Have every flow file checked when it is loaded, and the variables set anew for each."""
     parse = V1Parser.parse
     load = Flow.load_config.__func__
@@ -49,36 +49,6 @@ def check_flow_files(set_flow_variables: Callable[[], None]) -> None:
 
     V1Parser.parse = checked_parse
     Flow.load_config = classmethod(load_config)
-
-
-def prepare_stages(data: dict[str, Any]) -> None:
-    """What has to be right before any stage starts.
-
-    GPUs that the environment names are handed on, a store that is chosen has the settings that it needs, the default model is
-    built where it is missing, the one that is wanted is there, and a managed Triton is set up before its replicas wait for it.
-
-    Raises:
-        VisualSearchError: `triton_failed`, `invalid_setting`, and those of `build_model` and `load_towers`.
-    """
-    for executor in data.get("executors", data.get("deployments")) or []:
-        variables = executor.get("env") or {}
-        if VARIABLE in variables:
-            variables[VARIABLE] = requested_devices(str(variables[VARIABLE]), os.environ.get(VARIABLE))
-        if executor.get("uses") == _INDEX:
-            chosen = with_flow_store(read_settings(), (executor.get("uses_with") or {}).get("store"))
-            if chosen.store == "embedded" and not executor.get("external"):
-                check_folder("VS_WORKSPACE", chosen.workspace)
-                if chosen.allow_network_fs == "off":
-                    check_local(chosen.workspace)
-        if executor.get("uses") == _EMBEDDER and not executor.get("external"):
-            chosen = with_flow_backend(read_settings(), (executor.get("uses_with") or {}).get("backend"))
-            if chosen.embed_backend != "triton":
-                build_default_model(chosen, tell)
-            load_towers(chosen.models_dir, chosen.model)
-            if chosen.embed_backend == "managed-triton":
-                assigned = Deployment._roundrobin_cuda_device(variables.get(VARIABLE), 1) or {}
-                device = parse_device(str(assigned.get(0, variables.get(VARIABLE, ""))))
-                install_triton(chosen, device, tell)
 
 
 def check_ports() -> None:

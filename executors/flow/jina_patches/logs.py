@@ -4,30 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import sys
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import jina.logging.formatter as formatter
 import jina.orchestrate.flow.base as flow_base
 from grpc.aio import AioRpcError
 from jina import Flow
 
-from executors.flow.jina_patches.announcement import announce
-from executors.flow.log_format import JsonFormatter, TextFormatter, format_library_logs
-
-_FORMATS: Final = Path(__file__).parent
-
-
-def choose_log_format(log_format: str) -> None:
-    """Have Jina's loggers, in this process and in the pods, write in the chosen form. A terminal gets Jina's own colours."""
-    if log_format == "json":
-        os.environ["JINA_LOG_CONFIG"] = str(_FORMATS / "logging.json.yml")
-    elif not sys.stdout.isatty():
-        # A log file gets a line an event, not one that is wrapped to the width of a terminal.
-        os.environ.setdefault("JINA_LOG_CONFIG", str(_FORMATS / "logging.text.yml"))
-    format_library_logs(as_json=log_format == "json")
+from executors.flow.log_format import JsonFormatter, TextFormatter
+from executors.flow.readiness import announce
 
 
 def format_jina_logs() -> None:

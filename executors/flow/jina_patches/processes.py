@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -12,14 +13,20 @@ from multiprocessing.connection import wait
 from typing import Any, Final
 
 import jina.orchestrate.pods as pods
+import jina.serve.executors
 from jina import Flow
 from jina.enums import PodRoleType
-from jina.logging.logger import JinaLogger
+from jina.serve.executors.run import run
+from jina.serve.runtimes.asyncio import AsyncNewLoopRuntime
 
-from executors.flow.jina_patches.ending import STOPPING, is_program
+from executors.flow.log_configuration import configure_logs
+from executors.flow.log_format import write_json_lines
 from executors.flow.losses import Part, Process, describe_end, loss_of
-from executors.flow.signals import held_while
+from executors.flow.program import STOPPING, is_program
+from executors.flow.signals import end_at_signals, held_while
+from executors.settings import wants_json
 
+_log = logging.getLogger(__name__)
 _PARENT_CHECK_S: Final = 1.0
 _LOOK_S: Final = 0.5
 # A stop of the whole flow reaches the stages first, now and then.
@@ -28,6 +35,40 @@ _GRACE_S: Final = 0.2
 _STOP_S: Final = 30.0
 _INDEX: Final = "executors.index.executor.IndexShard"
 _PARTS: Final = {PodRoleType.GATEWAY: Part.GATEWAY, PodRoleType.HEAD: Part.HEAD}
+
+
+def watch_pods() -> None:
+    """Have each process of a flow watch over the main process, and end at a signal from its first moment on."""
+    pods.run = run_watched
+
+
+def run_watched(*args: Any, **kwargs: Any) -> None:
+    """Run a pod in its process: Jina's own function, with a watch over the main process beside it."""
+    end_at_signals(kwargs["is_shutdown"].set)
+    if wants_json():  # inherited where the process was forked
+        write_json_lines()
+    watch_parent()
+    run(*args, **kwargs)
+
+
+def name_processes() -> None:
+    """Configure the logs of each process of a flow by its stage and replica, also if it was started by itself."""
+    start = AsyncNewLoopRuntime.__init__
+
+    def start_named(self: AsyncNewLoopRuntime, args: Any, *others: Any, **options: Any) -> None:
+        configure_logs("json" if wants_json() else "text", args.name or "flow")
+        start(self, args, *others, **options)
+
+    AsyncNewLoopRuntime.__init__ = start_named
+
+
+def construct_side_by_side() -> None:
+    """Let replicas load their models at the same time.
+
+    Jina lets one replica of a class construct at a time, by a lock of all flows of this user: eight replicas would load
+    eight models one after the other, and one that hangs would keep every later flow from starting, without a word.
+    """
+    jina.serve.executors.avoid_concurrent_lock_cls = lambda _: lambda function: function
 
 
 def end_interrupted_starts() -> None:
@@ -145,11 +186,10 @@ class ProcessWatch:
         if not was_ready and not exit_code:
             return  # it could not start, and has said why
         loss = loss_of(_process(pod), living)
-        logger = JinaLogger("flow")
-        logger.error(f"{pod.name} (process {pod.worker.pid}) {describe_end(exit_code)}; {loss.text}")
+        _log.error("%s (process %d) %s; %s", pod.name, pod.worker.pid, describe_end(exit_code), loss.text)
         if loss.total and was_ready:
             if is_program() and self.reason is None:
-                logger.error("the flow ends, since it can't answer anything any more: start it again")
+                _log.error("the flow ends, since it can't answer anything any more: start it again")
             self.reason = f"{pod.name} {describe_end(exit_code)}"
             self.wake()
 

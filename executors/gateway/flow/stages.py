@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from executors.flow.outgoing import ended_with_caller
 from executors.gateway.flow.replica_calls import ReplicaAnswer, ask_each, silent_replicas
 from executors.scheduling.turns import current_turn
 
+_log = logging.getLogger(__name__)
 # Where stages queue: decoding and embedding.
 _QUEUED = frozenset({"/index", "/search", "/embed"})
 _STAGE_IN_DETAILS = re.compile(r"deployment [`']?([\w-]+)")
@@ -68,7 +70,7 @@ class Stages:
             raise self._network_error(error, target) from None
         except Exception as error:
             # Failures that persist through Jina's retries (CANCELLED, UNKNOWN, INTERNAL) end as errors of Jina's own code.
-            self.logger.error(f"{endpoint}: {error!r}")
+            _log.error("%s: %r", endpoint, error)
             raise VisualSearchError("unavailable", "a stage of the flow failed", stage=target or "flow") from None
 
     async def _post(
@@ -108,7 +110,7 @@ class Stages:
         silent = sorted(set(_PROCESS_IN_DETAILS.findall(str(error.details()))))
         named = f" ({', '.join(silent)})" if silent else ""
         details = {"stage": stage, **({"silent": silent} if silent else {})}
-        self.logger.error(f"stage {stage!r} does not answer{named}: {error.code()}")
+        _log.error("stage %r does not answer%s: %s", stage, named, error.code())
         if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
             return VisualSearchError(
                 "deadline_exceeded", f"the stage {stage!r} did not answer in time{named}", **details
@@ -119,7 +121,7 @@ class Stages:
         status = response.header.status
         if status.code == jina_pb2.StatusProto.ERROR:
             stage = status.exception.executor or "flow"
-            self.logger.error(f"{endpoint}: {stage}: {status.description}")
+            _log.error("%s: %s: %s", endpoint, stage, status.description)
             raise VisualSearchError("internal", "a stage of the flow failed; its log has the details", stage=stage)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from executors.errors import Logger, VisualSearchError, as_error
 from executors.gateway.http.origins import CallerCheck
 from executors.gateway.http.paths import sent_path
 from executors.gateway.http.protocol import headers_too_large
 from executors.gateway.http.responses import error_response
+from executors.request_id import HEADER, request_id_from, request_scope
 
 # Balancers ask for these by an address or a name of their own; they tell nothing that is worth protecting.
 _FOR_EVERYBODY = "/health/"
@@ -44,6 +45,28 @@ class CallerGuard:
         if not sent_path(scope).startswith(_FOR_EVERYBODY):
             headers = Headers(scope=scope)
             self._callers.check(headers.get("host"), headers.get("origin"))
+
+
+class RequestIds:
+    """Gives each request its id: the caller's, or a new one. It is sent back with every answer, errors included."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = request_id_from(Headers(scope=scope).get(HEADER))
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (HEADER.lower().encode(), request_id.encode())]
+            await send(message)
+
+        with request_scope(request_id):
+            await self._app(scope, receive, send_with_id)
 
 
 class DefectGuard:

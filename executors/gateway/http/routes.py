@@ -18,7 +18,7 @@ from executors.gateway.http import openapi
 from executors.gateway.http.bodies import read_documents, weight_of
 from executors.gateway.http.collection_routes import add_collections
 from executors.gateway.http.disconnection import unless_gone
-from executors.gateway.http.guard import CallerGuard, DefectGuard
+from executors.gateway.http.guard import CallerGuard, DefectGuard, RequestIds
 from executors.gateway.http.incoming import incoming_body
 from executors.gateway.http.intake import Intake
 from executors.gateway.http.origins import CallerCheck
@@ -27,6 +27,7 @@ from executors.gateway.http.thumbnails import add_thumbnails
 from executors.gateway.operations.service import SearchService
 from executors.gateway.rendering import answer_to_json, status_of
 from executors.gateway.status import status_report
+from executors.request_id import HEADER
 from executors.settings import Settings
 
 
@@ -43,9 +44,10 @@ def make_app(service: SearchService, health: Health, intake: Intake, settings: S
             allow_origins=settings.allowed_origins,
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["ETag", "Retry-After"],
+            expose_headers=["ETag", "Retry-After", HEADER],
         )
     app.add_middleware(CallerGuard, callers=callers)
+    app.add_middleware(RequestIds)
 
     @app.exception_handler(VisualSearchError)
     async def on_error(_: Request, error: VisualSearchError) -> Response:

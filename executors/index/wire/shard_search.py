@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from executors.documents import DEFAULT_COLLECTION, ImageDoc
-from executors.errors import Logger, VisualSearchError, as_error
+from executors.errors import VisualSearchError, as_error
 from executors.index.records import Hits, SearchRequest
 from executors.index.store import Store
 from executors.index.wire.hits import hits_to_columns
@@ -17,7 +17,7 @@ from executors.index.wire.shard_requests import filter_of
 
 
 async def search_documents(
-    store: Store, documents: Sequence[ImageDoc], parameters: Mapping[str, Any], logger: Logger
+    store: Store, documents: Sequence[ImageDoc], parameters: Mapping[str, Any]
 ) -> dict[int, Hits | VisualSearchError]:
     """The best `offset + limit` hits of every sound query, or what is wrong with it, by the `id()` of its document."""
     found: dict[int, Hits | VisualSearchError] = {}
@@ -27,7 +27,7 @@ async def search_documents(
             request = _request(model_id, queries, parameters)
             hits: Sequence[Hits | VisualSearchError] = await store.search(request)
         except Exception as error:
-            hits = [as_error(error, "index", logger)] * len(queries)
+            hits = [as_error(error, "index")] * len(queries)
         found.update((id(query), each) for query, each in zip(queries, hits, strict=True))
     return found
 

@@ -123,6 +123,7 @@ def test_pages_of_allowed_origins_can_call(tmp_path: Path, models_dir: Path) -> 
         assert (asked.status_code, asked.headers["Access-Control-Allow-Origin"]) == (200, "https://shop.example")
         answer = requests.get(f"{flow.http_url}/status", headers={"Origin": "https://shop.example"}, timeout=30)
         assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, "https://shop.example")
+        assert "X-Request-Id" in answer.headers["Access-Control-Expose-Headers"]
         foreign = requests.get(f"{flow.http_url}/status", headers={"Origin": "https://evil.example"}, timeout=30)
         assert foreign.json()["error"]["code"] == "forbidden_origin"
 

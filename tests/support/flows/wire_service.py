@@ -58,6 +58,7 @@ class WireService:
     documents: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     versions: dict[tuple[str, str], str] = field(default_factory=dict)
     requests: list[tuple[str, list[dict[str, Any]], dict[str, Any]]] = field(default_factory=list)
+    request_ids: list[str] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     bodies: list[int] = field(default_factory=list)
     authorizations: list[str] = field(default_factory=list)
@@ -139,6 +140,7 @@ class WireService:
             self.bodies.append(request.content_length or 0)
             self.authorizations.append(request.headers.get("Authorization", ""))
             self.requests.append((request.path, documents, parameters))
+            self.request_ids.append(request.headers["X-Request-Id"])
             fault = self._fault_for(documents)
             await asyncio.sleep(self.delay_s + fault.delay_s)
             if fault.drop == "before" and request.transport is not None:

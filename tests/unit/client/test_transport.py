@@ -12,6 +12,7 @@ import pytest
 from executors.client import Document, RetryPolicy, VisualSearchClient
 from executors.client.transport import normalise_url, parse_retry_after, without_password
 from executors.errors import VisualSearchError
+from executors.request_id import request_scope
 from tests.support.flows.wire_service import Fault, WireService, wire_service
 
 QUICK = RetryPolicy(attempts=4, base_s=0.01, cap_s=0.02)
@@ -47,6 +48,19 @@ async def test_a_service_that_stays_busy_is_asked_a_bounded_number_of_times(
         await client.search([Document(blob=b"x")])
     assert (caught.value.code, caught.value.details) == ("overloaded", {"limit": 5})
     assert len(service.requests) == QUICK.attempts
+
+
+async def test_a_request_keeps_its_id_when_it_is_sent_again_and_the_error_has_it(
+    client: VisualSearchClient, service: WireService
+) -> None:
+    service.standing_faults.append(Fault(status=429, code="overloaded"))
+    with request_scope("order-17"), pytest.raises(VisualSearchError) as caught:
+        await client.search([Document(blob=b"x")])
+    assert caught.value.request_id == "order-17"
+    assert service.request_ids == ["order-17"] * QUICK.attempts
+    with pytest.raises(VisualSearchError) as caught:
+        await client.search([Document(blob=b"x")])
+    assert caught.value.request_id == service.request_ids[-1] != "order-17"
 
 
 async def test_retry_after_is_honoured(client: VisualSearchClient, service: WireService) -> None:

@@ -87,3 +87,23 @@ async def test_text_that_is_not_utf8_is_no_defect(caplog: pytest.LogCaptureFixtu
     assert answer.header.status.exception.name == "malformed_body"
     assert answer.SerializeToString()
     assert "defect" not in caplog.text
+
+
+async def test_the_answer_has_the_id_of_the_metadata_or_of_the_message() -> None:
+    service = await serving()
+
+    async def id_of(given: str, *metadata: tuple[str, str]) -> str:
+        request = DataRequest()
+        request.header.request_id = given
+        context = SimpleNamespace(invocation_metadata=lambda: metadata)
+        return str((await service.process_single_data(request, context)).header.request_id)
+
+    assert await id_of("of-the-message", ("other", "x"), ("x-request-id", "of-the-call")) == "of-the-call"
+    assert await id_of("of-the-message", ("x-request-id", "not valid")) == "of-the-message"
+    assert await id_of("not valid") not in ("", "not valid")
+
+
+async def test_a_message_that_can_not_be_read_is_answered_with_an_id() -> None:
+    answer = await (await serving()).process_single_data(DataRequest(b"\xff\xff"))
+    assert answer.header.status.exception.name == "malformed_body"
+    assert answer.header.request_id

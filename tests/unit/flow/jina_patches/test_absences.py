@@ -32,7 +32,7 @@ def replicas() -> Replicas:
 @pytest.fixture
 async def absences(replicas: Replicas, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Absences]:
     monkeypatch.setattr("executors.flow.jina_patches.absences.ASK_AGAIN_S", 0.01)
-    made = Absences(replicas.ask, lambda address: f"embed/{address}", logging.getLogger("absences"))
+    made = Absences(replicas.ask, lambda address: f"embed/{address}")
     yield made
     made.close()
 

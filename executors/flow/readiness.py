@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import threading
 import time
@@ -11,13 +12,12 @@ from typing import Any, Final
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, build_opener
 
-from jina.logging.logger import JinaLogger
-
 from executors.flow.announcement import access, contents_line, places, readiness_line, short_line
-from executors.flow.jina_patches.ending import is_program
+from executors.flow.program import is_program
 from executors.hosts import reachable_host
 from executors.settings import Settings, read_settings
 
+_log = logging.getLogger(__name__)
 _GATEWAY: Final = "executors.gateway.gateway.VisualSearchGateway"
 _ASK_S: Final = 1.0
 _ANSWER_S: Final = 5.0
@@ -29,34 +29,33 @@ def announce(flow: Any) -> None:
     if gateway.uses != _GATEWAY:
         return
     chosen = read_settings()
-    logger = JinaLogger("flow")
     reason = not_ready_reason(chosen)
     seconds = time.time() - flow._start_time
     if not is_program():
         print(short_line(chosen, seconds, reason))
         return
     for line in places(chosen):
-        logger.info(line)
+        _log.info("%s", line)
     worth_warning, line = access(chosen.host)
-    (logger.warning if worth_warning else logger.info)(line)
+    _log.log(logging.WARNING if worth_warning else logging.INFO, "%s", line)
     if reason is None:
-        _say_ready(chosen, logger, seconds)
+        _say_ready(chosen, seconds)
         return
-    logger.error(readiness_line(seconds, reason))
+    _log.error("%s", readiness_line(seconds, reason))
 
     def wait() -> None:
         while not_ready_reason(chosen) is not None:
             time.sleep(_ASK_S)
-        _say_ready(chosen, logger, time.time() - flow._start_time)
+        _say_ready(chosen, time.time() - flow._start_time)
 
     threading.Thread(target=wait, name="announce", daemon=True).start()
 
 
-def _say_ready(chosen: Settings, logger: JinaLogger, seconds: float) -> None:
+def _say_ready(chosen: Settings, seconds: float) -> None:
     contents = contents_line(_index_report(chosen))
     if contents is not None:
-        logger.info(contents)
-    logger.info(readiness_line(seconds, None))
+        _log.info("%s", contents)
+    _log.info("%s", readiness_line(seconds, None))
 
 
 def _index_report(chosen: Settings) -> dict[str, Any]:
@@ -73,8 +72,7 @@ def _index_report(chosen: Settings) -> dict[str, Any]:
 def tell(line: str, *, is_warning: bool = False) -> None:
     """Say something before the flow runs: a line of the log where the flow is the program, else on stderr."""
     if is_program():
-        logger = JinaLogger("flow")
-        (logger.warning if is_warning else logger.info)(line)
+        _log.log(logging.WARNING if is_warning else logging.INFO, "%s", line)
     else:
         print(f"warning: {line}" if is_warning else line, file=sys.stderr, flush=True)
 

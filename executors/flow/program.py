@@ -64,7 +64,7 @@ def _say_in_one_line(kind: type[BaseException], error: BaseException, trace: Tra
     elif isinstance(error, BaseJinaException):
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
     elif isinstance(error, KeyboardInterrupt):
-        # Before the flow blocks, nobody catches this one: Jina would leave its pods behind.
+        # Before the flow blocks, no code of Jina's catches this one: Jina would leave its pods behind.
         _stop_pods()
         os._exit(0)
     else:

@@ -1,0 +1,97 @@
+"""The one configuration of logs: applied by `executors.bootstrap` in the main process, and again in each process of a flow.
+
+All lines go to stdout in one form (`executors.flow.log_format`), in the order in which they were logged:
+
+- lines of this package, by one handler on the logger `executors`, from level INFO;
+- lines of Jina, by the handlers that Jina makes from `jina_logging.*.yml`;
+- lines of other libraries, by Python's handler of last resort (on stderr), from level WARNING.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Final, TextIO
+
+from executors.flow.log_format import JsonFormatter, TextFormatter, set_process_name
+from executors.flow.log_repeats import limit_repeats
+
+_FOLDER: Final = Path(__file__).parent
+_PREFIX: Final = "%(process_name)s@%(process)d[%(levelname).1s]%(request)s:"
+_UVICORN: Final = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
+
+
+class StdoutHandler(logging.StreamHandler[TextIO]):
+    """Writes to what `sys.stdout` is when a line is logged: it may be replaced after the configuration."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        """The current stdout."""
+        return sys.stdout
+
+
+def configure_logs(log_format: str, process_name: str = "flow") -> None:
+    """Have all loggers of this process, and of those that it forks, write in the chosen form. May be called again.
+
+    Args:
+        log_format: `text` or `json`, as `VS_LOG_FORMAT` has it.
+        process_name: stage and replica (`embed/rep-0`, `index/shard-0/rep-0`, `gateway/rep-0`), or `flow` for the main process.
+    """
+    as_json = log_format == "json"
+    set_process_name(process_name)
+    _configure_own_loggers(as_json)
+    _configure_jina(log_format)
+    _configure_libraries(as_json)
+    limit_repeats()
+    leave_out_write_failures()
+
+
+def _configure_own_loggers(as_json: bool) -> None:
+    logger = logging.getLogger("executors")
+    handler = next((each for each in logger.handlers if isinstance(each, StdoutHandler)), None)
+    if handler is None:
+        handler = StdoutHandler()
+        logger.addHandler(handler)
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter(f"{_PREFIX}%(message)s"))
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
+
+
+def _configure_jina(log_format: str) -> None:
+    """Jina's loggers read this variable in each process; the operator's own configuration of text wins."""
+    path = str(_FOLDER / f"jina_logging.{log_format}.yml")
+    chosen = os.environ.get("JINA_LOG_CONFIG", "")
+    if log_format == "json" or not chosen or Path(chosen).parent == _FOLDER:
+        os.environ["JINA_LOG_CONFIG"] = path
+
+
+def _configure_libraries(as_json: bool) -> None:
+    """Have the lines of asyncio, gRPC, uvicorn and Python's warnings look like our own."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter(f"{_PREFIX}%(name)s: %(message)s"))
+    logging.lastResort = handler
+    from uvicorn.config import LOGGING_CONFIG
+
+    # uvicorn would give them handlers of its own, which write to where stderr was once.
+    LOGGING_CONFIG["handlers"].clear()
+    LOGGING_CONFIG["formatters"].clear()
+    LOGGING_CONFIG["loggers"] = {name: {"level": "INFO", "propagate": True} for name in _UVICORN}
+
+
+_handle_error: Final = logging.Handler.handleError
+
+
+def leave_out_write_failures() -> None:
+    """Have a log that can't be written (its reader is gone, its disk is full) cost a line, and not a traceback for each."""
+
+    def report_defects(self: logging.Handler, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            _handle_error(self, record)
+
+    logging.Handler.handleError = report_defects  # type: ignore[method-assign]
