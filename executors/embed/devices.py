@@ -1,4 +1,4 @@
-"""Which device a replica computes on: a pure function of what round-robin gave it."""
+"""The device that a replica computes on: a pure function of its `CUDA_VISIBLE_DEVICES`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _GPU_ID: Final = re.compile(r"\d+|(GPU|MIG)-\S+")
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What a replica computes on; `id` is the GPU's number or UUID on this machine, empty for the CPU.
+    """The device that a replica computes on; `id` is the GPU's number or UUID on this machine, empty for the CPU.
 
     A process whose `CUDA_VISIBLE_DEVICES` names one GPU sees that one as its number 0, whatever `id` says.
     """
@@ -29,10 +29,10 @@ CPU: Final = Device("cpu")
 
 
 def parse_device(visible: str) -> Device:
-    """Read what `CUDA_VISIBLE_DEVICES` gave a replica.
+    """Read the value of `CUDA_VISIBLE_DEVICES` in a replica.
 
-    Empty, -1, and a literal `RR…` that round-robin did not resolve (it found no GPU) mean the CPU. Of a list the first
-    counts, as CUDA numbers them.
+    Empty, -1, and a literal `RR…` that round-robin did not resolve (because it found no GPU) mean the CPU. Of a list
+    the first counts, as CUDA numbers them.
 
     Raises:
         VisualSearchError: `invalid_setting` for anything else, which CUDA would silently take for "no GPU".

@@ -139,7 +139,7 @@ async def test_a_call_whose_answer_is_in_doubt_says_what_is_known(servers: Serve
     call = asyncio.create_task(backend.embed(IMAGE, pictures(2)))
     await asyncio.sleep(0.1)
     servers[0].models["tiny"].inferences = 0
-    with pytest.raises(VisualSearchError, match="the model was loaded anew while it ran"):
+    with pytest.raises(VisualSearchError, match="the model was reloaded while it ran"):
         await call
 
 
