@@ -164,7 +164,7 @@ def test_a_file_that_was_damaged_since_is_refused_and_fetched_anew(
     file = model.files["visual"]
     path = download_path(file, repository)
     path.write_bytes(bytes(path.stat().st_size))
-    with pytest.raises(VisualSearchError, match=r"model_invalid.*`visual-search models pull colours` fetches it anew"):
+    with pytest.raises(VisualSearchError, match=r"model_invalid.*`visual-search models pull colours` fetches it again"):
         local_file(file, repository)
     assert pull_model(model, repository, told)[0].result == "fetched"
     assert any("damaged" in line for line in told.lines)
