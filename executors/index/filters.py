@@ -1,14 +1,15 @@
-"""Filters on tags: what a request's `filter` means, the same for every store. Pure.
+"""Filters on tags: the meaning of a request's `filter`, the same for every store. Pure.
 
-Tags are looked at as paths with values (`flatten`): keys joined by dots, an array standing for its elements, an object in an
-array for its keys. A condition on a path holds when one of the values there fulfils it; `$ne`, `$nin` and `$not` hold when
-the condition that they negate does not, so they hold for documents that lack the path. Values of different types are never
-equal and never compared: 1 equals 1.0, but neither true nor "1". Text is ordered by code points. Conditions on one path
-are held against its values one by one: an array [1, 20] is both above 5 and below 10. A bound `{"$datetime": …}` is an
-`Instant`, and compares with every text that is an RFC 3339 date-time, by the moments that they stand for. A path that begins
-with $ is written with two of them: `$$lt` is the tag `$lt`.
+Tags are treated as paths with values (`flatten`): keys joined by dots, an array standing for its elements, an object in
+an array for its keys. A condition on a path holds if one of the values there fulfils it; `$ne`, `$nin` and `$not` hold
+if the condition that they negate does not, so they hold for documents that lack the path. Values of different types are
+never equal and never compared: 1 equals 1.0, but neither true nor "1". Text is ordered by code points. Conditions on
+one path are tested against its values one by one: an array [1, 20] is both above 5 and below 10. A bound `{"$datetime":
+…}` is an `Instant`, and compares with every text that is an RFC 3339 date-time, by the moments that they stand for. A
+path that begins with $ is written with two of them: `$$lt` is the tag `$lt`.
 
-Filters compare and hash by meaning, so they can be keys: `In("n", (1,))` is `In("n", (1.0,))`, not `In("n", (True,))`.
+Filters compare and hash by meaning, so they can be keys: `In("n", (1,))` equals `In("n", (1.0,))`, but not `In("n",
+(True,))`.
 """
 
 from __future__ import annotations
@@ -19,16 +20,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-import orjson
-
 from executors.errors import VisualSearchError
 from executors.index.instants import LONGEST, Instant, read_instant
 
 Scalar: TypeAlias = bool | int | float | str | None
-# What a condition compares with.
+# The operand of a condition.
 Operand: TypeAlias = Scalar | Instant
 Bound: TypeAlias = int | float | str | Instant
-# Where a path leads: `None` stands for an empty array or object, whose path is there without a value.
+# The values at a path: `None` stands for an empty array or object, whose path exists without a value.
 Values: TypeAlias = dict[str, list["Leaf"]]
 
 MAX_DEPTH: Final = 16
@@ -40,7 +39,7 @@ _DATETIME: Final = "$datetime"
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One value at a path, or the trace of an empty array or object (`empty`). `in_array`: an array leads there."""
+    """One value at a path, or the mark of an empty array or object (`empty`). `in_array`: an array leads there."""
 
     value: Scalar = None
     empty: bool = False
@@ -53,7 +52,7 @@ class In:
 
     path: str
     values: tuple[Operand, ...] = field(compare=False)
-    # The values with their kinds: Python takes 1 and True for the same.
+    # The values with their kinds, because Python treats 1 and True as equal.
     keys: frozenset[tuple[str, Operand]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -61,7 +60,7 @@ class In:
 
     @property
     def instants(self) -> tuple[Instant, ...]:
-        """Those of the values that are moments."""
+        """The values that are moments."""
         return tuple(value for value in self.values if isinstance(value, Instant))
 
 
@@ -78,7 +77,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Exists:
-    """The path is there, whatever it holds: null and empty arrays count."""
+    """The path exists, whatever its value: null and empty arrays count."""
 
     path: str
 
@@ -112,13 +111,15 @@ def parse_filter(given: Any) -> Filter:
     """The filter of a request.
 
     Raises:
-        VisualSearchError: `invalid_filter`, with the `path` to what is wrong in its details.
+        VisualSearchError: `invalid_filter`; its details give the `path` to the fault.
     """
     return _Parser().filter(given, "filter", 0)
 
 
 def matches(where: Filter, tags: Mapping[str, Any]) -> bool:
-    """Whether a document with these tags matches; the meaning that every store's own evaluation is tested against."""
+    """Whether a document with these tags matches. This defines the meaning against which the evaluation of every store
+    is tested.
+    """
     return _holds(where, flatten(tags))
 
 
@@ -130,13 +131,8 @@ def flatten(tags: Mapping[str, Any]) -> Values:
     return values
 
 
-def filter_key(given: Any) -> str:
-    """A text that is the same for the same JSON filter, whatever the order of its keys."""
-    return orjson.dumps(given, option=orjson.OPT_SORT_KEYS).decode()
-
-
 def kind_of(value: Operand) -> str:
-    """`null`, `boolean`, `number`, `string` or, of an operand, `instant`."""
+    """`null`, `boolean`, `number`, `string` or, for an operand only, `instant`."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -148,7 +144,7 @@ def kind_of(value: Operand) -> str:
 
 def _collect(path: str, value: Any, values: Values, *, in_array: bool = False) -> None:
     if isinstance(value, Mapping):
-        # An object is there, too: `$exists` asks for it.
+        # An object exists, too: `$exists` asks for it.
         values.setdefault(path, []).append(Leaf(empty=True, in_array=in_array))
         for key, each in value.items():
             _collect(f"{path}.{key}", each, values, in_array=in_array)
@@ -353,7 +349,7 @@ def _is_text(value: str) -> bool:
 
 def _invalid(where: str, message: str) -> VisualSearchError:
     message = message.encode(errors="backslashreplace").decode()
-    # A key may hold what no answer can carry (lone surrogates), and may be as long as the request.
+    # A key may hold characters that no answer can carry (lone surrogates), and may be as long as the request.
     where = where.encode(errors="backslashreplace").decode()
     if len(where) > _MOST_SHOWN:
         where = f"{where[:_MOST_SHOWN]}…"

@@ -1,4 +1,4 @@
-"""What every store answers to writes that it refuses, and what an update makes of tags. Pure."""
+"""Outcomes shared by all stores: refused writes, checks of bindings, and tags after an update. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from executors.index.records import (
 
 
 def adopted(mine: ShardIdentity | None, identity: ShardIdentity, *, proposed: bool = False) -> ShardIdentity:
-    """Who a shard is after `Store.adopt`. A shard of an index that was never written to may be adopted anew.
+    """The identity of a shard after `Store.adopt`. A shard of an index that was never written to may adopt another one.
 
     Raises:
         VisualSearchError: `shard_identity`.
@@ -70,10 +70,10 @@ def check_binding(collection: Collection, model_id: str, dimension: int) -> None
 
 
 def check_new_collection(collection: Collection, most: int = MAX_DIMENSION) -> None:
-    """Refuse what no store can hold.
+    """Refuse a collection that no store can hold.
 
     Args:
-        most: numbers of a vector that this store can hold.
+        most: the maximum dimension of a vector in this store.
 
     Raises:
         VisualSearchError: `invalid_document`, `invalid_embedding`.
@@ -92,10 +92,10 @@ def collection_not_found(name: str) -> VisualSearchError:
 
 
 def require_identity(identity: ShardIdentity | None) -> ShardIdentity:
-    """Who this shard is.
+    """The identity of this shard.
 
     Raises:
-        VisualSearchError: `shard_identity` if it is nobody yet.
+        VisualSearchError: `shard_identity` if it has none yet.
     """
     if identity is None:
         raise VisualSearchError("shard_identity", "this shard does not belong to an index yet")
@@ -103,10 +103,11 @@ def require_identity(identity: ShardIdentity | None) -> ShardIdentity:
 
 
 def updated_tags(stored: Tags | None, update: TagUpdate) -> Tags:
-    """The tags after an update: of a merge, the stored ones (None: unknown) with the named keys changed; null removes a key.
+    """The tags after an update. For `merge`: the stored tags (None: unknown) with the named keys changed; null removes
+    a key.
 
     Raises:
-        VisualSearchError: `invalid_tags`: they would grow beyond what a document may have.
+        VisualSearchError: `invalid_tags`: they would exceed the maximum size of a document's tags.
     """
     if stored is None or update.mode == "replace":
         return update.tags
@@ -120,7 +121,7 @@ def updated_tags(stored: Tags | None, update: TagUpdate) -> Tags:
 
 
 def refused(error: VisualSearchError) -> WriteOutcome:
-    """The outcome of a write that was not made."""
+    """The outcome of a write that was refused."""
     return WriteOutcome(error=error)
 
 

@@ -16,7 +16,6 @@ from executors.index.filters import (
     In,
     Not,
     Range,
-    filter_key,
     flatten,
     matches,
     parse_filter,
@@ -203,11 +202,6 @@ def test_random_filters_mean_what_a_second_evaluator_says(seed: int) -> None:
     for where in filters(seed, 10):
         parsed = parse_filter(where)
         assert [matches(parsed, each) for each in tags] == [holds(where, each) for each in tags], where
-
-
-def test_the_key_of_a_filter_does_not_depend_on_the_order_of_its_keys() -> None:
-    assert filter_key({"a": 1, "b": {"$lt": 2, "$gt": 1}}) == filter_key({"b": {"$gt": 1, "$lt": 2}, "a": 1})
-    assert filter_key({"a": 1}) != filter_key({"a": True})
 
 
 @given(

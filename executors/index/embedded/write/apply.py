@@ -1,4 +1,4 @@
-"""Writes applied to the tables: each is read, decided by the rules of versions, and carried out, in one transaction."""
+"""Writes applied to the tables in one transaction: read what is held, decide by the rules of versions, carry out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def ensure_collection(transaction: Transaction, collection: Collection) -> None:
 
 
 def put(transaction: Transaction, records: Sequence[EncodedRecord | VisualSearchError]) -> list[WriteOutcome]:
-    """See `Store.put`; what could not be encoded comes as its error."""
+    """See `Store.put`; a record that could not be encoded is given as its error."""
     identity = require_identity(transaction.identity)
     outcomes = [refused(each) if isinstance(each, VisualSearchError) else _put(transaction, each) for each in records]
     if not identity.populated and any(outcome.error is None for outcome in outcomes):
@@ -54,7 +54,7 @@ def _put(transaction: Transaction, record: EncodedRecord) -> WriteOutcome:
         if effect.kind == "touch" and not transaction.is_damaged(collection, held.row):
             transaction.set_write(held.row, effect.held)
             return outcome
-        # The same content again is how a damaged vector is repaired.
+        # Putting the same content again repairs a damaged vector.
         created_at = held.created_at
         transaction.remove(collection, held.row)
     elif held is not None:

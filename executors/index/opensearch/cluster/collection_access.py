@@ -1,4 +1,4 @@
-"""Work in a collection's index, whichever index that is by now."""
+"""Access to the current index of a collection, which rebuilds and drops may change."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Access:
     """Finds the index of a collection.
 
     Args:
-        timeout_s: how long a collection that changes hands is waited for.
+        timeout_s: how long to wait for a collection that is being replaced or dropped.
     """
 
     def __init__(self, catalog: Catalog, fields: Fields, rebuild: Rebuild, timeout_s: float) -> None:
@@ -34,9 +34,9 @@ class Access:
         self._timeout_s = timeout_s
 
     async def run(self, name: str, work: Callable[[Target, Entry], Awaitable[T]]) -> T | None:
-        """Do something in a collection's index; None if there is no such collection.
+        """Run work in a collection's index; None if there is no such collection.
 
-        While the collection changes hands (a rebuild is being finished, a drop goes on), it is waited for.
+        While the collection is being replaced or dropped, this waits.
         """
         deadline = time.monotonic() + self._timeout_s
         entry = await self._catalog.entry(name)
@@ -59,15 +59,15 @@ class Access:
         return None
 
     async def dropped(self, name: str) -> str:
-        """The version of the last drop of a collection of that name; empty: none is remembered."""
+        """The version of the last drop of a collection of that name; empty if none is remembered."""
         return (await self._catalog.entry(name)).dropped
 
 
 def held_up(name: str) -> VisualSearchError:
-    """The error for a write that a rebuild or a drop kept waiting for too long."""
+    """The error for a write that a rebuild or a drop held up for too long."""
     return VisualSearchError(
         "storage_unavailable",
-        f"a rebuild or a drop of the collection {name!r} keeps writes waiting; if its process was killed, they go on"
+        f"a rebuild or a drop of the collection {name!r} holds up writes; if its process was killed, they continue"
         f" within {ABANDONED_MS // 1000} s",
         collection=name,
     )
@@ -78,10 +78,12 @@ async def by_collection(
     apply: Callable[[str, Sequence[T]], Awaitable[list[WriteOutcome]]],
     name_of: Callable[[T], str],
 ) -> list[WriteOutcome]:
-    """Apply writes collection by collection; outcomes in the order of the writes, what was refused before in its place.
+    """Apply writes collection by collection; outcomes in the order of the writes, including the writes that were
+    refused before.
 
     Raises:
-        VisualSearchError: nothing could be applied; the failure of one collection of several stands in its outcomes.
+        VisualSearchError: nothing could be applied. If there are several collections, the failure of one is in its
+            outcomes instead.
     """
     outcomes: dict[int, WriteOutcome] = {}
     groups: dict[str, list[tuple[int, T]]] = {}

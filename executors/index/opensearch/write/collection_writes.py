@@ -1,4 +1,4 @@
-"""Writes collection by collection: into its index, or, for one that does not exist, into what is remembered of it."""
+"""Writes to one collection: into its index, or, if it does not exist, into the tombstones of missing collections."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from executors.index.records import DocumentKey, Superseded, TagUpdate, WriteOut
 
 
 class Writes:
-    """What `Store.put`, `update`, `supersede` and `delete` do in one collection, named first."""
+    """`Store.put`, `update`, `supersede` and `delete` for one collection, which is the first argument."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Writes:
         ]
 
     async def supersede(self, name: str, writes: Sequence[Superseded]) -> list[WriteOutcome]:
-        """Remove copies that are not newer than a write elsewhere."""
+        """Remove copies that are not newer than a write to another shard."""
         plan = partial(plan_supersede, now_ms=self._now_ms())
 
         async def in_index(target: Target, entry: Entry) -> list[WriteOutcome]:
@@ -93,7 +93,7 @@ class Writes:
         return await self._writer.apply(Target(self._attic.alias), changes)
 
     async def delete(self, name: str, keys: Sequence[DocumentKey]) -> list[WriteOutcome]:
-        """Remove documents and what came from them."""
+        """Remove documents and their descendants."""
         outcomes = await self._access.run(name, lambda target, entry: self._removal.delete(target, keys, entry.dropped))
         if outcomes is not None:
             return outcomes

@@ -13,7 +13,7 @@ from executors.errors import VisualSearchError
 from executors.index.embedded.disk.database import connect_writer, database_path
 from executors.index.embedded.disk.schema import APPLICATION_ID, FORMAT_VERSION, MIGRATIONS, prepare
 from executors.index.embedded.tags.query import matching_rows
-from executors.index.embedded.upkeep.tag_check import tag_faults
+from executors.index.embedded.upkeep.verify import tag_faults
 from executors.index.encoding import decode_tags
 from executors.index.filters import matches, parse_filter
 

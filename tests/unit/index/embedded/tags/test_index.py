@@ -18,7 +18,7 @@ from executors.index.embedded.tags.entries import DIGEST, cut, entries_of
 from executors.index.embedded.tags.index import TagWriter
 from executors.index.embedded.tags.query import all_rows, matching_rows, rows_that_match
 from executors.index.embedded.tags.rowsets import as_rowset, difference, intersection, union
-from executors.index.embedded.upkeep.tag_check import tag_faults
+from executors.index.embedded.upkeep.verify import tag_faults
 from executors.index.filters import And, Range, parse_filter
 from tests.support.stores.indexed_tags import COLLECTION, LONG, NEIGHBOUR, TaggedDocuments, filters, tags
 from tests.unit.index.test_filters import MEANINGS
