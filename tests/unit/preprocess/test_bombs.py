@@ -278,7 +278,7 @@ def test_a_jpeg2000_of_many_tiles_and_small_blocks_is_read() -> None:
 
 
 def test_a_part_of_a_jpeg2000_that_a_tile_declares_counts() -> None:
-    """A small code in the main header, a dear one in that of the first tile."""
+    """A cheap coding in the main header, an expensive one in that of the first tile."""
     small, dear = _jpeg2000(8), _jpeg2000(1)
     coding = dear.index(b"\xff\x52")
     segment = dear[coding : coding + 2 + int.from_bytes(dear[coding + 2 : coding + 4], "big")]

@@ -88,6 +88,6 @@ def test_a_jpeg2000_takes_what_is_left_of_it_when_it_is_decoded_at_a_fraction(pi
     for resolutions, divisor in ((6, 16), (1, 1)):
         picture = pillow(scene(1, 900, 1200), "JPEG2000", num_resolutions=resolutions)
         header = read_header(picture)
-        # The parts into which it is cut are there at any scale.
+        # The parts into which it is divided take memory at any scale.
         expected = header.decoded_bytes // divisor + header.structure_bytes
         assert cost_of(picture, pipeline, thumbnail=False).size == expected

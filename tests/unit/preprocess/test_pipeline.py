@@ -1,4 +1,4 @@
-"""From bytes, or from pixels, to what the next stages need: the tensor, the thumbnail, the size."""
+"""The pipeline: from bytes, or from pixels, to the tensor and the thumbnail."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ BULK, OTHER, SEARCH = Turn("bulk", bulk=True), Turn("other", bulk=True), Turn("s
 
 
 class Stages:
-    """Work that runs until it is let go, and says what has begun."""
+    """Work that runs until the test releases it, and records what has begun."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -156,7 +156,7 @@ def test_work_that_finds_no_memory_is_passed_only_so_often(threads: FairThreads,
         submit(threads, stages, str(number), Turn(str(number)), Cost(10))
         stages.wait_for(str(number))
         stages.release(str(number - 1))
-    # Whichever thread takes this has looked at the large one once more.
+    # The thread that takes this has examined the large one once more.
     stages.release("takes no memory")
     submit(threads, stages, "takes no memory", SEARCH)
     stages.wait_for("takes no memory")
@@ -191,7 +191,7 @@ def test_what_was_next_and_is_cancelled_holds_up_nothing(threads: FairThreads, s
 
 
 def test_a_dear_search_does_not_wait_for_all_dear_bulk() -> None:
-    """The thread that ends a bulk job would be the first to take the next, again and again."""
+    """Otherwise the thread that ends a bulk job would be the first to take the next, again and again."""
     begun: list[str] = []
     threads = FairThreads(bulk=2, small=1, budget=1_000, name="test")
     first = threading.Event()
