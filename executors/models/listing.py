@@ -62,7 +62,7 @@ def require_known(models_dir: Path, name: str, manifest: Mapping[str, ManifestMo
     if name in manifest or (models_dir / name).is_dir():
         return
     known = [*manifest, *sorted(_entries(models_dir) - manifest.keys())]
-    message = f"neither a manifest nor VS_MODELS_DIR has a model {name!r}; there is {', '.join(known)}"
+    message = f"neither a manifest nor VS_MODELS_DIR has a model {name!r}; known models: {', '.join(known)}"
     raise VisualSearchError("model_missing", message, model=name, known=known)
 
 

@@ -190,7 +190,7 @@ def find_model(manifest: Mapping[str, ManifestModel], name: str) -> ManifestMode
     try:
         return manifest[name]
     except KeyError:
-        message = f"no manifest has a model {name!r}; there is {', '.join(manifest)}"
+        message = f"no manifest has a model {name!r}; known models: {', '.join(manifest)}"
         raise VisualSearchError("model_missing", message, model=name, known=list(manifest)) from None
 
 

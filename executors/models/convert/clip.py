@@ -151,7 +151,7 @@ class _Original:
             outputs = [each for each in outputs if self._shape_of(each)[1:] == [dimension]]
         if len(outputs) != 1:
             names = ", ".join(each.name.removeprefix(_PREFIX) for each in self._model.graph.output)
-            raise self._invalid(f"which of its outputs ({names}) is the vector of {dimension} numbers is not clear")
+            raise self._invalid(f"it is unclear which of its outputs ({names}) is the vector of {dimension} numbers")
         self.require(outputs[0], _FLOATS, [dimension])
         return str(outputs[0].name)
 
@@ -196,7 +196,7 @@ class _Original:
         except OSError as error:
             raise self._invalid(f"it can't be read: {error.strerror}") from None
         except Exception as error:  # protobuf's and onnx's errors have no base class of their own
-            raise self._invalid(f"it is no ONNX model ({type(error).__name__})") from None
+            raise self._invalid(f"it is not an ONNX model ({type(error).__name__})") from None
 
     def _invalid(self, what: str) -> VisualSearchError:
         return VisualSearchError("model_invalid", f"{self._file!r} does not fit: {what}", file=self._file)

@@ -52,7 +52,7 @@ def clip_tokenizer_json(vocabulary: Path, context_length: int) -> str:
     tokens = [*alphabet, *(each + _END_OF_WORD for each in alphabet), *("".join(pair) for pair in merges), START, END]
     ids = {token: index for index, token in enumerate(tokens)}
     if len(ids) != len(tokens) or any(part not in ids for pair in merges for part in pair):
-        raise _invalid(vocabulary, "a token stands twice, or a merge has a part that is no token")
+        raise _invalid(vocabulary, "a token occurs twice, or a merge has a part that is not a token")
     return json.dumps(
         {
             "version": "1.0",

@@ -79,7 +79,7 @@ def _convert_efficientnet_lite0(model: ManifestModel, files: Mapping[str, Path])
     }
     faults = [f"{key} is {getattr(model, key)}" for key, value in fixed.items() if getattr(model, key) != value]
     if faults:
-        message = f"the model {model.name!r} is no EfficientNet-Lite0: {'; '.join(faults)}"
+        message = f"the model {model.name!r} is not an EfficientNet-Lite0: {'; '.join(faults)}"
         raise VisualSearchError("model_invalid", message, model=model.name, expected=fixed)
     graph = efficientnet_lite.build_graph(read_checkpoint(files["weights"]))
     yield Draft(model.name, _image_config(model), bytes(graph.SerializeToString(deterministic=True)))

@@ -142,7 +142,7 @@ class Transfer:
         except aiohttp.NonHttpUrlClientError:
             raise fetch_error(self._url, "it redirects to an address that is not http or https") from None
         except aiohttp.InvalidURL:
-            raise fetch_error(self._url, "it redirects to what is not the address of a file") from None
+            raise fetch_error(self._url, "it redirects to something that is not the address of a file") from None
         except aiohttp.ClientConnectorCertificateError:
             raise fetch_error(self._url, "its certificate is not valid") from None
         except TimeoutError:

@@ -1,4 +1,4 @@
-"""A model that a person wrote becomes an entry, if it does what its configuration says."""
+"""A user's own model becomes an entry, if it matches its configuration."""
 
 from __future__ import annotations
 
