@@ -66,10 +66,10 @@ class Tokenizer:
             return VisualSearchError("invalid_text", "`text` is not valid Unicode")
         tokens = sum(encoding.attention_mask)
         if len(encoding.ids) > limit:
-            message = f"`text` has {tokens} tokens; the model takes {limit}, start and end among them"
+            message = f"`text` has {tokens} tokens; the model takes {limit}, start and end included"
             return VisualSearchError("invalid_text", message, tokens=tokens, limit=limit)
         if not _has_content(encoding):
-            return VisualSearchError("invalid_text", "`text` holds nothing that the model has a token for", tokens=0)
+            return VisualSearchError("invalid_text", "`text` has no token in the model", tokens=0)
         return np.asarray(encoding.ids, DTYPES[self._spec.input_type])
 
 
@@ -100,5 +100,5 @@ def _load(path: Path, spec: TextSpec) -> Any:
     try:
         return tokenizers.Tokenizer.from_str(content)
     except Exception as error:  # the library raises `Exception` itself
-        message = f"the {path.name} of the model {spec.name!r} is no tokenizer: {error}"
+        message = f"the {path.name} of the model {spec.name!r} is not a tokenizer: {error}"
         raise VisualSearchError("model_invalid", message, model=spec.name) from None

@@ -161,7 +161,7 @@ def _failure(status: str, text: str, seconds: float) -> CallError:
     if status in ("UNAVAILABLE", "CANCELLED"):
         return CallError(FailureKind.UNREACHABLE, "it can't be reached", said)
     if _BROKEN.search(text):
-        return CallError(FailureKind.BROKEN, "a process of it that runs the model is dead or hung", said)
+        return CallError(FailureKind.BROKEN, "a process that runs the model is dead or hung", said)
     kind = FailureKind.SERVER_ERROR if status in _ERRORS else FailureKind.REFUSED
     return CallError(kind, f"it answered with the error {status}", said)
 

@@ -37,7 +37,7 @@ _CLOSING_S: Final = 1.0
 # The failures that a dead or stuck part of a server causes; a call without an answer counts only if it was overtaken.
 _FAULTS: Final = frozenset({FailureKind.UNREACHABLE, FailureKind.SERVER_ERROR, FailureKind.WRONG_ANSWER})
 
-_NO_ROOM: Final = "no call to it ended in time to make room for this one"
+_NO_ROOM: Final = "no call to it ended in time to free a slot for this one"
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ def open_it(breaker: CircuitBreaker) -> None:
 
 
 def fail_probe(breaker: CircuitBreaker, clock: Clock) -> float:
-    """Wait for the probe, let it fail, and return for how long the circuit is open then."""
+    """Wait for the probe, let it fail, and return how long the circuit is open then."""
     clock.now += breaker.probe_in()
     assert breaker.begin_probe()
     breaker.record_probe_failure()

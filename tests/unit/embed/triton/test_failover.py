@@ -1,4 +1,4 @@
-"""Where a call goes when a server fails."""
+"""Failover: the next server for a call if one fails."""
 
 from __future__ import annotations
 
