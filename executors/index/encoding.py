@@ -250,7 +250,7 @@ def encode_each(items: Sequence[Item], encode: Callable[[Item], T]) -> list[T | 
     return encoded
 
 
-def checked(write: KeyLike) -> KeyLike:
+def check_write(write: KeyLike) -> KeyLike:
     """A write, if its names can be stored.
 
     Raises:
@@ -260,11 +260,11 @@ def checked(write: KeyLike) -> KeyLike:
     return write
 
 
-def checked_update(update: TagUpdate) -> TagUpdate:
+def check_update(update: TagUpdate) -> TagUpdate:
     """An update, if its names and tags can be stored.
 
     Raises:
         VisualSearchError: `invalid_id`, `invalid_document`, `invalid_tags`.
     """
     encode_tags(update.tags)
-    return checked(update)
+    return check_write(update)

@@ -12,8 +12,7 @@ from executors.errors import VisualSearchError
 from executors.index.records import Hits, WriteOutcome
 from executors.index.store import Store
 from executors.index.stores import make_store
-from executors.index.wire import documents as answers
-from executors.index.wire import merge, shard_requests
+from executors.index.wire import documents, merge, shard_requests
 from executors.index.wire.pages import PackedPage, merge_pages
 from executors.index.wire.shard_search import columns_of, search_documents
 from executors.lifecycle import as_error, run_now, start_now, starting
@@ -73,26 +72,26 @@ class IndexShard(Executor):
     @requests(on="/index")
     async def index(self, docs: DocList[ImageDoc], parameters: Parameters, **_: Any) -> DocList[ImageDoc]:
         """Store documents durably, then answer; documents that an earlier stage refused pass through."""
-        sound = [document for document in docs if document.error is None]
+        accepted = [document for document in docs if document.error is None]
         refresh = bool(parameters.get("refresh", True))
         outcomes = await self._write(
-            len(sound), lambda: self._store.put([answers.record_of(each) for each in sound], refresh=refresh)
+            len(accepted), lambda: self._store.put([documents.record_of(each) for each in accepted], refresh=refresh)
         )
-        return self._write_answers(docs, sound, outcomes)
+        return self._write_answers(docs, accepted, outcomes)
 
     @requests(on="/update")
     async def update(self, docs: DocList[ImageDoc], parameters: Parameters, **_: Any) -> DocList[ImageDoc]:
         """Change tags of documents that this shard holds."""
         mode, refresh = parameters.get("mode", "merge"), bool(parameters.get("refresh", True))
         outcomes = await self._write(
-            len(docs), lambda: self._store.update([answers.update_of(each, mode) for each in docs], refresh=refresh)
+            len(docs), lambda: self._store.update([documents.update_of(each, mode) for each in docs], refresh=refresh)
         )
         return self._merged_if_alone(self._write_answers(docs, docs, outcomes), merge.merge_write)
 
     @requests(on="/delete")
     async def delete(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
         """Remove documents and their descendants, and remember the removal."""
-        outcomes = await self._write(len(docs), lambda: self._store.delete([answers.key_of(each) for each in docs]))
+        outcomes = await self._write(len(docs), lambda: self._store.delete([documents.key_of(each) for each in docs]))
         return self._merged_if_alone(self._write_answers(docs, docs, outcomes), merge.merge_write)
 
     @requests(on="/get")
@@ -104,7 +103,7 @@ class IndexShard(Executor):
     async def _read(self, docs: Documents, wanted: Sequence[str]) -> list[ImageDoc]:
         try:
             found = await self._store.get(
-                answers.collection_of(docs[0]),
+                documents.collection_of(docs[0]),
                 [str(document.id) for document in docs],
                 embedding="embedding" in wanted,
                 thumbnail="thumbnail" in wanted,
@@ -115,7 +114,7 @@ class IndexShard(Executor):
                 return [each for document in docs for each in await self._read(DocList[ImageDoc]([document]), wanted)]
             return list(self._all_failed(docs, error))
         pairs = zip(docs, found, strict=True)
-        return [answers.stored_answer(document, stored, self._store.identity) for document, stored in pairs]
+        return [documents.stored_answer(document, stored, self._store.identity) for document, stored in pairs]
 
     @requests(on="/search")
     async def search(self, docs: DocList[ImageDoc], parameters: Parameters, **_: Any) -> DocList[ImageDoc]:
@@ -199,7 +198,7 @@ class IndexShard(Executor):
         for document in docs:
             try:
                 made = await make(self._store, merge.unpack(document))
-                answer = answers.report_answer(document, made, self._store.identity)
+                answer = documents.report_answer(document, made, self._store.identity)
             except Exception as error:
                 answer = self._all_failed(DocList[ImageDoc]([document]), error)[0]
             answered.append(answer)
@@ -220,7 +219,7 @@ class IndexShard(Executor):
         outcome_of = {id(document): outcome for document, outcome in zip(tried, outcomes, strict=True)}
         return DocList[ImageDoc](
             [
-                answers.write_answer(document, outcome_of[id(document)], identity)
+                documents.write_answer(document, outcome_of[id(document)], identity)
                 if id(document) in outcome_of
                 else ImageDoc.from_values(id=document.id, error=document.error, hits=merge.pack(identity, {}))
                 for document in docs

@@ -223,17 +223,17 @@ class _Parser:
         if key.startswith("$$"):
             key = key[1:]
         elif key.startswith("$"):
-            hint = f"here: $and, $or, $not, or a tag's path, a first $ of which is written twice; on a tag: {_KNOWN}"
+            hint = f"here: $and, $or, $not, or a tag's path (write a leading $ twice); on a tag: {_KNOWN}"
             raise _invalid(where, f"unknown operator ({hint})")
         if not _is_text(key):
-            raise _invalid(where, "is no path of a tag: it is not valid text")
+            raise _invalid(where, "is not the path of a tag: it is not valid text")
         if isinstance(value, Mapping) and _DATETIME not in value:
             return self._operators(key, value, where, depth)
         return self._condition(In(key, (_operand(value, where),)), where)
 
     def _operators(self, path: str, given: Mapping[Any, Any], where: str, depth: int) -> Filter:
         if not given:
-            raise _invalid(where, f"no operator (known: {_KNOWN})")
+            raise _invalid(where, f"names no operator (known: {_KNOWN})")
         if depth > MAX_DEPTH:
             raise _invalid(where, f"nested more than {MAX_DEPTH} deep")
         parts: list[Filter] = []
@@ -247,7 +247,9 @@ class _Parser:
                 parts.append(self._condition(_OPERATORS[name](path, operand, at), at))
             else:
                 hint = (
-                    "an unknown operator" if str(name).startswith("$") else "not an operator; write nested keys by dots"
+                    "an unknown operator"
+                    if str(name).startswith("$")
+                    else "not an operator; join nested keys with dots"
                 )
                 raise _invalid(at, f"{hint} (known: {_KNOWN})")
         return parts[0] if len(parts) == 1 else And(tuple(parts))
@@ -317,16 +319,16 @@ def _instant(given: Mapping[Any, Any], where: str) -> Instant:
     instant = read_instant(text)
     if instant is None:
         shown = repr(text[:LONGEST])
-        raise _invalid(where, f"{shown} is no RFC 3339 date-time with an offset, such as 2024-05-01T10:00:00+02:00")
+        raise _invalid(where, f"{shown} is not an RFC 3339 date-time with an offset, such as 2024-05-01T10:00:00+02:00")
     return instant
 
 
 def _scalar(value: Any, where: str) -> Scalar:
     if isinstance(value, list):
-        raise _invalid(where, "a list is no value to compare with; `$in` takes one")
+        raise _invalid(where, "a list cannot be compared with; `$in` takes a list")
     if isinstance(value, Mapping):
         raise _invalid(
-            where, f'an object is no value to compare with, but {{"{_DATETIME}": …}}; write nested keys by dots'
+            where, f'an object cannot be compared with, except {{"{_DATETIME}": …}}; join nested keys with dots'
         )
     if isinstance(value, float) and not math.isfinite(value):
         raise _invalid(where, "must be a finite number")

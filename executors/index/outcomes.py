@@ -17,7 +17,7 @@ from executors.index.records import (
 )
 
 
-def adopted(mine: ShardIdentity | None, identity: ShardIdentity, *, proposed: bool = False) -> ShardIdentity:
+def identity_after(mine: ShardIdentity | None, identity: ShardIdentity, *, proposed: bool = False) -> ShardIdentity:
     """The identity of a shard after `Store.adopt`. A shard of an index that was never written to may adopt another one.
 
     Raises:
@@ -38,7 +38,7 @@ def adopted(mine: ShardIdentity | None, identity: ShardIdentity, *, proposed: bo
     if identity.shards < mine.shards:
         raise VisualSearchError(
             "shard_identity",
-            f"the index had {mine.shards} shards, {identity.shards} would leave documents out",
+            f"the index had {mine.shards} shards, with {identity.shards} shards some documents would be missing",
             expected=mine.shards,
             got=identity.shards,
         )
@@ -120,7 +120,7 @@ def updated_tags(stored: Tags | None, update: TagUpdate) -> Tags:
     return tags
 
 
-def refused(error: VisualSearchError) -> WriteOutcome:
+def refusal(error: VisualSearchError) -> WriteOutcome:
     """The outcome of a write that was refused."""
     return WriteOutcome(error=error)
 

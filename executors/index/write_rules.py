@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from executors.errors import VisualSearchError
 from executors.index.encoding import EncodedRecord, document_digest
-from executors.index.outcomes import refused, stale, updated_tags
+from executors.index.outcomes import refusal, stale, updated_tags
 from executors.index.records import DocumentKey, Superseded, Tags, TagUpdate, WriteOutcome, WriteResult
 
 # `put` and `update` leave a document, the other two a tombstone.
@@ -89,11 +89,11 @@ def decide_update(held: Held | None, update: TagUpdate, dropped: str, tags: Tags
         return Decision(WriteOutcome("not_found", update.version))
     stored = None if isinstance(tags, VisualSearchError) else tags
     if isinstance(tags, VisualSearchError) and update.mode == "merge":
-        return Decision(refused(tags))
+        return Decision(refusal(tags))
     try:
         new = updated_tags(stored, update)
     except VisualSearchError as error:
-        return Decision(refused(error))
+        return Decision(refusal(error))
     digest = document_digest(bytes.fromhex(held.content), new).hex()
     # Unreadable tags are replaced even if the new tags have the same digest.
     same = digest == held.digest and stored is not None

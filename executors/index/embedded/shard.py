@@ -151,7 +151,7 @@ def close_shard(running: Running) -> None:
         running.placement.check()
         running.connection.close()
     except VisualSearchError as error:
-        _log.error("the shard's files are left as they are: %s", error)
+        _log.error("the shard's files are left unchanged: %s", error)
         _leave_open(running.connection)
     running.lock.release()
 

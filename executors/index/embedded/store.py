@@ -30,7 +30,7 @@ from executors.index.embedded.shard import Options, Running, close_shard, open_s
 from executors.index.embedded.upkeep.verify import Findings, check_store
 from executors.index.embedded.write import apply, removal
 from executors.index.embedded.write.pacing import wait_for_graphs
-from executors.index.encoding import checked, checked_update, encode_each, encode_record
+from executors.index.encoding import check_update, check_write, encode_each, encode_record
 from executors.index.filters import Filter
 from executors.index.outcomes import check_binding, check_new_collection
 from executors.index.records import (
@@ -145,18 +145,18 @@ class EmbeddedStore(Store):
 
     async def supersede(self, writes: Sequence[Superseded]) -> list[WriteOutcome]:
         """See `Store.supersede`."""
-        sound = await self._encode(writes, checked)
-        return await self._write(partial(apply.supersede, writes=sound), len(sound))
+        checked = await self._encode(writes, check_write)
+        return await self._write(partial(apply.supersede, writes=checked), len(checked))
 
     async def update(self, updates: Sequence[TagUpdate], *, refresh: bool = True) -> list[WriteOutcome]:
         """See `Store.update`; also `invalid_id`, `invalid_tags` in an outcome."""
-        sound = await self._encode(updates, checked_update)
-        return await self._write(partial(apply.update, updates=sound), len(sound))
+        checked = await self._encode(updates, check_update)
+        return await self._write(partial(apply.update, updates=checked), len(checked))
 
     async def delete(self, keys: Sequence[DocumentKey]) -> list[WriteOutcome]:
         """See `Store.delete`; also `invalid_id` in an outcome."""
-        sound = await self._encode(keys, checked)
-        return await self._write(partial(removal.delete, keys=sound), len(sound), frees_space=True)
+        checked = await self._encode(keys, check_write)
+        return await self._write(partial(removal.delete, keys=checked), len(checked), frees_space=True)
 
     async def delete_children(self, collection: str, parents: Sequence[str], version: str) -> list[str]:
         """See `Store.delete_children`."""

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from executors.errors import VisualSearchError
-from executors.index.encoding import checked, checked_update, encode_each, encode_record
+from executors.index.encoding import check_update, check_write, encode_each, encode_record
 from executors.index.filters import Filter
 from executors.index.opensearch.cluster.bulk import BulkQueue
 from executors.index.opensearch.cluster.catalog import Catalog, Entry
@@ -167,18 +167,20 @@ class OpenSearchStore(Store):
     async def supersede(self, writes: Sequence[Superseded]) -> list[WriteOutcome]:
         """See `Store.supersede`."""
         await self._check_writable()
-        return await by_collection(encode_each(writes, checked), self._writes.supersede, lambda each: each.collection)
+        return await by_collection(
+            encode_each(writes, check_write), self._writes.supersede, lambda each: each.collection
+        )
 
     async def update(self, updates: Sequence[TagUpdate], *, refresh: bool = True) -> list[WriteOutcome]:
         """See `Store.update`; also `invalid_id`, `invalid_tags` in an outcome."""
         await self._check_writable()
         update = partial(self._writes.update, refresh=refresh and self._refresh)
-        return await by_collection(encode_each(updates, checked_update), update, lambda each: each.collection)
+        return await by_collection(encode_each(updates, check_update), update, lambda each: each.collection)
 
     async def delete(self, keys: Sequence[DocumentKey]) -> list[WriteOutcome]:
         """See `Store.delete`; also `invalid_id` in an outcome."""
         await self._check_writable()
-        return await by_collection(encode_each(keys, checked), self._writes.delete, lambda each: each.collection)
+        return await by_collection(encode_each(keys, check_write), self._writes.delete, lambda each: each.collection)
 
     async def delete_children(self, collection: str, parents: Sequence[str], version: str) -> list[str]:
         """See `Store.delete_children`."""
@@ -292,7 +294,7 @@ class OpenSearchStore(Store):
         return await self._verify.run(repair=repair)
 
     async def _recovered_entries(self) -> list[Entry]:
-        return [await self._rebuild.recovered(entry) for entry in await self._catalog.entries()]
+        return [await self._rebuild.recover(entry) for entry in await self._catalog.entries()]
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

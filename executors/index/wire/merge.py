@@ -50,7 +50,7 @@ def take_account(columns: Sequence[Columns]) -> Account:
     """Check the shards that answered: one index, every shard number once, one opinion on the number of shards."""
     shards = [tuple(each["shard"]) for each in columns if each.get("shard")]
     if not shards:
-        return Account(0, 0, _identity_fault("no shard of the index says who it is", []))
+        return Account(0, 0, _identity_fault("no shard of the index reports its identity", []))
     total = max(shard[2] for shard in shards)
     uuids = {shard[0] for shard in shards}
     numbers = {shard[1] for shard in shards}
@@ -58,7 +58,7 @@ def take_account(columns: Sequence[Columns]) -> Account:
         fault = _identity_fault("the shards belong to different indexes", sorted(uuids))
         return Account(total, len(numbers), fault)
     if len(numbers) < len(shards) or any(shard[2] != total for shard in shards):
-        fault = _identity_fault("the shards do not agree on their numbers", [f"{s[1]} of {s[2]}" for s in shards])
+        fault = _identity_fault("the shards disagree about their numbers", [f"{s[1]} of {s[2]}" for s in shards])
         return Account(total, len(numbers), fault)
     return Account(total, len(numbers))
 
@@ -84,7 +84,7 @@ def merge_shards(
         account = take_account(columns)
         failed = next((each.error for each in answers if each.error and each.error.code not in _ABSENT), None)
         fault = failed or account.fault
-        document = refused(answers[0], fault) if fault and strict else merge_one(answers, columns)
+        document = refusal(answers[0], fault) if fault and strict else merge_one(answers, columns)
         document.shards_total, document.shards_answered = account.total, account.answered
         for each in columns:
             if "partial" in each:
@@ -94,7 +94,7 @@ def merge_shards(
     return merged
 
 
-def refused(document: ImageDoc, fault: Failure) -> ImageDoc:
+def refusal(document: ImageDoc, fault: Failure) -> ImageDoc:
     """The answer of all shards if it is an error."""
     return ImageDoc.from_values(id=document.id, tags=document.tags, error=fault)
 
@@ -106,7 +106,7 @@ def merge_search(answers: Sequence[ImageDoc], columns: Sequence[Columns], *, lim
     """
     failures = [answer.error for answer in answers if answer.error]
     if len(failures) == len(answers):
-        return refused(answers[0], failures[0])
+        return refusal(answers[0], failures[0])
     found = [each for each in columns if "ids" in each]
     places = newest_copies(found)
     ranked: Iterable[Ranked] = sorted(
@@ -196,7 +196,7 @@ def merge_adopted(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> Im
     the answer.
     """
     failure = next((each.error for each in answers if each.error), None)
-    return refused(answers[0], failure) if failure else gather(answers, columns)
+    return refusal(answers[0], failure) if failure else gather(answers, columns)
 
 
 def merge_count(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
@@ -219,7 +219,7 @@ def _united(answers: Sequence[ImageDoc], united: Columns) -> ImageDoc:
     """Combine the reports of all shards into one; an error only if all of them gave one."""
     failures = [answer.error for answer in answers if answer.error]
     if len(failures) == len(answers):
-        return refused(answers[0], failures[0])
+        return refusal(answers[0], failures[0])
     return ImageDoc.from_values(id=answers[0].id, hits=orjson.dumps(united))
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from executors.documents import ImageDoc
 from executors.index.records import StoredDocument
-from executors.index.wire.merge import Columns, newest_copies, refused, unpack
+from executors.index.wire.merge import Columns, newest_copies, refusal, unpack
 
 _FIELDS: Final = {
     "ids": "id",
@@ -62,7 +62,7 @@ def merge_pages(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> Imag
     """The first documents by id (code points) over all shards, as many as were asked for; the newest copy of each id."""
     failures = [answer.error for answer in answers if answer.error]
     if len(failures) == len(answers):
-        return refused(answers[0], failures[0])
+        return refusal(answers[0], failures[0])
     pages = [(answer, each) for answer, each in zip(answers, columns, strict=True) if "ids" in each]
     limit = max(each["limit"] for _, each in pages)
     copies = newest_copies([each for _, each in pages])

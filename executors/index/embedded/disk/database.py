@@ -114,8 +114,8 @@ def as_visual_search_error(error: sqlite3.Error, folder: Path | None = None) -> 
     if (code & 0xFF) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return VisualSearchError("store_invalid", f"the shard's file is damaged: {reason}", reason=reason)
     if folder is None:
-        return VisualSearchError("storage_unavailable", f"the disk refused: {reason}", reason=reason)
-    message = f"the disk of {str(folder)!r} refused: {reason}"
+        return VisualSearchError("storage_unavailable", f"the disk failed: {reason}", reason=reason)
+    message = f"the disk of {str(folder)!r} failed: {reason}"
     return VisualSearchError("storage_unavailable", message, reason=reason, folder=str(folder))
 
 

@@ -14,7 +14,7 @@ from executors.index.records import Collection, ShardIdentity
 
 @dataclass(frozen=True, slots=True)
 class KnownCollection:
-    """A collection and the number that stands for it in the tables."""
+    """A collection and its number in the tables."""
 
     number: int
     collection: Collection

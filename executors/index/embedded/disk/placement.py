@@ -97,7 +97,7 @@ class Placement:
             return None
         except OSError as error:
             # This may be temporary: a missing permission, or a disk that does not answer.
-            reason = f"the folder {str(self.folder)!r} can't be looked at: {error.strerror}"
+            reason = f"the folder {str(self.folder)!r} can't be checked: {error.strerror}"
             raise VisualSearchError("storage_unavailable", reason, folder=str(self.folder)) from None
 
     def _fail(self, what: str) -> None:

@@ -144,7 +144,10 @@ def prepare(
         migration = migrations.get(version)
         if migration is None:
             raise VisualSearchError(
-                "store_invalid", f"no way from format {version} to {version + 1}", found=found, known=target
+                "store_invalid",
+                f"there is no upgrade from format {version} to {version + 1}",
+                found=found,
+                known=target,
             )
         _in_transaction(connection, _raising_version(migration, version + 1))
 

@@ -75,7 +75,7 @@ def text_length(trailer: bytes, size: int) -> int:
     """
     length, _, said, magic = TRAILER.unpack(trailer)
     if magic != _MAGIC or said != size or length > min(size - TRAILER.size, _LONGEST_DESCRIPTION):
-        raise GraphFileInvalid("it is torn, or no graph")
+        raise GraphFileInvalid("it is truncated, or not a graph")
     return int(length)
 
 
@@ -95,7 +95,7 @@ def decode(text: bytes, trailer: bytes, start: int) -> Description:
         description = Description(stamp=Stamp(**said_stamp), **read)
         _check_types(description)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise GraphFileInvalid("its description says something else") from error
+        raise GraphFileInvalid("its description does not match") from error
     if sum(description.sizes.values()) != start or description.sizes != _sizes(description):
         raise GraphFileInvalid("its arrays are not as long as its description says")
     return description
@@ -108,7 +108,7 @@ def _check_types(description: Description) -> None:
     if any(type(each) is not int or each < 0 for each in whole):
         raise TypeError("lengths, checksums and counts are whole numbers")
     if type(stamp.store_id) is not str or type(stamp.epoch) is not str:
-        raise TypeError("a store and an epoch are named by text")
+        raise TypeError("the names of a store and an epoch are text")
     if type(description.entry_point) is not int or type(description.max_level) is not int:
         raise TypeError("an entry point is a whole number")
 

@@ -201,7 +201,7 @@ def _describe(descriptor: int) -> Description:
     try:
         size = os.fstat(descriptor).st_size
         if size < TRAILER.size:
-            raise GraphFileInvalid("it is torn")
+            raise GraphFileInvalid("it is truncated")
         trailer = _read_exactly(descriptor, TRAILER.size, size - TRAILER.size)
         length = text_length(trailer, size)
         start = size - TRAILER.size - length
@@ -244,7 +244,7 @@ def _read(descriptor: int, arrays: Sequence[memoryview], checksums: Sequence[int
     pieces = list(_pieces(arrays))
     starts = list(accumulate((len(piece) for piece in pieces), initial=0))
     if len(pieces) != len(checksums):
-        raise GraphFileInvalid("its description says something else")
+        raise GraphFileInvalid("its description does not match")
 
     def check(number: int) -> bool:
         return _fill(descriptor, pieces[number], starts[number]) and zlib.crc32(pieces[number]) == checksums[number]
@@ -276,7 +276,7 @@ def _write_all(descriptor: int, data: memoryview) -> None:
 def _read_exactly(descriptor: int, length: int, start: int) -> bytes:
     buffer = bytearray(length)
     if not _fill(descriptor, memoryview(buffer), start):
-        raise GraphFileInvalid("it is torn")
+        raise GraphFileInvalid("it is truncated")
     return bytes(buffer)
 
 

@@ -151,7 +151,7 @@ class CollectionMemory:
             self.flat.compact(sequence)
 
     def new_graph(self, documents: int, sequence: int = 0) -> LiveGraph:
-        """A graph without rows, with room for so many, that is valid from a transaction on."""
+        """An empty graph with room for that many documents and some more, valid from a transaction on."""
         options = self.options
         graph = HnswGraph(
             self.dimension,

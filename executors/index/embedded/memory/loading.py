@@ -25,7 +25,7 @@ from executors.index.embedded.tags.query import all_rows
 from executors.index.encoding import decode_embedding
 
 _LOADED_AT_ONCE: Final = 1024
-_ANOTHER_PAST: Final = "it belongs to another past of the shard (one of the two files was put back)"
+_ANOTHER_PAST: Final = "it belongs to another history of the shard (one of the two files was restored)"
 
 
 def graph_name(number: int) -> str:

@@ -121,7 +121,7 @@ def _refuse_damaged(memory: Memory, known: KnownCollection) -> None:
 def _as_matrix(queries: NDArray[np.float32]) -> NDArray[np.float32]:
     matrix = np.ascontiguousarray(queries, dtype=np.float32)
     if matrix.ndim != 2:
-        raise VisualSearchError("invalid_embedding", "queries must be a matrix, one vector a row")
+        raise VisualSearchError("invalid_embedding", "queries must be a matrix with one vector per row")
     return matrix
 
 

@@ -40,12 +40,12 @@ _CONTRADICTIONS: Final = (
     ("SELECT row FROM thumbnails WHERE row NOT IN (SELECT row FROM documents)", "a thumbnail without a document"),
     (
         "SELECT row FROM documents WHERE row >= (SELECT value FROM meta WHERE key = 'next_row')",
-        "a row number that would be given out again",
+        "a row number that would be reused",
     ),
     (
         "SELECT d.row FROM tombstones t JOIN collections c ON c.name = t.collection"
         " JOIN documents d ON d.collection = c.number AND d.id = t.id",
-        "a document that is remembered as removed",
+        "a document with a tombstone",
     ),
 )
 _DECODED_AT_ONCE: Final = 1024
@@ -135,9 +135,9 @@ def _check_documents(connection: sqlite3.Connection, rows: Mapping[int, RowsInMe
 def _faults_on_disk(document: tuple[Any, ...]) -> Iterator[str]:
     row, _, name, dimension, _, _, digest, content, uri, parent, box, text, tags, checksum, embedding, jpeg = document
     if name is None:
-        yield "its collection is not there"
+        yield "its collection is missing"
     if embedding is None:
-        yield "its vector is not there"
+        yield "its vector is missing"
         return
     if checksum_of(row, embedding) != checksum:
         yield "its vector does not match its checksum"

@@ -10,7 +10,7 @@ from executors.errors import VisualSearchError
 from executors.index.embedded.disk.meta import KnownCollection
 from executors.index.embedded.disk.transaction import Transaction
 from executors.index.filters import And, Filter
-from executors.index.outcomes import refused, require_identity
+from executors.index.outcomes import refusal, require_identity
 from executors.index.records import DocumentKey, WriteOutcome
 from executors.index.write_rules import Held, decide_delete
 
@@ -20,7 +20,7 @@ _EVERYTHING: Final = And(())
 def delete(transaction: Transaction, keys: Sequence[DocumentKey | VisualSearchError]) -> list[WriteOutcome]:
     """See `Store.delete`."""
     require_identity(transaction.identity)
-    return [refused(each) if isinstance(each, VisualSearchError) else _delete(transaction, each) for each in keys]
+    return [refusal(each) if isinstance(each, VisualSearchError) else _delete(transaction, each) for each in keys]
 
 
 def _delete(transaction: Transaction, key: DocumentKey) -> WriteOutcome:

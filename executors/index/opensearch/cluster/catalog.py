@@ -17,7 +17,7 @@ from executors.index.opensearch.cluster import layout
 from executors.index.opensearch.cluster.connection import Connection, IndexGoneError, RefusedError
 from executors.index.opensearch.cluster.layout import IndexOptions
 from executors.index.opensearch.search.reading import read_by_id
-from executors.index.outcomes import adopted, check_binding
+from executors.index.outcomes import check_binding, identity_after
 from executors.index.records import Collection, ShardIdentity
 
 _IDENTITY: Final = "index"
@@ -85,7 +85,7 @@ class Catalog:
         """See `Store.adopt`."""
         while True:
             place = await self.read_identity()
-            merged = adopted(self.identity, identity, proposed=proposed)
+            merged = identity_after(self.identity, identity, proposed=proposed)
             if merged == self.identity:
                 return
             source = {

@@ -13,7 +13,7 @@ from executors.index.opensearch.cluster.connection import IndexGoneError, ReadOn
 from executors.index.opensearch.cluster.typed_fields import Fields
 from executors.index.opensearch.upkeep.rebuild import ABANDONED_MS, Rebuild
 from executors.index.opensearch.write.conditional_writes import Target, UnknownFieldError
-from executors.index.outcomes import refused
+from executors.index.outcomes import refusal
 from executors.index.records import WriteOutcome
 
 T = TypeVar("T")
@@ -51,11 +51,11 @@ class Access:
             except VisualSearchError as error:
                 if error.code != "storage_unavailable" or not (await self._catalog.entry(name, fresh=True)).beat:
                     raise
-                failure = held_up(name) if isinstance(error, ReadOnlyError) and error.by_request else error
+                failure = held_up_error(name) if isinstance(error, ReadOnlyError) and error.by_request else error
             if time.monotonic() > deadline:
                 raise failure or VisualSearchError("storage_unavailable", f"the collection {name!r} keeps changing")
             await asyncio.sleep(_PAUSE_S)
-            entry = await self._rebuild.recovered(await self._catalog.entry(name, fresh=True))
+            entry = await self._rebuild.recover(await self._catalog.entry(name, fresh=True))
         return None
 
     async def dropped(self, name: str) -> str:
@@ -63,7 +63,7 @@ class Access:
         return (await self._catalog.entry(name)).dropped
 
 
-def held_up(name: str) -> VisualSearchError:
+def held_up_error(name: str) -> VisualSearchError:
     """The error for a write that a rebuild or a drop held up for too long."""
     return VisualSearchError(
         "storage_unavailable",
@@ -89,7 +89,7 @@ async def by_collection(
     groups: dict[str, list[tuple[int, T]]] = {}
     for n, item in enumerate(items):
         if isinstance(item, VisualSearchError):
-            outcomes[n] = refused(item)
+            outcomes[n] = refusal(item)
         else:
             groups.setdefault(name_of(item), []).append((n, item))
     failures = []
@@ -98,7 +98,7 @@ async def by_collection(
             done = await apply(name, [item for _, item in group])
         except VisualSearchError as error:
             failures.append(error)
-            done = [refused(error)] * len(group)
+            done = [refusal(error)] * len(group)
         outcomes.update((n, outcome) for (n, _), outcome in zip(group, done, strict=True))
     if failures and len(failures) == len(groups):
         raise failures[0]

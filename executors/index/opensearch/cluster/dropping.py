@@ -28,7 +28,7 @@ async def drop(
 ) -> int | None:
     """See `Store.drop_collection`."""
     while True:
-        entry = await rebuild.recovered(await catalog.entry(name, fresh=True))
+        entry = await rebuild.recover(await catalog.entry(name, fresh=True))
         if version <= entry.dropped:
             # Executed again, or too late: documents created since are kept.
             return 0 if version == entry.dropped else None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from executors.index.opensearch.cluster.connection import Connection, RefusedError
 from executors.index.opensearch.cluster.layout import known_fields, typed_fields
-from executors.index.opensearch.documents.tag_fields import united, wanted_fields
+from executors.index.opensearch.documents.tag_fields import all_fields, wanted_fields
 from executors.index.records import Tags
 
 
@@ -42,7 +42,7 @@ class Fields:
         left_out = self._left_out.setdefault(alias, set())
         wanted = {
             name: kind
-            for name, kind in united(wanted_fields(each, known) for each in tags).items()
+            for name, kind in all_fields(wanted_fields(each, known) for each in tags).items()
             if name not in left_out
         }
         if not wanted:

@@ -156,7 +156,7 @@ def faults_of(source: Source, dimension: int, known: frozenset[str]) -> list[str
     """The faults of a document that was read whole: its content against its digests, its index fields against its tags."""
     vector: Sequence[float] = source.get(VECTOR) or ()
     if len(vector) != dimension:
-        return ["its vector is not there, or has another dimension than the collection"]
+        return ["its vector is missing, or has another dimension than the collection"]
     faults = []
     picture = source.get("thumbnail")
     try:

@@ -171,7 +171,7 @@ def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def united(wanted: Iterable[Mapping[str, str]]) -> dict[str, str]:
+def all_fields(wanted: Iterable[Mapping[str, str]]) -> dict[str, str]:
     """All fields that several documents need."""
     fields: dict[str, str] = {}
     for each in wanted:

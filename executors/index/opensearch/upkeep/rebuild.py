@@ -66,7 +66,7 @@ class Rebuild:
         Raises:
             VisualSearchError: `store_invalid`: the new index could not be filled from anything.
         """
-        entry = await self.recovered(await self._catalog.entry(name, fresh=True))
+        entry = await self.recover(await self._catalog.entry(name, fresh=True))
         if entry.collection is None or entry.alias is None or entry.beat:
             return None
         await self._catalog.check_there(entry)
@@ -110,7 +110,7 @@ class Rebuild:
             await self._end(name)
             await self._connection.call("DELETE", f"/{old}", timeout_s=30)
 
-    async def recovered(self, entry: Entry) -> Entry:
+    async def recover(self, entry: Entry) -> Entry:
         """The entry after cleaning up what a killed process left, so that waiting writes do not wait forever."""
         if not entry.beat or entry.alias is None or self._now_ms() - entry.beat < ABANDONED_MS:
             return entry

@@ -15,7 +15,7 @@ from executors.index.opensearch.write.conditional_writes import Change, Target, 
 from executors.index.opensearch.write.decisions import plan_delete, plan_put, plan_supersede, plan_update
 from executors.index.opensearch.write.orphan_tombstones import Attic, attic_key
 from executors.index.opensearch.write.removal import Removal
-from executors.index.outcomes import check_binding, collection_not_found, refused
+from executors.index.outcomes import check_binding, collection_not_found, refusal
 from executors.index.records import DocumentKey, Superseded, TagUpdate, WriteOutcome
 
 
@@ -44,7 +44,7 @@ class Writes:
                 try:
                     check_binding(entry.collection, each.model_id, len(each.embedding) // 4)
                 except VisualSearchError as error:
-                    outcomes[n] = refused(error)
+                    outcomes[n] = refusal(error)
             sound = [n for n in range(len(records)) if n not in outcomes]
             known = await self._fields.ensure(target.alias, [decode_tags(records[n].tags) for n in sound])
             changes = [
@@ -56,7 +56,7 @@ class Writes:
             return [outcomes[n] for n in range(len(records))]
 
         outcomes = await self._access.run(name, in_index)
-        return [refused(collection_not_found(name))] * len(records) if outcomes is None else outcomes
+        return [refusal(collection_not_found(name))] * len(records) if outcomes is None else outcomes
 
     async def update(self, name: str, updates: Sequence[TagUpdate], *, refresh: bool) -> list[WriteOutcome]:
         """Change tags."""

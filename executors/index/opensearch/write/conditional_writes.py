@@ -19,7 +19,7 @@ from executors.index.opensearch.cluster.connection import Connection, IndexGoneE
 from executors.index.opensearch.documents.document_sources import STATE_FIELDS, State, state_of
 from executors.index.opensearch.search.reading import read_by_id
 from executors.index.opensearch.write.decisions import MakePlan, Plan
-from executors.index.outcomes import refused
+from executors.index.outcomes import refusal
 from executors.index.records import WriteOutcome
 
 _AT_ONCE: Final = 500
@@ -136,13 +136,13 @@ class Writer:
                 elif item["status"] == _CONFLICT or is_turned_away(item):
                     waiting.append((n, change))
                 else:
-                    outcomes[n] = refused(error)
+                    outcomes[n] = refusal(error)
             if target.also is not None:
                 await self._copy(target.also, written, refresh)
             if not waiting:
                 return outcomes
             if time.monotonic() > deadline:
-                return outcomes | {n: refused(_BUSY) for n, _ in waiting}
+                return outcomes | {n: refusal(_BUSY) for n, _ in waiting}
             await asyncio.sleep(_PAUSE_S * min(turn, 20) * random.random())
             turn += 1
 

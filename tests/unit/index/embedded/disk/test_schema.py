@@ -1,4 +1,4 @@
-"""The file format: what is created, what is refused, and how an older format is brought up to date."""
+"""The file format: the tables of a new file, the files that are refused, and the upgrade of older formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is left when groups were found: every row of another group, and hardly more."""
+"""The remaining rows after groups were found: every row of another group, and hardly more."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_no_row_of_another_group_is_left_out_and_single_values_are_told_by_the_i
     others = {row for row, value in groups.items() if row not in seen and value_key(value) not in known}
     assert others <= set(remaining)
     for row in set(remaining) - others:
-        # Only arrays, objects, and what the index does not hold may stay although nothing new comes of them.
+        # Only rows with arrays, objects, or values outside the index may remain although they add no group.
         assert holds_more_than_single_values(shard.documents[row])
 
 

@@ -1,4 +1,4 @@
-"""The tag index gives exactly the documents that match, whatever tags and filters are."""
+"""The tag index gives exactly the documents that match, for any tags and filters."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def found(shard: TaggedDocuments, where: Any) -> list[int]:
 
 
 def no_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From here on the index alone has to know the answer."""
+    """From here on the index alone has to give the answer."""
 
     def refuse(connection: sqlite3.Connection, collection: int, rows: Any, where: Any) -> Any:
         assert not len(rows), "the tags were asked"

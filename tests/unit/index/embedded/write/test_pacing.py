@@ -1,4 +1,4 @@
-"""Writes wait for a graph that has fallen behind, as long as it comes nearer, and for nothing else."""
+"""Writes wait for a graph that has fallen behind, as long as it makes progress, and for nothing else."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def test_nobody_waits_for_a_graph_that_stands_still(shard: Shard, monkeypa
 
 
 async def test_nobody_waits_for_ever(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However slowly the graph comes nearer."""
+    """However slowly the graph makes progress."""
     monkeypatch.setattr(pacing, "_LONGEST_S", 0.1)
     fall_behind(shard, 90)
     await asyncio.wait_for(wait_for_graphs(shard.memory, 256), PATIENCE_S)
