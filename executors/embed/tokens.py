@@ -50,7 +50,7 @@ class Tokenizer:
 
         Returns:
             For each text its tokens (L of the tower's input type), or the error `invalid_text`: it is empty, blank, has
-                no token in the model, or has more tokens than L.
+            no token in the model, or has more tokens than L.
         """
         return [self._encode(text) for text in texts]
 

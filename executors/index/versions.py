@@ -81,7 +81,7 @@ class HybridClock:
 
         Returns:
             Whether it was a version of this kind. Anything else is ignored, because a value from outside must not stop
-                the clock.
+            the clock.
         """
         match = _VERSION.fullmatch(version)
         if match is None:

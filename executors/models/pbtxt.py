@@ -171,7 +171,7 @@ def added_settings(text: str, declared: str, name: str) -> tuple[dict[str, str],
 
     Returns:
         The fields that `declared` does not set, as text; and the differences that can't be told apart from ours, empty
-            if there are none: for a field that has another value, and for a file that can't be read.
+        if there are none: for a field that has another value, and for a file that can't be read.
     """
     try:
         there, ours = _parse(text, name), _parse(declared, name)

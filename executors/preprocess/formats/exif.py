@@ -48,7 +48,7 @@ def read_orientation(block: bytes | memoryview) -> int | None:
 
     Returns:
         1 to 8; 0 for a tag that holds anything else, which counts as upright; None if the block is damaged or has no
-            such tag.
+        such tag.
     """
     if bytes(block[:6]) == b"Exif\0\0":
         block = block[6:]

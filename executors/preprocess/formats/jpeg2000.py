@@ -90,7 +90,7 @@ def read(data: bytes) -> ImageHeader:
         width=width,
         height=height,
         bits=16 if bits > 8 else 8,
-        # A missing precinct size means the largest. If tiles differ, the smallest number of halvings applies to all.
+        # Without a coding, no halving is possible. If tiles differ, the smallest number of halvings applies to all.
         levels=min((coding.levels for coding in codings), default=0),
         structure_bytes=parts * _PART_BYTES,
         buffer_width=tile[0],

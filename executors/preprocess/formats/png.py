@@ -31,8 +31,8 @@ _PASSES: Final = (
     (1, 0, 2, 2),
     (0, 1, 1, 2),
 )
-# The most bytes that zlib makes of one byte, the bytes that take some 0.3 seconds, and the bytes that are too many in
-# any case.
+# The most bytes that zlib makes of one byte, the number of bytes that takes some 0.3 seconds, and the excess that is
+# allowed for any picture.
 _MOST_UNPACKED: Final = 1032
 _WORK_ALWAYS: Final = 64_000_000
 _MORE_ALWAYS: Final = 16_000_000
@@ -147,8 +147,8 @@ def check_excess(data: bytes) -> None:
     """Refuse a PNG whose data continue far beyond its pixels: libpng decompresses all of them, a gigabyte for each
     megabyte.
 
-    The size is computed only if a second compression shrinks the data, or if they are larger than the pixels before
-    compression. Photos are neither, and decompressing them twice would take long.
+    The size is computed only if the compressed data are repetitive themselves, or larger than the pixels need
+    uncompressed. Photos are neither, and decompressing them twice would take long.
 
     Raises:
         VisualSearchError: `undecodable_image`.

@@ -59,7 +59,7 @@ def count_matching(connection: sqlite3.Connection, memory: Memory, collection: K
 
 
 def recent_writes(connection: sqlite3.Connection, since: str, before: int, limit: int) -> RecentWrites:
-    """The most recently put documents, by row: every put that stores something gets a new row. The drops come first."""
+    """The most recently put documents, by row: every put that stores something gets a new row. The first page has drops."""
     rows = connection.execute(
         "SELECT d.row, c.name, d.id, d.version, d.digest FROM documents d"
         " JOIN collections c ON c.number = d.collection AND c.dropped_version IS NULL"
