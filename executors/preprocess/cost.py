@@ -19,10 +19,10 @@ from executors.scheduling.fair_threads import Cost
 # bomb.
 _SAMPLES: Final = 4
 # A photo of 12 MP as PNG is below this.
-_DEAR_BYTES: Final = 128_000_000
+_EXPENSIVE_BYTES: Final = 128_000_000
 # Smaller pictures are expensive if few bytes become many: 24 MB from less than 240 KB.
-_NOT_DEAR_BYTES: Final = 16_000_000
-_DEAR_RATIO: Final = 100
+_CHEAP_BYTES: Final = 16_000_000
+_EXPENSIVE_RATIO: Final = 100
 
 
 def cost_of(blob: bytes, pipeline: ImagePipeline, *, thumbnail: bool) -> Cost:
@@ -38,8 +38,10 @@ def cost_of(blob: bytes, pipeline: ImagePipeline, *, thumbnail: bool) -> Cost:
     smaller = _divisor(header, factor) ** 2
     pixel_bytes = header.pixels * _SAMPLES * (1 if header.bits <= 8 else 2) // smaller
     pixel_bytes += header.structure_bytes
-    dear = pixel_bytes > _DEAR_BYTES or (pixel_bytes > _NOT_DEAR_BYTES and pixel_bytes > _DEAR_RATIO * len(blob))
-    return Cost(header.decoded_bytes // smaller + header.structure_bytes, dear)
+    expensive = pixel_bytes > _EXPENSIVE_BYTES or (
+        pixel_bytes > _CHEAP_BYTES and pixel_bytes > _EXPENSIVE_RATIO * len(blob)
+    )
+    return Cost(header.decoded_bytes // smaller + header.structure_bytes, expensive)
 
 
 def _divisor(header: ImageHeader, factor: int) -> int:

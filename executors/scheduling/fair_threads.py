@@ -30,11 +30,11 @@ class Cost:
 
     Attributes:
         size: bytes of memory while it runs.
-        dear: long or large compared with the bytes that were sent: only one such piece runs at a time, others pass it.
+        expensive: long or large compared with the bytes that were sent: only one such piece runs at a time, others pass it.
     """
 
     size: int = 0
-    dear: bool = False
+    expensive: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -61,7 +61,7 @@ class FairThreads:
         self._budget = budget
         self._queues: dict[bool, FairQueue[_Job[Any]]] = {True: FairQueue(), False: FairQueue()}
         self._changed = threading.Condition()
-        self._closed = self._dear_runs = False
+        self._closed = self._expensive_runs = False
         # Whether small work waits for memory that bulk holds. Otherwise the thread that ends a bulk job would always be
         # first to take the next one.
         self._small_blocked = False
@@ -88,8 +88,8 @@ class FairThreads:
         with self._changed:
             if self._closed:
                 raise _closed()
-            # Dear work has its own line, so that the rest of its request passes it, too.
-            self._queues[turn.bulk].push(job, (turn.request, job.cost.dear))
+            # Expensive work has its own line, so that the rest of its request passes it, too.
+            self._queues[turn.bulk].push(job, (turn.request, job.cost.expensive))
             self._changed.notify_all()
         return job.future
 
@@ -147,7 +147,7 @@ class FairThreads:
                 if job.future.set_running_or_notify_cancel():
                     self._size += job.cost.size
                     self._size_of_bulk += job.cost.size * job.turn.bulk
-                    self._dear_runs = self._dear_runs or job.cost.dear
+                    self._expensive_runs = self._expensive_runs or job.cost.expensive
                     self.running += 1
                     self.begun += 1
                     return job
@@ -158,7 +158,7 @@ class FairThreads:
         with self._changed:
             self._size -= job.cost.size
             self._size_of_bulk -= job.cost.size * job.turn.bulk
-            self._dear_runs = self._dear_runs and not job.cost.dear
+            self._expensive_runs = self._expensive_runs and not job.cost.expensive
             self.running -= 1
             self._changed.notify_all()
 
@@ -173,9 +173,9 @@ class FairThreads:
     def _may_begin(self, job: _Job[Any]) -> bool:
         if job.future.cancelled():
             return True
-        if job.cost.dear and self._dear_runs:
+        if job.cost.expensive and self._expensive_runs:
             return False
-        takes = job.cost.dear or job.cost.size > 0
+        takes = job.cost.expensive or job.cost.size > 0
         if takes and job.turn.bulk and self._small_blocked and job is not self._next:
             return False
         if self._budget is None or not job.cost.size:

@@ -279,9 +279,9 @@ def test_a_jpeg2000_of_many_tiles_and_small_blocks_is_read() -> None:
 
 def test_a_part_of_a_jpeg2000_that_a_tile_declares_counts() -> None:
     """A cheap coding in the main header, an expensive one in that of the first tile."""
-    small, dear = _jpeg2000(8), _jpeg2000(1)
-    coding = dear.index(b"\xff\x52")
-    segment = dear[coding : coding + 2 + int.from_bytes(dear[coding + 2 : coding + 4], "big")]
+    small, expensive = _jpeg2000(8), _jpeg2000(1)
+    coding = expensive.index(b"\xff\x52")
+    segment = expensive[coding : coding + 2 + int.from_bytes(expensive[coding + 2 : coding + 4], "big")]
     tile = small.index(b"\xff\x90")
     data = bytearray(small[: tile + 12] + segment + small[tile + 12 :])
     data[tile + 6 : tile + 10] = bytes(4)
