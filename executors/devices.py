@@ -83,7 +83,7 @@ def invalid_devices(value: str, why: str) -> VisualSearchError:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What a replica computes on; `id` is the GPU's number or UUID on this machine, empty for the CPU.
+    """The device that a replica computes on; `id` is the GPU's number or UUID on this machine, empty for the CPU.
 
     A process whose `CUDA_VISIBLE_DEVICES` names one GPU sees that one as its number 0, whatever `id` says.
     """
@@ -99,7 +99,7 @@ CPU: Final = Device("cpu")
 
 
 def parse_device(visible: str) -> Device:
-    """Read what `CUDA_VISIBLE_DEVICES` gave a replica.
+    """Read the value of `CUDA_VISIBLE_DEVICES` in a replica.
 
     Empty, -1, and a literal `RR…` that round-robin did not resolve (it found no GPU) mean the CPU. Of a list the first
     counts, as CUDA numbers them.

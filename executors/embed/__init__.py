@@ -1,1 +1,1 @@
-"""Tensors to unit vectors, behind one backend contract."""
+"""The embedding stage: it turns tensors and texts into unit vectors, behind one backend contract."""

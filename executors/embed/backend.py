@@ -1,6 +1,7 @@
-"""The contract of an embedding backend: what turns a batch of inputs into vectors.
+"""The contract of an embedding backend, which turns a batch of inputs into vectors.
 
-An implementation checks that what comes back has the right shape; `vectors.py` checks the values, of any of them the same way.
+An implementation checks the shape of the result; `vectors.py` checks the values in the same way for all
+implementations.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from executors.models.spec import DTYPES, Tower, Towers
 class EmbeddingBackend(ABC):
     """The towers of one model, ready to run. Methods may be called from several tasks at once.
 
-    The rows of a request run when it is its turn (`executors.scheduling.turns.current_turn`): small requests overtake bulk.
+    The rows of a request run when it is its turn (`executors.scheduling.turns.current_turn`): small requests overtake
+    bulk.
     """
 
     towers: Towers
@@ -28,8 +30,8 @@ class EmbeddingBackend(ABC):
         """Load the towers, and run each once. May run on another event loop than the other methods.
 
         Raises:
-            VisualSearchError: `model_missing`, `model_invalid`, `model_mismatch`, `triton_failed`. A server elsewhere
-                that does not answer yet is no error: `status` says so, and `embed` works when it does.
+            VisualSearchError: `model_missing`, `model_invalid`, `model_mismatch`, `triton_failed`. A remote server that
+                does not answer yet is no error: `status` says so, and `embed` works when it does.
         """
 
     @abstractmethod
@@ -45,23 +47,23 @@ class EmbeddingBackend(ABC):
 
         Raises:
             VisualSearchError: `invalid_tensor`; `unavailable` when the model can't be reached; `deadline_exceeded`;
-                `embedding_failed` when what came back has the wrong shape.
+                `embedding_failed` when the result has the wrong shape.
         """
 
     @abstractmethod
     async def close(self) -> None:
-        """Free what was taken. Safe to call twice, and from another event loop."""
+        """Free all resources. Safe to call twice, and from another event loop."""
 
     @abstractmethod
     def status(self) -> dict[str, Any]:
-        """What `/status` shows of this backend, as JSON values.
+        """The report of this backend in `/status`, as JSON values.
 
-        `ready` says whether `embed` can work now; where it can't, `error` is the reason as `{code, message, details}`.
+        `ready` says whether `embed` can work now; if it can't, `error` is the reason as `{code, message, details}`.
         """
 
 
 def check_inputs(tower: Tower, inputs: NDArray[Any]) -> None:
-    """Refuse a batch that is not what the tower takes.
+    """Refuse a batch that the tower does not take.
 
     Raises:
         VisualSearchError: `invalid_tensor`.

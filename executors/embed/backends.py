@@ -1,4 +1,4 @@
-"""The one place that chooses what runs the model."""
+"""The choice of the backend that runs the model, by the settings."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from executors.settings import Settings
 if TYPE_CHECKING:
     from executors.triton_server.installation import Installation
 
-# What a stage may take of its own timeout, so that it answers with an error of its own before Jina gives it up and asks
-# another replica: retries would multiply.
+# The time that a stage keeps back from its own timeout, so that it answers with its own error before Jina gives up on
+# it and asks another replica: retries would multiply.
 _OF_STAGE_TIMEOUT: Final = 0.8
 
 _REPLICA: Final = re.compile(r"/rep-(\d+)$")
@@ -26,9 +26,9 @@ def make_backend(settings: Settings, towers: Towers, visible_devices: str, pod: 
     """Make, but not start, the backend that `settings.embed_backend` names.
 
     Args:
-        settings: all settings; what a backend needs of them is handed to it as plain values.
+        settings: all settings; the backend gets those it needs as plain values.
         towers: the model.
-        visible_devices: what `CUDA_VISIBLE_DEVICES` gave this replica.
+        visible_devices: the value of `CUDA_VISIBLE_DEVICES` in this replica.
         pod: Jina's name of this replica, such as `embed/rep-2`.
 
     Raises:
@@ -79,7 +79,7 @@ def make_backend(settings: Settings, towers: Towers, visible_devices: str, pod: 
 
 
 def install_triton(settings: Settings, device: Device, progress: Callable[[str], None] = print) -> Installation:
-    """Set the managed Triton up, unless it is; takes milliseconds when it is.
+    """Install the managed Triton if it is missing; takes milliseconds if it is there.
 
     Raises:
         VisualSearchError: `triton_failed`.
@@ -93,6 +93,6 @@ def install_triton(settings: Settings, device: Device, progress: Callable[[str],
 
 
 def replica_number(pod: str) -> int:
-    """The number in a pod's name (`embed/rep-2`), 0 where there is none."""
+    """The number in a pod's name (`embed/rep-2`), 0 if there is none."""
     found = _REPLICA.search(pod)
     return int(found.group(1)) if found else 0

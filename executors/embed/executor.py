@@ -1,4 +1,4 @@
-"""Embedding as a Jina executor: tensors and texts in, unit vectors out, stamped with the model that made them."""
+"""The Jina executor for embedding: tensors and texts in, unit vectors out, with the id of the model that made them."""
 
 import asyncio
 from collections.abc import Sequence
@@ -26,12 +26,13 @@ STAGE = "embed"
 
 
 class ImageEmbedder(Executor):
-    """One replica: one model, with its text tower if it has one, on the device that round-robin gave it."""
+    """One replica: one model, with its text tower if it has one, on the device that round-robin assigned."""
 
     def __init__(self, backend: str | None = None, **kwargs: Any) -> None:
-        """
+        """Start the replica's backend.
+
         Args:
-            backend: what runs the model, for a flow file (`uses_with`); VS_EMBED_BACKEND, where it is set, wins.
+            backend: the backend that runs the model, from a flow file (`uses_with`); VS_EMBED_BACKEND overrides it.
         """
         super().__init__(**kwargs)
         with starting(STAGE):
@@ -50,19 +51,19 @@ class ImageEmbedder(Executor):
 
     @requests(on="/index")
     async def index(self, docs: DocList[ImageDoc], parameters: Any = None, **_: Any) -> DocList[ImageDoc]:
-        """A vector for every picture; `text` is what was read in it, and no content."""
+        """Add a vector to every picture. In a picture, `text` is the text that was read in it; it is not embedded."""
         current_turn.set(Turn.of(parameters or {}))
         return await self._embed(docs, texts=False)
 
     @requests(on=["/search", "/embed"])
     async def query(self, docs: DocList[ImageDoc], parameters: Any = None, **_: Any) -> DocList[ImageDoc]:
-        """A vector for every picture and text."""
+        """Add a vector to every picture and text."""
         current_turn.set(Turn.of(parameters or {}))
         return await self._embed(docs, texts=True)
 
     @requests(on="/status")
     async def status(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """The model, and what this replica runs it with."""
+        """Report the model, and the backend of this replica."""
         image, text = self._towers.image, self._towers.text
         report = {
             "model_id": image.model_id,
@@ -77,7 +78,9 @@ class ImageEmbedder(Executor):
         return DocList[ImageDoc]([ImageDoc.from_values(id=document.id, hits=packed) for document in docs])
 
     async def _embed(self, docs: DocList[ImageDoc], *, texts: bool) -> DocList[ImageDoc]:
-        """A vector for every document that has none; ready ones are checked and count as this model's by default."""
+        """Add a vector to every document that has none. Vectors from the client are checked and count as this model's
+        by default.
+        """
         sound = [document for document in docs if document.error is None]
         pictures, queries = [], []
         for document in sound:
@@ -109,13 +112,13 @@ class ImageEmbedder(Executor):
                 fail_all(documents, text_not_supported(self._towers.image), STAGE)
             return
         texts = [str(document.text) for document in documents]
-        # A text of some thousand characters takes milliseconds.
+        # Tokenizing a text of some thousand characters takes milliseconds.
         await self._run(self._towers.text, documents, await asyncio.to_thread(self._tokenizer.encode, texts))
 
     async def _run(
         self, tower: Tower, documents: Sequence[ImageDoc], inputs: Sequence[NDArray[Any] | VisualSearchError]
     ) -> None:
-        """Embed the documents whose input is sound; one at fault costs no other."""
+        """Embed the documents whose input is valid; an invalid one does not make the others fail."""
         sound = []
         for document, given in zip(documents, inputs, strict=True):
             if isinstance(given, VisualSearchError):
@@ -137,12 +140,12 @@ class ImageEmbedder(Executor):
                 document.error = Failure.of(vector, STAGE)
             else:
                 document.embedding = vector
-                # Both towers make vectors of one space, which bears the image model's name.
+                # Both towers make vectors of one space, which has the image model's name.
                 document.model_id = self._towers.image.model_id
 
 
 def _tensor_of(document: ImageDoc, tower: Tower) -> NDArray[Any] | VisualSearchError:
-    """The tensor of a picture, or what is wrong with it."""
+    """The tensor of a picture, or its error."""
     if document.tensor is None:
         return VisualSearchError("no_content", "the document has neither picture nor embedding")
     tensor = np.asarray(document.tensor)

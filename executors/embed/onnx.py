@@ -1,4 +1,4 @@
-"""ONNX Runtime inside the replica's own process: the backend that needs nothing installed."""
+"""The backend that runs ONNX Runtime in the replica's own process and needs no further installation."""
 
 from __future__ import annotations
 
@@ -29,26 +29,28 @@ _INPUT_TYPES: Final[Mapping[TensorType, str]] = {
     "INT64": "tensor(int64)",
 }
 
-# Runs that one call keeps waiting for the model: with one more than is running, the model never waits for the event
-# loop; with few, calls that come at the same time take turns, and a search is not held up by a large write.
+# How many runs one call keeps in the queue. With one more than is running, the model never waits for the event loop;
+# with few, simultaneous calls take turns, and a large write does not hold up a search.
 _RUNS_AHEAD: Final = 2
 
 
 class OnnxBackend(EmbeddingBackend):
-    """A session for each tower. Runs follow each other in one thread for bulk and one for small requests, which goes first.
+    """A session for each tower. Runs follow each other in one thread for bulk and one for small requests, which goes
+    first.
 
     Both use the same sessions, which compute with `threads` threads.
     """
 
     def __init__(self, models_dir: Path, towers: Towers, device: Device, *, batch: int, threads: int) -> None:
-        """
+        """Keep the arguments; `start` loads the model.
+
         Args:
             models_dir: the model repository.
-            towers: the model; what the repository holds at `start` must still be that one.
-            device: where to run it. A GPU that this build of ONNX Runtime can't use falls back to the CPU; `status`
-                says so.
-            batch: most rows of one run on a CPU, where large batches are slower, since what a layer leaves for
-                the next one no longer fits the cache. On a GPU the model's own limit holds.
+            towers: the model; the repository must still hold the same one at `start`.
+            device: where to run it. If this build of ONNX Runtime can't use the GPU, the model runs on the CPU, and
+                `status` says so.
+            batch: the maximum number of rows of one run on a CPU. Large batches are slower there, since the results of
+                one layer no longer fit the cache. On a GPU the model's own limit applies.
             threads: threads of one run.
         """
         self.towers = towers
@@ -172,10 +174,11 @@ def _not_loaded() -> VisualSearchError:
 
 
 def _session_options(threads: int) -> Any:
-    """Options for several processes that share the cores, and for memory that stays flat.
+    """Options for several processes that share the cores, and for memory that does not grow.
 
-    Threads that spin while they wait take the cores from the other replicas (and from the last part of their own run). A
-    memory plan is kept for every size of batch, for no gain in speed; the arena alone stays at what the largest one took.
+    Threads that spin while they wait take the cores from the other replicas (and from the last part of their own run).
+    ONNX Runtime would keep a memory plan for every size of batch, without a gain in speed; the arena alone stays at the
+    size of the largest one.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
@@ -189,7 +192,9 @@ def _session_options(threads: int) -> Any:
 
 
 def _providers(device: Device) -> list[Any]:
-    """The GPU that the replica was given, if this build can use one. It is the process's first, whatever its number."""
+    """The GPU of the replica, if this build can use one. It is number 0 in this process, whatever its number on the
+    machine.
+    """
     if device.kind == "gpu" and _CUDA_PROVIDER in onnxruntime.get_available_providers():
         return [(_CUDA_PROVIDER, {"device_id": 0}), _CPU_PROVIDER]
     return [_CPU_PROVIDER]
@@ -218,7 +223,7 @@ def _check_signature(session: Any, tower: Tower) -> None:
 
 
 def _tensor_faults(declared: Any, kind: str, dims: list[int]) -> list[str]:
-    """What differs between a declared tensor and a batch of the given dims; names and None stand for any size."""
+    """The differences between a declared tensor and a batch of the given dims; names and None stand for any size."""
     faults = []
     if declared.type != kind:
         faults.append(f"{declared.name} is {declared.type}, expected {kind}")

@@ -1,4 +1,4 @@
-"""Texts to tokens, by the field's library: the one place that imports `tokenizers`."""
+"""Tokenizer: texts to tokens. This is the only module that imports `tokenizers`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ _EXTRA: Final = "text"
 
 
 class Tokenizer:
-    """The tokenizer of one text tower. Texts are never cut: one that does not fit is refused."""
+    """The tokenizer of one text tower. It never cuts a text: one that does not fit is refused."""
 
     def __init__(self, path: Path, spec: TextSpec) -> None:
-        """
+        """Load the tokenizer.
+
         Args:
             path: a file in the format of the `tokenizers` library, with padding to the tower's context length.
             spec: the text tower.
@@ -47,8 +48,8 @@ class Tokenizer:
             texts: any Unicode.
 
         Returns:
-            For each text its tokens (L of the tower's input type), or the error `invalid_text`: it is empty, blank,
-            nothing that the model has a token for, or has more tokens than L.
+            For each text its tokens (L of the tower's input type), or the error `invalid_text`: it is empty, blank, has
+            no token in the model, or has more tokens than L.
         """
         return [self._encode(text) for text in texts]
 
@@ -57,17 +58,17 @@ class Tokenizer:
         if not text.strip():
             return VisualSearchError("invalid_text", "`text` is empty")
         try:
-            # Only for batches the library lets other Python threads run meanwhile. One by one, since it would run those of
-            # several texts in threads of its own, beside those that compute.
+            # The library releases the GIL for batches only. The batch has one text, since the library would encode
+            # several in threads of its own, which would compete with those that compute.
             encoding = self._library.encode_batch_fast([text])[0]
-        except TypeError:  # what the library says of text that is not Unicode, such as half a pair of UTF-16
+        except TypeError:  # the library's error for text that is not Unicode, such as half a pair of UTF-16
             return VisualSearchError("invalid_text", "`text` is not valid Unicode")
         tokens = sum(encoding.attention_mask)
         if len(encoding.ids) > limit:
-            message = f"`text` has {tokens} tokens; the model takes {limit}, start and end among them"
+            message = f"`text` has {tokens} tokens; the model takes {limit}, start and end included"
             return VisualSearchError("invalid_text", message, tokens=tokens, limit=limit)
         if not _has_content(encoding):
-            return VisualSearchError("invalid_text", "`text` holds nothing that the model has a token for", tokens=0)
+            return VisualSearchError("invalid_text", "`text` has no token in the model", tokens=0)
         return np.asarray(encoding.ids, DTYPES[self._spec.input_type])
 
 
@@ -98,5 +99,5 @@ def _load(path: Path, spec: TextSpec) -> Any:
     try:
         return tokenizers.Tokenizer.from_str(content)
     except Exception as error:  # the library raises `Exception` itself
-        message = f"the {path.name} of the model {spec.name!r} is no tokenizer: {error}"
+        message = f"the {path.name} of the model {spec.name!r} is not a tokenizer: {error}"
         raise VisualSearchError("model_invalid", message, model=spec.name) from None

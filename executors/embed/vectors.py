@@ -1,4 +1,4 @@
-"""Checks vectors, wherever they come from, and brings them to unit length."""
+"""Checks vectors from any source, and scales them to unit length."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
 
-# Rounding a unit vector to float32 moves its length by at most 2^-24. What is as near to 1 is left as it is, so that a
-# vector that was given out and comes back stays the same to the bit.
+# Rounding a unit vector to float32 changes its length by at most 2^-24. A vector that near to 1 is left unchanged, so
+# that a vector that was returned to a client and comes back stays the same bit for bit.
 _UNIT_TOLERANCE: Final = 1e-7
 
 
 def check_vectors(vectors: Any, expected_rows: int, dimension: int) -> list[NDArray[np.float32] | VisualSearchError]:
-    """Check what a backend returned.
+    """Check the vectors that a backend returned.
 
     Args:
         vectors: should be expected_rows x dimension float32.
@@ -45,14 +45,14 @@ def check_vectors(vectors: Any, expected_rows: int, dimension: int) -> list[NDAr
 
 
 def check_embedding(value: Any, dimension: int | None) -> NDArray[np.float32]:
-    """Check a vector that a user gave.
+    """Check a vector that a client gave.
 
     Args:
         value: a sequence or array of D numbers.
-        dimension: what D has to be, or None where that is not known.
+        dimension: the required D, or None if it is not known.
 
     Returns:
-        D float32 of unit length; one that had it already is returned with the same values.
+        D float32 of unit length; a vector that had unit length already is returned with the same values.
 
     Raises:
         VisualSearchError: `invalid_embedding`, or `dimension_mismatch` with `expected` and `got`.
@@ -71,7 +71,7 @@ def check_embedding(value: Any, dimension: int | None) -> NDArray[np.float32]:
 
 
 def _numbers(value: Any) -> NDArray[np.float64]:
-    """As double precision; text, booleans, objects, complex numbers and ragged lists are no vectors."""
+    """The numbers in double precision; text, booleans, objects, complex numbers and ragged lists are refused."""
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, OverflowError):
@@ -82,9 +82,10 @@ def _numbers(value: Any) -> NDArray[np.float64]:
 
 
 def _to_unit(vectors: NDArray[Any]) -> tuple[list[NDArray[np.float32]], list[str]]:
-    """Rows (N x D) scaled to unit length in double precision, and for each row what is wrong with it, or ``""``.
+    """Rows (N x D) scaled to unit length in double precision, and for each row its fault, or ``""``.
 
-    Each row is divided by its largest number first, so that neither very large nor very small ones lose their squares.
+    Each row is divided by its largest number first, so that the squares of very large or very small numbers neither
+    overflow nor vanish.
     """
     finite = np.isfinite(vectors).all(axis=1)
     exact = np.where(finite[:, None], vectors, 0).astype(np.float64)
@@ -94,7 +95,7 @@ def _to_unit(vectors: NDArray[Any]) -> tuple[list[NDArray[np.float32]], list[str
     scaled_length = np.linalg.norm(scaled, axis=1, keepdims=True)
     length = scaled_length * largest
     units = scaled / np.where(zero[:, None], 1, scaled_length)
-    with np.errstate(under="ignore"):  # numbers too small for float32 beside the largest one are zero
+    with np.errstate(under="ignore"):  # numbers too small for float32 beside the largest one become zero
         rounded = np.where(np.abs(length - 1) <= _UNIT_TOLERANCE, exact, units).astype(np.float32)
     faults = [
         "holds NaN or infinity" if not ok else "is zero" if none else "" for ok, none in zip(finite, zero, strict=True)

@@ -1,1 +1,1 @@
-"""Local files, read with a bound and written whole or not at all."""
+"""Local files, read with a size limit and written completely or not at all."""

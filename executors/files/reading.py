@@ -1,7 +1,7 @@
-"""Reads local files with a bound: only regular files, never more than a limit, and never half of one that changes.
+"""Reads local files with a size limit: only regular files, never more than the limit, and never half of a changing one.
 
-A device such as /dev/zero never ends, a pipe without a writer never begins, and a file of some gigabytes fills the memory.
-Everything that a person or a setting names is read through this module.
+A device such as /dev/zero never ends, a pipe without a writer never begins, and a file of some gigabytes fills the
+memory. Every file that a user or a setting names is read through this module.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import BinaryIO, Final
 
 from executors.errors import ErrorCode, VisualSearchError
 
-# Flow files, manifests, passwords: texts that a person writes.
+# The limit for texts that people write: flow files, manifests, passwords.
 MAX_TEXT_BYTES: Final = 4_000_000
-# Larger files are not pictures that any service takes; they would only fill the memory.
+# No service accepts a picture that is larger than this; it would only fill the memory.
 MAX_PICTURE_BYTES: Final = 250_000_000
 
 
 def unreadable(error: OSError) -> VisualSearchError:
-    """The error for a local file or folder that can't be read; whoever knows its name adds it."""
+    """The error for a local file or folder that can't be read; the caller adds its name."""
     return VisualSearchError("unreadable_file", f"can't be read: {error.strerror or type(error).__name__}")
 
 
 def open_regular(path: str | Path) -> io.FileIO:
-    """Open a regular file to read it, without waiting for anything; to be closed by the caller.
+    """Open a regular file for reading, without waiting for anything; the caller closes it.
 
     Raises:
         VisualSearchError: `unreadable_file` when it can't be opened or is a folder, pipe, socket or device.
@@ -41,12 +41,12 @@ def open_regular(path: str | Path) -> io.FileIO:
 
 
 def open_plain(path: str | Path) -> io.FileIO:
-    """The same for callers that tell the system's errors apart.
+    """Open a regular file like `open_regular`, for callers that handle the system's errors.
 
     Raises:
         OSError: it can't be opened, or is a folder, pipe, socket or device.
     """
-    # Opening a pipe waits for its writer, without this flag; on a regular file it does nothing.
+    # Without this flag, opening a pipe waits for its writer; on a regular file the flag does nothing.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
@@ -56,7 +56,7 @@ def open_plain(path: str | Path) -> io.FileIO:
 
 
 def kind_of(mode: int) -> str:
-    """What something is that is not a regular file."""
+    """The kind of a file that is not a regular one."""
     kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
     return next((name for is_kind, name in kinds if is_kind(mode)), "a device")
 
@@ -69,14 +69,14 @@ def read_file(
     Args:
         path: of the file.
         limit: in bytes; a larger file is refused by its size, before any of it is read.
-        too_large: the code of the error for one that is larger.
+        too_large: the error code for a larger file.
 
     Returns:
         The content, and the state of the file that it belongs to.
 
     Raises:
-        VisualSearchError: `unreadable_file`, also for a file that changed while it was read; `too_large`. The message does
-            not name the file.
+        VisualSearchError: `unreadable_file`, also for a file that changed while it was read; `too_large`. The message
+            does not name the file.
     """
     try:
         with open_regular(path) as stream:
@@ -87,7 +87,7 @@ def read_file(
             after = os.fstat(stream.fileno())
     except OSError as error:
         raise unreadable(error) from None
-    # Files that the system makes up (/proc) have no size.
+    # Files that the system generates (/proc) report size 0.
     shorter = before.st_size and len(content) != before.st_size
     if shorter or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise VisualSearchError("unreadable_file", "changed while it was read; try again when it is complete")

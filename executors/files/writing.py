@@ -1,4 +1,4 @@
-"""Writes local files whole or not at all, into what a person named: a pipe or device stays one, and so does a link."""
+"""Writes local files completely or not at all; a pipe, device or link that the user named stays one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 
 
 def write_file(path: str | Path, content: bytes) -> None:
-    """Write a file; its folder is made.
+    """Write a file, making its folder if necessary.
 
-    A regular file is replaced when the new one is on the disk whole. What a link leads to is written, and the link stays. A
-    pipe, or a device such as /dev/stdout, is written to: replacing it would take it from every other program.
+    A regular file is replaced once the new one is completely on disk. For a link, its target is written and the link
+    stays. A pipe, or a device such as /dev/stdout, is written to: replacing it would take it away from every other
+    program.
 
     Raises:
         OSError: it can't be written.
@@ -41,5 +42,5 @@ def is_stream(path: str | Path) -> bool:
 
 
 def link_target(path: str | Path) -> Path:
-    """The path itself, or where it leads when it is a link; there need not be anything."""
+    """The path itself, or the target if it is a link; the target need not exist."""
     return Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)

@@ -1,1 +1,1 @@
-"""Vectors to a durable, searchable, sharded index, behind one store contract."""
+"""The index stage: it stores vectors durably and searches them, in shards, behind one store contract."""

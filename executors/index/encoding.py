@@ -1,13 +1,13 @@
-"""Documents as bytes: what is stored of them, exactly, and the digests and checksums that prove it. Pure functions."""
+"""Documents as bytes: the exact stored form, and the digests and checksums that prove it. Pure functions."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import orjson
@@ -15,12 +15,16 @@ from numpy.typing import NDArray
 
 from executors.document_values import MAX_ID_BYTES
 from executors.errors import VisualSearchError
-from executors.index.records import Box, Record, Tags
+from executors.index.records import Box, DocumentKey, Record, Superseded, Tags, TagUpdate
 
 _DIGEST_BYTES: Final = 16
-# Callers normalise; half-precision models leave a relative error of up to about 2^-11. Beyond that it is no unit vector.
+# Callers normalise; half-precision models leave a relative error of up to about 2^-11. A vector with a larger error is
+# not a unit vector.
 _NORM_TOLERANCE: Final = 1e-3
 _STORED_FLOAT: Final = np.dtype("<f4")
+T = TypeVar("T")
+Item = TypeVar("Item")
+KeyLike = TypeVar("KeyLike", DocumentKey, Superseded, TagUpdate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ def encode_record(record: Record) -> EncodedRecord:
 
 
 def check_id(value: str) -> None:
-    """Any text of 1 to 512 bytes of UTF-8 is an id, NUL and all.
+    """Check an id: any text of 1 to 512 bytes of UTF-8, NUL included.
 
     Raises:
         VisualSearchError: `invalid_id`.
@@ -87,7 +91,7 @@ def check_id(value: str) -> None:
 
 
 def check_key(collection: str, document_id: str, version: str) -> None:
-    """Check what names a document in a delete, an update or a supersede.
+    """Check the names in a delete, an update or a supersede.
 
     Raises:
         VisualSearchError: `invalid_id`, `invalid_document`.
@@ -98,15 +102,17 @@ def check_key(collection: str, document_id: str, version: str) -> None:
 
 
 def is_text(value: str) -> bool:
-    """Whether the text can be stored at all: a lone surrogate is no character and has no UTF-8."""
+    """Whether the text can be stored: a lone surrogate is not a character and has no UTF-8."""
     return _utf8(value) is not None
 
 
 def encode_tags(tags: Tags) -> str:
-    """Tags as JSON that reads back as the very same value: keys in their order, integers, floats, null and all.
+    """Tags as JSON that reads back as exactly the same value: the order of keys, integers, floats, null and everything
+    else.
 
     Raises:
-        VisualSearchError: `invalid_tags` for what JSON can't hold exactly (NaN, huge integers, dates, keys that are not text).
+        VisualSearchError: `invalid_tags` for values that JSON can't hold exactly (NaN, huge integers, dates, keys that
+            are not text).
     """
     try:
         encoded = orjson.dumps(tags)
@@ -127,7 +133,7 @@ def decode_tags(encoded: str) -> Tags:
 
 
 def sound_tags(encoded: str, content: bytes, digest: bytes) -> Tags | None:
-    """Tags as they were given; None if they are not what the document's digest was made of (see `document_digest`)."""
+    """Tags as they were given; None if they don't match the document's digest (see `document_digest`)."""
     try:
         tags: Tags = orjson.loads(encoded)
         return tags if document_digest(content, tags) == digest else None
@@ -175,21 +181,25 @@ def decode_embedding(encoded: bytes) -> NDArray[np.float32]:
 
 
 def checksum_of(row: int, embedding: bytes) -> int:
-    """CRC-32 of a stored vector followed by its row number (8 bytes, little-endian): finds a vector in another's place, too."""
+    """CRC-32 of a stored vector followed by its row number (8 bytes, little-endian), so that it also detects a vector
+    in another row's place.
+    """
     return zlib.crc32(row.to_bytes(8, "little"), zlib.crc32(embedding))
 
 
 def content_digest(
     embedding: bytes, uri: str | None, parent: str | None, box: str | None, text: str | None, thumbnail: bytes | None
 ) -> bytes:
-    """BLAKE2b-128 of everything but the tags and the version; lengths stand before the fields, so no two contents meet."""
+    """BLAKE2b-128 of everything but the tags and the version; each field follows its length, so different contents have
+    different inputs.
+    """
     texts = (None if value is None else value.encode() for value in (uri, parent, box, text))
     return _digest((embedding, *texts, thumbnail))
 
 
 def document_digest(content: bytes, tags: Tags) -> bytes:
     """BLAKE2b-128 of the whole content; the order of keys does not matter."""
-    # Searches check one for each hit, so it is written out: `_digest((content, encoded))`.
+    # Searches check one digest for each hit, so this is `_digest((content, encoded))` written out.
     encoded = orjson.dumps(tags, option=orjson.OPT_SORT_KEYS)
     parts = len(content).to_bytes(8, "little") + content + len(encoded).to_bytes(8, "little") + encoded
     return hashlib.blake2b(parts, digest_size=_DIGEST_BYTES).digest()
@@ -208,7 +218,7 @@ def _encode_box(box: Box | None) -> str | None:
     if box is None:
         return None
     try:
-        # Boxes come from detectors, which give numpy's numbers.
+        # Boxes come from detectors, which return numpy numbers.
         numbers = [value.item() if isinstance(value, np.generic) else value for value in box]
     except TypeError:
         numbers = []
@@ -227,3 +237,34 @@ def _utf8(value: str) -> bytes | None:
         return value.encode()
     except (AttributeError, UnicodeEncodeError):
         return None
+
+
+def encode_each(items: Sequence[Item], encode: Callable[[Item], T]) -> list[T | VisualSearchError]:
+    """The result of `encode` for each item, or the error that it raises."""
+    encoded: list[T | VisualSearchError] = []
+    for item in items:
+        try:
+            encoded.append(encode(item))
+        except VisualSearchError as error:
+            encoded.append(error)
+    return encoded
+
+
+def check_write(write: KeyLike) -> KeyLike:
+    """A write, if its names can be stored.
+
+    Raises:
+        VisualSearchError: `invalid_id`, `invalid_document`.
+    """
+    check_key(write.collection, write.id, write.version)
+    return write
+
+
+def check_update(update: TagUpdate) -> TagUpdate:
+    """An update, if its names and tags can be stored.
+
+    Raises:
+        VisualSearchError: `invalid_id`, `invalid_document`, `invalid_tags`.
+    """
+    encode_tags(update.tags)
+    return check_write(update)

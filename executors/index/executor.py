@@ -1,4 +1,4 @@
-"""The index as Jina executors: one shard, and the merge of all of them. Everything worth testing is in plain modules."""
+"""The Jina executors of the index: one shard, and the merge of all shards' answers. The logic is in plain modules."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,8 +13,7 @@ from executors.errors import VisualSearchError, as_error
 from executors.index.records import Hits, WriteOutcome
 from executors.index.store import Store
 from executors.index.stores import make_store
-from executors.index.wire import documents as answers
-from executors.index.wire import merge, shard_requests
+from executors.index.wire import documents, merge, shard_requests
 from executors.index.wire.pages import PackedPage, merge_pages
 from executors.index.wire.shard_search import columns_of, search_documents
 from executors.lifecycle import run_now, start_now, starting
@@ -26,7 +25,7 @@ Parameters: TypeAlias = dict[str, Any]
 MergeOne: TypeAlias = Callable[[Sequence[ImageDoc], Sequence[merge.Columns]], ImageDoc]
 Report: TypeAlias = Callable[[Store, merge.Columns], Awaitable[merge.Columns | PackedPage]]
 
-# How the answers of all shards become one, for endpoints where no parameter has a say in that.
+# How the answers of all shards are merged, for endpoints where no parameter affects the merge.
 MERGES: Final[dict[str, MergeOne]] = {
     "/update": merge.merge_write,
     "/delete": merge.merge_write,
@@ -48,15 +47,17 @@ def _merge_of_search(parameters: Parameters) -> MergeOne:
 
 
 class IndexShard(Executor):
-    """One shard of the index: takes documents with vectors, answers with results, hits and shard_requests."""
+    """One shard of the index: it takes documents with vectors, and answers with results, hits and reports."""
 
     def __init__(self, store: str | None = None, **kwargs: Any) -> None:
-        """Args:
-        store: what holds the index, for a flow file (`uses_with`); VS_STORE, where it is set, wins.
+        """Start the shard's store.
+
+        Args:
+            store: the store to use, from a flow file (`uses_with`); VS_STORE overrides it.
         """
         super().__init__(**kwargs)
         arguments = self.runtime_args
-        # Jina counts a single shard as -1 or 0, depending on the version of the path that starts it.
+        # Jina passes a single shard as -1 or 0, depending on the version that starts it.
         self._number = max(0, int(getattr(arguments, "shard_id", 0) or 0))
         self._shards = max(1, int(getattr(arguments, "shards", 1) or 1))
         with starting("index"):
@@ -72,27 +73,27 @@ class IndexShard(Executor):
 
     @requests(on="/index")
     async def index(self, docs: DocList[ImageDoc], parameters: Parameters, **_: Any) -> DocList[ImageDoc]:
-        """Store durably, then answer; documents that an earlier stage refused pass through."""
-        sound = [document for document in docs if document.error is None]
+        """Store documents durably, then answer; documents that an earlier stage refused pass through."""
+        accepted = [document for document in docs if document.error is None]
         refresh = bool(parameters.get("refresh", True))
         outcomes = await self._write(
-            len(sound), lambda: self._store.put([answers.record_of(each) for each in sound], refresh=refresh)
+            len(accepted), lambda: self._store.put([documents.record_of(each) for each in accepted], refresh=refresh)
         )
-        return self._write_answers(docs, sound, outcomes)
+        return self._write_answers(docs, accepted, outcomes)
 
     @requests(on="/update")
     async def update(self, docs: DocList[ImageDoc], parameters: Parameters, **_: Any) -> DocList[ImageDoc]:
-        """Change tags where this shard holds the id."""
+        """Change tags of documents that this shard holds."""
         mode, refresh = parameters.get("mode", "merge"), bool(parameters.get("refresh", True))
         outcomes = await self._write(
-            len(docs), lambda: self._store.update([answers.update_of(each, mode) for each in docs], refresh=refresh)
+            len(docs), lambda: self._store.update([documents.update_of(each, mode) for each in docs], refresh=refresh)
         )
         return self._merged_if_alone(self._write_answers(docs, docs, outcomes), merge.merge_write)
 
     @requests(on="/delete")
     async def delete(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """Remove documents and what came from them, and remember that they were removed."""
-        outcomes = await self._write(len(docs), lambda: self._store.delete([answers.key_of(each) for each in docs]))
+        """Remove documents and their descendants, and remember the removal."""
+        outcomes = await self._write(len(docs), lambda: self._store.delete([documents.key_of(each) for each in docs]))
         return self._merged_if_alone(self._write_answers(docs, docs, outcomes), merge.merge_write)
 
     @requests(on="/get")
@@ -104,18 +105,18 @@ class IndexShard(Executor):
     async def _read(self, docs: Documents, wanted: Sequence[str]) -> list[ImageDoc]:
         try:
             found = await self._store.get(
-                answers.collection_of(docs[0]),
+                documents.collection_of(docs[0]),
                 [str(document.id) for document in docs],
                 embedding="embedding" in wanted,
                 thumbnail="thumbnail" in wanted,
             )
         except Exception as error:
             if len(docs) > 1 and isinstance(error, VisualSearchError) and error.code == "store_invalid":
-                # One of them is damaged: that costs no other.
+                # A damaged document must not make the others fail.
                 return [each for document in docs for each in await self._read(DocList[ImageDoc]([document]), wanted)]
             return list(self._all_failed(docs, error))
         pairs = zip(docs, found, strict=True)
-        return [answers.stored_answer(document, stored, self._store.identity) for document, stored in pairs]
+        return [documents.stored_answer(document, stored, self._store.identity) for document, stored in pairs]
 
     @requests(on="/search")
     async def search(self, docs: DocList[ImageDoc], parameters: Parameters, **_: Any) -> DocList[ImageDoc]:
@@ -126,17 +127,19 @@ class IndexShard(Executor):
 
     @requests(on="/embed")
     async def embed(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """Nothing to do: Jina wants every endpoint of a stage in the next one; the gateway does not send it here."""
+        """Do nothing: Jina requires every endpoint of a stage in the next stage, but the gateway does not call this
+        one.
+        """
         return docs
 
     @requests(on="/supersede")
     async def supersede(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """Remove the copies here of what another shard has just stored."""
+        """Remove this shard's older copies of documents that another shard has just stored."""
         return await self._report("/supersede", docs, partial(shard_requests.supersede, self._number))
 
     @requests(on="/adopt")
     async def adopt(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """Become a shard of the index that the gateway names, with the collections that it names."""
+        """Become a shard of the index that the gateway names, with its collections."""
         answered = await self._answer(docs, partial(shard_requests.adopt, self._number))
         return self._merged_if_alone(answered, merge.merge_adopted, strict=False)
 
@@ -157,17 +160,17 @@ class IndexShard(Executor):
 
     @requests(on="/delete_children")
     async def delete_children(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """Remove what came from documents that were removed from other shards."""
+        """Remove descendants of documents that were removed from other shards."""
         return await self._report("/delete_children", docs, shard_requests.delete_children)
 
     @requests(on="/drop")
     async def drop(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """Forget a collection."""
+        """Drop a collection."""
         return await self._report("/drop", docs, shard_requests.drop)
 
     @requests(on="/reindex")
     async def reindex(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """Begin to build anew what searches walk through."""
+        """Begin to rebuild the search structures."""
         return await self._report("/reindex", docs, shard_requests.reindex)
 
     @requests(on="/recent")
@@ -182,7 +185,7 @@ class IndexShard(Executor):
 
     @requests(on="/status")
     async def status(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """Who this shard is, and what it holds."""
+        """Report this shard's identity and contents."""
         answered = await self._answer(docs, partial(shard_requests.status, self._number, self._shards))
         return self._merged_if_alone(answered, merge.gather, strict=False)
 
@@ -190,12 +193,14 @@ class IndexShard(Executor):
         return self._merged_if_alone(await self._answer(docs, make), MERGES[endpoint])
 
     async def _answer(self, docs: Documents, make: Report) -> DocList[ImageDoc]:
-        """Answer each document, which stands for the whole request, with what `make` makes of its columns."""
+        """Give each document the answer that `make` returns for its columns; each document stands for the whole
+        request.
+        """
         answered = DocList[ImageDoc]()
         for document in docs:
             try:
                 made = await make(self._store, merge.unpack(document))
-                answer = answers.report_answer(document, made, self._store.identity)
+                answer = documents.report_answer(document, made, self._store.identity)
             except Exception as error:
                 answer = self._all_failed(DocList[ImageDoc]([document]), error)[0]
             answered.append(answer)
@@ -216,7 +221,7 @@ class IndexShard(Executor):
         outcome_of = {id(document): outcome for document, outcome in zip(tried, outcomes, strict=True)}
         return DocList[ImageDoc](
             [
-                answers.write_answer(document, outcome_of[id(document)], identity)
+                documents.write_answer(document, outcome_of[id(document)], identity)
                 if id(document) in outcome_of
                 else ImageDoc.from_values(id=document.id, error=document.error, hits=merge.pack(identity, {}))
                 for document in docs
@@ -239,12 +244,12 @@ class IndexShard(Executor):
         return DocList[ImageDoc]([ImageDoc.from_values(id=each.id, error=failure, hits=hits) for each in docs])
 
     def _merged_if_alone(self, docs: Documents, merge_one: MergeOne, *, strict: bool = True) -> DocList[ImageDoc]:
-        """Jina runs no merge at `shards: 1`, so the only shard applies it to its own answer."""
+        """Jina runs no merge at `shards: 1`, so a single shard applies it to its own answer."""
         return DocList[ImageDoc](merge.merge_shards([docs], merge_one, strict=strict)) if self._shards == 1 else docs
 
 
 class ShardMerge(Executor):
-    """Runs behind the shards (`uses_after`): one answer from those of all shards that gave one."""
+    """The merge behind the shards (`uses_after`): it makes one answer of those of all shards that answered."""
 
     @requests(on="/search")
     async def search(
@@ -260,7 +265,7 @@ class ShardMerge(Executor):
 
     @requests(on="/supersede")
     async def supersede(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
-        """What became of the older copies."""
+        """The results for the older copies."""
         return self._merge(docs, docs_matrix, merge.merge_supersede)
 
     @requests(on="/get")
@@ -280,32 +285,32 @@ class ShardMerge(Executor):
 
     @requests(on=["/delete_matching", "/delete_children"])
     async def removed(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
-        """The ids of what any shard removed."""
+        """The ids of the documents that any shard removed."""
         return self._merge(docs, docs_matrix, merge.merge_removed)
 
     @requests(on="/drop")
     async def drop(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
-        """How many documents went with the collection."""
+        """How many documents were removed with the collection."""
         return self._merge(docs, docs_matrix, merge.merge_drop)
 
     @requests(on="/adopt")
     async def adopt(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
-        """Who every shard is now."""
+        """The identity of every shard."""
         return self._merge(docs, docs_matrix, merge.merge_adopted, strict=False)
 
     @requests(on=["/verify", "/reindex", "/recent"])
     async def report(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
-        """What every shard says, side by side."""
+        """The reports of all shards, side by side."""
         return self._merge(docs, docs_matrix, merge.gather)
 
     @requests(on="/status")
     async def status(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
-        """What every shard says, side by side, also of shards that do not fit together."""
+        """The reports of all shards, side by side, also of shards that do not fit together."""
         return self._merge(docs, docs_matrix, merge.gather, strict=False)
 
     @requests(on=["/index", "/embed"])
     async def pass_on(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """One shard took it; its answer is the answer."""
+        """Return the answer of the one shard that took the request."""
         return docs
 
     def _merge(

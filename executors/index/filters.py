@@ -1,14 +1,15 @@
-"""Filters on tags: what a request's `filter` means, the same for every store. Pure.
+"""Filters on tags: the meaning of a request's `filter`, the same for every store. Pure.
 
-Tags are looked at as paths with values (`flatten`): keys joined by dots, an array standing for its elements, an object in an
-array for its keys. A condition on a path holds when one of the values there fulfils it; `$ne`, `$nin` and `$not` hold when
-the condition that they negate does not, so they hold for documents that lack the path. Values of different types are never
-equal and never compared: 1 equals 1.0, but neither true nor "1". Text is ordered by code points. Conditions on one path
-are held against its values one by one: an array [1, 20] is both above 5 and below 10. A bound `{"$datetime": …}` is an
-`Instant`, and compares with every text that is an RFC 3339 date-time, by the moments that they stand for. A path that begins
-with $ is written with two of them: `$$lt` is the tag `$lt`.
+Tags are treated as paths with values (`flatten`): keys joined by dots, an array standing for its elements, an object in
+an array for its keys. A condition on a path holds if one of the values there fulfils it; `$ne`, `$nin` and `$not` hold
+if the condition that they negate does not, so they hold for documents that lack the path. Values of different types are
+never equal and never compared: 1 equals 1.0, but neither true nor "1". Text is ordered by code points. Conditions on
+one path are tested against its values one by one: an array [1, 20] is both above 5 and below 10. A bound `{"$datetime":
+…}` is an `Instant`, and compares with every text that is an RFC 3339 date-time, by the moments that they stand for. A
+path that begins with $ is written with two of them: `$$lt` is the tag `$lt`.
 
-Filters compare and hash by meaning, so they can be keys: `In("n", (1,))` is `In("n", (1.0,))`, not `In("n", (True,))`.
+Filters compare and hash by meaning, so they can be keys: `In("n", (1,))` equals `In("n", (1.0,))`, but not `In("n",
+(True,))`.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from executors.errors import VisualSearchError
 from executors.index.instants import LONGEST, Instant, read_instant
 
 Scalar: TypeAlias = bool | int | float | str | None
-# What a condition compares with.
+# The operand of a condition.
 Operand: TypeAlias = Scalar | Instant
 Bound: TypeAlias = int | float | str | Instant
-# Where a path leads: `None` stands for an empty array or object, whose path is there without a value.
+# The values at a path: `None` stands for an empty array or object, whose path exists without a value.
 Values: TypeAlias = dict[str, list["Leaf"]]
 
 MAX_DEPTH: Final = 16
@@ -38,7 +39,7 @@ _DATETIME: Final = "$datetime"
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One value at a path, or the trace of an empty array or object (`empty`). `in_array`: an array leads there."""
+    """One value at a path, or the mark of an empty array or object (`empty`). `in_array`: an array leads there."""
 
     value: Scalar = None
     empty: bool = False
@@ -51,7 +52,7 @@ class In:
 
     path: str
     values: tuple[Operand, ...] = field(compare=False)
-    # The values with their kinds: Python takes 1 and True for the same.
+    # The values with their kinds, because Python treats 1 and True as equal.
     keys: frozenset[tuple[str, Operand]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -59,7 +60,7 @@ class In:
 
     @property
     def instants(self) -> tuple[Instant, ...]:
-        """Those of the values that are moments."""
+        """The values that are moments."""
         return tuple(value for value in self.values if isinstance(value, Instant))
 
 
@@ -76,7 +77,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Exists:
-    """The path is there, whatever it holds: null and empty arrays count."""
+    """The path exists, whatever its value: null and empty arrays count."""
 
     path: str
 
@@ -110,13 +111,15 @@ def parse_filter(given: Any) -> Filter:
     """The filter of a request.
 
     Raises:
-        VisualSearchError: `invalid_filter`, with the `path` to what is wrong in its details.
+        VisualSearchError: `invalid_filter`; its details give the `path` to the fault.
     """
     return _Parser().filter(given, "filter", 0)
 
 
 def matches(where: Filter, tags: Mapping[str, Any]) -> bool:
-    """Whether a document with these tags matches; the meaning that every store's own evaluation is tested against."""
+    """Whether a document with these tags matches. This defines the meaning against which the evaluation of every store
+    is tested.
+    """
     return _holds(where, flatten(tags))
 
 
@@ -129,7 +132,7 @@ def flatten(tags: Mapping[str, Any]) -> Values:
 
 
 def kind_of(value: Operand) -> str:
-    """`null`, `boolean`, `number`, `string` or, of an operand, `instant`."""
+    """`null`, `boolean`, `number`, `string` or, for an operand only, `instant`."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -141,7 +144,7 @@ def kind_of(value: Operand) -> str:
 
 def _collect(path: str, value: Any, values: Values, *, in_array: bool = False) -> None:
     if isinstance(value, Mapping):
-        # An object is there, too: `$exists` asks for it.
+        # An object exists, too: `$exists` asks for it.
         values.setdefault(path, []).append(Leaf(empty=True, in_array=in_array))
         for key, each in value.items():
             _collect(f"{path}.{key}", each, values, in_array=in_array)
@@ -220,17 +223,17 @@ class _Parser:
         if key.startswith("$$"):
             key = key[1:]
         elif key.startswith("$"):
-            hint = f"here: $and, $or, $not, or a tag's path, a first $ of which is written twice; on a tag: {_KNOWN}"
+            hint = f"here: $and, $or, $not, or a tag's path (write a leading $ twice); on a tag: {_KNOWN}"
             raise _invalid(where, f"unknown operator ({hint})")
         if not _is_text(key):
-            raise _invalid(where, "is no path of a tag: it is not valid text")
+            raise _invalid(where, "is not the path of a tag: it is not valid text")
         if isinstance(value, Mapping) and _DATETIME not in value:
             return self._operators(key, value, where, depth)
         return self._condition(In(key, (_operand(value, where),)), where)
 
     def _operators(self, path: str, given: Mapping[Any, Any], where: str, depth: int) -> Filter:
         if not given:
-            raise _invalid(where, f"no operator (known: {_KNOWN})")
+            raise _invalid(where, f"names no operator (known: {_KNOWN})")
         if depth > MAX_DEPTH:
             raise _invalid(where, f"nested more than {MAX_DEPTH} deep")
         parts: list[Filter] = []
@@ -244,7 +247,9 @@ class _Parser:
                 parts.append(self._condition(_OPERATORS[name](path, operand, at), at))
             else:
                 hint = (
-                    "an unknown operator" if str(name).startswith("$") else "not an operator; write nested keys by dots"
+                    "an unknown operator"
+                    if str(name).startswith("$")
+                    else "not an operator; join nested keys with dots"
                 )
                 raise _invalid(at, f"{hint} (known: {_KNOWN})")
         return parts[0] if len(parts) == 1 else And(tuple(parts))
@@ -314,16 +319,16 @@ def _instant(given: Mapping[Any, Any], where: str) -> Instant:
     instant = read_instant(text)
     if instant is None:
         shown = repr(text[:LONGEST])
-        raise _invalid(where, f"{shown} is no RFC 3339 date-time with an offset, such as 2024-05-01T10:00:00+02:00")
+        raise _invalid(where, f"{shown} is not an RFC 3339 date-time with an offset, such as 2024-05-01T10:00:00+02:00")
     return instant
 
 
 def _scalar(value: Any, where: str) -> Scalar:
     if isinstance(value, list):
-        raise _invalid(where, "a list is no value to compare with; `$in` takes one")
+        raise _invalid(where, "a list cannot be compared with; `$in` takes a list")
     if isinstance(value, Mapping):
         raise _invalid(
-            where, f'an object is no value to compare with, but {{"{_DATETIME}": …}}; write nested keys by dots'
+            where, f'an object cannot be compared with, except {{"{_DATETIME}": …}}; join nested keys with dots'
         )
     if isinstance(value, float) and not math.isfinite(value):
         raise _invalid(where, "must be a finite number")
@@ -346,7 +351,7 @@ def _is_text(value: str) -> bool:
 
 def _invalid(where: str, message: str) -> VisualSearchError:
     message = message.encode(errors="backslashreplace").decode()
-    # A key may hold what no answer can carry (lone surrogates), and may be as long as the request.
+    # A key may hold characters that no answer can carry (lone surrogates), and may be as long as the request.
     where = where.encode(errors="backslashreplace").decode()
     if len(where) > _MOST_SHOWN:
         where = f"{where[:_MOST_SHOWN]}…"

@@ -1,8 +1,8 @@
-"""Points in time as RFC 3339 writes them: texts that stand for the same moment are equal, whatever their offsets. Pure.
+"""Points in time in the format of RFC 3339: texts of the same moment are equal, whatever their offsets. Pure.
 
-What is read: `2024-05-01T10:00:00+02:00`, `2024-05-01t08:00:00.25z`, and a space in place of the T (RFC 3339, 5.6). Not a date
-alone, and not a time without an offset: nobody could say which moment that is. `-00:00` counts as UTC. A leap second
-(`23:59:60` UTC at the end of a month) counts as the first moment of the day after it, as it does for most clocks.
+Accepted: `2024-05-01T10:00:00+02:00`, `2024-05-01t08:00:00.25z`, and a space in place of the T (RFC 3339, 5.6). A date
+alone, or a time without an offset, is refused, since it does not say which moment it is. `-00:00` counts as UTC. A leap
+second (`23:59:60` UTC at the end of a month) counts as the first moment of the next day, as it does for most clocks.
 """
 
 from __future__ import annotations
@@ -21,20 +21,22 @@ _DAYS_BEFORE_MONTH: Final = (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 3
 _DAYS_OF_MONTH: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 # The days of the years 0 to 9999 of the Gregorian calendar.
 _ALL_DAYS: Final = 3_652_425
-# A text's own date lies within a day of the date in UTC; another one for leap seconds.
+# A text's own date lies within a day of the date in UTC; the second day allows for leap seconds.
 _MARGIN_DAYS: Final = 2
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Instant:
-    """A moment: seconds since the year 0 began in UTC, and the digits after the point, without zeros at the end."""
+    """A moment: seconds since the beginning of the year 0 in UTC, and the digits after the point, without zeros at the
+    end.
+    """
 
     seconds: int
     fraction: str = ""
 
 
 def read_instant(text: str) -> Instant | None:
-    """The moment that an RFC 3339 date-time stands for, to 30 digits of a second; None for any other text."""
+    """The moment of an RFC 3339 date-time, to 30 digits of a second; None for any other text."""
     if len(text) > LONGEST:
         return None
     found = _FORM.fullmatch(text)
@@ -56,10 +58,12 @@ def read_instant(text: str) -> Instant | None:
 
 
 def text_bounds(low: Instant | None, high: Instant | None) -> tuple[str, str]:
-    """Texts of moments from `low` to `high` lie from the first of these texts to before the second, by code points."""
+    """The range of texts that holds all date-times of moments from `low` to `high`: from the first text to before the
+    second, by code points.
+    """
     first = 0 if low is None else low.seconds // _DAY - _MARGIN_DAYS
     last = _ALL_DAYS if high is None else high.seconds // _DAY + _MARGIN_DAYS + 1
-    # The sign after "9" ends the last year.
+    # The character after "9" ends the last year.
     return _date(first) if first > 0 else "0", _date(last) if last < _ALL_DAYS else ":"
 
 
@@ -82,7 +86,7 @@ def _begins_a_month(seconds: int) -> bool:
 
 
 def _date(days: int) -> str:
-    """The date so many days after the first of January of the year 0."""
+    """The date that many days after the first of January of the year 0."""
     year = days * 400 // 146_097
     while _days_before(year, 1, 1) > days:
         year -= 1

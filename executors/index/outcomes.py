@@ -1,4 +1,4 @@
-"""What every store answers to writes that it refuses, and what an update makes of tags. Pure."""
+"""Outcomes shared by all stores: refused writes, checks of bindings, and tags after an update. Pure."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from executors.index.records import (
 )
 
 
-def adopted(mine: ShardIdentity | None, identity: ShardIdentity, *, proposed: bool = False) -> ShardIdentity:
-    """Who a shard is after `Store.adopt`. A shard of an index that was never written to may be adopted anew.
+def identity_after(mine: ShardIdentity | None, identity: ShardIdentity, *, proposed: bool = False) -> ShardIdentity:
+    """The identity of a shard after `Store.adopt`. A shard of an index that was never written to may adopt another one.
 
     Raises:
         VisualSearchError: `shard_identity`.
@@ -38,7 +38,7 @@ def adopted(mine: ShardIdentity | None, identity: ShardIdentity, *, proposed: bo
     if identity.shards < mine.shards:
         raise VisualSearchError(
             "shard_identity",
-            f"the index had {mine.shards} shards, {identity.shards} would leave documents out",
+            f"the index had {mine.shards} shards, with {identity.shards} shards some documents would be missing",
             expected=mine.shards,
             got=identity.shards,
         )
@@ -70,10 +70,10 @@ def check_binding(collection: Collection, model_id: str, dimension: int) -> None
 
 
 def check_new_collection(collection: Collection, most: int = MAX_DIMENSION) -> None:
-    """Refuse what no store can hold.
+    """Refuse a collection that no store can hold.
 
     Args:
-        most: numbers of a vector that this store can hold.
+        most: the maximum dimension of a vector in this store.
 
     Raises:
         VisualSearchError: `invalid_document`, `invalid_embedding`.
@@ -87,10 +87,10 @@ def check_new_collection(collection: Collection, most: int = MAX_DIMENSION) -> N
 
 
 def require_identity(identity: ShardIdentity | None) -> ShardIdentity:
-    """Who this shard is.
+    """The identity of this shard.
 
     Raises:
-        VisualSearchError: `shard_identity` if it is nobody yet.
+        VisualSearchError: `shard_identity` if it has none yet.
     """
     if identity is None:
         raise VisualSearchError("shard_identity", "this shard does not belong to an index yet")
@@ -98,10 +98,11 @@ def require_identity(identity: ShardIdentity | None) -> ShardIdentity:
 
 
 def updated_tags(stored: Tags | None, update: TagUpdate) -> Tags:
-    """The tags after an update: of a merge, the stored ones (None: unknown) with the named keys changed; null removes a key.
+    """The tags after an update. For `merge`: the stored tags (None: unknown) with the named keys changed; null removes
+    a key.
 
     Raises:
-        VisualSearchError: `invalid_tags`: they would grow beyond what a document may have.
+        VisualSearchError: `invalid_tags`: they would exceed the maximum size of a document's tags.
     """
     if stored is None or update.mode == "replace":
         return update.tags
@@ -114,8 +115,8 @@ def updated_tags(stored: Tags | None, update: TagUpdate) -> Tags:
     return tags
 
 
-def refused(error: VisualSearchError) -> WriteOutcome:
-    """The outcome of a write that was not made."""
+def refusal(error: VisualSearchError) -> WriteOutcome:
+    """The outcome of a write that was refused."""
     return WriteOutcome(error=error)
 
 

@@ -1,4 +1,4 @@
-"""What goes into a store and comes out of it: plain values, no jina, no wire."""
+"""The values that go into a store and come out of it: plain data, independent of Jina and of the wire format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from executors.errors import VisualSearchError
 from executors.index.filters import Filter
 
-# No model that is used for search makes longer vectors; a bound keeps a stray one from reserving memory.
+# No search model makes longer vectors; the limit keeps a wrong number from reserving memory.
 MAX_DIMENSION: Final = 65_536
 
 Tags: TypeAlias = dict[str, Any]
@@ -22,7 +22,7 @@ WriteResult: TypeAlias = Literal["created", "replaced", "unchanged", "updated", 
 
 @dataclass(frozen=True, slots=True)
 class ShardIdentity:
-    """Which shard of which index a folder holds; compared in every answer.
+    """The shard of the index that a folder holds; compared in every answer.
 
     Attributes:
         index_uuid: made once, when the index is; the same in all its shards.
@@ -48,7 +48,7 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One document to be written. `embedding` is D float32 of unit length, checked by the caller."""
+    """One document to write. `embedding` is D float32 of unit length, checked by the caller."""
 
     collection: str
     id: str
@@ -65,7 +65,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class StoredDocument:
-    """One document as it was read; `embedding` and `thumbnail` only where they were asked for."""
+    """One document as it was read; `embedding` and `thumbnail` only if they were asked for."""
 
     collection: str
     id: str
@@ -102,9 +102,9 @@ class TagUpdate:
 
 @dataclass(frozen=True, slots=True)
 class Superseded:
-    """A write that another shard stored: copies of the same id that are not newer have to go.
+    """A write that another shard stored; copies of the same id that are not newer must be removed.
 
-    `digest` is the `WriteOutcome.digest` of that write: an older copy with the same one was the same document.
+    `digest` is the `WriteOutcome.digest` of that write: an older copy with the same digest was the same document.
     """
 
     collection: str
@@ -115,10 +115,10 @@ class Superseded:
 
 @dataclass(frozen=True, slots=True)
 class WriteOutcome:
-    """What became of one write: a result, or the error that refused it (then nothing of it was stored).
+    """The result of one write, or the error that refused it (then nothing of it was stored).
 
-    `digest` identifies the content (vector, tags, uri, parent, box, text, thumbnail) without the version. `descendants` are
-    the ids of what a delete removed with its document, because it came from it.
+    `digest` identifies the content (vector, tags, uri, parent, box, text, thumbnail) without the version. `descendants`
+    are the ids of the documents that a delete removed because they were derived from its document.
     """
 
     result: WriteResult | None = None
@@ -135,14 +135,14 @@ class SearchRequest:
     Attributes:
         queries: N x D float32, unit length.
         model_id: the model that made the queries; compared with the collection's.
-        limit: how many hits (with `group_by`: groups) a query at most; the caller adds its offset.
+        limit: the maximum number of hits (with `group_by`: groups) for a query; the caller adds its offset.
         threshold: only hits with a cosine of at least this.
         where: only documents whose tags match; the best of those, not those of the best.
         group_by: the best hit of each group: a tag's path, or `parent` (a document without one is the group of its id).
         exact: compare with every document instead of walking the graph.
-        ef: how many candidates the walk through the graph keeps; None: what the size asks for.
+        ef: how many candidates the walk through the graph keeps; None: the default for the size.
         embedding: return the hits' vectors, too.
-        without: the id of a document that is not to be found: with `group_by`, another one may stand for its group.
+        without: the id of a document to leave out: with `group_by`, another one may represent its group.
     """
 
     collection: str
@@ -162,9 +162,9 @@ class SearchRequest:
 class Hits:
     """The hits of one query as columns of equal length, best first, ties by id (by code points).
 
-    `groups` (JSON values; a tag's value, or the parent's id) and `embeddings` (D float32 each) only where they were asked
-    for. `plan` says how the answer was found (`explain`), JSON values; it is no part of the answer. `partial`: how many parts of
-    this shard answered, and of how many, where some did not.
+    `groups` (JSON values; a tag's value, or the parent's id) and `embeddings` (D float32 each) only if they were asked
+    for. `plan` says how the answer was found (`explain`), as JSON values; it is not part of the answer. `partial`: how
+    many parts of this shard answered, and of how many, if some did not.
     """
 
     ids: Sequence[str]
@@ -180,13 +180,13 @@ class Hits:
     partial: tuple[int, int] | None = None
 
 
-# Where the pages of recent writes begin.
+# The start of the pages of recent writes.
 NEWEST: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class RecentWrites:
-    """A page of the last writes, and where the next one begins; None: there is none.
+    """A page of the most recent writes, and the start of the next page; None: there is none.
 
     `digests` are the `WriteOutcome.digest` of each; `drops` names and versions of collections that were dropped.
     """
@@ -199,7 +199,7 @@ class RecentWrites:
 
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
-    """What `/status` shows of one shard; `unreadable`: collections that can't be read, and why."""
+    """The report of one shard in `/status`; `unreadable`: collections that can't be read, and why."""
 
     identity: ShardIdentity | None
     format_version: int
@@ -212,7 +212,7 @@ class StoreStatus:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What a full check of one shard found: nothing wrong when `faults` is empty."""
+    """The result of a full check of one shard; if `faults` is empty, nothing is wrong."""
 
     documents: int
     faults: Sequence[str]

@@ -1,15 +1,16 @@
-"""The contract of a store: what one shard of the index promises, whatever holds it.
+"""The contract of a store: the promises of one shard of the index, for every implementation.
 
-Two implementations stand behind it (embedded, OpenSearch), and one set of tests holds both to it
-(tests/contracts/store_contract.py). Rules that every implementation keeps:
+There are two implementations (embedded, OpenSearch), and one set of tests checks both against it
+(tests/contracts/store_contract.py). Every implementation keeps these rules:
 
-- Durable before it returns: what `put`, `update`, `delete` and `supersede` answered survives kill -9 and power loss.
+- Durable before it returns: a write that `put`, `update`, `delete` or `supersede` acknowledged survives kill -9 and
+  power loss.
 - Idempotent by (collection, id, version): the same write executed twice leaves one copy and gives the same result.
-- A write is refused (`stale_version`) when the shard holds, or remembers having deleted or superseded, the same id at
-  the same or a newer version, or when its collection was dropped at the same or a newer one; except that the very same
-  write (same version, still the live copy) repeats its result.
-- One write at fault never stops its neighbours: outcomes stand in the order of the request, errors in their place.
-- What was written is found by any search that starts after the write returned (fresh writes under an ANN structure, too).
+- A write is refused (`stale_version`) if the shard holds, or remembers having deleted or superseded, the same id at the
+  same or a newer version, or if its collection was dropped at the same or a newer one; except that the very same write
+  (same version, still the live copy) repeats its result.
+- One failing write never stops the others: outcomes are in the order of the request, errors in their place.
+- A search that starts after a write returned finds what was written (fresh writes under an ANN structure, too).
 - Errors are `VisualSearchError`: `collection_not_found`, `dimension_mismatch`, `model_mismatch`, `stale_version`,
   `storage_unavailable`, `shard_identity` (no identity was adopted yet).
 """
@@ -51,29 +52,29 @@ class Store(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Finish what is running and let go of the files. Safe to call twice."""
+        """Finish running calls and release the files. Safe to call twice."""
 
     @property
     def start_notes(self) -> Sequence[str]:
-        """What `open` found and did that an operator should read in the log, a line each."""
+        """Findings and actions of `open` that an operator should read in the log, a line each."""
         return ()
 
     @property
     @abstractmethod
     def identity(self) -> ShardIdentity | None:
-        """Who this shard is, or None for one that never belonged to an index."""
+        """The identity of this shard, or None if it never belonged to an index."""
 
     @abstractmethod
     async def adopt(self, identity: ShardIdentity, *, proposed: bool = False) -> None:
-        """Become, or go on being, this shard of this index.
+        """Become, or stay, this shard of this index.
 
-        A shard without identity, or of an index that was never written to, takes it. One of the same index and number
-        takes over `shards` (it may only grow) and `populated` (it never goes back to False).
+        A shard without identity, or of an index that was never written to, takes it. A shard of the same index and
+        number takes over `shards` (it may only grow) and `populated` (it never goes back to False).
 
         Args:
-            identity: who this shard is to be.
-            proposed: keep an identity of the same number, whatever its index. Of several gateways that propose at the
-                same time, the first one is followed.
+            identity: the identity to adopt.
+            proposed: keep an identity of the same number, whatever its index. If several gateways propose at the same
+                time, the first one is followed.
 
         Raises:
             VisualSearchError: `shard_identity` for a shard that was written to and is of another index or number, or
@@ -90,10 +91,10 @@ class Store(ABC):
 
     @abstractmethod
     async def drop_collection(self, name: str, version: str) -> int | None:
-        """Forget a collection with all its documents; how many there were, None if there was none of that name.
+        """Drop a collection with all its documents; returns how many there were, None if there was no such collection.
 
-        Writes into it that are not newer than `version` are refused from now on, also after it was created again. A drop
-        that comes so late that there are newer documents takes the older ones, and leaves the collection.
+        Writes into it that are not newer than `version` are refused from now on, also after it was created again. A
+        late drop, with newer documents in the collection, removes the older ones and keeps the collection.
         """
 
     @abstractmethod
@@ -106,10 +107,10 @@ class Store(ABC):
 
     @abstractmethod
     async def supersede(self, writes: Sequence[Superseded]) -> list[WriteOutcome]:
-        """Remove copies that are not newer than a write which another shard stored, and refuse such writes from now on.
+        """Remove copies that are not newer than a write to another shard, and refuse such writes from now on.
 
-        `replaced` or `unchanged` (same digest) where a copy was removed, `not_found` where there was none, the error
-        `stale_version` where the copy here is newer (it stays).
+        `replaced` or `unchanged` (same digest) if a copy was removed, `not_found` if there was none, the error
+        `stale_version` if the copy here is newer (it stays).
         """
 
     @abstractmethod
@@ -121,42 +122,43 @@ class Store(ABC):
 
     @abstractmethod
     async def delete(self, keys: Sequence[DocumentKey]) -> list[WriteOutcome]:
-        """Remove documents: `deleted` or `not_found`; older writes of these ids are refused from now on, known or not.
+        """Remove documents: `deleted` or `not_found`. Older writes of these ids are refused from now on, known or not.
 
-        What came from a removed document, or from the id of one that was not there, goes with it: documents of the same
-        collection whose `parent` it is, and what came from those (`descendants` of the outcome). A stale delete removes
-        nothing; one that is executed again removes what came from the document under older versions since.
+        Documents derived from a removed document, or from an id that was not there, are removed with it: documents of
+        the same collection whose `parent` it is, and those derived from them (`descendants` of the outcome). A stale
+        delete removes nothing; a delete that is executed again removes descendants that were written since under older
+        versions.
         """
 
     @abstractmethod
     async def delete_children(self, collection: str, parents: Sequence[str], version: str) -> list[str]:
-        """Remove what came from documents that another shard removed: the ids of all descendants, none of `parents` itself.
+        """Remove the descendants of documents that another shard removed, but not `parents` itself; returns their ids.
 
-        A child that was written under a newer version stays, with what came from it.
+        A child that was written under a newer version stays, with its descendants.
         """
 
     @abstractmethod
     async def delete_matching(self, collection: str, where: Filter, version: str, limit: int) -> list[str]:
-        """Remove documents whose tags match, at most about `limit` of them, with all that came from them.
+        """Remove documents whose tags match, about `limit` at most, with all their descendants.
 
         Documents that were written under a newer version stay.
 
         Returns:
-            The ids of everything that was removed; none when nothing matches any more (also: an unknown collection).
+            The ids of all documents removed; none when nothing matches any more (also for an unknown collection).
         """
 
     @abstractmethod
     async def get(
         self, collection: str, ids: Sequence[str], *, embedding: bool = False, thumbnail: bool = False
     ) -> list[StoredDocument | None]:
-        """Read documents by id, None where there is none (also for an unknown collection)."""
+        """Read documents by id; None for an id that does not exist (also for an unknown collection)."""
 
     @abstractmethod
     async def search(self, request: SearchRequest) -> list[Hits]:
         """The best hits of each query by true cosine, ties by id; a collection that this shard lacks is an error.
 
-        Small collections and `exact` compare with every document; else the best are found with a recall that the tests
-        hold to 0.98. With a filter, k hits come back whenever k documents match.
+        Small collections and `exact` compare with every document; otherwise the best are found with a recall of at
+        least 0.98, which the tests check. With a filter, k hits are returned whenever k documents match.
         """
 
     @abstractmethod
@@ -182,15 +184,15 @@ class Store(ABC):
 
         The first page also lists the drops of collections since then.
 
-        It may hold others that were written since. Puts come in about the order of their versions: a whole page of older
-        ones is taken for the end.
+        A page may also contain documents written since. Puts arrive in about the order of their versions: a whole page
+        of older ones counts as the end.
         """
 
     @abstractmethod
     async def reindex(self, collection: str | None = None) -> None:
-        """Begin to build the search structure of a collection (None: of each) anew from the documents; `status` shows it.
+        """Begin to rebuild the search structure of a collection (None: of each) from the documents; `status` shows it.
 
-        Searches and writes go on. Nothing happens for an unknown collection.
+        Searches and writes go on. An unknown collection is ignored.
         """
 
     @abstractmethod
@@ -199,7 +201,8 @@ class Store(ABC):
 
     @abstractmethod
     async def verify(self, *, repair: bool = False) -> VerifyReport:
-        """Read everything back and check it: files, checksums, and that memory and graph agree with the truth.
+        """Read everything back and check it: files, checksums, and that memory and graph match the documents.
 
-        With `repair`, what can be made anew from the truth (tag indexes, graphs) is; `repaired` says what.
+        With `repair`, everything derived from the documents (tag indexes, graphs) is repaired; `repaired` lists the
+        repairs.
         """

@@ -1,4 +1,4 @@
-"""The one place that chooses a store."""
+"""The choice of the store, by the settings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def make_store(chosen: Settings, folder: Path, shards: int) -> Store:
     Raises:
         VisualSearchError: `invalid_setting`, `unreadable_file`.
     """
-    # Imported here: one store needs nothing of the other's packages.
+    # Imported here, so that one store does not need the other's packages.
     if chosen.store == "opensearch":
         return _on_opensearch(chosen, shards)
     from executors.index.embedded.disk.file_systems import check_local
@@ -42,7 +42,7 @@ def make_store(chosen: Settings, folder: Path, shards: int) -> Store:
         graph_from=chosen.graph_from,
         precision=chosen.graph_precision,
         rerank=chosen.rerank,
-        # A rebuild leaves half of the cores to everything else.
+        # A rebuild leaves half of the cores free.
         threads=max(1, cores // 2),
     )
     if chosen.allow_network_fs == "off":
@@ -78,7 +78,7 @@ def _on_opensearch(chosen: Settings, shards: int) -> Store:
 
 
 def connection_options(chosen: Settings) -> ConnectionOptions:
-    """How the settings say that OpenSearch is reached.
+    """The connection that the settings configure.
 
     Raises:
         VisualSearchError: `unreadable_file`.
@@ -99,7 +99,7 @@ def connection_options(chosen: Settings) -> ConnectionOptions:
 
 
 def _secret(value: SecretStr | None, file: Path | None) -> str | None:
-    """A secret from the environment, or what a file holds."""
+    """A secret from the environment, or from a file."""
     if file is None:
         return None if value is None else value.get_secret_value()
     try:

@@ -1,4 +1,4 @@
-"""What tags hold, as values: equality of whole values, and tags cut to some of their paths. Pure."""
+"""Values of tags: equality of whole values, and tags cut to some of their paths. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import orjson
 
 
 def value_key(value: Any) -> str:
-    """A text that two JSON values share when they are equal: 1 equals 1.0, but neither true nor "1"."""
+    """A text that two JSON values share if they are equal: 1 equals 1.0, but neither true nor "1"."""
     return orjson.dumps(_canonical(value), option=orjson.OPT_SORT_KEYS).decode()
 
 
 def value_at(tags: Mapping[str, Any], path: str) -> tuple[bool, Any]:
-    """Whether there is a value at the path, and the value, whole; a key that has dots itself is found by its own name."""
+    """Whether there is a value at the path, and the whole value; a key that contains dots is also found by its own
+    name.
+    """
     if path in tags:
         return True, tags[path]
     end = path.find(".")
@@ -30,7 +32,7 @@ def value_at(tags: Mapping[str, Any], path: str) -> tuple[bool, Any]:
 
 
 def cut_tags(tags: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
-    """The part of the tags that these paths lead to (keys joined by dots), nested as it was; arrays keep their objects."""
+    """The part of the tags at these paths (keys joined by dots), nested as it was; arrays keep their objects."""
     cut: dict[str, Any] = {}
     for key, value in tags.items():
         rests = [path.removeprefix(f"{key}.") for path in paths if path.startswith(f"{key}.")]

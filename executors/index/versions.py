@@ -1,8 +1,8 @@
 """Versions of writes: opaque text whose order is the order of the writes.
 
 A hybrid logical clock (S. Kulkarni, M. Demirbas, D. Madappa, B. Avva, M. Leone: Logical Physical Clocks and Consistent
-Snapshots in Globally Distributed Databases, 2014, figure 5): versions follow the wall clock as long as it moves, and
-never go back behind what was made or seen before, even when the wall clock does.
+Snapshots in Globally Distributed Databases, 2014, figure 5): versions follow the wall clock as long as it advances, and
+are never older than a version made or seen before, even if the wall clock goes back.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 _MILLISECOND_DIGITS: Final = 12
 _COUNTER_DIGITS: Final = 4
 _MOST_IN_A_MILLISECOND: Final = 16**_COUNTER_DIGITS - 1
-# Versions of the last year that fits are refused: nothing could be newer than they are.
+# Versions of the last year that fits are refused, since no version could be newer.
 _LAST_MILLISECOND: Final = 16**_MILLISECOND_DIGITS - 1 - 366 * 86_400_000
 
 _NODE: Final = re.compile(r"[0-9A-Za-z]{1,32}")
@@ -32,12 +32,14 @@ def wall_clock_ms() -> int:
 
 
 def version_at(milliseconds: int) -> str:
-    """What the versions of a moment (milliseconds since 1970) begin with."""
+    """The prefix of the versions of a moment (milliseconds since 1970)."""
     return f"{milliseconds:0{_MILLISECOND_DIGITS}x}"
 
 
 def version_before(version: str, milliseconds: int) -> str:
-    """A text that sorts before every version made less than so long before this one; empty for what is no version."""
+    """A text that sorts before every version made less than that long before this one; empty for a text that is no
+    version.
+    """
     match = _VERSION.fullmatch(version)
     if match is None:
         return ""
@@ -48,7 +50,8 @@ class HybridClock:
     """Makes versions. May be used from several threads.
 
     Args:
-        node: who makes them, 1 to 32 letters and digits; it breaks ties between clocks, so every clock needs its own.
+        node: the name of the clock, 1 to 32 letters and digits; it breaks ties between clocks, so every clock needs its
+            own.
         now_ms: the wall clock.
     """
 
@@ -62,7 +65,7 @@ class HybridClock:
         self._counter = 0
 
     def next(self) -> str:
-        """A version that is newer than every one made or observed here before; all are of the same length."""
+        """A version that is newer than every one made or observed here before; all have the same length."""
         now = self._now_ms()
         with self._lock:
             if now > self._milliseconds:
@@ -74,10 +77,10 @@ class HybridClock:
             return f"{self._milliseconds:0{_MILLISECOND_DIGITS}x}-{self._counter:0{_COUNTER_DIGITS}x}-{self._node}"
 
     def observe(self, version: str) -> bool:
-        """Take note of a version that another clock made: everything made here from now on is newer.
+        """Record a version that another clock made: everything made here from now on is newer.
 
         Returns:
-            Whether it was a version of this kind; anything else is ignored, because a value from outside must not stop
+            Whether it was a version of this kind. Anything else is ignored, because a value from outside must not stop
             the clock.
         """
         match = _VERSION.fullmatch(version)

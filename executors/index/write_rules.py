@@ -1,11 +1,12 @@
-"""The rules of versions: what a write means for what a store holds under its id. Pure, and the same for every store.
+"""The rules of versions: the effect of a write, given what a store holds under its id. Pure, and the same for every
+store.
 
-Under an id a store holds a document, or remembers the write that removed it (a tombstone), or neither, never both. For each
-write it reads what it holds (`Held`), asks the rule of that write, and carries out the effect before anything else can change
-what was read. A tombstone also keeps the result of its write, so that a repetition is answered like the first time.
+Under an id a store holds a document, or a tombstone of the write that removed it, or neither, never both. For each
+write it reads what it holds (`Held`), asks the rule of that write, and carries out the effect before anything else can
+change what was read. A tombstone also keeps the result of its write, so that a repetition gets the same answer.
 
-In all rules `held` is None where the store knows nothing of the id, and `dropped` is the version of the last drop of a
-collection of that name, empty where none is remembered.
+In all rules `held` is None if the store has no record of the id, and `dropped` is the version of the last drop of a
+collection of that name, empty if none is remembered.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from executors.errors import VisualSearchError
 from executors.index.encoding import EncodedRecord, document_digest
-from executors.index.outcomes import refused, stale, updated_tags
+from executors.index.outcomes import refusal, stale, updated_tags
 from executors.index.records import DocumentKey, Superseded, Tags, TagUpdate, WriteOutcome, WriteResult
 
 # `put` and `update` leave a document, the other two a tombstone.
@@ -24,12 +25,12 @@ Operation: TypeAlias = Literal["put", "update", "deleted", "superseded"]
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a store holds under an id: a document (`live`), or a tombstone.
+    """The record under an id: a document (`live`), or a tombstone.
 
     Attributes:
-        version, operation, result: the write that left it so, and what that write was answered.
-        digest, content: of the document, hexadecimal: all of its content, and all but the tags (see `encoding`). Empty for
-            a tombstone.
+        version, operation, result: the last write of the id, and its answer.
+        digest, content: digests of the document in hexadecimal: of all its content, and of all but the tags (see
+            `encoding`). Empty for a tombstone.
     """
 
     live: bool
@@ -41,12 +42,13 @@ class Held:
 
 
 class Effect(NamedTuple):
-    """What the store has to do.
+    """The change that the store has to make.
 
     Attributes:
-        kind: `insert` a document where there is none, in place of a tombstone if there is one; `replace` the document;
-            `touch` it: only `held` changes; `retag` it: also its tags; `bury` it, if there is one, and leave a tombstone.
-        held: what is held under the id afterwards.
+        kind: `insert` a document if there is none, in place of a tombstone if there is one; `replace` the document;
+            `touch` it: only `held` changes; `retag` it: also its tags; `bury` it, if there is one, and leave a
+            tombstone.
+        held: the record under the id afterwards.
         tags: for `retag`, the new ones.
     """
 
@@ -56,14 +58,14 @@ class Effect(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What a write is answered once its effect (None: there is none) is done."""
+    """The answer to a write, valid once its effect (None: there is none) is carried out."""
 
     outcome: WriteOutcome
     effect: Effect | None = None
 
 
 def decide_put(held: Held | None, record: EncodedRecord, dropped: str) -> Decision:
-    """See `Store.put`, for a record that its collection can hold."""
+    """See `Store.put`, for a record that fits its collection."""
     if (answer := _answer_without_effect(held, record, "put", dropped)) is not None:
         return Decision(answer)
     digest = record.digest.hex()
@@ -79,7 +81,7 @@ def decide_update(held: Held | None, update: TagUpdate, dropped: str, tags: Tags
     """See `Store.update`.
 
     Args:
-        tags: those of the document, or why they can't be read; not looked at where there is no document.
+        tags: those of the document, or the error if they can't be read; ignored if there is no document.
     """
     if (answer := _answer_without_effect(held, update, "update", dropped)) is not None:
         return Decision(answer)
@@ -87,13 +89,13 @@ def decide_update(held: Held | None, update: TagUpdate, dropped: str, tags: Tags
         return Decision(WriteOutcome("not_found", update.version))
     stored = None if isinstance(tags, VisualSearchError) else tags
     if isinstance(tags, VisualSearchError) and update.mode == "merge":
-        return Decision(refused(tags))
+        return Decision(refusal(tags))
     try:
         new = updated_tags(stored, update)
     except VisualSearchError as error:
-        return Decision(refused(error))
+        return Decision(refusal(error))
     digest = document_digest(bytes.fromhex(held.content), new).hex()
-    # Tags that can't be read are replaced even by those that the digest was made of.
+    # Unreadable tags are replaced even if the new tags have the same digest.
     same = digest == held.digest and stored is not None
     after = Held(True, update.version, "update", "unchanged" if same else "updated", digest, held.content)
     effect = Effect("touch", after) if same else Effect("retag", after, new)
@@ -101,7 +103,7 @@ def decide_update(held: Held | None, update: TagUpdate, dropped: str, tags: Tags
 
 
 def decide_delete(held: Held | None, key: DocumentKey, dropped: str) -> Decision:
-    """See `Store.delete`, for the document itself: its descendants go also when the delete is executed again."""
+    """See `Store.delete`, for the document itself. Its descendants are removed also when the delete is executed again."""
     if (answer := _answer_without_effect(held, key, "deleted", dropped)) is not None:
         return Decision(answer)
     result: WriteResult = "deleted" if held is not None and held.live else "not_found"
@@ -109,7 +111,9 @@ def decide_delete(held: Held | None, key: DocumentKey, dropped: str) -> Decision
 
 
 def decide_removal(held: Held | None, version: str) -> Decision:
-    """Remove a document that was found by its parent or its tags: `deleted`, or `not_found` if it is gone or newer by now."""
+    """Remove a document that was found by its parent or its tags: `deleted`, or `not_found` if it is gone or newer by
+    now.
+    """
     if held is None or not held.live or version <= held.version:
         return Decision(WriteOutcome("not_found", version))
     return _burial(version, "deleted", "deleted")
@@ -135,7 +139,7 @@ def decide_supersede(held: Held | None, write: Superseded, dropped: str) -> Deci
 def _answer_without_effect(
     held: Held | None, write: EncodedRecord | TagUpdate | DocumentKey, operation: Operation, dropped: str
 ) -> WriteOutcome | None:
-    """The answer to a write that comes too late, or is executed again; None if it is neither."""
+    """The answer to a write that is too late, or executed again; None if it is neither."""
     if write.version <= dropped:
         return stale(write.id, dropped)
     if held is None or write.version > held.version:

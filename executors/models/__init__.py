@@ -1,1 +1,1 @@
-"""Which models exist, where they come from, and how they become a Triton model repository."""
+"""Models: the ones that exist, their sources, and their conversion into a Triton model repository."""

@@ -1,4 +1,4 @@
-"""Writes entries of the model repository, whole or not at all."""
+"""Builds entries of the model repository, each completely or not at all."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ from executors.settings.folders import check_folder
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What `build_model` did; `reason` says why an entry that was there was built anew.
+    """The result of `build_model`; `reason` says why an existing entry was rebuilt.
 
-    `model_id` and `bytes` are of the version that was named, or of the lowest; `bytes` with those of its text tower.
+    `model_id` is of the version that was named, or of the lowest; so is `bytes`, including its text tower.
     """
 
     name: str
@@ -57,7 +57,8 @@ class BuildReport:
 
 
 def build_default_model(chosen: Settings, progress: Progress) -> None:
-    """Make the default model if it is the one that is wanted and not there; others take a download, which is the user's choice.
+    """Make the default model if it is the chosen one and missing. Others need a download, which the user has to
+    request.
 
     Raises:
         VisualSearchError: those of `build_model`.
@@ -77,25 +78,26 @@ def build_model(
 ) -> BuildReport:
     """Make an entry of the repository, unless it is there, intact and of the current revision.
 
-    A model of the manifest is made from its published files. Any other name is an entry of your own, `config.pbtxt` and
-    `1/model.onnx`: it is run, and given its identity and its reference; so is a further version folder of either kind.
+    A model of the manifest is made from its published files. Any other name is an entry of the user's own,
+    `config.pbtxt` and `1/model.onnx`: it is run, and gets its identity and its reference; so does a further version
+    folder of either kind.
 
     A configuration whose tuning (instance groups, batching, …) was changed by hand is kept as long as the entry is
-    intact; see `keep_additions` for what stays otherwise. An entry that was not made from the manifest's model of that
-    name is never built over. Version 1 is not made again where it was removed and another one is there. Several
-    processes may build at once: one does, the others wait and find it done.
+    intact; see `keep_additions` for the parts that are kept otherwise. An entry that was not made from the manifest's
+    model of that name is never replaced. Version 1 is not made again if it was removed and another version exists.
+    Several processes may build at once: one does, the others wait and find it done.
 
     Args:
-        name: a model of the manifest, or an entry of the repository; with `name:2` its version 2 has to be there, and is
+        name: a model of the manifest, or an entry of the repository; with `name:2` its version 2 has to exist, and is
             the one that is reported.
-        models_dir: the repository; made when there is none.
-        progress: told what is being done, a line each.
-        manifest: the models that can be made; those of the package when it is not given.
+        models_dir: the repository; made if there is none.
+        progress: is given a line for each step.
+        manifest: the models that can be made; by default those of the package.
 
     Raises:
-        VisualSearchError: `model_missing` for an unknown name or version, or files that are not here, `model_invalid` when
-            a file is damaged or does not fit, or an entry is not ours to replace, `storage_unavailable` when the folder
-            can't be written.
+        VisualSearchError: `model_missing` for an unknown name or version, or files that are not here, `model_invalid`
+            when a file is damaged or does not fit, or an entry is not ours to replace, `storage_unavailable` when the
+            folder can't be written.
     """
     name, version = parse_choice(name)
     models = load_manifest() if manifest is None else manifest
@@ -107,13 +109,13 @@ def build_model(
     result: Literal["built", "rebuilt", "unchanged"] = "unchanged"
     reason = ""
     try:
-        # Asked before any lock is taken, so that an intact entry on a read-only disk is fine.
+        # This is checked before any lock is taken, so that an intact entry on a read-only disk works.
         if (model := models.get(name)) and outdated(model, models_dir):
             models_dir.mkdir(parents=True, exist_ok=True)
             with _one_builder(models_dir, model.entries):
                 if fault := outdated(model, models_dir):
                     result, reason = ("rebuilt", fault) if (models_dir / name).exists() else ("built", "")
-                    tell(f"{name}: {reason}; building it anew" if reason else f"{name}: building it")
+                    tell(f"{name}: {reason}; rebuilding it" if reason else f"{name}: building it")
                     _build(model, models_dir, tell)
         if faults := stamp_faults(models_dir, name):
             with _one_builder(models_dir, _entries(models_dir, name)):
@@ -135,9 +137,9 @@ def build_model(
 
 
 def outdated(model: ManifestModel, models_dir: Path) -> str:
-    """Why a model's entries have to be built: missing, damaged, or not what would be made; empty when they need not.
+    """The reason to build a model's entries: missing, damaged, or outdated; empty if there is none.
 
-    Where version 1 was removed and another one is there, the entry is a person's, who knows why.
+    If version 1 was removed and another version exists, the user wanted that, and the entry is left unchanged.
     """
     if first_version(models_dir, model.name) != 1:
         return ""
@@ -161,7 +163,7 @@ def outdated(model: ManifestModel, models_dir: Path) -> str:
 
 
 def _entries(models_dir: Path, name: str) -> list[str]:
-    """An entry and its text tower's."""
+    """The names of an entry and of its text tower's entry."""
     text = read_parameters(models_dir, name).get("text_model")
     return [name, text] if text else [name]
 
@@ -176,9 +178,9 @@ def _size_of(models_dir: Path, tower: Tower) -> int:
 
 @contextmanager
 def _one_builder(models_dir: Path, names: Sequence[str]) -> Iterator[None]:
-    """Hold the entries' locks, which end with the process, and clear away what a killed builder left.
+    """Hold the entries' locks, which end with the process, and remove the remains of a killed builder.
 
-    An image model's lock is taken before its text tower's, everywhere.
+    The lock of an image model is always taken before its text tower's.
     """
     name, *others = names
     with (models_dir / f".{name}.lock").open("w") as lock:

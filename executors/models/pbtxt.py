@@ -1,4 +1,4 @@
-"""Triton's model configuration: the one place that knows its protobuf schema, and what this project needs of it."""
+"""Triton's model configuration, read from config.pbtxt or from a server. No other module knows its protobuf schema."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def spec_from_pbtxt(text: str, name: str, version: int = 1) -> ModelSpec:
 
 
 def tower_from_config(config: Any, name: str, version: int = 1) -> Tower:
-    """What a configuration declares, be it read from a file or asked from a server.
+    """The tower that a configuration declares, whether it was read from a file or from a server.
 
     A configuration that was not built yet has no parameter `model_id` for this version; the tower's is then empty.
 
@@ -66,7 +66,7 @@ def tower_from_config(config: Any, name: str, version: int = 1) -> Tower:
         version: the version folder that is used.
 
     Raises:
-        VisualSearchError: `model_invalid`, naming everything that is not as this project needs it.
+        VisualSearchError: `model_invalid`, naming everything that does not meet this project's requirements.
     """
     parameters = parameters_from_config(config)
     text = parameters.get("kind") == KIND_TEXT
@@ -116,7 +116,9 @@ def _text_spec(config: Any, parameters: Mapping[str, str], name: str, version: i
 
 
 def versioned(key: str, version: int) -> str:
-    """The name of a parameter that each version has of its own: `model_id` of version 1, `model_id_v2` of version 2."""
+    """The name of a parameter that each version has its own value of: `model_id` of version 1, `model_id_v2` of version
+    2.
+    """
     return key if version == 1 else f"{key}_v{version}"
 
 
@@ -130,15 +132,15 @@ def parameters_from_pbtxt(text: str, name: str) -> dict[str, str]:
 
 
 def parameters_from_config(config: Any) -> dict[str, str]:
-    """The same of a `ModelConfig`."""
+    """The parameters of a `ModelConfig`; see `parameters_from_pbtxt`."""
     return {key: value.string_value for key, value in config.parameters.items()}
 
 
 def with_parameter(text: str, key: str, value: str) -> str:
     """Set a parameter of a config.pbtxt; everything else, comments included, is kept.
 
-    The last of several parameters of one name counts, so where an older one is written in a way that is not recognised
-    it stays, without effect.
+    Triton uses the last of several parameters of one name. So an older one in an unrecognised layout stays, without
+    effect.
     """
     addition = model_config_pb2.ModelConfig()
     addition.parameters[key].string_value = value
@@ -148,28 +150,28 @@ def with_parameter(text: str, key: str, value: str) -> str:
 
 
 def without_parameter(text: str, key: str) -> str:
-    """Remove a parameter that stands in a block of its own, as `with_parameter` and most people write it."""
+    """Remove a parameter in a block of its own, as `with_parameter` and most people write it."""
     block = rf'^[ \t]*parameters\s*:?\s*\{{\s*key\s*:\s*"{re.escape(key)}"\s*[,;]?\s*'
     value = r'value\s*:?\s*\{\s*string_value\s*:\s*"(?:[^"\\\n]|\\.)*"\s*\}\s*\}[ \t]*\n?'
     return re.sub(block + value, "", text, flags=re.MULTILINE)
 
 
 def quoted(text: str) -> str:
-    """A string as it stands between the quotation marks of a config.pbtxt."""
+    """A string in the escaped form between the quotation marks of a config.pbtxt."""
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
 
 
 def added_settings(text: str, declared: str, name: str) -> tuple[dict[str, str], str]:
-    """What a person added to a configuration that was once written as `declared` is, such as `instance_group`.
+    """The user's additions to a configuration that was once written like `declared`, such as `instance_group`.
 
     Args:
-        text: the configuration as it is; may be damaged.
+        text: the current configuration; may be damaged.
         declared: the configuration as it is written today, without identities.
         name: the entry's name.
 
     Returns:
-        The fields that `declared` does not set, as text; and what can't be told apart from ours, empty when nothing
-        is: for a field that has another value, and for a file that can't be read.
+        The fields that `declared` does not set, as text; and the differences that can't be told apart from ours, empty
+        if there are none: for a field that has another value, and for a file that can't be read.
     """
     try:
         there, ours = _parse(text, name), _parse(declared, name)
@@ -193,7 +195,7 @@ def added_settings(text: str, declared: str, name: str) -> tuple[dict[str, str],
 
 
 def with_settings(text: str, added: Mapping[str, str]) -> str:
-    """Put what `added_settings` found at the end of a configuration."""
+    """Put the settings that `added_settings` found at the end of a configuration."""
     return f"{text.rstrip()}\n\n# Kept from the configuration that was here before.\n{''.join(added.values())}"
 
 
@@ -248,7 +250,7 @@ def _output_faults(config: Any) -> list[str]:
 
 
 def _parameter_faults(config: Any, parameters: Mapping[str, str]) -> list[str]:
-    """What is wrong with the parameters that both kinds of tower have."""
+    """The faults in the parameters that both kinds of tower have."""
     faults = []
     if parameters.get("kind", "image") not in _KINDS:
         faults.append(f"parameter kind is {parameters['kind']!r}, expected one of {', '.join(_KINDS)}")

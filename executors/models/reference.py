@@ -1,6 +1,7 @@
-"""Stored reference outputs: what a model must answer to fixed inputs, wherever and on whatever it runs.
+"""Stored reference outputs: a model's answers to fixed inputs, which must be the same on every machine and backend.
 
-A file `<entry>/reference.npz` (`reference-2.npz` of version 2) with `inputs`, `outputs` and the `model_id` that made them.
+A file `<entry>/reference.npz` (`reference-2.npz` of version 2) has `inputs`, `outputs` and the `model_id` that made
+them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from executors.files.reading import open_plain
 from executors.models.repository import build_command, tokenizer_path
 from executors.models.spec import DTYPES, ModelSpec, TextSpec, Tower
 
-# Below it, other weights made the vectors. The same weights in half precision, or through TensorRT, stay above.
+# Below this, other weights made the vectors. The same weights in half precision, or through TensorRT, stay above.
 LEAST_COSINE: Final = 0.998
 
 MOST_ROWS: Final = 4
@@ -36,16 +37,17 @@ class Reference:
 
 
 def reference_path(models_dir: Path, tower: Tower) -> Path:
-    """Where the reference of one version of an entry is."""
+    """The path of the reference of one version of an entry."""
     suffix = "" if tower.version == 1 else f"-{tower.version}"
     return models_dir / tower.name / f"reference{suffix}.npz"
 
 
 def read_reference(models_dir: Path, tower: Tower) -> Reference | None:
-    """The stored reference of a tower; None when there is none.
+    """The stored reference of a tower; None if there is none.
 
     Raises:
-        VisualSearchError: `model_invalid` when the file is damaged, does not fit the tower, or was made by another model.
+        VisualSearchError: `model_invalid` when the file is damaged, does not fit the tower, or was made by another
+            model.
     """
     try:
         with (
@@ -87,7 +89,7 @@ def write_reference(models_dir: Path, tower: Tower, reference: Reference) -> Non
 
 
 def least_cosine(reference: Reference, outputs: NDArray[Any]) -> float:
-    """The smallest cosine between a stored output and what was computed now; -1 for what is not finite or is zero.
+    """The smallest cosine between a stored output and the current one; -1 for a vector that is not finite or is zero.
 
     Raises:
         VisualSearchError: `model_mismatch` when the outputs have another shape.
@@ -104,7 +106,7 @@ def least_cosine(reference: Reference, outputs: NDArray[Any]) -> float:
 
 
 def reference_inputs(models_dir: Path, tower: Tower) -> NDArray[Any]:
-    """The fixed inputs that a reference is made with: drawn pictures, or texts of tokens that the tokenizer knows.
+    """The fixed inputs of a reference: drawn pictures, or texts of tokens that the tokenizer knows.
 
     Raises:
         VisualSearchError: `model_missing` or `model_invalid`, for the tokenizer of a text tower.
@@ -148,7 +150,7 @@ def drawn_tokens(tower: TextSpec, vocabulary: tuple[list[int], list[int], int]) 
 
 
 def _vocabulary(models_dir: Path, tower: TextSpec) -> tuple[list[int], list[int], int]:
-    """Read from a file of the `tokenizers` library: ids of ordinary tokens, ids of special tokens, the id of padding."""
+    """Ids of ordinary tokens, ids of special tokens, and the id of padding, from a file of the `tokenizers` library."""
     try:
         with open_plain(tokenizer_path(models_dir, tower)) as stream:
             content = json.loads(stream.readall())
@@ -169,5 +171,5 @@ def _vocabulary(models_dir: Path, tower: TextSpec) -> tuple[list[int], list[int]
 
 def _invalid(tower: Tower, what: str) -> VisualSearchError:
     command = build_command(tower.name)
-    message = f"the stored reference of the model {tower.name!r} {what}; `{command}` makes it anew"
+    message = f"the stored reference of the model {tower.name!r} {what}; `{command}` makes it again"
     return VisualSearchError("model_invalid", message, model=tower.name)

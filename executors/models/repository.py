@@ -1,7 +1,8 @@
 """Reads the model repository: a folder of entries in Triton's layout.
 
-`<name>/config.pbtxt`, `<name>/<version>/model.onnx`, and what Triton passes over: `<name>/reference.npz` (see `reference.py`)
-and, for a text tower, `<name>/tokenizer.json`. A model is chosen by `name`, or by `name:2` for its version folder 2.
+An entry has `<name>/config.pbtxt`, `<name>/<version>/model.onnx`, and files that Triton ignores: `<name>/reference.npz`
+(see `reference.py`) and, for a text tower, `<name>/tokenizer.json`. A model is chosen by `name`, or by `name:2` for its
+version folder 2.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ _DIGEST_DIGITS: Final = 16
 
 
 def load_towers(models_dir: Path, model: str) -> Towers:
-    """Read what the configurations of a model and of its text tower declare; the model files are not opened.
+    """Read the configurations of a model and of its text tower; the model files are not opened.
 
     Args:
         models_dir: the model repository.
         model: `name`, or `name:2` for version 2.
 
     Raises:
-        VisualSearchError: `model_missing`, with the command that makes it; `model_invalid`, with what differs: also when
-            the text tower is not the one that the image model was built with.
+        VisualSearchError: `model_missing`, with the command that makes it; `model_invalid`, with the differences: also
+            when the text tower is not the one that the image model was built with.
     """
     spec = load_spec(models_dir, model)
     if not spec.text_model:
@@ -58,14 +59,14 @@ def load_towers(models_dir: Path, model: str) -> Towers:
     if faults or not isinstance(text, TextSpec):
         message = (
             f"the text tower {spec.text_model!r} does not belong to the model {model!r}: {'; '.join(faults)}; "
-            f"`{build_command(spec.name)}` binds them anew"
+            f"`{build_command(spec.name)}` binds them again"
         )
         raise VisualSearchError("model_invalid", message, model=spec.name, text_model=spec.text_model, faults=faults)
     return Towers(spec, text)
 
 
 def load_spec(models_dir: Path, model: str) -> ModelSpec:
-    """Read what an image model's configuration declares; the model file itself is not opened.
+    """Read an image model's configuration; the model file itself is not opened.
 
     Raises:
         VisualSearchError: as `load_towers`.
@@ -77,7 +78,7 @@ def load_spec(models_dir: Path, model: str) -> ModelSpec:
 
 
 def load_tower(models_dir: Path, model: str) -> Tower:
-    """Read what one entry's configuration declares, be it an image model or a text tower.
+    """Read one entry's configuration, for an image model or a text tower.
 
     Raises:
         VisualSearchError: as `load_towers`.
@@ -89,10 +90,10 @@ def load_tower(models_dir: Path, model: str) -> Tower:
 
 
 def parse_choice(model: str) -> tuple[str, int]:
-    """Split `name:2` into the name and the version, which is 1 where none is given.
+    """Split `name:2` into the name and the version, which is 1 by default.
 
     Raises:
-        VisualSearchError: `model_missing`, for what can't be the name of a model.
+        VisualSearchError: `model_missing`, for a text that can't be the name of a model.
     """
     if not (choice := _CHOICE.fullmatch(model)):
         raise VisualSearchError("model_missing", f"{model!r} is not the name of a model", model=model)
@@ -130,12 +131,12 @@ def read_parameters(models_dir: Path, name: str) -> dict[str, str]:
 
 
 def model_path(models_dir: Path, name: str, version: int = 1) -> Path:
-    """Where the model file of an entry is."""
+    """The path of the model file of an entry."""
     return models_dir / name / str(version) / "model.onnx"
 
 
 def tokenizer_path(models_dir: Path, tower: TextSpec) -> Path:
-    """Where the tokenizer of a text tower is: a file in the format of the `tokenizers` library."""
+    """The path of a text tower's tokenizer: a file in the format of the `tokenizers` library."""
     return models_dir / tower.name / TOKENIZER_FILE
 
 
@@ -146,12 +147,12 @@ def versions_of(models_dir: Path, name: str) -> list[int]:
 
 
 def first_version(models_dir: Path, name: str) -> int:
-    """The number of an entry's lowest version folder: 1, unless that was removed; 1 also where there is none."""
+    """The number of an entry's lowest version folder: 1, unless that was removed; also 1 if there is none."""
     return min(versions_of(models_dir, name), default=1)
 
 
 def files_of_model(file: Path) -> list[Path]:
-    """Every file of a model file's version folder, at any depth: the weights may be in files of their own."""
+    """Every file of a model file's version folder, at any depth: weights may be in files of their own."""
     return sorted(Path(where, name) for where, _, names in os.walk(file.parent) for name in names)
 
 
@@ -174,7 +175,7 @@ def check_tower(models_dir: Path, tower: Tower) -> None:
     if actual != tower.model_id:
         message = (
             f"the file of the model {tower.name!r}{_of_version(tower)} does not fit its configuration: it is {actual}, "
-            f"expected {tower.model_id}; `{build_command(tower.name)}` makes it anew"
+            f"expected {tower.model_id}; `{build_command(tower.name)}` makes it again"
         )
         raise VisualSearchError("model_invalid", message, model=tower.name, expected=tower.model_id, actual=actual)
 
@@ -187,9 +188,9 @@ def check_model(models_dir: Path, model: str) -> ModelSpec:
 
 
 def model_id_of(tower: Tower, file: Path) -> str:
-    """`name@digest`, SHA-256 over that of the model and the canonical JSON of the preprocessing, cut to 64 bits.
+    """`name@digest`: SHA-256 over that of the model and the canonical JSON of the preprocessing, cut to 64 bits.
 
-    The model is `file`, with whatever else is in its folder, since weights may be in files of their own. A picture's
+    The model is `file`, with all other files in its folder, since weights may be in files of their own. A picture's
     preprocessing is how it is fitted to the input; a text's is the entry's tokenizer.
 
     Raises:
@@ -211,7 +212,7 @@ def model_id_of(tower: Tower, file: Path) -> str:
 
 
 def build_command(name: str) -> str:
-    """What a person types to make an entry."""
+    """The command that makes an entry."""
     return f"visual-search models build {name}"
 
 
@@ -221,7 +222,7 @@ def _digest_of(file: Path) -> str:
 
 
 def _digest_of_model(file: Path) -> str:
-    """Of a model file alone its SHA-256; of several files, that of the canonical JSON of their paths and SHA-256s.
+    """The SHA-256 of a single model file; for several files, that of the canonical JSON of their paths and SHA-256s.
 
     Raises:
         OSError: a file can't be read.
@@ -260,7 +261,7 @@ def _require_model_id(models_dir: Path, tower: Tower) -> None:
 
 
 def no_version(models_dir: Path, name: str, version: int) -> VisualSearchError:
-    """`model_missing`, for a version that an entry does not have."""
+    """The error `model_missing` for a version that an entry does not have."""
     there = versions_of(models_dir, name)
     message = f"the model {name!r} has no version {version} (a file {version}/model.onnx); versions that it has: "
     message += ", ".join(f"{each} ({name}:{each})" if version == 1 else str(each) for each in there) or "none"
@@ -268,7 +269,7 @@ def no_version(models_dir: Path, name: str, version: int) -> VisualSearchError:
 
 
 def unreadable_model(tower: Tower, error: OSError) -> VisualSearchError:
-    """`model_invalid`, for a tower of which a file can't be read."""
+    """The error `model_invalid` for a tower with a file that can't be read."""
     name = Path(os.fsdecode(error.filename)).name if error.filename else MODEL_FILE
     message = f"the file {name} of the model {tower.name!r} can't be read: {error.strerror or type(error).__name__}"
     return VisualSearchError("model_invalid", message, model=tower.name)

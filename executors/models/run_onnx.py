@@ -1,4 +1,4 @@
-"""Runs a model of the repository in process, with ONNX Runtime: whether it is what its configuration says."""
+"""Runs a model of the repository in process, with ONNX Runtime, to check that it matches its configuration."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _OUTPUT_TYPE: Final = "tensor(float)"
 def run_in_process(models_dir: Path) -> Run:
     """A `Run` on this machine's CPU; each tower is loaded when it is first run.
 
-    What it returns raises `model_missing`, or `model_invalid` when the file can't be loaded, has other inputs or outputs
-    than its configuration says, or fails.
+    The returned function raises `model_missing`, or `model_invalid` when the file can't be loaded, has other inputs or
+    outputs than its configuration, or fails.
     """
     sessions: dict[Tower, Any] = {}
 
@@ -49,8 +49,8 @@ def make_reference(models_dir: Path, tower: Tower) -> Reference:
     """Run a model on the fixed inputs: together, and each alone.
 
     Raises:
-        VisualSearchError: those of `run_in_process`, and `model_invalid` when what comes back is not N x D, not finite, zero,
-            or depends on what else is in the batch.
+        VisualSearchError: those of `run_in_process`, and `model_invalid` when the result is not N x D, not finite,
+            zero, or depends on the rest of the batch.
     """
     inputs = reference_inputs(models_dir, tower)
     run = run_in_process(models_dir)
@@ -64,12 +64,12 @@ def make_reference(models_dir: Path, tower: Tower) -> Reference:
     reference = Reference(inputs, (outputs / lengths).astype(np.float32))
     alone = np.concatenate([run(tower, inputs[row : row + 1]) for row in range(len(inputs))])
     if not least_cosine(reference, alone) >= LEAST_COSINE:
-        raise _invalid(tower, "a vector depends on what else is in the batch")
+        raise _invalid(tower, "a vector depends on the rest of the batch")
     return reference
 
 
 def signature_faults(inputs: Sequence[Any], outputs: Sequence[Any], tower: Tower) -> list[str]:
-    """What differs between what a file declares (ONNX Runtime's `NodeArg`s) and its configuration."""
+    """The differences between the tensors that a file declares (ONNX Runtime's `NodeArg`s) and its configuration."""
     faults = []
     if [each.name for each in inputs] != [tower.input_name]:
         faults.append(f"its inputs are {', '.join(each.name for each in inputs)}, expected {tower.input_name}")
@@ -84,7 +84,7 @@ def signature_faults(inputs: Sequence[Any], outputs: Sequence[Any], tower: Tower
 
 
 def _tensor_faults(declared: Any, kind: str, dims: list[int]) -> list[str]:
-    """What differs between a declared tensor and a batch of the given dims; names and None stand for any size."""
+    """The differences between a declared tensor and a batch of the given dims; names and None stand for any size."""
     faults = []
     if declared.type != kind:
         faults.append(f"{declared.name} is {declared.type}, expected {kind}")
@@ -121,7 +121,7 @@ def _run(session: Any, tower: Tower, inputs: NDArray[Any]) -> NDArray[Any]:
 
 
 def _reason(error: Exception) -> str:
-    """The kind of an error of ONNX Runtime, and the first line of what it says, with names of files in place of paths."""
+    """The kind of an ONNX Runtime error and the first line of its text, with file names in place of paths."""
     line = next(iter(str(error).splitlines()), "").strip()
     line = re.sub(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", line)
     line = re.sub(r"(?:(?<=[\s\"'(])|^)/(?:[^\s\"'/]+/)*", "", line)

@@ -1,4 +1,4 @@
-"""What the flow has to know of a model: its input, how pictures are fitted to it, its vectors, and who it is."""
+"""The specification of a model: its input, how pictures are fitted to it, its vectors, and its identity."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Fit: TypeAlias = Literal["centre_crop", "letterbox", "squash"]
 TensorType: TypeAlias = Literal["UINT8", "INT32", "INT64"]
 DTYPES: Final[dict[TensorType, type[np.generic]]] = {"UINT8": np.uint8, "INT32": np.int32, "INT64": np.int64}
 
-# What no model needs more of: pixels of a side, numbers of a vector, tokens of a text.
+# Limits that no model needs to exceed: pixels of a side, numbers of a vector, tokens of a text.
 MOST_SIDE: Final = 4_096
 MOST_DIMENSION: Final = 65_536
 MOST_TOKENS: Final = 8_192
@@ -30,14 +30,14 @@ class ModelSpec:
             models that make different vectors never share one.
         dimension: D, the length of its vectors.
         height, width: the input's size in pixels; the input is N x height x width x 3 uint8 RGB.
-        fit: how a picture of another shape becomes the input's: `centre_crop` scales the shorter side to
-            `side / crop_fraction` and cuts the middle out, `letterbox` scales the longer side and fills with grey,
-            `squash` ignores the aspect ratio.
-        crop_fraction: for `centre_crop`, the part of the shorter side that is kept (0.875 is ImageNet's custom).
+        fit: how a picture of another shape is fitted to the input: `centre_crop` scales the shorter side to `side /
+            crop_fraction` and cuts the middle out, `letterbox` scales the longer side and fills with grey, `squash`
+            ignores the aspect ratio.
+        crop_fraction: for `centre_crop`, the part of the shorter side that is kept (0.875 is customary for ImageNet).
         input_name, output_name: the names of the model's tensors.
-        max_batch_size: most pictures of one run; servers refuse larger requests.
+        max_batch_size: the maximum number of pictures of one run; servers refuse larger requests.
         version: the entry's version folder that is used; another one may be loaded beside it.
-        text_model: the entry of the text tower that makes vectors of the same space; empty when there is none.
+        text_model: the entry of the text tower that makes vectors of the same space; empty if there is none.
     """
 
     name: str
@@ -55,7 +55,7 @@ class ModelSpec:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Of one row: height, width, 3."""
+        """The shape of one row: height, width, 3."""
         return self.height, self.width, 3
 
     @property
@@ -86,7 +86,7 @@ class TextSpec:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Of one row: L."""
+        """The shape of one row: L."""
         return (self.context_length,)
 
 
@@ -95,7 +95,7 @@ Tower: TypeAlias = ModelSpec | TextSpec
 
 @dataclass(frozen=True, slots=True)
 class Towers:
-    """What one flow runs: an image model, and the text tower that belongs to it, if there is one."""
+    """The towers of one flow: an image model, and the text tower that belongs to it, if there is one."""
 
     image: ModelSpec
     text: TextSpec | None = None

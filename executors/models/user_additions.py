@@ -1,4 +1,6 @@
-"""Sees to it that a build takes nothing from a person: whose an entry is, and what of an older one stays in a new one."""
+"""Protects the user's work from builds: foreign entries are not replaced, and additions are carried over to new
+entries.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,10 @@ from executors.models.manifest import ManifestModel
 from executors.models.pbtxt import added_settings, quoted, with_settings
 from executors.models.repository import CONFIG_FILE, TOKENIZER_FILE, build_command, versions_of
 
-# Of the first release, whose only model named another source.
+# The first release had only one model, with another source in its parameters.
 _FIRST_REVISION: Final = "1"
 
-# Made by a build, or left by one that was killed.
+# Files that a build makes, or that a killed build left.
 _OURS: Final = re.compile(
     rf"{re.escape(CONFIG_FILE)}|{re.escape(TOKENIZER_FILE)}|reference(-\d+)?\.npz|\..*\.[0-9a-f]{{32}}"
 )
@@ -25,10 +27,10 @@ _PARAMETER: Final = r'key\s*:\s*"%s"\s*[,;]?\s*value\s*:?\s*\{\s*string_value\s*
 
 
 def refuse_foreign_entry(models_dir: Path, model: ManifestModel, name: str) -> None:
-    """Refuse to build over what was not built from this model of the manifest; an empty folder is nobody's.
+    """Refuse to replace an entry that was not built from this model of the manifest; an empty folder may be replaced.
 
     Raises:
-        VisualSearchError: `model_invalid`, with what to do.
+        VisualSearchError: `model_invalid`, with the remedy.
         OSError: the folder can't be read.
     """
     entry = models_dir / name
@@ -38,7 +40,7 @@ def refuse_foreign_entry(models_dir: Path, model: ManifestModel, name: str) -> N
         config = (entry / CONFIG_FILE).read_text("utf-8", "replace")
     except (FileNotFoundError, NotADirectoryError):
         config = ""
-    # By its text, so that an entry of ours stays one when its configuration is damaged.
+    # This compares the text, so that an entry of ours is recognised even if its configuration is damaged.
     revision, source = (_parameter(config, key) for key in ("revision", "source"))
     if revision is not None and (source == quoted(model.source) or revision == _FIRST_REVISION):
         return
@@ -51,10 +53,10 @@ def refuse_foreign_entry(models_dir: Path, model: ManifestModel, name: str) -> N
 
 
 def keep_additions(old: Path, new: Path, tell: Progress) -> None:
-    """Take over into a new entry, which has its configuration and its version 1, what an older one has beside that.
+    """Carry additions from an older entry over into a new one, which has its configuration and its version 1.
 
-    These are: further version folders, settings that were added to the configuration, and other files. Files are linked,
-    so that the old entry stays whole. A configuration that was changed otherwise is put beside the new one.
+    These are: further version folders, settings that were added to the configuration, and other files. Files are
+    linked, so that the old entry stays whole. A configuration with other changes is put beside the new one.
 
     Raises:
         OSError: a file can't be read or written.
@@ -74,7 +76,7 @@ def keep_additions(old: Path, new: Path, tell: Progress) -> None:
 
 
 def _keep_beside_model(folder: Path, new: Path, tell: Progress) -> None:
-    """Other files of version 1 would be part of the new model's identity: they are put where Triton passes them over."""
+    """Move other files of version 1, which would be part of the new model's identity, to a place that Triton ignores."""
     others = [path for path in sorted(folder.iterdir()) if path.name != "model.onnx"] if folder.is_dir() else []
     if others:
         aside = _free_name(new, "old-1")
@@ -83,7 +85,7 @@ def _keep_beside_model(folder: Path, new: Path, tell: Progress) -> None:
             _copy(path, aside / path.name)
         names = ", ".join(path.name for path in others)
         tell(
-            f"{new.name}: what else was in the folder 1 ({names}) is no part of the model, and was moved to {aside.name}"
+            f"{new.name}: the other files in the folder 1 ({names}) are not part of the model, and were moved to {aside.name}"
         )
 
 
@@ -101,13 +103,13 @@ def _keep_settings(config: Path, new: Path, tell: Progress) -> None:
 
 
 def _parameter(config: str, key: str) -> str | None:
-    """The text of a parameter, as it stands between its quotation marks; None where there is none."""
+    """The escaped text of a parameter, between its quotation marks; None if there is none."""
     found = re.findall(_PARAMETER % key, re.sub(r"(?m)^\s*#.*", "", config))
     return found[-1] if found else None
 
 
 def _free_name(folder: Path, name: str) -> Path:
-    """A path that is not taken: `name`, `name-2`, …"""
+    """A path that does not exist: `name`, `name-2`, …"""
     path, number = folder / name, 1
     while path.exists():
         number += 1
@@ -127,5 +129,5 @@ def _copy(source: Path, target: Path) -> None:
 def _link(source: str, target: str) -> None:
     try:
         os.link(source, target)
-    except OSError:  # a file system without links
+    except OSError:  # the file system has no links
         shutil.copy2(source, target)

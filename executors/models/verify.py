@@ -1,4 +1,4 @@
-"""Compares what a model answers with its stored reference, wherever it runs: `visual-search models verify`."""
+"""Compares a model's answers with its stored reference, on any backend, for `visual-search models verify`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from executors.models.spec import ModelSpec, Tower
 
 @dataclass(frozen=True, slots=True)
 class TowerReport:
-    """What came of one tower.
+    """The result for one tower.
 
     Attributes:
-        name, version, model_id: which one.
+        name, version, model_id: of the tower.
         result: `same`; `different`: other weights, or a fault; `no_reference`: there is nothing to compare with.
         rows: how many inputs were compared.
-        least_cosine: the smallest cosine between what came and what is stored; None where none could be computed.
-        detail: what is wrong; empty when nothing is.
+        least_cosine: the smallest cosine between an output and the stored one; None if none could be computed.
+        detail: the fault; empty if there is none.
     """
 
     name: str
@@ -36,7 +36,7 @@ class TowerReport:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What came of a model; `ok` when each of its towers answered as stored."""
+    """The result for a model; `ok` if each of its towers answered as stored."""
 
     name: str
     towers: tuple[TowerReport, ...]
@@ -51,10 +51,10 @@ def verify_model(models_dir: Path, name: str, run: Run) -> VerifyReport:
     """Run a model's towers on their reference inputs.
 
     Args:
-        models_dir: the repository, whose configurations and references say what is expected.
+        models_dir: the repository, whose configurations and references are the expected ones.
         name: a model, `name` or `name:2`; an image model's text tower is run as well.
-        run: runs one batch of at most 4 rows; `trial.run_in_process` makes one, and a client of a server can be one. What it
-            raises passes through.
+        run: runs one batch of at most 4 rows, such as the result of `run_onnx.run_in_process` or a client of a server.
+            Its errors are raised unchanged.
 
     Raises:
         VisualSearchError: `model_missing` or `model_invalid` when the entry itself can't be used, also when its files

@@ -1,1 +1,1 @@
-"""Image bytes to an upright RGB tensor of the size that the model takes."""
+"""The preprocess stage: it turns image bytes into an upright RGB tensor of the model's input size."""

@@ -1,4 +1,4 @@
-"""The pixels of BMPs without run lengths: any palette and any masks, which no library reads all of."""
+"""Decodes BMPs without run lengths, with any palette and any masks; no library reads all of these."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def decode(data: bytes, layout: Layout) -> Pixels:
     """Decode a BMP without run lengths, in stripes.
 
     Returns:
-        H x W x 3 uint8 RGB, transparency laid on white.
+        H x W x 3 uint8 RGB, composited over white.
 
     Raises:
         VisualSearchError: `undecodable_image` when rows are missing.
@@ -55,7 +55,7 @@ def _palette(data: bytes, layout: Layout) -> Pixels:
 
 
 def _colours(rows: Pixels, layout: Layout, palette: Pixels) -> Pixels:
-    """RGB of some rows as they are stored, H x row_bytes uint8."""
+    """RGB of some stored rows, H x row_bytes uint8."""
     width, bits = layout.width, layout.bits
     if bits <= 8:
         return palette[_indices(rows, bits)[:, :width]]
@@ -67,7 +67,7 @@ def _colours(rows: Pixels, layout: Layout, palette: Pixels) -> Pixels:
 
 
 def _indices(rows: Pixels, bits: int) -> Pixels:
-    """Take bytes apart into numbers of 1, 2, 4 or 8 bits, the highest first."""
+    """Split bytes into numbers of 1, 2, 4 or 8 bits, the highest first."""
     if bits == 8:
         return rows
     shifts: Pixels = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
@@ -76,7 +76,7 @@ def _indices(rows: Pixels, bits: int) -> Pixels:
 
 
 def _sample(pixels: Pixels, mask: int) -> Pixels:
-    """The bits under a mask, spread over 0 to 255."""
+    """The bits under a mask, scaled to the range 0 to 255."""
     if mask == 0:
         return np.zeros(pixels.shape, np.uint8)
     shift = (mask & -mask).bit_length() - 1

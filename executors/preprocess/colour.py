@@ -1,4 +1,4 @@
-"""From the samples that a file holds to 8-bit RGB in sRGB without transparency, in stripes."""
+"""Converts the samples of a file to opaque 8-bit sRGB, in stripes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from executors.preprocess.formats.base import ImageHeader
 from executors.preprocess.pixels import Pixels
 
 WHITE = 255
-# What is worked on at a time: small enough for no second full-size copy to stand beside the picture.
+# The amount of work at a time: small enough that no second full-size copy exists beside the picture.
 _STRIPE_PIXELS: Final = 1 << 20
 
 
 def finish(image: Pixels, header: ImageHeader, factor: int = 1) -> Pixels:
-    """Make RGB of samples as OpenCV hands them over, and make the picture smaller on the way.
+    """Convert samples in OpenCV's layout to RGB, and reduce the picture at the same time.
 
     Args:
         image: H x W grey, H x W x 3 BGR or H x W x 4 BGRA, uint8 or uint16.
-        header: what says which samples are transparent, and of which profile the colours are.
-        factor: 1, 2, 4 or 8: by how much both sides are divided, at least to one pixel. Blocks of pixels are averaged after
-            they were laid on white, so that what is invisible colours nothing.
+        header: says which samples are transparent, and has the colour profile.
+        factor: 1, 2, 4 or 8: the divisor of both sides, which keep at least one pixel. Blocks of pixels are averaged
+            after they were composited over white, so that invisible colours have no effect.
 
     Returns:
         ceil(H / factor) x ceil(W / factor) x 3 uint8 RGB.
@@ -34,12 +34,12 @@ def finish(image: Pixels, header: ImageHeader, factor: int = 1) -> Pixels:
 
 
 def in_stripes(size: tuple[int, ...], factor: int, rows: Callable[[int, int], Pixels]) -> Pixels:
-    """Put a picture together from stripes, and make it smaller on the way.
+    """Assemble a picture from stripes, and reduce it at the same time.
 
     Args:
         size: height and width.
         factor: as for `finish`.
-        rows: makes RGB of the rows from one to (before) another one, which may lie beyond the last.
+        rows: makes RGB of the rows from one to (before) another one, which may be beyond the last.
     """
     height, width = size
     small = (-(-height // factor), -(-width // factor))
@@ -56,26 +56,29 @@ def in_stripes(size: tuple[int, ...], factor: int, rows: Callable[[int, int], Pi
 
 
 def to_eight_bits(image: Pixels) -> Pixels:
-    """Scale 16-bit samples to 8 bits, 65535 to 255, rounded; 8-bit ones pass."""
+    """Scale 16-bit samples to 8 bits, 65535 to 255, rounded; 8-bit ones are returned unchanged."""
     if image.dtype == np.uint8:
         return image
     return cv2.convertScaleAbs(image, alpha=1 / 257)
 
 
 def over_white(colours: Pixels, opacity: Pixels) -> Pixels:
-    """Lay colours on white: colour x alpha + white x (1 - alpha) (Porter and Duff's «over»).
+    """Composite colours over white: colour x alpha + white x (1 - alpha) (Porter and Duff's «over»).
 
     Args:
         colours: H x W x 3 uint8, not multiplied by alpha.
         opacity: H x W uint8.
     """
-    # White minus the part of the picture's darkness that alpha lets through, so that only one rounding happens.
+    # This subtracts from white the part of the picture's darkness that alpha lets through, so that only one rounding
+    # happens.
     darkness = cv2.multiply(cv2.bitwise_not(colours), cv2.cvtColor(opacity, cv2.COLOR_GRAY2RGB), scale=1 / WHITE)
     return cv2.bitwise_not(darkness)
 
 
 def _rgb(image: Pixels, header: ImageHeader, grey: bool) -> Pixels:
-    """RGB of some rows: transparent colours first, as they are declared in the file's own bits, then profile, then white."""
+    """RGB of some rows. Transparent colours come first, since they are declared in the file's own bits, then profile,
+    then white.
+    """
     eight = to_eight_bits(image)
     if image.ndim == 2:
         colours = profiles.to_srgb(cv2.cvtColor(eight, cv2.COLOR_GRAY2RGB), header.profile, grey=grey)
@@ -93,5 +96,5 @@ def _rgb(image: Pixels, header: ImageHeader, grey: bool) -> Pixels:
 
 
 def _spread(value: int, bits: int) -> int:
-    """A sample of fewer than 8 bits, spread over 0 to 255 as decoders do; deeper ones pass."""
+    """A sample of fewer than 8 bits, scaled to the range 0 to 255 as decoders do; deeper ones are returned unchanged."""
     return value * 255 // ((1 << bits) - 1) if bits < 8 else value

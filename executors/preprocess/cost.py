@@ -1,4 +1,6 @@
-"""What decoding a picture will take, by its header alone: memory, and whether it is dear for what was sent."""
+"""The cost of decoding a picture, estimated from its header: memory, and whether it is high for the bytes that were
+sent.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,18 @@ from executors.preprocess.pipeline import ImagePipeline
 from executors.preprocess.sources import check_size
 from executors.scheduling.fair_threads import Cost
 
-# Bytes of a pixel's samples, of 8 bits each. What decoders work with besides differs by format, and says nothing of a bomb.
+# Bytes of a pixel's samples, of 8 bits each. The other memory of decoders differs by format, and does not identify a
+# bomb.
 _SAMPLES: Final = 4
 # A photo of 12 MP as PNG is below this.
-_DEAR_BYTES: Final = 128_000_000
-# Smaller ones are dear where few bytes become many: 24 MB from less than 240 KB.
-_NOT_DEAR_BYTES: Final = 16_000_000
-_DEAR_RATIO: Final = 100
+_EXPENSIVE_BYTES: Final = 128_000_000
+# Smaller pictures are expensive if few bytes become many: 24 MB from less than 240 KB.
+_CHEAP_BYTES: Final = 16_000_000
+_EXPENSIVE_RATIO: Final = 100
 
 
 def cost_of(blob: bytes, pipeline: ImagePipeline, *, thumbnail: bool) -> Cost:
-    """What `ImagePipeline.prepare` will take for a picture; one that is refused there before it is decoded takes nothing."""
+    """The cost of `ImagePipeline.prepare` for a picture; one that is refused before it is decoded costs nothing."""
     try:
         check_size(blob, pipeline.limits.max_bytes)
         header = read_header(blob)
@@ -35,12 +38,14 @@ def cost_of(blob: bytes, pipeline: ImagePipeline, *, thumbnail: bool) -> Cost:
     smaller = _divisor(header, factor) ** 2
     pixel_bytes = header.pixels * _SAMPLES * (1 if header.bits <= 8 else 2) // smaller
     pixel_bytes += header.structure_bytes
-    dear = pixel_bytes > _DEAR_BYTES or (pixel_bytes > _NOT_DEAR_BYTES and pixel_bytes > _DEAR_RATIO * len(blob))
-    return Cost(header.decoded_bytes // smaller + header.structure_bytes, dear)
+    expensive = pixel_bytes > _EXPENSIVE_BYTES or (
+        pixel_bytes > _CHEAP_BYTES and pixel_bytes > _EXPENSIVE_RATIO * len(blob)
+    )
+    return Cost(header.decoded_bytes // smaller + header.structure_bytes, expensive)
 
 
 def _divisor(header: ImageHeader, factor: int) -> int:
-    """By how much a decoder divides both sides itself, so that the pixels that are left out never are in memory."""
+    """The divisor by which a decoder itself reduces both sides, so that the omitted pixels never take memory."""
     if header.format == "jpeg":
         return 1 if header.progressive or header.lossless else factor
     return 1 << halvings(header, factor) if header.format == "jpeg2000" else 1

@@ -1,4 +1,4 @@
-"""Encoded pictures to upright sRGB pixels: the frequent formats by OpenCV, the others by Pillow and its plugins."""
+"""Decodes pictures to upright sRGB pixels: the common formats with OpenCV, the others with Pillow and its plugins."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ _REDUCED: Final = {
     4: cv2.IMREAD_REDUCED_COLOR_4 | cv2.IMREAD_IGNORE_ORIENTATION,
     8: cv2.IMREAD_REDUCED_COLOR_8 | cv2.IMREAD_IGNORE_ORIENTATION,
 }
-# Where data are missing, libjpeg sets coefficients to zero, which is this grey.
+# If data are missing, libjpeg sets coefficients to zero, which gives this grey.
 _MISSING_GREY: Final = 128
-# What an interrupted download leaves at the end of a file that has its full size already.
+# An interrupted download leaves zeros at the end of a file that has its full size already.
 _UNWRITTEN: Final = bytes(16)
-# Bytes that can't be mistaken for a marker; Huffman codes of all sorts are in them.
+# These bytes can't be mistaken for a marker, and contain Huffman codes of all sorts.
 _NOISE_BYTES: Final = bytes((37 * index + 11) % 251 for index in range(512))
-# Where a restart is due, libjpeg skips all that stands before it.
+# If a restart is due, libjpeg skips all bytes before it.
 _NOISE: Final = _NOISE_BYTES + b"".join(bytes([0xFF, restart]) + _NOISE_BYTES for restart in range(0xD0, 0xD8))
 
 
 def configure_opencv() -> None:
-    """Set OpenCV up for a server; call it once in every process that prepares pictures, before any thread does.
+    """Configure OpenCV for a server; call it once in every process that prepares pictures, before any thread does.
 
-    One thread a call, because pictures run beside each other in a pool of threads, and because a child that is forked
-    from a process with OpenCV's threads hangs at its first call. No log lines either: failures become coded errors.
+    Each call uses one thread, because pictures are decoded in parallel in a pool of threads, and because a child that
+    is forked from a process with OpenCV's threads hangs at its first call. Log lines are off: failures become coded
+    errors.
     """
     cv2.setNumThreads(0)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -49,14 +50,14 @@ def decode(data: bytes, header: ImageHeader, at_least: tuple[int, int] | None = 
 
     Args:
         data: the encoded picture.
-        header: what `read_header` made of it.
-        at_least: height and width (upright, pixels) below which the result must not fall. A picture that is larger
-            may come back at a half, a quarter or an eighth: a JPEG (its DCT is evaluated at that scale) and a JPEG 2000,
-            where time and memory shrink with it, and what is worked on behind the decoder, where a second full-size copy is
-            saved. Others gain nothing by it and come back whole.
+        header: the result of `read_header`.
+        at_least: height and width (upright, pixels) that the result must have at least. A larger picture may be
+            returned at a half, a quarter or an eighth. A JPEG (its DCT is evaluated at that scale) and a JPEG 2000 then
+            take less time and memory; for pictures that are processed further after the decoder, this avoids a second
+            full-size copy. All others are returned at full size.
 
     Returns:
-        H x W x 3 uint8 RGB, upright, in sRGB, transparency laid on white, of an animation the first frame.
+        H x W x 3 uint8 RGB, upright, in sRGB, composited over white; the first frame of an animation.
 
     Raises:
         VisualSearchError: `undecodable_image`, or `unsupported_format` for a variant that no decoder knows.
@@ -77,7 +78,7 @@ def decode(data: bytes, header: ImageHeader, at_least: tuple[int, int] | None = 
 
 
 def reduction(header: ImageHeader, at_least: tuple[int, int] | None) -> int:
-    """The largest of 8, 4, 2 by which a picture may be divided without falling below a size; 1 for none."""
+    """The largest of 8, 4, 2 by which a picture may be divided without falling below a size; 1 if there is none."""
     if at_least is None:
         return 1
     height, width = header.upright_size
@@ -86,7 +87,7 @@ def reduction(header: ImageHeader, at_least: tuple[int, int] | None) -> int:
 
 
 def _decode_jpeg(data: bytes, header: ImageHeader, factor: int) -> Pixels:
-    """Decode a JPEG at a fraction of its size, and find out whether it was all there."""
+    """Decode a JPEG at a fraction of its size, and check that it is complete."""
     if header.progressive:
         jpeg.find_end(data)
     if header.lossless:
@@ -107,7 +108,7 @@ def _decode_jpeg(data: bytes, header: ImageHeader, factor: int) -> Pixels:
 
 
 def _looks_incomplete(image: Pixels, data: bytes) -> bool:
-    """Whether a decoded JPEG ends in the grey of missing data, or its file in zeros: a reason to look closer."""
+    """Whether a decoded JPEG ends in the grey of missing data, or its file in zeros, so that a closer check is needed."""
     ends_in_grey = bool((np.abs(image[-1, -1].astype(int) - _MISSING_GREY) <= 1).all())
     return ends_in_grey or data.removesuffix(jpeg.END_OF_IMAGE).endswith(_UNWRITTEN)
 
@@ -115,8 +116,8 @@ def _looks_incomplete(image: Pixels, data: bytes) -> bool:
 def _decode_if_complete(data: bytes, flags: int) -> Pixels | None:
     """Decode a JPEG that may have lost its end, if its data reach to its last pixel.
 
-    libjpeg fills up what is missing and only warns, on stderr. But bytes added behind a complete picture are skipped, while
-    behind an incomplete one they become pixels: the picture is complete if it stays the same.
+    libjpeg fills missing data in and only warns, on stderr. But bytes added behind a complete picture are skipped,
+    while behind an incomplete one they become pixels: the picture is complete if such bytes don't change it.
     """
     end = jpeg.find_end(data)
     if end is None and jpeg.lacks_passes(data):
@@ -124,7 +125,7 @@ def _decode_if_complete(data: bytes, flags: int) -> Pixels | None:
     body = data.rstrip(b"\xff") if end is None else data[:end]
     plain = _imdecode(body + jpeg.END_OF_IMAGE, flags)
     if body.endswith(_UNWRITTEN) and _same_with_noise(plain, body[: -len(_UNWRITTEN)], flags):
-        # More zeros than the picture took (a flat one may well consist of them): an interrupted download left them.
+        # An interrupted download left more zeros than the picture took (a flat picture may well consist of zeros).
         body = body.rstrip(b"\0")
         # FF 00 is a byte of the picture.
         body += b"\0" if body.endswith(b"\xff") else b""
@@ -158,15 +159,15 @@ def _decode_webp(data: bytes, header: ImageHeader, factor: int) -> Pixels:
 
 
 def _decode_gif(data: bytes, header: ImageHeader) -> Pixels:
-    """Decode the first frame and lay it on the canvas.
+    """Decode the first frame and put it on the canvas.
 
-    Where the frame does not cover it, that is transparent, or, in a GIF without transparency, of the first colour (as in Pillow).
+    The rest of the canvas is transparent or, in a GIF without transparency, of the first colour (as in Pillow).
     """
     frame = gif.find_first_frame(data)
     alone = gif.cut_out(data, frame)
     image = _imdecode(alone, _AS_STORED if header.alpha else _RGB) if frame.has_colours else None
     if image is None or image.shape[:2] != (frame.height, frame.width):
-        # Pillow goes on where there are too many pixels, no palette, or colours that are not in it.
+        # Pillow ignores excess pixels, a missing palette, or colours beyond the palette.
         pixels = library.decode(alone, replace(header, width=frame.width, height=frame.height))
     else:
         pixels = colour.finish(image, header) if header.alpha else image
@@ -192,7 +193,7 @@ def _decode_by_library(data: bytes, header: ImageHeader, factor: int) -> Pixels:
 
 
 def _decode_webp_in_tiff(data: bytes, header: ImageHeader, parts: list[tiff.Part]) -> Pixels:
-    """Put a TIFF together from its strips or tiles, which the libtiff of Pillow can't unpack."""
+    """Assemble a TIFF from its WebP strips or tiles, which Pillow's libtiff can't decompress."""
     image = np.full((header.height, header.width, 3), colour.WHITE, np.uint8)
     for part in parts:
         target = image[part.top :, part.left :]
@@ -216,7 +217,7 @@ def _decode_opencv(data: bytes, header: ImageHeader, flags: int) -> Pixels:
 
 
 def _imdecode(data: bytes, flags: int) -> Pixels | None:
-    """OpenCV's decoder with one way to fail: None."""
+    """OpenCV's decoder, which returns None for every failure."""
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:

@@ -1,4 +1,4 @@
-"""Preprocess as a Jina executor: encoded pictures in, tensors and thumbnails out; queries in words pass."""
+"""The Jina executor for preprocessing: encoded pictures in, tensors and thumbnails out; text queries pass through."""
 
 import asyncio
 from collections.abc import Sequence
@@ -29,9 +29,11 @@ _HEADER_THREADS = 2
 
 
 class ImagePreprocessor(Executor):
-    """Decodes, turns upright, fits to the model's input; each picture in a thread, since OpenCV releases the GIL.
+    """Decodes pictures, turns them upright, and fits them to the model's input; each in a thread, since OpenCV releases
+    the GIL.
 
-    Requests take turns, and small ones have threads of their own. What is not begun when its caller leaves never is.
+    Requests take turns, and small ones have threads of their own. Work that has not begun when its caller leaves is
+    dropped.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -58,17 +60,17 @@ class ImagePreprocessor(Executor):
 
     @requests(on="/index")
     async def index(self, docs: DocList[ImageDoc], parameters: Any = None, **_: Any) -> DocList[ImageDoc]:
-        """Tensor and thumbnail for every picture; a `text` is what was read in it."""
+        """Make a tensor and a thumbnail of every picture. In a picture, `text` is the text that was read in it."""
         return await self._prepare(docs, Turn.of(parameters or {}), query=False)
 
     @requests(on=["/search", "/embed"])
     async def query(self, docs: DocList[ImageDoc], parameters: Any = None, **_: Any) -> DocList[ImageDoc]:
-        """Only the tensor: nobody keeps the picture of a query."""
+        """Make only the tensor, since the picture of a query is not stored."""
         return await self._prepare(docs, Turn.of(parameters or {}), query=True)
 
     @requests(on="/status")
     async def status(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """What this stage runs with."""
+        """Report the settings of this stage."""
         report = orjson.dumps(
             {"threads": self._threads, "model": self._pipeline.spec.name, "decodes": self._pool.status()}
         )
@@ -80,7 +82,7 @@ class ImagePreprocessor(Executor):
             self._pool.submit(partial(self._prepare_one, document, query), turn, cost)
             for document, cost in zip(docs, costs, strict=True)
         ]
-        # Whoever cancels this cancels what waits.
+        # Cancelling this also cancels the waiting work.
         await asyncio.gather(*map(asyncio.wrap_future, work))
         return docs
 
@@ -93,11 +95,13 @@ class ImagePreprocessor(Executor):
         ]
 
     def _prepare_one(self, document: ImageDoc, query: bool) -> None:
-        """Replace the picture by what the next stages need of it; a bad one is data, never an exception."""
+        """Replace the picture by the tensor and thumbnail; an invalid picture becomes the document's error, never an
+        exception.
+        """
         if document.error is not None:
             return
         try:
-            # A picture or tensor beside a ready vector is checked as any other, also where nothing is made of it.
+            # A picture or tensor beside a ready vector gets the same checks, even if it is not used.
             if document.blob:
                 prepared = self._pipeline.prepare(document.blob, thumbnail=not query)
             elif document.tensor is not None:
@@ -108,7 +112,7 @@ class ImagePreprocessor(Executor):
                 self._check_text(document, query)
                 return
             document.thumbnail = prepared.thumbnail
-            # A ready vector is kept as it is; its picture was only wanted for the thumbnail.
+            # A ready vector is kept unchanged; its picture is only needed for the thumbnail.
             document.tensor = None if document.embedding is not None else prepared.tensor
         except Exception as error:
             document.error = Failure.of(as_error(error, STAGE), STAGE)
@@ -117,7 +121,7 @@ class ImagePreprocessor(Executor):
             document.blob = None
 
     def _check_text(self, document: ImageDoc, query: bool) -> None:
-        """What has neither picture nor vector is a query in words, or nothing.
+        """Check a document without picture and vector: it must be a text query.
 
         Raises:
             VisualSearchError: `no_content`, `text_not_supported`.
@@ -125,7 +129,7 @@ class ImagePreprocessor(Executor):
         if not query:
             message = "the document has neither `blob` nor `tensor` nor `embedding`; a `uri` is only a label"
             if document.text is not None:
-                message += ", and a `text` only what was read in a picture"
+                message += ", and a `text` is only the text that was read in a picture"
             raise VisualSearchError("no_content", message)
         if document.text is None:
             message = "the document has neither `blob` nor `tensor` nor `embedding` nor `text`; a `uri` is only a label"

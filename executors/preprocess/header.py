@@ -1,4 +1,4 @@
-"""Format, size and orientation from the first bytes of a picture, and the limits that follow; nothing is decoded."""
+"""Format, size and orientation from the header of a picture, and checks of the limits; nothing is decoded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """What a picture may ask for: bytes of the encoded file, pixels (width x height), and the longer side in pixels."""
+    """The limits of a picture: bytes of the encoded file, pixels (width x height), and the longer side in pixels."""
 
     max_bytes: int
     max_pixels: int
@@ -35,14 +35,14 @@ class ImageLimits:
 
 
 def read_header(data: bytes) -> ImageHeader:
-    """Recognise the format by its content and read what decoding needs to know.
+    """Recognise the format by its content and read the properties that decoding needs.
 
     Args:
         data: the encoded picture.
 
     Raises:
-        VisualSearchError: `unsupported_format` for anything that is not one of `ImageFormat` (and for variants of them that
-            hold no colours); `undecodable_image` for a header that is cut off or contradicts itself.
+        VisualSearchError: `unsupported_format` for anything that is not one of `ImageFormat` (and for variants of them
+            that hold no colours); `undecodable_image` for a header that is cut off or contradicts itself.
     """
     image_format = recognise(data)
     if image_format is None:
@@ -57,7 +57,7 @@ def read_header(data: bytes) -> ImageHeader:
 
 
 def check_limits(header: ImageHeader, limits: ImageLimits) -> None:
-    """Refuse a picture whose decoding would need more than the limits, by what its header declares.
+    """Refuse a picture whose decoding would exceed the limits, by the size that its header declares.
 
     Raises:
         VisualSearchError: `image_too_many_pixels`.

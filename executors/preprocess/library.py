@@ -1,4 +1,4 @@
-"""Pictures that Pillow and its plugins decode: what OpenCV does not read, or does not read right."""
+"""Decodes pictures with Pillow and its plugins: those that OpenCV does not read, or reads wrongly."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ from executors.preprocess.pixels import Pixels
 
 # Sizes are checked by the header against the service's own limits, which may be larger than Pillow's.
 Image.MAX_IMAGE_PIXELS = None
-# Pictures are decoded beside each other in a pool of threads: one thread each.
+# Pictures are decoded in parallel in a pool of threads, with one thread each.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 pillow_heif.options.DECODE_THREADS = 1
 JpegXLImagePlugin.DECODE_THREADS = 0
-# What Pillow says of odd files, on its log and as warnings, becomes a coded error or does not matter.
+# Pillow's log lines and warnings about odd files are dropped: they become coded errors or don't matter.
 logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
 warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif|pillow_jxl|executors\.preprocess\.library)(\..*)?$")
 
-# Image.open would try the plugins of all formats, and import them for what is damaged.
+# Image.open would try the plugins of all formats, and import them for damaged files.
 _PLUGINS: Final[dict[ImageFormat, Callable[[io.BytesIO], ImageFile.ImageFile]]] = {
     "avif": AvifImagePlugin.AvifImageFile,
     "bmp": BmpImagePlugin.BmpImageFile,
@@ -62,12 +62,12 @@ def decode(data: bytes, header: ImageHeader, factor: int = 1, profile: bytes | N
 
     Args:
         data: the encoded picture.
-        header: what was read of it.
+        header: of the picture.
         factor: 2, 4 or 8 for a picture at a half, a quarter or an eighth of its size, rounded up.
-        profile: the ICC profile, where `data` has none because it was taken out.
+        profile: the ICC profile, if it was taken out of `data`.
 
     Returns:
-        H x W x 3 uint8 RGB, upright, in sRGB, transparency laid on white, of several pictures the primary one.
+        H x W x 3 uint8 RGB, upright, in sRGB, composited over white; the primary one of several pictures.
 
     Raises:
         VisualSearchError: `undecodable_image`; `unsupported_format` for a variant that the library does not know.
@@ -78,9 +78,9 @@ def decode(data: bytes, header: ImageHeader, factor: int = 1, profile: bytes | N
         factor = _left_to_do(layer, header, factor)
     profile = profile or layer.info.get("icc_profile")
     if profile and profiles.profile_mode(profile) == "L" and layer.mode in ("P", "RGB", "RGBA", "YCbCr"):
-        # Asked once for all stripes.
+        # Computed once for all stripes.
         profile = profile if profiles.fits_grey(np.asarray(layer.convert("RGB")), profile) else None
-    # Pillow hands over deep grey as it is stored.
+    # Pillow returns deep grey as it is stored.
     inverted = layer.mode.startswith("I;16") and getattr(layer, "tag_v2", {}).get(_PHOTOMETRIC) == 0
 
     def rows(top: int, bottom: int) -> Pixels:
@@ -90,9 +90,9 @@ def decode(data: bytes, header: ImageHeader, factor: int = 1, profile: bytes | N
 
 
 def halvings(header: ImageHeader, factor: int) -> int:
-    """How often a JPEG 2000 is halved while it is decoded, where 1/`factor` of its size is wanted.
+    """How often a JPEG 2000 is halved while it is decoded, if 1/`factor` of its size is wanted.
 
-    Not all of it: the last halving is done on the pixels, since wavelets leave more moiré than means do.
+    The last halving is done on the pixels instead, since wavelets leave more moiré than averaging does.
     """
     return max(0, min(factor.bit_length() - 2, header.levels))
 
@@ -100,7 +100,7 @@ def halvings(header: ImageHeader, factor: int) -> int:
 def _load(data: bytes, header: ImageHeader, factor: int) -> ImageFile.ImageFile:
     try:
         image = _PLUGINS[header.format](io.BytesIO(data))
-    except Exception as error:  # the parsers of Pillow and its plugins raise whatever they meet in damaged data
+    except Exception as error:  # the parsers of Pillow and its plugins raise exceptions of any type for damaged data
         if isinstance(error, SyntaxError) and header.format == "tiff":
             raise unsupported("tiff", f"can't be read: {error}") from None
         raise undecodable(header.format, "is damaged: its header can't be read") from None
@@ -120,21 +120,21 @@ def _load(data: bytes, header: ImageHeader, factor: int) -> ImageFile.ImageFile:
 
 
 def _left_to_do(layer: Image.Image, header: ImageHeader, factor: int) -> int:
-    """By how much a picture still has to be divided that the decoder may have made smaller."""
+    """The factor by which a picture still has to be divided after the decoder may have reduced it."""
     done = max(1, round(max(header.width, header.height) / max(layer.size)))
     return max(1, factor // done)
 
 
 def _orientation(layer: ImageFile.ImageFile, header: ImageHeader) -> int:
-    """How the pixels are still to be turned: what the decoders turned, they say is upright."""
+    """The orientation that still has to be applied: decoders report what they turned as upright."""
     if header.format in ("jpeg", "png", "gif", "bmp"):
         return header.orientation
-    # libjxl turns what its own metadata say, unless it gives back a JPEG.
+    # libjxl applies the orientation of its own metadata, unless it restores a JPEG.
     if header.turned_by_decoder and not getattr(layer, "jpeg", False):
         return 1
     try:
         orientation = layer.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged EXIF data, of which a picture is not refused
+    except Exception:  # damaged EXIF data: a picture is not refused for them
         return 1
     return int(orientation) if orientation in range(1, 9) else 1
 
@@ -155,7 +155,7 @@ def _rgb(stripe: Image.Image, image_format: ImageFormat, profile: bytes | None, 
         return profiles.to_srgb(cv2.cvtColor(levels, cv2.COLOR_GRAY2RGB), profile)
     if not stripe.has_transparency_data:
         return profiles.to_srgb(np.array(stripe.convert("RGB")), profile)
-    # Pillow knows no way from grey that is multiplied by its alpha to RGBA.
+    # Pillow can't convert grey that is multiplied by its alpha to RGBA.
     samples = np.asarray((stripe.convert("LA") if stripe.mode == "La" else stripe).convert("RGBA"))
     colours = profiles.to_srgb(cv2.cvtColor(samples, cv2.COLOR_RGBA2RGB), profile)
     return colour.over_white(colours, cv2.extractChannel(samples, 3))

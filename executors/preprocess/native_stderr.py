@@ -1,4 +1,6 @@
-"""Keeps libjpeg and libpng from writing a line on stderr for each damaged picture: the caller gets a coded error instead."""
+"""Keeps libjpeg and libpng from writing a line on stderr for each damaged picture; the caller gets a coded error
+instead.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ _original: int | None = None
 def silenced_native_stderr() -> Iterator[None]:
     """Point the C library's `stderr` at the null device while the body runs, for all threads.
 
-    Only what C code prints through stdio is dropped in that time; file descriptor 2, and with it Python's own stderr and the
-    logs, is left alone. (glibc and macOS document the variable as assignable; elsewhere nothing is silenced.)
+    Only output of C code through stdio is dropped in that time; file descriptor 2, and with it Python's own stderr and
+    the logs, is not changed. (glibc and macOS document the variable as assignable; elsewhere nothing is silenced.)
     """
     global _depth, _original
     streams = _streams()
@@ -43,7 +45,7 @@ def silenced_native_stderr() -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _streams() -> tuple[ctypes.c_void_p, int] | None:
-    """The C library's `stderr` variable and a stream to the null device, once a process."""
+    """The C library's `stderr` variable and a stream to the null device, opened once for each process."""
     try:
         library = ctypes.CDLL(None)
         for name in ("stderr", "__stderrp"):
@@ -59,7 +61,7 @@ def _streams() -> tuple[ctypes.c_void_p, int] | None:
 
 
 def _restore_in_child() -> None:
-    """A process forked while another thread was decoding begins with its stderr as it was."""
+    """Restore stderr in a process that was forked while another thread was decoding."""
     global _depth, _lock
     _lock = threading.Lock()
     streams = _streams()

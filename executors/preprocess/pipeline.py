@@ -1,4 +1,4 @@
-"""A picture to what the next stages need of it: the model's input, a thumbnail, and its size."""
+"""Prepares a picture for the next stages: the model's input and a thumbnail."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from executors.preprocess.resize import fit, scaled_size
 from executors.preprocess.sources import check_size
 from executors.preprocess.thumbnail import MAX_SIDE, make_thumbnail
 
-# How much larger than the model's input a JPEG stays when it is decoded at a fraction of its size. With EfficientNet-Lite0,
-# which sees a shift by a tenth of a pixel, the least cosine to full decoding among 240 photos is 0.990 or more from here on
-# (0.987 at 3, 0.985 at 2, where the mean is still 0.998).
+# How much larger than the model's input a JPEG stays when it is decoded at a fraction of its size. With
+# EfficientNet-Lite0, which is sensitive to a shift by a tenth of a pixel, the least cosine to full decoding among 240
+# photos is 0.990 or more from here on (0.987 at 3, 0.985 at 2, where the mean is still 0.998).
 OVERSAMPLING: Final = 4.25
 
 
@@ -28,21 +28,17 @@ class Prepared:
 
     Attributes:
         tensor: height x width x 3 uint8 RGB of the model's size, contiguous.
-        thumbnail: a small JPEG, None when none was wanted.
-        width, height: the upright picture's own size in pixels.
-        format: what the bytes were: `jpeg`, `png`, …; `tensor` for pixels that came as such.
+        thumbnail: a small JPEG, None if none was wanted.
     """
 
     tensor: Pixels
     thumbnail: bytes | None
-    width: int
-    height: int
-    format: str
 
 
 class ImagePipeline:
-    """Prepares pictures for one model; has no state, so that threads may share it. OpenCV and Pillow release the GIL, except for
-    JPEG 2000."""
+    """Prepares pictures for one model. It has no state, so that threads may share it. OpenCV and Pillow release the
+    GIL, except for JPEG 2000.
+    """
 
     def __init__(self, spec: ModelSpec, limits: ImageLimits, *, thumbnails: bool) -> None:
         self.spec = spec
@@ -57,8 +53,8 @@ class ImagePipeline:
             thumbnail: whether this one needs a thumbnail (if the pipeline makes any).
 
         Raises:
-            VisualSearchError: `image_too_large`, `unsupported_format`, `undecodable_image`, `image_too_many_pixels`, the
-                latter before anything is decoded.
+            VisualSearchError: `image_too_large`, `unsupported_format`, `undecodable_image`; `image_too_many_pixels`,
+                before anything is decoded.
         """
         check_size(blob, self.limits.max_bytes)
         header = read_header(blob)
@@ -66,10 +62,11 @@ class ImagePipeline:
         thumbnail = thumbnail and self.thumbnails
         height, width = header.upright_size
         image = decode(blob, header, self.needed_size(height, width, thumbnail))
-        return self._finish(image, thumbnail, height, width, header.format)
+        return self._finish(image, thumbnail)
 
     def prepare_tensor(self, array: Pixels, *, thumbnail: bool = True) -> Prepared:
-        """Prepare pixels that came as such; they are fitted to the model in the same way as a decoded picture.
+        """Prepare pixels that the client sent as a tensor; they are fitted to the model in the same way as a decoded
+        picture.
 
         Args:
             array: H x W x 3 uint8 RGB, upright.
@@ -88,10 +85,10 @@ class ImagePipeline:
             )
         height, width = pixels.shape[:2]
         check_pixels(width, height, self.limits)
-        return self._finish(np.ascontiguousarray(pixels), thumbnail and self.thumbnails, height, width, "tensor")
+        return self._finish(np.ascontiguousarray(pixels), thumbnail and self.thumbnails)
 
     def needed_size(self, height: int, width: int, thumbnail: bool) -> tuple[int, int]:
-        """Height and width below which a picture must not be decoded."""
+        """The minimum height and width of the decoded picture."""
         spec = self.spec
         scaled = scaled_size((height, width), spec.fit, spec.height, spec.width, spec.crop_fraction)
         smallest = MAX_SIDE / max(height, width) if thumbnail else 0.0
@@ -100,12 +97,9 @@ class ImagePipeline:
             round(max(OVERSAMPLING * scaled[1], smallest * width)),
         )
 
-    def _finish(self, image: Pixels, thumbnail: bool, height: int, width: int, image_format: str) -> Prepared:
+    def _finish(self, image: Pixels, thumbnail: bool) -> Prepared:
         spec = self.spec
         return Prepared(
             tensor=fit(image, spec.fit, spec.height, spec.width, spec.crop_fraction),
             thumbnail=make_thumbnail(image) if thumbnail else None,
-            width=width,
-            height=height,
-            format=image_format,
         )

@@ -1,4 +1,4 @@
-"""Embedded ICC profiles: from the colours that a file means to sRGB, by Little CMS through Pillow."""
+"""Embedded ICC profiles: conversion of a file's colours to sRGB, by Little CMS through Pillow."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from executors.preprocess.pixels import Pixels
 
 Mode: TypeAlias = Literal["RGB", "L", "CMYK", "LAB"]
 
-# What differs from sRGB by less is rounding: an 8-bit picture would not be seen to change.
+# A smaller difference from sRGB is rounding: no change would be visible in an 8-bit picture.
 _INVISIBLE: Final = 3
 _STEPS: Final = 9
-# By how much the channels of grey differ where a codec keeps lightness and colour apart.
+# The largest difference between the channels of grey if a codec stores lightness and colour separately.
 _ROUNDED: Final = 2
-# About 3 MB of RGB at a time, so that no second full-size copy stands beside the picture.
+# About 3 MB of RGB at a time, so that no second full-size copy exists beside the picture.
 _STRIPE_PIXELS: Final = 1 << 20
-# Profiles of cameras, phones and programs are few; a transform holds some 100 KB.
+# There are few profiles of cameras, phones and programs; a transform takes some 100 KB.
 _TRANSFORMS: Final = 32
 _MAX_PROFILE_BYTES: Final = 4_000_000
 
 
 def to_srgb(image: Pixels, profile: bytes | None, *, grey: bool | None = None) -> Pixels:
-    """Convert RGB pixels to sRGB, in place, by the profile that came with them.
+    """Convert RGB pixels to sRGB, in place, by their profile.
 
-    One that is damaged, of another kind than the picture, or as good as sRGB changes nothing, because a picture is not
-    refused for its metadata.
+    A profile that is damaged, of another kind than the picture, or nearly sRGB changes nothing, because a picture is
+    not refused for its metadata.
 
     Args:
         image: H x W x 3 uint8.
         profile: an ICC profile, None for none.
-        grey: whether a profile of grey fits the picture, as `fits_grey` says; None: not asked yet.
+        grey: whether a profile of grey fits the picture, as `fits_grey` says; None: not known yet.
     """
     if not profile or len(profile) > _MAX_PROFILE_BYTES:
         return image
@@ -58,7 +58,7 @@ def to_srgb(image: Pixels, profile: bytes | None, *, grey: bool | None = None) -
 
 
 def fits_grey(image: Pixels, profile: bytes | None) -> bool:
-    """Whether a picture came with a profile of grey, and none of its pixels has a colour, up to rounding.
+    """Whether a picture has a profile of grey, and none of its pixels has a colour, up to rounding.
 
     Args:
         image: H x W, or H x W x 3 or 4, of which the fourth is alpha.
@@ -74,7 +74,7 @@ def fits_grey(image: Pixels, profile: bytes | None) -> bool:
 
 
 def layer_to_srgb(layer: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert a CMYK or CIELAB picture to RGB: by its profile, or, without a usable one, as Pillow does.
+    """Convert a CMYK or CIELAB picture to RGB: by its profile or, without a usable one, as Pillow does.
 
     Args:
         layer: mode `CMYK` or `LAB`.
@@ -89,7 +89,7 @@ def layer_to_srgb(layer: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def profile_mode(profile: bytes) -> Mode | None:
-    """What the profile's pixels are, by its header (ICC.1:2022, 7.2.6); None for what is not converted."""
+    """The pixel mode of the profile, by its header (ICC.1:2022, 7.2.6); None for one that is not converted."""
     known: dict[bytes, Mode] = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
     return known.get(profile[16:20])
 
@@ -100,7 +100,7 @@ _kept_lock: Final = threading.Lock()
 
 
 def _transform(profile: bytes, mode: Mode) -> ImageCms.ImageCmsTransform | None:
-    """As `_build`, of which the last ones are kept: by a digest, since a profile itself may have megabytes."""
+    """A cache of `_build`, keyed by a digest, since a profile itself may have megabytes."""
     key = (hashlib.sha256(profile).digest(), mode)
     with _kept_lock:
         if key in _kept:
@@ -115,7 +115,7 @@ def _transform(profile: bytes, mode: Mode) -> ImageCms.ImageCmsTransform | None:
 
 
 def _build(profile: bytes, mode: Mode) -> ImageCms.ImageCmsTransform | None:
-    """How to convert; None for a profile that can't be used, and for one that changes nothing to speak of."""
+    """The transform of a profile; None for a profile that can't be used, and for one without a visible effect."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         transform = ImageCms.buildTransform(source, _srgb(), mode, "RGB")
@@ -135,7 +135,7 @@ def _srgb() -> Any:
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: Mode) -> bool:
-    """Whether a lattice of colours stays as it is."""
+    """Whether a transform leaves a lattice of colours unchanged."""
     levels: Pixels = np.linspace(0, 255, _STEPS).round().astype(np.uint8)
     lattice: Pixels
     expected: Pixels

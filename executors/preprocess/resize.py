@@ -1,4 +1,4 @@
-"""From a picture of any shape to the model's input."""
+"""Fits a picture of any shape to the model's input."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def fit(image: Pixels, how: Fit, height: int, width: int, crop_fraction: float =
 
     Args:
         image: H x W x 3 uint8, any size from 1 x 1.
-        how: `centre_crop` keeps the middle: the largest part of the model's aspect ratio, of which `crop_fraction` (in each
-            direction) is taken; the same as scaling the shorter side to `side / crop_fraction` and cutting afterwards.
-            `letterbox` keeps everything and fills up with grey. `squash` gives up the aspect ratio.
+        how: `centre_crop` keeps the middle: the largest part of the model's aspect ratio, of which `crop_fraction` (in
+            each direction) is taken; the same as scaling the shorter side to `side / crop_fraction` and cutting
+            afterwards. `letterbox` keeps everything and fills the rest with grey. `squash` ignores the aspect ratio.
         height, width: the input's size in pixels.
 
     Returns:
@@ -46,9 +46,10 @@ def scaled_size(size: tuple[int, int], how: Fit, height: int, width: int, crop_f
 
 
 def scale_to(image: Pixels, height: int, width: int) -> Pixels:
-    """Scale each direction on its own: averaging where it shrinks (no moiré), bicubic where it grows.
+    """Scale each direction separately: by averaging if it shrinks (no moiré), bicubic if it grows.
 
-    A new array, never a view. In no direction is an intermediate larger than the picture or twice the result.
+    The result is a new array, never a view. No intermediate is larger in any direction than the picture or twice the
+    result.
     """
     source_height, source_width = image.shape[:2]
     # OpenCV averages only if both directions shrink, so a picture that grows in one direction shrinks first.
@@ -65,8 +66,8 @@ def scale_to(image: Pixels, height: int, width: int) -> Pixels:
 def _shrink(image: Pixels, height: int, width: int) -> Pixels:
     """Scale down to less than four times the size by halves, then to a whole multiple, of which blocks are averaged.
 
-    That weighs each pixel of the source about as INTER_AREA does, so that a picture and its scaled copies look alike to the
-    model, but all steps are vectorised: it takes a half to a tenth of the time.
+    This weighs each pixel of the source about as INTER_AREA does, so that a picture and its scaled copies look alike to
+    the model, but all steps are vectorised: it takes a half to a tenth of the time.
     """
     while (rows := image.shape[0] >= 4 * height) | (columns := image.shape[1] >= 4 * width):
         image = _halve(image, 1 + rows, 1 + columns)
@@ -76,20 +77,22 @@ def _shrink(image: Pixels, height: int, width: int) -> Pixels:
 
 
 def _multiple(source: int, target: int) -> int:
-    """To which multiple of the target the bilinear step, which sees only 2 x 2 pixels, can go without skipping too many."""
+    """The multiple of the target to which the bilinear step, which reads only 2 x 2 pixels, can go without skipping too
+    many.
+    """
     return 3 if source >= 3 * target else 2
 
 
 def _halve(image: Pixels, rows: int, columns: int) -> Pixels:
-    """The means of blocks of 1 or 2 x 1 or 2 pixels. An odd row or column at the edge is left out: OpenCV is fast only for
-    whole blocks, and it is less than half a pixel of the result.
+    """The means of blocks of 1 or 2 x 1 or 2 pixels. An odd row or column at the edge is omitted: OpenCV is fast only
+    for whole blocks, and the row is less than half a pixel of the result.
     """
     height, width = image.shape[0] // rows, image.shape[1] // columns
     return cv2.resize(image[: height * rows, : width * columns], (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _cut_middle(image: Pixels, height: int, width: int, crop_fraction: float) -> Pixels:
-    """A view of the part that `centre_crop` keeps, in the picture's own pixels: at least one pixel each way."""
+    """A view of the part that `centre_crop` keeps, in the picture's own pixels: at least one pixel in each direction."""
     scale = min(image.shape[0] / height, image.shape[1] / width) * crop_fraction
     rows = _middle(image.shape[0], height * scale, height)
     columns = _middle(image.shape[1], width * scale, width)
@@ -97,9 +100,10 @@ def _cut_middle(image: Pixels, height: int, width: int, crop_fraction: float) ->
 
 
 def _middle(source: int, wanted: float, target: int) -> slice:
-    """About `wanted` of `source` pixels, from the very middle: half a pixel aside is seen by the model.
+    """About `wanted` of `source` pixels, from the exact middle: models are sensitive to an offset of half a pixel.
 
-    Where the part will be halved, its size is a multiple of what that needs, else as even or odd as the source's.
+    If the part will be halved, its size is a multiple of what that needs; otherwise it is even or odd like the
+    source's.
     """
     block = 1
     while wanted >= 4 * target * block:

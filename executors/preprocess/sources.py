@@ -1,4 +1,4 @@
-"""A document's content as bytes, with the limit before the work. Files and URLs are never opened."""
+"""Decodes a document's content to bytes, and checks its size first. Files and URLs are never opened."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ def check_size(data: bytes, max_bytes: int) -> None:
 def decode_base64(text: str, max_bytes: int) -> bytes:
     """Decode base64 (RFC 4648) or a base64 data URI (RFC 2397).
 
-    The standard and the URL-safe alphabet, white space anywhere, and missing padding are accepted. Nothing is decoded before
-    the length is known to be within the limit.
+    The standard and the URL-safe alphabet, white space anywhere, and missing padding are accepted. Nothing is decoded
+    before the length is known to be within the limit.
 
     Args:
-        text: what stands in `blob`.
-        max_bytes: most bytes that the result may have.
+        text: the value of `blob`.
+        max_bytes: the maximum size of the result, in bytes.
 
     Raises:
-        VisualSearchError: `image_too_large`, `invalid_base64` for anything that is not base64, `no_content` for nothing at all.
+        VisualSearchError: `image_too_large`, `invalid_base64` for anything that is not base64, `no_content` for an
+            empty picture.
     """
     start = 0
     if text[:64].lstrip()[:5].lower() == "data:":
@@ -47,19 +48,19 @@ def decode_base64(text: str, max_bytes: int) -> bytes:
     if decoded > max_bytes:
         raise _too_large(decoded, max_bytes)
     try:
-        # What well-behaved clients send is decoded without a copy.
+        # Well-formed base64 is decoded without a copy.
         result = binascii.a2b_base64(text[start:] if start else text, strict_mode=True)
     except ValueError:
         result = _decode_tolerantly(text[start:])
     if not result:
         if text[start:].strip():
-            raise VisualSearchError("invalid_base64", "`blob` holds padding and nothing else")
+            raise VisualSearchError("invalid_base64", "`blob` holds only padding")
         raise VisualSearchError("no_content", "the picture is empty: it has 0 bytes")
     return result
 
 
 def _decoded_size(text: str, start: int, max_bytes: int) -> int:
-    """The decoded size in bytes: an upper bound, and exact where that bound exceeds the limit."""
+    """The decoded size in bytes: an upper bound, which is exact if it exceeds the limit."""
     length = len(text) - start
     if length * 3 // 4 > max_bytes:
         length -= sum(text.count(character, start) for character in _WHITESPACE + "=")
@@ -67,7 +68,7 @@ def _decoded_size(text: str, start: int, max_bytes: int) -> int:
 
 
 def _decode_tolerantly(text: str) -> bytes:
-    """Decode what has white space, the URL-safe alphabet, or no padding."""
+    """Decode text with white space, the URL-safe alphabet, or no padding."""
     try:
         digits = text.encode("ascii").translate(_URL_SAFE, delete=_WHITESPACE.encode())
         body = digits.rstrip(b"=")

@@ -1,4 +1,4 @@
-"""The small JPEG that stands for a picture in results."""
+"""Thumbnails: the small JPEG that represents a picture in results."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ _SHRINK: Final = 0.75
 
 
 def make_thumbnail(image: Pixels, max_side: int = MAX_SIDE, max_bytes: int = MAX_BYTES) -> bytes:
-    """Make a small JPEG: first the quality gives way to the limit on bytes, then the size.
+    """Make a small JPEG: to meet the limit on bytes, first the quality is reduced, then the size.
 
     Args:
         image: H x W x 3 uint8 RGB; it is never enlarged.
         max_side: longest side of the thumbnail in pixels. The other one keeps at least one pixel.
-        max_bytes: most bytes of the JPEG; from about 700, which a JPEG of one pixel needs for its tables, it is kept.
+        max_bytes: the maximum size of the JPEG. It is met from about 700 on, which a JPEG of one pixel needs for its
+            tables.
     """
     side = min(max_side, max(image.shape[:2]))
     while True:

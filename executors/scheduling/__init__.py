@@ -1,1 +1,1 @@
-"""Who comes next where many requests wait: turns, and threads that requests share."""
+"""Scheduling of waiting requests: they take turns, and share threads."""

@@ -1,4 +1,6 @@
-"""Threads that requests share: one set for small requests, one of lower priority for bulk, both within one budget of memory."""
+"""Threads that requests share: one set for small requests, one of lower priority for bulk, both within one memory
+budget.
+"""
 
 from __future__ import annotations
 
@@ -18,23 +20,23 @@ from executors.scheduling.turns import BULK_NICENESS, FairQueue, Turn
 
 R = TypeVar("R")
 
-# So much work may begin before a piece that came earlier and finds no memory; then that one is next.
+# At most this much later work may begin before a piece that finds no memory; then that piece is next.
 MOST_PASSING: Final = 32
-# What bulk leaves of the budget, so that a small request does not wait for it.
+# The part of the budget that bulk leaves free, so that a small request does not wait for it.
 _BULK_SHARE: Final = 0.75
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a piece of work takes.
+    """The cost of a piece of work.
 
     Attributes:
         size: bytes of memory while it runs.
-        dear: long or large for what was sent: only one such runs at a time, others pass it.
+        expensive: long or large compared with the bytes that were sent: only one such piece runs at a time, others pass it.
     """
 
     size: int = 0
-    dear: bool = False
+    expensive: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -43,7 +45,7 @@ class _Job(Generic[R]):
     turn: Turn
     cost: Cost
     future: Future[R] = field(default_factory=Future)
-    # How much work had begun when this found no memory.
+    # How much work had begun when this piece found no memory.
     refused_at: int | None = None
 
 
@@ -52,8 +54,8 @@ class FairThreads:
 
     Args:
         bulk, small: how many threads.
-        budget: bytes that all running work may take together; work that alone is larger runs when nothing else does. Smaller
-            work passes what finds no memory, but only `MOST_PASSING` times: then nothing begins before it.
+        budget: bytes that all running work may take together; work that needs more than that runs alone. Smaller work
+            passes work that finds no memory, but only `MOST_PASSING` times: then nothing begins before it.
         name: of the threads.
     """
 
@@ -61,10 +63,11 @@ class FairThreads:
         self._budget = budget
         self._queues: dict[bool, FairQueue[_Job[Any]]] = {True: FairQueue(), False: FairQueue()}
         self._changed = threading.Condition()
-        self._closed = self._dear_runs = False
-        # Whether small work waits for what bulk holds. The thread that ends a bulk job would always be first to take the next.
+        self._closed = self._expensive_runs = False
+        # Whether small work waits for memory that bulk holds. Otherwise the thread that ends a bulk job would always be
+        # first to take the next one.
         self._small_blocked = False
-        # What nothing may pass any more.
+        # The piece of work that nothing may pass any more.
         self._next: _Job[Any] | None = None
         self._size = self._size_of_bulk = 0
         self.begun = self.running = self.dropped = 0
@@ -88,18 +91,19 @@ class FairThreads:
         with self._changed:
             if self._closed:
                 raise _closed()
-            # Dear work has a line of its own: the rest of its request passes it, too.
-            self._queues[turn.bulk].push(job, (turn.request, job.cost.dear))
+            # Expensive work has its own line, so that the rest of its request passes it, too.
+            self._queues[turn.bulk].push(job, (turn.request, job.cost.expensive))
             self._changed.notify_all()
         return job.future
 
     def close(self, *, wait: bool = False) -> None:
-        """End the threads when what runs has ended; what waits fails with `unavailable`."""
+        """Close the queue and end the threads once the running work is done; waiting work fails with `unavailable`."""
         with self._changed:
             self._closed = True
             for queue in self._queues.values():
                 while (job := queue.pop()) is not None:
-                    # Not cancelled: a task group takes a cancelled task for one that ended well.
+                    # The work is failed rather than cancelled: a task group treats a cancelled task like one that ended
+                    # well.
                     if job.future.set_running_or_notify_cancel():
                         job.future.set_exception(_closed())
             self._changed.notify_all()
@@ -108,7 +112,7 @@ class FairThreads:
                 thread.join()
 
     def status(self) -> dict[str, int]:
-        """For `/status`: what waits and runs now, and what was begun and dropped so far."""
+        """The report for `/status`: work that waits and runs now, and work that was begun and dropped so far."""
         with self._changed:
             waiting = sum(len(queue) for queue in self._queues.values())
             return {
@@ -125,7 +129,7 @@ class FairThreads:
         while (job := self._take(is_bulk)) is not None:
             try:
                 job.future.set_result(job.run())
-            except BaseException as error:  # whoever waits gets it; this thread goes on
+            except BaseException as error:  # a waiting thread continues with it; this thread goes on
                 job.future.set_exception(error)
             finally:
                 self._give_back(job)
@@ -146,7 +150,7 @@ class FairThreads:
                 if job.future.set_running_or_notify_cancel():
                     self._size += job.cost.size
                     self._size_of_bulk += job.cost.size * job.turn.bulk
-                    self._dear_runs = self._dear_runs or job.cost.dear
+                    self._expensive_runs = self._expensive_runs or job.cost.expensive
                     self.running += 1
                     self.begun += 1
                     return job
@@ -157,12 +161,14 @@ class FairThreads:
         with self._changed:
             self._size -= job.cost.size
             self._size_of_bulk -= job.cost.size * job.turn.bulk
-            self._dear_runs = self._dear_runs and not job.cost.dear
+            self._expensive_runs = self._expensive_runs and not job.cost.expensive
             self.running -= 1
             self._changed.notify_all()
 
     def _note_blocked(self, blocked: bool) -> None:
-        """Set by threads of small work only; bulk that waited for it is told when it is over."""
+        """Set whether small work is blocked, called by threads of small work only; bulk that waited for it is notified
+        when it ends.
+        """
         if self._small_blocked and not blocked:
             self._changed.notify_all()
         self._small_blocked = blocked
@@ -170,9 +176,9 @@ class FairThreads:
     def _may_begin(self, job: _Job[Any]) -> bool:
         if job.future.cancelled():
             return True
-        if job.cost.dear and self._dear_runs:
+        if job.cost.expensive and self._expensive_runs:
             return False
-        takes = job.cost.dear or job.cost.size > 0
+        takes = job.cost.expensive or job.cost.size > 0
         if takes and job.turn.bulk and self._small_blocked and job is not self._next:
             return False
         if self._budget is None or not job.cost.size:
@@ -200,7 +206,7 @@ def _closed() -> VisualSearchError:
 
 
 def _lower_priority() -> None:
-    """Let the threads of small requests go first. Priorities of single threads are Linux's own."""
+    """Give this thread a lower priority than those of small requests. Only Linux has priorities of single threads."""
     if sys.platform == "linux":
         with suppress(OSError):
             thread = threading.get_native_id()

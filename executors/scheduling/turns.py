@@ -1,7 +1,7 @@
-"""Who comes next where many wait: requests take turns, small ones overtake bulk, and bulk is never kept waiting for good.
+"""Turns: waiting requests are served in turn, small ones overtake bulk, and bulk always makes progress.
 
-A request is *bulk* by what it brings, not by its endpoint: many documents, or many bytes in more than one. The gateway
-decides once and sends a `Turn` along; each stage queues by it. Nothing here knows of Jina.
+A request is *bulk* by its content, not by its endpoint: many documents, or many bytes in more than one. The gateway
+decides once and sends a `Turn` along; each stage orders its queue by it. This module does not depend on Jina.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ T = TypeVar("T")
 
 BULK_DOCUMENTS: Final = 8
 BULK_BYTES: Final = 8_000_000
-# Where both wait for the same places, so many small requests go first before bulk has one.
+# If both kinds wait for the same places, at most this many small requests go before one bulk request.
 SMALL_IN_A_ROW: Final = 8
-# What a bulk thread adds to its niceness: beside a thread of a search it gets about a tenth of a core, alone all of it.
+# The increment to the niceness of a bulk thread: beside a search thread it gets about a tenth of a core, alone all of
+# it.
 BULK_NICENESS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Whose work something is.
+    """The request that work belongs to.
 
     Attributes:
         request: the same for all parts of one request, different for every other one.
@@ -37,12 +38,12 @@ class Turn:
     bulk: bool = False
 
     def parameters(self) -> dict[str, Any]:
-        """What travels to the stages."""
+        """The form in which it is sent to the stages."""
         return {"turn": self.request, "bulk": self.bulk} if self.request else {}
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> Turn:
-        """The turn that a stage was sent; without one, a small request."""
+        """The turn that a stage received; a small request if it received none."""
         return cls(str(parameters.get("turn", "")), bool(parameters.get("bulk", False)))
 
 
@@ -68,11 +69,11 @@ class _Line(Generic[T]):
 
 
 class FairQueue(Generic[T]):
-    """A queue in which each request has a line of its own, and the lines take turns. Not thread-safe.
+    """A queue in which each request has its own line, and the lines take turns. Not thread-safe.
 
-    Start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996) with equal weights: an item starts, in virtual time, now or one
-    unit after the item before it in its line; the one that starts first is served. So a newcomer is served before the
-    second item of those who queued up many.
+    Start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996) with equal weights: an item starts, in virtual time, now
+    or one unit after the previous item in its line; the item that starts first is served first. So a new request is
+    served before the second item of requests that queued many.
     """
 
     def __init__(self) -> None:
@@ -106,7 +107,7 @@ class FairQueue(Generic[T]):
         return item
 
     def _forget_past_lines(self) -> None:
-        """An empty line whose last item has ended, in virtual time, is as a new one."""
+        """Forget empty lines whose last item has ended in virtual time: they are equivalent to new ones."""
         for key in [key for key, line in self._lines.items() if not line.items and line.finish <= self._now]:
             del self._lines[key]
         if not self._count:
@@ -114,11 +115,11 @@ class FairQueue(Generic[T]):
 
 
 class FairPlaces:
-    """A bounded number of places that requests share. Belongs to one event loop.
+    """A limited number of places that requests share. Belongs to one event loop.
 
     Args:
         limit: places.
-        bulk_limit: most of them that bulk work holds, so that a small request hardly ever waits.
+        bulk_limit: the maximum number of them for bulk work, so that a small request hardly ever waits.
     """
 
     def __init__(self, limit: int, bulk_limit: int) -> None:
@@ -130,12 +131,12 @@ class FairPlaces:
 
     @property
     def waiting(self) -> int:
-        """How many stand in line."""
+        """How many tasks wait in line."""
         return self._waiting
 
     @asynccontextmanager
     async def hold(self, turn: Turn) -> AsyncIterator[None]:
-        """Hold a place, as soon as it is this turn's."""
+        """A context that holds a place, entered when it is this turn's turn."""
         await self.take(turn)
         try:
             yield
@@ -143,10 +144,10 @@ class FairPlaces:
             self.give_back(turn)
 
     async def take(self, turn: Turn) -> None:
-        """Wait for a place; whoever gets one has to `give_back` it, with the same turn.
+        """Wait for a place; the caller has to `give_back` it, with the same turn.
 
         Raises:
-            Exception: what `turn_away` was given.
+            Exception: the one given to `turn_away`.
         """
         place = asyncio.get_running_loop().create_future()
         self._queues[turn.bulk].push(place, turn.request)
@@ -156,19 +157,19 @@ class FairPlaces:
             await place
         except BaseException:
             if place.done() and not place.cancelled() and place.exception() is None:
-                self.give_back(turn)  # it was handed a place in the moment in which it gave up
+                self.give_back(turn)  # it was given a place at the moment in which it gave up
             raise
         finally:
             self._waiting -= 1
 
     def give_back(self, turn: Turn) -> None:
-        """Hand the place on."""
+        """Pass the place on."""
         self.taken -= 1
         self.taken_by_bulk -= turn.bulk
         self._hand_out()
 
     def turn_away(self, make_error: Callable[[], Exception]) -> None:
-        """Raise an error of its own in everyone who waits."""
+        """Raise an error in every waiting task."""
         for queue in self._queues.values():
             while (place := queue.pop()) is not None:
                 if not place.done():
@@ -177,14 +178,14 @@ class FairPlaces:
     def _hand_out(self) -> None:
         while self.taken < self._limit and (bulk := self._next_kind()) is not None:
             place = self._queues[bulk].pop()
-            if place is not None and not place.done():  # who gave up waiting is still in line
+            if place is not None and not place.done():  # tasks that gave up waiting are still in line
                 self._small_in_a_row = 0 if bulk else self._small_in_a_row + 1
                 self.taken += 1
                 self.taken_by_bulk += bulk
                 place.set_result(None)
 
     def _next_kind(self) -> bool | None:
-        """Whether bulk is next; None when none that waits may have a place."""
+        """Whether bulk is next; None if no waiting task may have a place."""
         bulk = bool(self._queues[True]) and self.taken_by_bulk < self._bulk_limit
         small = bool(self._queues[False])
         if bulk and small:

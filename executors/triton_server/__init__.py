@@ -1,1 +1,1 @@
-"""A real Triton server from the package index: its packages, its processes, its ONNX Runtime backend."""
+"""A managed Triton server from the package index: its packages, its processes, its ONNX Runtime backend."""

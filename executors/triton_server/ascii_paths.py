@@ -1,9 +1,10 @@
-"""Plain names for what lies at unusual places, such as `/home/Jörg Müller/…`.
+"""Plain ASCII names for unusual paths, such as `/home/Jörg Müller/…`.
 
-Triton starts its stubs by a shell command that it does not quote, the stubs look for numbers among the words of their command
-line, and their Python takes paths for ASCII. So what lies elsewhere is given to the server under other names: in a folder beside
-its shared memory, which goes with that (guard.py). A link there may be followed also where the folder is mounted noexec, as it is
-in containers; and nobody clears it while the server runs, as happens to /tmp.
+Triton starts its stubs by a shell command that it does not quote, the stubs look for numbers among the words of their
+command line, and their Python treats paths as ASCII. So the server gets other names for such paths: links in a folder
+beside its shared memory, which is removed together with that (guard.py). A link there works even if the folder is
+mounted noexec, as it is in containers, and no other program cleans the folder while the server runs, as happens to
+/tmp.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9/._+-]+")
 
 @dataclass(frozen=True, slots=True)
 class ServerPaths:
-    """What a server is told instead of the real paths.
+    """The paths that a server is given instead of the real ones.
 
     Attributes:
         installation: of its packages.
         models_dir: the model repository.
-        library_folders: where it finds shared libraries, in order.
+        library_folders: the folders of its shared libraries, in order.
         home: where its libraries may keep caches.
-        links: symbolic links to make first, and what they lead to.
+        links: symbolic links to make first, and their targets.
         files: executable files to write first, and their text.
     """
 
@@ -41,17 +42,17 @@ class ServerPaths:
 
 
 def is_plain(path: Path) -> bool:
-    """Whether Triton can be told this path as it is."""
+    """Whether Triton can be given this path as it is."""
     return _PLAIN.fullmatch(str(path)) is not None
 
 
 def server_paths(installation: Installation, models_dir: Path, folder: Path) -> ServerPaths:
-    """Plain names for everything that has none; nothing is made here.
+    """Plain names for all paths that need one; nothing is created here.
 
     Args:
-        installation: as it lies on the disk.
+        installation: as it is on the disk.
         models_dir: the model repository.
-        folder: plain, private to one life of the server; not used when all is plain.
+        folder: plain, private to one life of the server; not used if all paths are plain.
     """
     paths = ServerPaths(installation, models_dir, installation.library_folders, installation.folder)
     if not is_plain(models_dir):
@@ -69,8 +70,9 @@ def server_paths(installation: Installation, models_dir: Path, folder: Path) -> 
         home: installation.folder,
         python: interpreter.parents[1],
     }
-    # A stub finds its Python as a virtual environment's `python3` on the search path, which it never runs, only resolves:
-    # a link would lead it to the unusual place again (CPython, Modules/getpath.py). PYTHONHOME and PYTHONPATH it ignores.
+    # A stub finds its Python as a virtual environment's `python3` on the search path, which it never runs, only
+    # resolves: a link would lead back to the unusual path (CPython, Modules/getpath.py). It ignores PYTHONHOME and
+    # PYTHONPATH.
     files = {
         fresh.environment / "pyvenv.cfg": f"home = {python}/bin\n",
         fresh.environment / "bin" / "python3": "",

@@ -1,4 +1,4 @@
-"""The command line and the environment of a managed Triton: pure functions of what it is to serve."""
+"""The command line and the environment of a managed Triton: pure functions of its models and device."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Final
 from executors.devices import Device
 from executors.triton_server.installation import Installation
 
-# What the ONNX Runtime backend reads (onnxruntime/model.py): threads for the instances of one model together.
+# Read by the ONNX Runtime backend (onnxruntime/model.py): threads for the instances of one model together.
 THREADS_VARIABLE: Final = "ORT_INTRA_OP_THREADS"
 
-# Where a container or WSL puts the NVIDIA driver's libraries, if not where the loader looks anyway.
+# Where a container or WSL puts the NVIDIA driver's libraries, unless the loader finds them anyway.
 _DRIVER_FOLDERS: Final = (Path("/usr/local/nvidia/lib64"), Path("/usr/lib/wsl/lib"))
 # Loading a model on a GPU, or building a TensorRT engine for it, can take minutes; the default is 30 s.
 _LOADING_S: Final = 600
@@ -32,8 +32,9 @@ def command_line(
 ) -> list[str]:
     """The server's program and arguments.
 
-    It listens on this machine only, and loads the entries `models` of the repository, none of the others. Configurations are
-    taken as they are: Triton would otherwise start a process more for each model, only to complete what is complete.
+    It listens on this machine only, and loads only the entries `models` of the repository. Configurations are used
+    unchanged: otherwise Triton would start another process for each model to complete configurations that are already
+    complete.
     """
     gpu = device.kind == "gpu"
     options = {
@@ -77,8 +78,8 @@ def environment(
         installation: the server's packages.
         device: the one GPU that the server sees, or the CPU.
         threads: for the computing of one model; 0 for as many as there are cores.
-        home: where its libraries may keep caches; the installation's folder if not given.
-        library_folders: where it finds shared libraries; those of the installation if not given.
+        home: where its libraries may keep caches; by default the installation's folder.
+        library_folders: the folders of its shared libraries; by default those of the installation.
     """
     folders = list(library_folders or installation.library_folders)
     variables = {
@@ -98,6 +99,6 @@ def environment(
     variables["LD_LIBRARY_PATH"] = ":".join(str(folder) for folder in folders)
     if threads:
         variables |= {THREADS_VARIABLE: str(threads), "OMP_NUM_THREADS": str(threads)}
-    # numpy joins and splits arrays here, no more: its own threads would only take memory.
+    # numpy only joins and splits arrays here: its own threads would only take memory.
     variables["OPENBLAS_NUM_THREADS"] = "1"
     return variables

@@ -1,4 +1,4 @@
-"""Says why a server ended: pure functions of its status and of its log's text."""
+"""The reason why a server ended: pure functions of its status and of its log's text."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import signal
 from collections.abc import Iterator
 from typing import Final
 
-# Noise that Triton prints on any machine without a GPU, at level error.
+# Noise that Triton prints at level error on any machine without a GPU.
 _HARMLESS: Final = ("CudaDriverHelper has not been initialized", "Failed to initialize NVML")
 _GLOG: Final = re.compile(r"[EF]\d{4} \d\d:\d\d:\d\d\.\d+ \d+ [\w.]+:\d+\]\s+\"?(.*?)\"?$")
-# Of our own notes (`--- `) one counts; the others repeat how the life before ended.
+# Of our own notes (`--- `), only "can't be started" counts; the others repeat how the previous life ended.
 _FATAL: Final = re.compile(
     r"(?!--- )(?:error: |.*error while loading shared libraries: |.*terminate called |Fatal Python error: )"
     r"|(?:\S*/)?(?:ba|da)?sh: |--- \S+ the server can't be started"
@@ -19,15 +19,15 @@ _WRAPPING: Final = re.compile(
     r"creating server: (?:Invalid argument|Internal) - |failed to load '[^']*' version \d+: Internal: "
     r"|ERROR: Failed to create instance: |TritonModelException: |^--- \S+ "
 )
-# The C++ library says on a second line what an exception was about.
+# The C++ library puts the text of an exception on a second line.
 _WHAT: Final = re.compile(r"(terminate called .*)\n\s*what\(\):\s*")
 _LONGEST: Final = 400
 
 
 def why_it_ended(log: str) -> str:
-    """One line that tells a person why the server ended; empty when the log has none.
+    """One line that tells a person why the server ended; empty if the log does not say.
 
-    What the server says last about a model that can't be loaded, or about what kept it from starting.
+    It is the last message about a model that can't be loaded, or about what kept the server from starting.
     """
     found = list(_complaints(log))
     return found[0][:_LONGEST] if found else ""
@@ -37,9 +37,9 @@ def describe_end(status: int, why: str, *, given_up: bool = False) -> str:
     """One line about how the server ended.
 
     Args:
-        status: the guard's, which is the server's as a shell would say it.
-        why: what the log says about it.
-        given_up: it was ended since it waited for a stub that is gone (starting.py).
+        status: the guard's exit status, which is the server's as a shell would report it.
+        why: the reason found in the log.
+        given_up: whether it was ended because it waited for a stub that is gone (start_watch.py).
     """
     if given_up:
         how = "a process that it needs to serve a model ended at its start"
@@ -53,7 +53,9 @@ def describe_end(status: int, why: str, *, given_up: bool = False) -> str:
 
 
 def _complaints(log: str) -> Iterator[str]:
-    """The telling lines, the most specific first: a model's own failure, an entry not found, then what the server says."""
+    """The informative lines, the most specific first: a model's own failure, an entry not found, then the server's
+    message.
+    """
     lines = _WHAT.sub(r"\1: ", log).splitlines()
     errors = [match[1] for match in map(_GLOG.match, lines) if match]
     errors = [error.split("\\n")[0] for error in errors if not error.startswith(_HARMLESS)]

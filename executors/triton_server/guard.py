@@ -1,13 +1,14 @@
-"""Stands between a replica and its Triton: whatever ends, nothing of the server outlives it.
+"""The guard process between a replica and its Triton: whatever process ends, nothing of the server survives it.
 
     python -I -S guard.py '{"command": […], "environment": {…}, "log": "…", "log_bytes": …, "shm_prefix": "…", "note": "…"}'
 
-The server (with its stubs) runs in a process group of its own. The guard ends that group and removes its shared memory when
-anything happens to its standard input or its parent (the replica is gone, by kill -9 too), and when the server ends by itself. If
-the guard itself is killed, the kernel kills the server (PR_SET_PDEATHSIG), and the stubs end when they miss it. SIGTERM is
-forwarded, so that the server may finish what it has begun.
+The server (with its stubs) runs in a process group of its own. The guard ends that group and removes its shared memory
+when anything happens to its standard input or its parent (the replica is gone, also by kill -9), and when the server
+ends by itself. If the guard itself is killed, the kernel kills the server (PR_SET_PDEATHSIG), and the stubs end when
+they notice. SIGTERM is forwarded, so that the server may finish running requests.
 
-A program of its own, standard library only: it must start in milliseconds and depend on nothing that could fail.
+The guard is a program of its own with the standard library only: it must start in milliseconds and depend on nothing
+that could fail.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any, Final
 
 SHARED_MEMORY: Final = Path("/dev/shm")
-# All regions of managed servers start with this; what follows is the server's own.
+# All regions of managed servers start with this prefix; the rest of the name is the server's own.
 PREFIX: Final = "visual-search-triton-"
 NOT_STARTED: Final = 127
 
@@ -37,13 +38,13 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 _LOOK_S: Final = 0.25
 _DRAINING_S: Final = 8.0
 _STUBS_S: Final = 2.0
-# A lock file is made a moment before it is held.
+# A lock file is made a moment before it is locked.
 _FRESH_S: Final = 5.0
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
 class BoundedLog:
-    """An appended file that never grows far beyond its bound: the previous one is kept under `<name>.1`."""
+    """A log file with a maximum size: when it is full, it is kept as `<name>.1` and a new one is begun."""
 
     def __init__(self, file: Path, most_bytes: int) -> None:
         self._file = file
@@ -51,7 +52,7 @@ class BoundedLog:
         self._stream = file.open("ab", buffering=0)
 
     def write(self, data: bytes) -> None:
-        """Append; a full disk loses lines and stops nobody."""
+        """Append data; on a full disk, lines are lost but the server goes on."""
         with contextlib.suppress(OSError):
             if self._stream.tell() + len(data) > self._most and self._stream.tell():
                 self._stream.close()
@@ -69,7 +70,7 @@ class BoundedLog:
 
 
 def hold_prefix(prefix: str) -> int:
-    """Make the lock file of a prefix and hold it, as every process does that inherits the handle."""
+    """Make the lock file of a prefix and hold the lock, as every process does that inherits the handle."""
     handle = os.open(SHARED_MEMORY / f"{prefix}{_LOCK}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return handle
@@ -80,18 +81,18 @@ def remove_regions(prefix: str) -> None:
     for region in sorted(SHARED_MEMORY.glob(f"{prefix}*"), key=lambda file: file.name.endswith(_LOCK)):
         with contextlib.suppress(OSError):
             if region.is_dir() and not region.is_symlink():
-                shutil.rmtree(region)  # follows no link
+                shutil.rmtree(region)  # does not follow links
             else:
                 region.unlink()
 
 
 def paths_folder(prefix: str) -> Path:
-    """Where a server's plain names for unusual places are (plain_paths.py); removed with its regions."""
+    """The folder of a server's plain names for unusual paths (ascii_paths.py); removed with its regions."""
     return SHARED_MEMORY / f"{prefix}paths"
 
 
 def make_paths(folder: Path, links: dict[str, str], files: dict[str, str]) -> None:
-    """Make symbolic links and executable files of a folder that only this user may enter; nothing when there are none."""
+    """Make symbolic links and executable files in a folder that only this user may enter; do nothing if there are none."""
     if links or files:
         folder.mkdir(0o700)
     for link, target in links.items():
@@ -104,32 +105,32 @@ def make_paths(folder: Path, links: dict[str, str], files: dict[str, str]) -> No
 
 
 def remove_abandoned_regions() -> None:
-    """Remove what servers left behind whose guard was killed with them: prefixes whose lock nobody holds."""
+    """Remove the remains of servers that were killed together with their guard: prefixes whose lock is free."""
     for lock in SHARED_MEMORY.glob(f"{PREFIX}*{_LOCK}"):
         try:
             if time.time() - lock.stat().st_mtime < _FRESH_S:
                 continue
             handle = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:  # another user's, or gone by now
+        except OSError:  # another user's, or already gone
             continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             remove_regions(lock.name.removesuffix(_LOCK))
-        except OSError:  # held: the server lives
+        except OSError:  # locked: the server lives
             pass
         finally:
             os.close(handle)
 
 
 def kill_group(group: int) -> None:
-    """SIGKILL for every process of a group (also of those that are stopped), and wait until none is left."""
+    """Send SIGKILL to every process of a group (also stopped ones), and wait until none is left."""
     deadline = time.monotonic() + _STUBS_S
     while time.monotonic() < deadline:
         try:
             os.killpg(group, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             return
-        # A group exists until its last process is reaped; those of ours nobody else does.
+        # A group exists until its last process is reaped; for our children, only this process does that.
         with contextlib.suppress(ChildProcessError):
             while os.waitid(os.P_PGID, group, os.WEXITED | os.WNOHANG):
                 pass
@@ -137,11 +138,11 @@ def kill_group(group: int) -> None:
 
 
 def main(order: dict[str, Any]) -> int:
-    """Run the server until it or the replica ends; the server's status, as a shell would say it."""
+    """Run the server until it or the replica ends; returns the server's status as a shell would report it."""
     terminate: list[int] = []
     signal.signal(signal.SIGTERM, lambda *_: terminate.append(1))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The stubs become our children when the server is gone: so they can be waited for, whoever process 1 is.
+    # The stubs become our children when the server is gone, so this process can wait for them, whatever process 1 is.
     _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1)
     log = BoundedLog(Path(order["log"]), order["log_bytes"])
     log.note(order["note"])
@@ -169,7 +170,7 @@ def _start(order: dict[str, Any], output: int, lock: int) -> subprocess.Popen[by
     guard = os.getpid()
 
     def end_with_guard() -> None:
-        # Bound to the thread that forks: the guard has one only.
+        # This is bound to the thread that forks: the guard has only one.
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != guard:
             os._exit(NOT_STARTED)
@@ -187,7 +188,7 @@ def _start(order: dict[str, Any], output: int, lock: int) -> subprocess.Popen[by
 
 
 def _watch(server: subprocess.Popen[bytes], output: int, log: BoundedLog, terminate: list[int]) -> int:
-    """Copy the server's output to the log until the server ends, or has to."""
+    """Copy the server's output to the log until the server ends, or has to end."""
     replica = os.getppid()
     watched = [0, output]
     kill_at = float("inf")
@@ -216,7 +217,7 @@ def _watch(server: subprocess.Popen[bytes], output: int, log: BoundedLog, termin
 
 
 def _read(output: int) -> bytes:
-    """What is still in the pipe, without waiting for more."""
+    """Read the rest of the pipe, without waiting for more."""
     os.set_blocking(output, False)
     data = b""
     with contextlib.suppress(BlockingIOError):

@@ -1,4 +1,4 @@
-"""Where everything of a Triton from the package index lies, and what makes it whole."""
+"""The layout of a Triton installation from the package index, and the check that it is complete."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from executors.errors import VisualSearchError
 Variant: TypeAlias = Literal["cpu", "cuda"]
 
 _PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
-# Our own backends, package data: one folder each, copied as it is. A folder `onnxruntime` makes Triton serve every model
-# whose config.pbtxt says `backend: "onnxruntime"` with it, as NVIDIA's container does with its C++ backend.
+# Our own backends, package data: one folder each, copied unchanged. With a folder `onnxruntime`, Triton uses it for
+# every model whose config.pbtxt says `backend: "onnxruntime"`, as NVIDIA's container does with its C++ backend.
 OWN_BACKENDS: Final = {"onnxruntime": Path(__file__).with_name("onnxruntime")}
 
 
@@ -44,7 +44,7 @@ class Installation:
 
     @property
     def site_packages(self) -> Path:
-        """Where the packages are."""
+        """The folder of the packages."""
         return self.environment / "lib" / f"python{_PYTHON}" / "site-packages"
 
     @property
@@ -59,10 +59,10 @@ class Installation:
 
     @property
     def library_folders(self) -> tuple[Path, ...]:
-        """Where the server and its stubs find shared libraries, in order.
+        """The folders of shared libraries for the server and its stubs, in order.
 
         The interpreter's own library comes first: a distribution's older libpython of the same minor version would
-        otherwise be picked up. A folder with nothing but a link to it, so that no other library next to it is found.
+        otherwise be picked up. Its folder contains only a link to it, so that no other library next to it is found.
         """
         found = [self.folder / "python-library", self.site_packages / "nvidia_pytriton.libs"]
         if self.variant == "cuda":
@@ -70,7 +70,7 @@ class Installation:
         return tuple(found)
 
     def is_whole(self) -> bool:
-        """Whether the files without which nothing starts are there, the interpreter that they were made with included."""
+        """Whether all files are there without which nothing starts, including the interpreter that they were made with."""
         needed = (
             self.server,
             self.python,
@@ -102,9 +102,9 @@ def lay_out_backends(installation: Installation) -> None:
 
 
 def update_own_backends(installation: Installation) -> bool:
-    """Bring our backends to what this package holds; say whether anything was changed.
+    """Update our backends to those of this package; returns whether anything was changed.
 
-    Each file is replaced at once, never written in place: a server that starts meanwhile reads a whole one.
+    Each file is replaced atomically, never written in place, so that a server that starts meanwhile reads a whole one.
 
     Raises:
         OSError: the disk is full or read-only.
@@ -117,7 +117,7 @@ def update_own_backends(installation: Installation) -> bool:
             copy = target / file.name
             if copy.is_file() and copy.read_bytes() == file.read_bytes():
                 continue
-            # Named after this process: several replicas may do this at once.
+            # The name contains this process's id, since several replicas may do this at once.
             fresh = copy.with_suffix(f".{os.getpid()}")
             shutil.copyfile(file, fresh)
             fresh.replace(copy)
@@ -129,7 +129,7 @@ def find_libpython() -> Path:
     """The running interpreter's shared library, which Triton's stub is linked with.
 
     Raises:
-        VisualSearchError: `triton_failed` when it was built without one.
+        VisualSearchError: `triton_failed` if the interpreter was built without one.
     """
     name = _libpython_name()
     folders = [Path(sys.base_prefix) / "lib"]

@@ -1,4 +1,4 @@
-"""The log of one server: whose it is, and what was written to it lately."""
+"""The log of one server: the claim on its name, and its most recent lines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TAIL_BYTES: Final = 100_000
 
 
 def claim_log(folder: Path, name: str) -> tuple[Path, int]:
-    """The first log of this name that no living server writes to, and the handle that keeps others away from it."""
+    """The first log of this name that no living server writes to, and the handle that keeps others from claiming it."""
     folder.mkdir(parents=True, exist_ok=True)
     number = 1
     while True:
@@ -30,7 +30,7 @@ def tail_of(log: Path, start: int) -> str:
     try:
         with log.open("rb") as stream:
             size = stream.seek(0, os.SEEK_END)
-            # The log was rotated meanwhile if it is shorter than it was.
+            # If the log is shorter than it was, it was rotated meanwhile.
             stream.seek(max(start if start <= size else 0, size - _TAIL_BYTES))
             return stream.read().decode("utf-8", "replace")
     except OSError:

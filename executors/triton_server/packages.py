@@ -1,4 +1,6 @@
-"""Sets up the packages of a managed Triton: once a lock file, by one process at a time, complete or not at all."""
+"""Installs the packages of a managed Triton: once for each lock file, by one process at a time, completely or not at
+all.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from executors.errors import VisualSearchError
 from executors.triton_server.installation import Installation, Variant, lay_out_backends, update_own_backends
 from executors.triton_server.pip_install import install_locked, make_environment
 
-# What the server's wheel was built for (its tag: manylinux_2_35_x86_64).
+# The platform of the server's wheel (its tag: manylinux_2_35_x86_64).
 _LEAST_GLIBC: Final = (2, 35)
 _DOWNLOADS: Final[dict[Variant, str]] = {"cpu": "100 MB", "cuda": "2.1 GB"}
 _DIGEST_DIGITS: Final = 12
@@ -29,19 +31,19 @@ Progress = Callable[[str], None]
 
 
 def ensure_packages(folder: Path, variant: Variant, progress: Progress) -> Installation:
-    """Have a Triton server with the packages of this version's lock file.
+    """A Triton server with the packages of this version's lock file, installed if necessary.
 
-    Takes milliseconds when it is there. Otherwise it is made from the package index (pip's own settings hold: index,
-    certificates, proxies), every file checked against the lock file's hashes; if another process is at it, that one is
-    waited for. It is built beside its place and renamed when it is complete.
+    This takes milliseconds if it is installed. Otherwise it is made from the package index (pip's own settings apply:
+    index, certificates, proxies), and every file is checked against the lock file's hashes. If another process is
+    installing it, this one waits. It is built beside its place and renamed when it is complete.
 
     Args:
-        folder: holds one folder for each lock file that was ever used; made when missing.
+        folder: holds one folder for each lock file that was ever used; made if missing.
         variant: `cuda` for an ONNX Runtime that computes on NVIDIA GPUs.
         progress: gets one line an event.
 
     Raises:
-        VisualSearchError: `triton_failed`: not a platform that the server was built for, no network, a full disk, ….
+        VisualSearchError: `triton_failed`: an unsupported platform, no network, a full disk, ….
     """
     lock = lock_file(variant)
     installation = Installation(folder / f"{variant}-{lock_digest(lock)}", variant)
@@ -66,14 +68,14 @@ def lock_file(variant: Variant) -> Path:
 
 
 def lock_digest(lock: Path) -> str:
-    """What tells installations apart: the first digits of the lock file's SHA-256."""
+    """The key of an installation: the first digits of the lock file's SHA-256."""
     return hashlib.sha256(lock.read_bytes()).hexdigest()[:_DIGEST_DIGITS]
 
 
 def check_platform(
     system: str = sys.platform, machine: str = platform.machine(), glibc: str = platform.libc_ver()[1]
 ) -> None:
-    """Refuse a machine that the server's wheel was not built for.
+    """Refuse a platform that the server's wheel does not support.
 
     Raises:
         VisualSearchError: `triton_failed`.
@@ -106,7 +108,7 @@ def _build(installation: Installation, lock: Path, progress: Progress) -> None:
         fresh.folder.chmod(0o755)
         if not fresh.is_whole():
             raise VisualSearchError("triton_failed", "the packages were installed, but Triton's files are not in them")
-        # Only an incomplete one can be in the way: something was removed from it.
+        # Only an incomplete installation can be in the way: one from which files were removed.
         shutil.rmtree(installation.folder, ignore_errors=True)
         fresh.folder.rename(installation.folder)
     finally:

@@ -1,4 +1,4 @@
-"""Runs venv and pip for the managed Triton, and says in one line what went wrong."""
+"""Runs venv and pip for the managed Triton, and reports a failure in one line."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Final
 
 from executors.errors import VisualSearchError
 
-# `-I`: neither PYTHONPATH nor the user's site-packages leak in; pip's own variables and files still hold. pip ends with
-# whoever started it (prctl 1 is PR_SET_PDEATHSIG, 9 is SIGKILL), so that a killed set-up downloads nothing more.
+# `-I`: neither PYTHONPATH nor the user's site-packages are used; pip's own variables and files still apply. pip ends
+# with its parent (prctl 1 is PR_SET_PDEATHSIG, 9 is SIGKILL), so that a killed installation does not keep downloading.
 _RUN_PIP: Final = (
     "import ctypes, runpy, sys; ctypes.CDLL(None).prctl(1, 9); sys.argv[0] = 'pip'; "
     "runpy.run_module('pip', run_name='__main__')"
@@ -37,24 +37,25 @@ def make_environment(folder: Path) -> None:
 
 
 def install_locked(python: Path, lock: Path, progress: Callable[[str], None]) -> None:
-    """Install exactly what a lock file lists into an environment, then remove pip from it.
+    """Install exactly the packages of a lock file into an environment, then remove pip from it.
 
     Raises:
-        VisualSearchError: `triton_failed`, with the line of pip's that says why.
+        VisualSearchError: `triton_failed`, with the line of pip's output that gives the reason.
     """
     options = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--no-user"]
     quiet = ["--no-input", "--progress-bar", "off", "--disable-pip-version-check"]
     failed = _run([str(python), "-I", "-c", _RUN_PIP, "install", *quiet, *options, "-r", str(lock)], progress)
     if failed is not None:
         raise VisualSearchError("triton_failed", f"Triton's packages can't be installed: {reason(failed)}")
-    # The server has no use for it, and its scripts hold the path that the environment had while it was built.
+    # The server does not need pip, whose scripts contain the path that the environment had while it was built.
     _run([str(python), "-I", "-m", "pip", "uninstall", "--yes", "--quiet", "pip", "setuptools"], lambda _: None)
 
 
 def reason(lines: Sequence[str]) -> str:
     """The line of pip's output that tells a person why it failed.
 
-    Without a network pip's last line is about a version that does not exist; what counts then is what it could not reach.
+    Without a network, pip's last line is about a version that does not exist; the address that it could not reach is
+    the reason then.
     """
     text = "\n".join(lines)
     nothing = _NOTHING_FOUND.search(text)
@@ -66,7 +67,7 @@ def reason(lines: Sequence[str]) -> str:
 
 
 def _run(command: Sequence[str], progress: Callable[[str], None]) -> list[str] | None:
-    """Run a command to its end; None if it succeeded, otherwise its output, standard error included."""
+    """Run a command to its end; None if it succeeded, otherwise its output, including standard error."""
     lines: list[str] = []
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"

@@ -1,4 +1,4 @@
-"""Ports that stay ours while nobody listens on them."""
+"""Reserved ports, which stay ours while no server listens on them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ _HOST = "127.0.0.1"
 class ReservedPort:
     """A free port of this machine, kept from others until a server of ours listens on it, and between its restarts.
 
-    The socket is bound, but never listens: others who look for a free port don't get it, and connections are refused.
-    With SO_REUSEADDR set after binding, a server that sets it too (Triton's two do) may bind and listen beside it.
+    The socket is bound, but never listens: other programs that look for a free port don't get it, and connections are
+    refused. With SO_REUSEADDR set after binding, a server that sets it too (Triton's two do) may bind and listen beside
+    it.
     """
 
     def __init__(self) -> None:
@@ -26,5 +27,5 @@ class ReservedPort:
         return f"{_HOST}:{self.number}"
 
     def release(self) -> None:
-        """Give it back. Safe to call twice."""
+        """Release the port. Safe to call twice."""
         self._socket.close()

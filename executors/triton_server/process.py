@@ -1,4 +1,4 @@
-"""One life of a managed server: begun with its guard, ended through it."""
+"""One life of a managed server: started together with its guard, ended through it."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from executors.triton_server.installation import Installation
 from executors.triton_server.start_watch import StartWatch
 
 LOG_BYTES: Final = 8_000_000
-# How long a guard may take to end what it guards, before it is killed itself (and the server with it).
+# How long a guard may take to end the server, before the guard itself is killed (and the server with it).
 GUARD_S: Final = 5.0
 
 
 @dataclass(slots=True)
 class Life:
-    """A server that was begun.
+    """A server that was started.
 
     Attributes:
-        guard: the process that ends the server when it is told so, or when its owner is gone.
-        since: when it was begun, by `time.time`.
+        guard: the process that ends the server on request, or when its owner is gone.
+        since: when it was started, by `time.time`.
         log_start: the size of the log before it, in bytes.
         shm_prefix: of the names of its shared memory.
-        pid: of the server; 0 until the guard says it.
+        pid: of the server; 0 until the guard reports it.
         start: watches it while it starts; None until its process id is known.
         given_up: whether it was ended since it could not start any more.
         kill_guard_at: when the guard is killed, by `time.monotonic`.
@@ -50,7 +50,7 @@ class Life:
     kill_guard_at: float = float("inf")
 
     def end(self) -> bool:
-        """Have the guard end everything; False when it was told before."""
+        """Have the guard end everything; False if this was requested before."""
         assert self.guard.stdin is not None
         if self.guard.stdin.closed:
             return False
@@ -71,7 +71,7 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class LifePlan:
-    """What every life of a server has in common; see `TritonServer`."""
+    """The parts that every life of a server has in common; see `TritonServer`."""
 
     installation: Installation
     models_dir: Path
@@ -84,9 +84,9 @@ class LifePlan:
         """Start a server.
 
         Args:
-            grpc_port: on which it is asked.
-            metrics_port: on which it tells its counters.
-            log: to which it writes.
+            grpc_port: the port of its gRPC.
+            metrics_port: the port of its counters.
+            log: the log that it writes to.
             note: the first words of the line in the log that marks the start.
 
         Raises:
@@ -128,7 +128,7 @@ class LifePlan:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            # An interpreter that is not where it was built for needs this to find its library.
+            # A relocated interpreter needs this to find its library.
             env={"LD_LIBRARY_PATH": str(self.installation.library_folders[0])},
             cwd="/",
             start_new_session=True,

@@ -1,4 +1,4 @@
-"""A Triton server of a replica's own: started, watched, restarted, ended."""
+"""The managed Triton server of a replica: started, watched, restarted, ended."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0
-# A server that ran this long was sound: the next restart starts with the first pause again.
+# A server that ran this long was healthy: the next restart begins with the first pause again.
 _SOUND_S: Final = 60.0
-# What Triton says when somebody listens on a port of ours in spite of the reservation.
+# Triton's message if another program listens on a port of ours in spite of the reservation.
 _PORT_TAKEN: Final = "already in use"
 _LOOK_AT_START_S: Final = 0.5
 
@@ -39,10 +39,10 @@ class TritonServer:
     Args:
         installation: the packages that it runs with.
         models_dir: the model repository.
-        models: the entries to load; others of the repository are left alone.
+        models: the entries to load; others of the repository are not loaded.
         device: the one GPU that it sees, or the CPU.
         threads: for the computing of one model; 0 for as many as there are cores.
-        logs_dir: where its log goes; made when missing.
+        logs_dir: the folder of its log; made if missing.
         name: of the log; another server with this name gets the next free one (`embed-0`, `embed-0-2`, …).
     """
 
@@ -102,7 +102,7 @@ class TritonServer:
         return self._ports[0].url if self._ports else ""
 
     def restart(self, reason: str) -> None:
-        """Kill it, also if it is stopped or hung, and start it again after a pause; returns at once.
+        """Kill it, even if it is stopped or hung, and start it again after a pause; returns at once.
 
         Args:
             reason: one line, for the log and the status.
@@ -115,12 +115,12 @@ class TritonServer:
             self._end(running)
 
     def failure(self) -> VisualSearchError | None:
-        """Why it is not running now (`triton_failed`); None while it runs, be it ready or not."""
+        """The error that keeps it from running now (`triton_failed`); None while it runs, ready or not."""
         with self._lock:
             return self._failure
 
     def stop(self) -> None:
-        """End it for good: the server, its stubs, its guard, its shared memory; takes less than a second, as a rule."""
+        """End it for good: the server, its stubs, its guard, its shared memory; usually takes less than a second."""
         with self._lock:
             self._stopping = True
             running = self._running
@@ -132,7 +132,7 @@ class TritonServer:
             self._watcher.join(2 * GUARD_S)
 
     def status(self) -> dict[str, Any]:
-        """What `/status` shows, as JSON values; `pid` is None while it is not running."""
+        """The report in `/status`, as JSON values; `pid` is None while it is not running."""
         with self._lock:
             running = self._running
             return {
@@ -183,7 +183,7 @@ class TritonServer:
         self._free()
 
     def _wait_for_end(self, running: Life) -> None:
-        """Return when the guard has ended; its standard output says the server's process id, then ends with it."""
+        """Return when the guard has ended; its standard output gives the server's process id, then ends with it."""
         assert running.guard.stdout is not None
         output, said = running.guard.stdout.fileno(), b""
         while True:
@@ -207,7 +207,7 @@ class TritonServer:
                 running.guard.kill()
         running.guard.wait()
         if running.pid:
-            # If the guard was killed, the kernel has killed the server; stubs may be left for a moment.
+            # If the guard was killed, the kernel has killed the server; stubs may exist for a moment longer.
             guard.kill_group(running.pid)
         guard.remove_regions(running.shm_prefix)
 
@@ -243,7 +243,7 @@ class TritonServer:
         return VisualSearchError("triton_failed", message, log=self._log.name)
 
     def _sleep(self, pause: float) -> bool:
-        """Wait before a restart; True if it is not to be restarted."""
+        """Wait before a restart; True if it must not be restarted."""
         until = time.monotonic() + pause
         while not self._stopping and (left := until - time.monotonic()) > 0:
             ready, _, _ = select.select([self._wake_reader], [], [], left)

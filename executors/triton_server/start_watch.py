@@ -1,4 +1,6 @@
-"""Tells a server that is loading from one that waits for a stub which is gone: Triton itself waits for minutes."""
+"""Distinguishes a server that is loading from one that waits for a dead stub, for which Triton itself waits for
+minutes.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +9,14 @@ import time
 from pathlib import Path
 from typing import Final
 
-# Triton says it when all models are loaded.
+# Triton prints this when all models are loaded.
 _SERVES: Final = "Started GRPCInferenceService"
-# When a stub says itself what is wrong, the server ends by itself a moment later, and has more to say.
+# If a stub reports the error itself, the server ends by itself a moment later, with more details.
 _GRACE_S: Final = 3.0
 
 
 class StartWatch:
-    """Looks at one server from its start until it serves.
+    """Watches one server from its start until it serves.
 
     Args:
         pid: of the server.
@@ -26,10 +28,11 @@ class StartWatch:
         self.over = False
 
     def is_hopeless(self, log: str) -> bool:
-        """Whether a process that the server needs to serve a model ended some time ago, and the server still waits for it.
+        """Whether a process that the server needs to serve a model ended some time ago, and the server still waits for
+        it.
 
         Args:
-            log: what the server has written in this life.
+            log: the server's output in this life.
         """
         self.over = self.over or _SERVES in log
         if self.over or not has_ended_child(self._pid):
@@ -39,7 +42,7 @@ class StartWatch:
 
 
 def has_ended_child(pid: int) -> bool:
-    """Whether a process has a child that ended without its noticing (a zombie)."""
+    """Whether a process has a dead child that it has not noticed (a zombie)."""
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The contracts' tests stand in modules that are not test modules: their assertions explain themselves all the same."""
+"""The contracts' tests are in modules that are not test modules; this makes pytest explain their assertions, too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether two stores answer the same: what the state machine of stores compares, and what it leaves open."""
+"""Comparison of two stores' answers in the state machine, and the differences that it allows."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def same_documents(found: list[StoredDocument | None], expected: list[StoredDocu
 
 def _fields(document: StoredDocument) -> tuple[Any, ...]:
     vector = None if document.embedding is None else document.embedding.tolist()
-    # The text of the tags tells 1 from 1.0 and from true.
+    # The text of the tags distinguishes 1 from 1.0 and from true.
     tags = repr(sorted(document.tags.items()))
     return (
         document.collection, document.id, document.version, document.model_id, tags, document.uri, document.parent,

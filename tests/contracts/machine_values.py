@@ -1,4 +1,4 @@
-"""What the state machine of stores draws from: few ids and values, so that they meet."""
+"""The values that the state machine of stores draws: few ids and values, so that they collide."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ class CollectionContract:
         assert await store.drop_collection("images", version(7)) == 1
 
     async def test_a_drop_that_comes_after_newer_writes_takes_the_older_documents_alone(self, harness: Harness) -> None:
-        """A shard may be told of a drop long after it happened elsewhere."""
+        """A shard may receive a drop long after it was made elsewhere."""
         store = await prepared(harness)
         await store.put([record("a", 1), record("b", 2), record("c", 6), record("a's child", 3, parent="c")])
         assert await store.drop_collection("images", version(5)) == 3
@@ -182,7 +182,7 @@ class CollectionContract:
         await store.put([record(f"{n:04d}", seed=n % 7, thumbnail=b"t" * 100, parent="0000") for n in range(1300)])
         await store.put([face("kept")])
         assert await store.drop_collection("images", version(5)) == 1300
-        # At once, while the documents may still be on their way out.
+        # At once, while the documents may still be in removal.
         await store.close()
         store = await harness.open()
         await store.ensure_collection(IMAGES)

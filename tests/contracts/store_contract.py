@@ -29,4 +29,4 @@ class StoreContract(
     SearchContract,
     DeleteContract,
 ):
-    """Everything that the contract promises, whatever holds the documents."""
+    """The tests of the whole contract, for any implementation."""

@@ -46,7 +46,7 @@ async def family(harness: Harness) -> Store:
 
 
 async def expect_ids(store: Store, expected: list[str]) -> None:
-    """These documents are there, and no other, however one looks."""
+    """Exactly these documents exist, however they are read."""
     assert await ids_of(store) == expected
     assert sorted((await found(store, vector_of(1), limit=1000)).ids) == expected
     assert await store.count(IMAGES.name) == len(expected)
@@ -149,7 +149,7 @@ class DeleteContract:
         assert len(set(outcome.descendants)) == len(outcome.descendants) == 2399
         await expect_ids(store, ["kept"])
 
-    # --- children of what another shard removed
+    # --- descendants of documents that another shard removed
 
     async def test_children_are_removed_for_another_shard(self, harness: Harness) -> None:
         store = await family(harness)
@@ -193,7 +193,7 @@ class DeleteContract:
         while removed := await store.delete_matching(IMAGES.name, where({"odd": 1}), version(5), 8):
             rounds.append(len(removed))
         assert sum(rounds) == 55
-        # "About" the limit: what came from the removed ones comes on top.
+        # "About" the limit: descendants of the removed documents are removed in addition.
         assert max(rounds) <= 8 + 10
         assert len(rounds) >= 50 // 8
         await expect_ids(

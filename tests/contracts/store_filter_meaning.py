@@ -29,7 +29,7 @@ class FilterMeaningContract:
 
 
 async def check_random_filters(harness: Harness, seed: int, count: int) -> None:
-    """Also after the tags of a part of the documents were changed, when answers are kept and brought up to date."""
+    """Also after the tags of some documents were changed, when cached answers are updated."""
     store = await prepared(harness)
     tags = documents(seed, _DOCUMENTS)
     await store.put([record(name, seed=n, tags=each) for n, (name, each) in enumerate(tags.items())])

@@ -26,7 +26,7 @@ from tests.support.stores.records import (
     where,
 )
 
-# What each document has at `v`: its name says it.
+# The value of each document at `v`, which its name describes.
 SAMPLES: dict[str, dict[str, Any]] = {
     "int": {"v": 1},
     "float": {"v": 1.0},
@@ -163,7 +163,7 @@ async def with_samples(harness: Harness) -> Store:
 
 
 async def crowd(harness: Harness, size: int = 400) -> Store:
-    """Documents whose tag `n` counts, at vectors that have nothing to do with it."""
+    """Documents whose tag `n` counts, with vectors unrelated to it."""
     store = await prepared(harness)
     await store.put([record(f"{n:04d}", seed=n, tags={"n": n, "odd": bool(n % 2)}) for n in range(size)])
     await harness.settle(store)

@@ -55,7 +55,7 @@ MANY = 40
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """`both` does the same to the store and to the dictionaries."""
+    """`both` makes the same call on the store and on the dictionaries."""
 
     make_harness: Callable[[Path], Harness]
 
@@ -65,7 +65,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.harness = type(self).make_harness(Path(self.folder.name))
         self.twin = DictionaryStore()
-        # The name of a method, and what each of the two is given.
+        # The name of a method, and the arguments for each of the two.
         self.writes: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = []
         self.versions: set[int] = set()
         self.digests: dict[str, str] = {}
@@ -74,7 +74,7 @@ class StoreMachine(RuleBasedStateMachine):
         return self.runner.run(coroutine)
 
     def both(self, name: str, arguments: tuple[Any, ...], twins: tuple[Any, ...] | None = None, **options: Any) -> Any:
-        """What both answer: the same."""
+        """The answer of both, which must be the same."""
         answer, code = self.answer(self.store, name, arguments, options)
         expected, refused = self.answer(self.twin, name, arguments if twins is None else twins, options)
         assert code == refused
@@ -88,7 +88,7 @@ class StoreMachine(RuleBasedStateMachine):
         return answer
 
     def answer(self, store: Store, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, str]:
-        """What a store answers, or the code with which it refuses."""
+        """The answer of a store, or the code of its error."""
         try:
             return self.run(getattr(store, name)(*arguments, **options)), ""
         except VisualSearchError as error:
@@ -187,7 +187,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), name=NAMES, given=FILTERS, limit=st.sampled_from([1, 3, 100]))
     def delete_matching(self, data: st.DataObject, name: str, given: dict[str, Any], limit: int) -> None:
-        """Which of the matching ones go in which round is open; together they are the same."""
+        """The documents removed in each round may differ; together they are the same."""
         number = version(self.new_version(data))
         removed: list[list[str]] = []
         for store in (self.store, self.twin):
@@ -237,7 +237,7 @@ class StoreMachine(RuleBasedStateMachine):
             **changes,
         }
         answer, code = self.answer(self.store, "search", (SearchRequest(limit=limit, **fields),), {})
-        # Everything that might be a hit: so ties, and ties of ties, need no rule here.
+        # This reads every possible hit, so ties, and ties of ties, need no rule here.
         complete, refused = self.answer(self.twin, "search", (SearchRequest(limit=100_000, **fields),), {})
         ungrouped, _ = self.answer(
             self.twin, "search", (SearchRequest(limit=100_000, **fields | {"group_by": None}),), {}
@@ -256,7 +256,7 @@ class StoreMachine(RuleBasedStateMachine):
     def get(self, name: str, names: list[str]) -> None:
         self.both("get", (name, [*names, "nobody"]), embedding=True, thumbnail=True)
 
-    # --- what must change nothing
+    # --- calls that must change nothing
 
     @rule()
     def reopen(self) -> None:
@@ -294,7 +294,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert set(mine.collections) == set(twins.collections)
 
     def note_digests(self, outcomes: Sequence[WriteOutcome], expected: Sequence[WriteOutcome]) -> None:
-        """The digest stands for the content: one for each, whatever write it comes from."""
+        """The digest identifies the content: one for each, whatever write it comes from."""
         for outcome, twins in zip(outcomes, expected, strict=True):
             if outcome.result in ("created", "replaced", "unchanged", "updated") and len(twins.digest) == 64:
                 assert self.digests.setdefault(twins.digest, outcome.digest) == outcome.digest

@@ -139,7 +139,7 @@ class SearchContract:
         assert (await found(store, vector_of(3), limit=0, embedding=True)).embeddings == []
 
     async def test_exact_and_effort_find_the_same_here(self, harness: Harness) -> None:
-        """So few documents are found completely with every effort: what is approximate is which, never how well."""
+        """So few documents are found completely with every effort: the candidates are approximate, the scores never."""
         store = await prepared(harness)
         await store.put([record(f"{n:03d}", seed=n) for n in range(300)])
         await harness.settle(store)
@@ -157,7 +157,7 @@ class SearchContract:
             assert few.scores == pytest.approx([true_cosine(query, vector_of(int(n))) for n in few.ids], abs=1e-6)
 
     async def test_copies_of_one_picture_hide_no_other(self, harness: Harness) -> None:
-        """A library may hold the same placeholder hundreds of times: the rest is found all the same."""
+        """A library may hold the same placeholder hundreds of times: the other pictures are still found."""
         store = await prepared(harness)
         order = np.random.default_rng(0).permutation(400).tolist()
         await store.put([record(f"{n:03d}", seed=n if n < 150 else 10_000) for n in order])
@@ -216,7 +216,7 @@ class SearchContract:
         assert (list(report.faults), list(report.repaired), report.documents) == ([], [], 50)
 
     async def test_every_document_can_be_removed_and_written_anew(self, harness: Harness) -> None:
-        """A structure that is left with nothing, or with nothing but removed documents, goes on."""
+        """A structure with no documents left, or only removed ones, still works."""
         store = await prepared(harness)
         for turn in range(3):
             number = 10 * turn + 1
@@ -277,7 +277,7 @@ def _after_the_turns() -> list[tuple[int, int | None]]:
 
 
 async def expect_truth(store: Store, expected: list[tuple[str, int | None]]) -> None:
-    """The documents are there with these vectors, and searches find exactly what is best of everything."""
+    """The documents are there with these vectors, and searches find exactly the best of all of them."""
     names = [name for name, _ in expected]
     got = await store.get(IMAGES.name, names, embedding=True)
     for (name, seed), document in zip(expected, got, strict=True):

@@ -159,7 +159,7 @@ class VersionContract:
         assert (hits.tags, hits.versions) == ([{"only": None}], [version(4)])
 
     async def test_merges_never_make_more_tags_of_a_document_than_one_may_have(self, harness: Harness) -> None:
-        """Else what was exported could not be imported any more."""
+        """Otherwise an export could not be imported any more."""
         store = await prepared(harness)
         half = "ü" * (MAX_TAGS_BYTES // 4)
         await store.put([record("a", tags={"one": half}), record("b", tags={"n": 1})])
@@ -169,7 +169,7 @@ class VersionContract:
         assert kept is not None
         assert kept.tags == {"one": half}
         assert results(await store.update([tag_update("a", 2, {"one": None, "two": half})])) == ["updated"]
-        # One that has more of them (from when merges were not looked at) may get fewer.
+        # A document that has more of them (from before merges were checked) may get fewer.
         await store.put([record("c", tags={"one": half, "two": half, "three": half})])
         updates = [tag_update("c", 2, {"four": 4}), tag_update("c", 3, {"three": None}), tag_update("c", 4, {"two": 2})]
         assert results(await store.update(updates)) == ["invalid_tags", "updated", "updated"]

@@ -1,4 +1,4 @@
-"""What the other stores are compared with keeps the contract, too."""
+"""The dictionary store, which other stores are compared with, keeps the contract, too."""
 
 from __future__ import annotations
 

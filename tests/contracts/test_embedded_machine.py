@@ -13,7 +13,7 @@ from executors.index.embedded.memory.collection_memory import GraphOptions
 from tests.contracts.store_machine import machine_for
 from tests.support.stores.embedded import SMALL_GRAPH, Folder
 
-# The same sequences in every run: what fails here fails for everyone.
+# The same sequences in every run, so that a failure can be reproduced.
 SHORT = settings(max_examples=20, stateful_step_count=30, derandomize=True, suppress_health_check=list(HealthCheck))
 LONG = settings(SHORT, max_examples=300, stateful_step_count=60)
 

@@ -1,4 +1,4 @@
-"""The embedded store keeps the contract: with and without graphs, and however these are kept."""
+"""The embedded store keeps the contract: with and without graphs, and with every kind of graph."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class _Embedded(StoreContract):
 
 
 class TestEmbeddedStore(_Embedded):
-    """As it comes: collections of this size have no graph."""
+    """With the defaults: collections of this size have no graph."""
 
     options = GraphOptions()
 
 
 class TestEmbeddedStoreWithGraphs(_Embedded):
-    """A graph of half precision; what decides is read from the disk."""
+    """A graph of half precision; exact scores come from the disk."""
 
     options = SMALL_GRAPH
 
 
 class TestEmbeddedStoreWithGraphsInMemory(_Embedded):
-    """A graph of half precision; what decides is kept in memory."""
+    """A graph of half precision; exact scores come from memory."""
 
     options = replace(SMALL_GRAPH, rerank="memory")
 
@@ -69,13 +69,13 @@ class TestEmbeddedStoreFilteringInTheGraph(FilterContract, SearchContract):
 
 @pytest.mark.slow
 class TestEmbeddedStoreWithExactGraphs(_Embedded):
-    """A graph that holds the vectors as they are, on the disk's word and on its own."""
+    """A graph that holds the vectors unrounded; exact scores come from the disk."""
 
     options = replace(SMALL_GRAPH, precision="single")
 
 
 @pytest.mark.slow
 class TestEmbeddedStoreWithExactGraphsInMemory(_Embedded):
-    """The same on the graph's own word."""
+    """A graph that holds the vectors unrounded; exact scores come from the graph."""
 
     options = replace(SMALL_GRAPH, precision="single", rerank="memory")

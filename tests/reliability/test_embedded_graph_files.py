@@ -51,7 +51,7 @@ async def has_taken_the_graph(store: Store) -> bool:
     """Whether the start took the saved graph; it says so."""
     notes = (await store.status()).details["start"]
     assert any("in the saved graph" in note for note in notes)
-    return not any("the graph is built anew" in note for note in notes)
+    return not any("the graph is rebuilt" in note for note in notes)
 
 
 async def expect_truth(folder: Path, graph: GraphOptions = SMALL_GRAPH) -> bool:

@@ -1,1 +1,1 @@
-"""Calls to Triton servers that never hang, never multiply, and never let a bad vector through."""
+"""Calls to Triton servers that never hang, are never multiplied by retries, and never return an unchecked vector."""

@@ -1,4 +1,4 @@
-"""The embedding backend over Triton servers elsewhere."""
+"""The embedding backend that calls remote Triton servers."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from executors.errors import ErrorCode, VisualSearchError
 from executors.models.reference import Reference, read_reference
 from executors.models.spec import Tower, Towers
 
-# What no waiting mends: somebody has to change the server or the setting.
+# Errors that retrying cannot fix; an operator must change the server or the setting.
 _WRONG_MODEL: Final[frozenset[ErrorCode]] = frozenset({"model_mismatch", "model_invalid", "embedding_failed"})
 
 Finding: TypeAlias = VisualSearchError | CallError | None
 
 
 class TritonBackend(EmbeddingBackend):
-    """The towers on Triton servers that someone else runs.
+    """The towers on Triton servers that the operator runs elsewhere.
 
-    `start` looks at every server once, with clients of its own. The long-lived clients, one a server, belong to the event
-    loop that calls `embed` or `status` first after that; so do the monitors, which go on until `close`.
+    `start` checks every server once, with clients of its own. The long-lived clients, one per server, belong to the
+    event loop that first calls `embed` or `status` afterwards; so do the monitors, which run until `close`.
     """
 
     name = "triton"
@@ -51,17 +51,18 @@ class TritonBackend(EmbeddingBackend):
         pace: MonitorPace | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """
+        """Keep the arguments; `start` checks the servers.
+
         Args:
             models_dir: the local model repository; it has the reference vectors that the servers have to return.
-            towers: what the servers have to serve.
+            towers: the models that the servers have to serve.
             urls: `host:port` of the servers' gRPC.
             preferred: the number of the server that is called first, modulo their number; the others follow in order.
             timeout_s: the deadline of one call, in seconds.
-            total_timeout_s: the deadline of `embed`, waiting and going on elsewhere included.
-            in_flight: most calls in flight to one server.
-            cpu_batch: most rows of a call to a model on a CPU, where large batches are slower.
-            pace: how often servers are looked at.
+            total_timeout_s: the deadline of `embed`, including waits and retries on other servers.
+            in_flight: the maximum number of calls in flight to one server.
+            cpu_batch: the maximum number of rows of a call to a model on a CPU, where large batches are slower.
+            pace: how often servers are checked.
             clock: seconds that never go back; circuits and monitors measure with it.
         """
         self.towers = towers
@@ -99,19 +100,20 @@ class TritonBackend(EmbeddingBackend):
         if pool.loop is asyncio.get_running_loop():
             await pool.close()
         else:
-            # Not awaited: that loop may be blocked by whoever waits for this call.
+            # This is not awaited: the caller of this method may be blocking that loop while it waits.
             asyncio.run_coroutine_threadsafe(pool.close(), pool.loop)
 
     def status(self) -> dict[str, Any]:
         pool = None
-        with suppress(RuntimeError):  # asked from outside of an event loop
+        with suppress(RuntimeError):  # called from outside an event loop
             pool = self._serving()
         report: dict[str, Any] = {"backend": self.name, "ready": False, "endpoints": pool.status() if pool else []}
         if pool is None:
-            error = VisualSearchError("unavailable", "no server was looked at yet", stage="embed")
+            error = VisualSearchError("unavailable", "no server was checked yet", stage="embed")
             return report | {"error": error.to_json()}
         for tower in self.towers:
-            # Right after the start, what was found then holds: a call waits for the servers to be verified once more.
+            # Right after the start, the results of `start` still hold; a call waits until the servers are verified
+            # again.
             if not (pool.ready(tower) or (self._some_passed and pool.fresh)):
                 return report | {"error": pool.error(tower, {}).to_json()}
         return report | {"ready": True, "error": None}
@@ -120,7 +122,7 @@ class TritonBackend(EmbeddingBackend):
         """The pool, made at the first call on the serving loop; None before `start` and after `close`.
 
         Raises:
-            RuntimeError: it is to be made, and no event loop is running.
+            RuntimeError: it has to be made, and no event loop is running.
         """
         if self._pool is None and self._started and not self._closed:
             self._pool = self._open_pool()
@@ -134,7 +136,7 @@ class TritonBackend(EmbeddingBackend):
             self._references[tower.name] = await asyncio.to_thread(read_reference, self._models_dir, tower)
 
     async def _look(self, url: str) -> Finding:
-        """Verify every tower on one server, with a client of its own; what is wrong first, or None."""
+        """Verify every tower on one server, with a client of its own; returns the first error, or None."""
         client = ThreadedClient(url)
         seconds = self._pace.verify_within / len(list(self.towers))
         try:
@@ -156,12 +158,12 @@ class TritonBackend(EmbeddingBackend):
 
 
 def is_wrong(found: Finding) -> bool:
-    """Whether a server answers with a model that is not the right one."""
+    """Whether the error means that a server answers with another model than the expected one."""
     return isinstance(found, VisualSearchError) and found.code in _WRONG_MODEL
 
 
 def _all_wrong(wrong: dict[str, Finding]) -> VisualSearchError:
-    """One error for servers that answer, each with another model than the one that is expected."""
+    """One error for servers that all answer, each with another model than the expected one."""
     errors = {url: found for url, found in wrong.items() if isinstance(found, VisualSearchError)}
     first = next(iter(errors.values()))
     message = "; ".join(f"{url}: {error.message}" for url, error in errors.items())

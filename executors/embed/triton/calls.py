@@ -1,4 +1,4 @@
-"""Calls that a server has not ended yet, whether or not somebody still waits for them: none is cancelled."""
+"""Calls in flight to a server, with or without a caller that still waits: none of them is cancelled."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from executors.embed.triton.client import CallError, FailureKind, infer
 from executors.models.spec import Tower
 from executors.scheduling.turns import Turn
 
-# Triton may crash when a call is cancelled, or reaches the deadline that the server was told, at the moment that it completes:
-# 2.51 does once in some thousand such calls; issues 7368 and 8034 of triton-inference-server/server tell it of others. So
-# calls are not cancelled: whoever gives up, or has waited for `timeout_s`, just goes, and the server's own deadline is later.
+# Triton may crash if a call is cancelled, or reaches the deadline that the server was told, at the moment that it
+# completes: 2.51 does once in some thousand such calls; others report it in issues 7368 and 8034 of
+# triton-inference-server/server. So calls are not cancelled: a caller that gives up, or has waited for `timeout_s`,
+# leaves the call running, and the server's own deadline is later.
 _OWN_DEADLINE_LATER_S: Final = 30.0
 
 _SMALL: Final = Turn()
 _Call: TypeAlias = "asyncio.Task[NDArray[np.float32]]"
 T = TypeVar("T")
 
-# Questions of checks that nobody waits for any longer; the event loop itself holds tasks by weak references only.
+# Questions of checks without a waiting caller; the event loop itself holds tasks by weak references only.
 _left: Final[set[asyncio.Task[Any]]] = set()
 
 
 async def answer_within(seconds: float, send: Callable[[float], Coroutine[Any, Any, T]]) -> T:
-    """Send one question of a check and wait for its answer; when it is late, it is left to end by itself.
+    """Send one question of a check and wait for its answer; if it is late, it is left to end by itself.
 
     Args:
         seconds: how long to wait.
@@ -52,7 +53,7 @@ async def answer_within(seconds: float, send: Callable[[float], Coroutine[Any, A
 def _forget(call: asyncio.Task[Any]) -> None:
     _left.discard(call)
     if not call.cancelled():
-        call.exception()  # somebody has to look at it
+        call.exception()  # retrieve the exception, so that asyncio does not report it
 
 
 def _late(seconds: float) -> CallError:
@@ -67,8 +68,8 @@ class Sent:
         tower: the model.
         rows: of the input.
         at: when it was sent, by the event loop's clock.
-        client: through which.
-        turn: whose it is.
+        client: the client that sent it.
+        turn: of its request.
         overtaken: whether a call that was sent long after it was answered before it.
     """
 
@@ -81,13 +82,14 @@ class Sent:
 
 
 class CallsInFlight:
-    """Sends calls, and keeps them until the server is done with them. Belongs to one event loop."""
+    """Sends calls, and keeps them until the server has ended them. Belongs to one event loop."""
 
     def __init__(self, on_end: Callable[[Sent], None], on_late_failure: Callable[[CallError, Sent], None]) -> None:
-        """
+        """Begin without calls.
+
         Args:
-            on_end: called with each one that the server is done with.
-            on_late_failure: called with a failure that nobody waited for any longer.
+            on_end: called with each call that the server has ended.
+            on_late_failure: called with a failure for which no caller was waiting any longer.
         """
         self._on_end = on_end
         self._on_late_failure = on_late_failure
@@ -96,11 +98,11 @@ class CallsInFlight:
 
     @property
     def abandoned(self) -> int:
-        """How many run for nobody."""
+        """How many calls run without a waiting caller."""
         return len(self._abandoned)
 
     async def answer(self, sent: Sent, inputs: NDArray[Any], seconds: float) -> NDArray[np.float32]:
-        """Send a call and wait for its answer; when nobody waits any longer, it is left to end by itself.
+        """Send a call and wait for its answer; if the caller stops waiting, the call is left to end by itself.
 
         Raises:
             CallError: as `infer`.
@@ -117,8 +119,10 @@ class CallsInFlight:
             raise _late(seconds)
         return call.result()
 
-    def overtake(self, answered: Sent, by_s: float) -> None:
-        """Mark the calls to the same model, with as many rows at most, that were sent `by_s` before one that is answered."""
+    def mark_overtaken(self, answered: Sent, by_s: float) -> None:
+        """Mark the calls to the same model, with at most as many rows, that were sent `by_s` or more before one that is
+        answered.
+        """
         for other in self._calls.values():
             if other.at > answered.at - by_s:
                 break
@@ -126,13 +130,13 @@ class CallsInFlight:
                 other.overtaken = True
 
     def stuck(self, client: Any, longer_than_s: float) -> list[float]:
-        """The age in seconds of each call of a client that was overtaken and is older than that, the oldest first."""
+        """The age in seconds of each overtaken call of a client that is older than that, the oldest first."""
         now = asyncio.get_running_loop().time()
         mine = [sent for sent in self._calls.values() if sent.overtaken and sent.client is client]
         return [now - sent.at for sent in mine if now - sent.at > longer_than_s]
 
     async def wait(self, seconds: float) -> None:
-        """Until all have ended, or for so long."""
+        """Wait until all calls have ended, at most for that time."""
         if self._calls:
             await asyncio.wait(list(self._calls), timeout=seconds)
 
@@ -142,6 +146,7 @@ class CallsInFlight:
         self._abandoned.discard(call)
         self._on_end(sent)
         if not call.cancelled():
-            failure = call.exception()  # somebody has to look at it, also where nobody waits any longer
+            # Retrieve the exception even if no caller waits, so that asyncio does not report it.
+            failure = call.exception()
             if late and isinstance(failure, CallError):
                 self._on_late_failure(failure, sent)

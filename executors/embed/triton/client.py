@@ -1,4 +1,6 @@
-"""The one place that talks to a Triton server: a long-lived client, one call, and what its failures mean."""
+"""The Triton client: a long-lived connection, one call, and the meaning of its failures. No other module calls a
+server.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,13 @@ from executors.models.spec import Tower
 
 T = TypeVar("T")
 
-# Keep-alive finds a peer that vanished without a word (a host that lost power), within 15 s. gRPC sends no more than two
-# pings without data in between, which Triton's defaults bear; the monitor's checks are such data.
-# The minimum between two attempts to connect is also the time that one may take.
+# Keep-alive detects a peer that vanished without closing (a host that lost power), within 15 s. gRPC sends at most two
+# pings without data in between, which Triton's defaults accept; the monitor's checks are such data. The minimum between
+# two attempts to connect is also the timeout of one attempt.
 _CHANNEL: Final = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    ("grpc.max_metadata_size", 65_536),  # an error message travels there
+    ("grpc.max_metadata_size", 65_536),  # an error message has to fit
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -48,25 +50,25 @@ _NOT_LOADED: Final = re.compile(r"unknown model|not at ready state", re.IGNORECA
 
 
 class FailureKind(StrEnum):
-    """Why a call failed, as far as it matters for what to do next."""
+    """The kind of a failed call, as far as it matters for the next step."""
 
     UNREACHABLE = "unreachable"  # no connection, or it broke
     DEADLINE = "deadline"  # no answer in time
     BUSY = "busy"  # the server's queue is full
-    REFUSED = "refused"  # the server answers, but not with vectors: not, or no longer, the model that was checked
+    REFUSED = "refused"  # the server answers, but without vectors: it has not, or no longer, the model that was checked
     SERVER_ERROR = "server_error"  # running the model failed there
-    BROKEN = "broken"  # and the server says that a process which runs the model is dead or hung; Triton never mends it
+    BROKEN = "broken"  # and the server reports that a process of the model is dead or hung; Triton never recovers it
     WRONG_ANSWER = "wrong_answer"  # vectors of another shape or type
     NO_SLOT = "no_slot"  # never sent: none of the calls in flight ended in time
     NOT_SENT = "not_sent"  # never sent: the server failed others while this one waited
 
 
 class CallError(Exception):
-    """A call that brought no vectors.
+    """A call that returned no vectors.
 
     Args:
-        kind: why.
-        message: one line for the caller, without words of the server, which may hold its paths.
+        kind: the kind of failure.
+        message: one line for the caller, without the server's words, which may contain its paths.
         server_text: the server's own words, for the operator.
     """
 
@@ -85,7 +87,7 @@ def connect(url: str) -> Any:
 class ThreadedClient:
     """The client's methods, run in a thread of its own: for the start, on an event loop that soon ends.
 
-    gRPC's asyncio client would read, on that loop, what belongs to the serving loop of the same process.
+    On that loop, gRPC's asyncio client would read events of the serving loop of the same process.
     """
 
     def __init__(self, url: str) -> None:
@@ -130,7 +132,7 @@ async def ask(method: Callable[..., Awaitable[T]], *arguments: Any, seconds: flo
     """Call a method of a client with a deadline.
 
     Raises:
-        CallError: the one way in which it fails.
+        CallError: for every failure.
     """
     try:
         return await method(*arguments, client_timeout=seconds)
@@ -142,7 +144,7 @@ async def ask(method: Callable[..., Awaitable[T]], *arguments: Any, seconds: flo
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        # A client that is closed cancels its calls as if their callers had.
+        # Closing a client cancels its calls in the same way as their callers would.
         raise CallError(FailureKind.UNREACHABLE, "the connection was closed") from None
 
 
@@ -159,7 +161,7 @@ def _failure(status: str, text: str, seconds: float) -> CallError:
     if status in ("UNAVAILABLE", "CANCELLED"):
         return CallError(FailureKind.UNREACHABLE, "it can't be reached", said)
     if _BROKEN.search(text):
-        return CallError(FailureKind.BROKEN, "a process of it that runs the model is dead or hung", said)
+        return CallError(FailureKind.BROKEN, "a process that runs the model is dead or hung", said)
     kind = FailureKind.SERVER_ERROR if status in _ERRORS else FailureKind.REFUSED
     return CallError(kind, f"it answered with the error {status}", said)
 

@@ -1,4 +1,6 @@
-"""One Triton server as one process sees it: its client, its calls in flight, its circuit, and what is known of its models."""
+"""One Triton server as one process sees it: its client, its calls in flight, its circuit, and the verdicts on its
+models.
+"""
 
 from __future__ import annotations
 
@@ -24,17 +26,18 @@ from executors.models.reference import Reference
 from executors.models.spec import Tower
 from executors.scheduling.turns import current_turn
 
-# A deadline that its caller's own made shorter than this part of `timeout_s` says nothing against the server.
+# A missed deadline counts against the server only if it was at least this part of `timeout_s`; a caller's own deadline
+# may be shorter.
 _FAIR_PART: Final = 0.5
-# A call is overtaken when one that was sent later, by this part of `timeout_s`, is answered before it.
+# A call is overtaken if one that was sent later, by this part of `timeout_s`, is answered before it.
 _OVERTAKEN_PART: Final = 0.5
 
 _CLOSING_S: Final = 1.0
 
-# What a part of a server does that is dead or stuck; a call without an answer is one only when it was overtaken.
+# The failures that a dead or stuck part of a server causes; a call without an answer counts only if it was overtaken.
 _FAULTS: Final = frozenset({FailureKind.UNREACHABLE, FailureKind.SERVER_ERROR, FailureKind.WRONG_ANSWER})
 
-_NO_ROOM: Final = "no call to it ended in time to make room for this one"
+_NO_ROOM: Final = "no call to it ended in time to free a slot for this one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,8 @@ class EndpointOptions:
 
     Attributes:
         timeout_s: the deadline of a call, in seconds.
-        in_flight: most calls in flight.
-        cpu_batch: most rows of a call to a model on a CPU.
+        in_flight: the maximum number of calls in flight.
+        cpu_batch: the maximum number of rows of a call to a model on a CPU.
         references: known inputs and outputs by the tower's name.
         breaker: when its circuit opens.
         clock: seconds that never go back; what the endpoint, its circuit and its monitor measure with.
@@ -61,20 +64,21 @@ class EndpointOptions:
 class Endpoint:
     """One server. Belongs to the event loop on which it is made.
 
-    A call is allowed when the circuit is closed and the model passed; the monitor sees to both, `attention` wakes it, and
-    `suspected` asks for more than a look: a call got no answer.
-    `faults` and `sick` tell of a server that answers some calls and fails others; whoever has another one calls that.
+    A call is allowed if the circuit is closed and the model passed. The monitor takes care of both: `attention` wakes
+    it, and `suspected` asks for a full verification, because a call got no answer. `faults` and `sick` detect a server
+    that answers some calls and fails others; the pool then prefers another server.
     """
 
     def __init__(
         self, url: str, towers: list[Tower], options: EndpointOptions, on_change: Callable[[], None] = lambda: None
     ) -> None:
-        """
+        """Connect to the server.
+
         Args:
             url: `host:port` of the gRPC.
             towers: the models that it has to serve.
             options: how it is called.
-            on_change: called whenever what is known of it changes.
+            on_change: called whenever its state changes.
         """
         self.url = url
         self.towers = towers
@@ -92,49 +96,53 @@ class Endpoint:
         self._calls = CallsInFlight(lambda sent: self.slots.give_back(sent.turn), self._failed_late)
 
     def verdict(self, tower: Tower) -> Verdict:
-        """What is known of one model."""
-        return self._verdicts.of(tower)
+        """The verdict on one model."""
+        return self._verdicts.verdict_for(tower)
 
     @property
     def judged(self) -> bool:
-        """Whether anything was ever found out about it."""
+        """Whether any model was ever judged."""
         return self._verdicts.judged
 
     def served(self, tower: Tower) -> Served | None:
-        """The model that may be called now; None when it may not."""
+        """The model, if it may be called now; otherwise None."""
         return self.verdict(tower).served if self.breaker.closed else None
 
     def undecided(self, tower: Tower) -> bool:
-        """Whether the model is being verified, so that waiting for it is worth while."""
+        """Whether the model is being verified, so that waiting for it is worthwhile."""
         return self.breaker.closed and self._verdicts.unknown(tower)
 
-    def passed(self, tower: Tower, served: Served) -> None:
-        """The model passed. One that passes again keeps its verdict, so that calls in flight stay valid."""
-        self._verdicts.passed(tower, served)
+    def mark_passed(self, tower: Tower, served: Served) -> None:
+        """Record that the model passed. If it passes again, it keeps its verdict, so that calls in flight stay valid."""
+        self._verdicts.mark_passed(tower, served)
 
-    def rejected(self, tower: Tower, error: VisualSearchError) -> None:
-        """The model did not pass."""
-        self._verdicts.rejected(tower, error)
+    def mark_refused(self, tower: Tower, error: VisualSearchError) -> None:
+        """Record that the model did not pass."""
+        self._verdicts.mark_refused(tower, error)
 
-    def doubted(self, towers: list[Tower], why: str) -> None:
-        """What runs there may be another model by now: it is called again only after it passed."""
+    def mark_in_doubt(self, towers: list[Tower], why: str) -> None:
+        """Mark models as in doubt, since the server may run other ones by now: they are called again only after they
+        pass.
+        """
         for tower in towers:
             if self.verdict(tower).served is not None:
-                self._verdicts.doubted(tower, why)
+                self._verdicts.mark_in_doubt(tower, why)
         self.attention.set()
 
-    def lost_connection(self) -> None:
-        """Another server may be behind the next one."""
+    def note_lost_connection(self) -> None:
+        """Record the loss of the connection: another server may be behind the next one."""
         self.faults.clear()
-        self.doubted(self.towers, "its connection was lost")
+        self.mark_in_doubt(self.towers, "its connection was lost")
 
     def error(self, tower: Tower) -> VisualSearchError | None:
-        """Why the model may not be called now, other than that it is still being verified; None when it may."""
+        """The error that keeps the model from being called now, unless it is still being verified; None if it may be
+        called.
+        """
         if (error := self.verdict(tower).error) is not None:
             return error
         if not self.breaker.closed:
             last = f" (last: {self._last_failure})" if self._last_failure else ""
-            message = f"it failed too often and is left alone for a while{last}"
+            message = f"it failed too often and is not called for a while{last}"
             return VisualSearchError("unavailable", message, circuit=str(self.breaker.state))
         return None
 
@@ -156,7 +164,7 @@ class Endpoint:
         except TimeoutError:
             raise CallError(FailureKind.NO_SLOT, _NO_ROOM) from None
         except asyncio.CancelledError:
-            self.stats.cancelled()
+            self.stats.count_cancellation()
             raise
         started = loop.time()
         seconds = min(self.options.timeout_s, deadline - started)
@@ -168,94 +176,96 @@ class Endpoint:
         try:
             vectors = await self._calls.answer(sent, inputs, seconds)
         except CallError as failure:
-            self.stats.failed(failure.kind, failure.server_text or failure.message)
+            self.stats.count_failure(failure.kind, failure.server_text or failure.message)
             self._learn(failure, sent, fair=seconds >= _FAIR_PART * self.options.timeout_s)
             raise
         except asyncio.CancelledError:
-            self.stats.cancelled()
+            self.stats.count_cancellation()
             raise
         self._answered(sent)
-        self.stats.answered(len(inputs), loop.time() - started)
+        self.stats.count_answer(len(inputs), loop.time() - started)
         if self.verdict(tower) is not verdict:
             raise CallError(FailureKind.REFUSED, self._verdicts.why_in_doubt(tower))
         return vectors
 
     def note_fault(self, failure: CallError) -> None:
-        """A call or a check was failed by a part of the server."""
+        """Record a call or a check that a part of the server failed."""
         if failure.kind is FailureKind.BROKEN:
-            self.faults.broken(failure.message)
+            self.faults.record_dead(failure.message)
         elif failure.kind in _FAULTS:
-            self.faults.faulty(failure.message)
+            self.faults.record_failure(failure.message)
 
     @property
     def sick(self) -> str:
-        """Why it seems that a part of it is dead or stuck while it answers other calls; empty when it does not."""
+        """The reason why a part of it seems to be dead or stuck while it answers other calls; empty if none does."""
         timeout_s = self.options.timeout_s
         stuck = self._calls.stuck(self.client, timeout_s)
         return self.faults.sick or self.faults.hanging(len(stuck), stuck[0] - timeout_s if stuck else 0.0)
 
     def _failed_late(self, failure: CallError, sent: Sent) -> None:
-        # A deadline of ours may be shorter than the time in which the server finds out what is wrong.
+        # Our deadline may be shorter than the time in which the server finds out the problem.
         if failure.kind is FailureKind.BROKEN and sent.client is self.client:
-            self.stats.failed(failure.kind, failure.server_text)
+            self.stats.count_failure(failure.kind, failure.server_text)
             self.note_fault(failure)
             self._doubt_after(failure, sent)
 
     def _doubt_after(self, failure: CallError, sent: Sent) -> None:
-        # Broken, too: where the process was only slow, Triton's Python backend gives the answers that it still makes to the
-        # calls that come next, until it crashes over them (2.51; python_be.cc, ReceiveMessageFromStub).
-        self.doubted([sent.tower], f"another call to its model failed ({failure.message})")
+        # This also covers broken processes. If the process was only slow, Triton's Python backend returns its late
+        # answers to the next calls, until it crashes over them (2.51; python_be.cc, ReceiveMessageFromStub).
+        self.mark_in_doubt([sent.tower], f"another call to its model failed ({failure.message})")
 
     def _answered(self, sent: Sent) -> None:
-        self.breaker.succeeded()
+        self.breaker.record_success()
         if sent.client is self.client:
-            self.faults.sound()
-            self._calls.overtake(sent, _OVERTAKEN_PART * self.options.timeout_s)
+            self.faults.record_success()
+            self._calls.mark_overtaken(sent, _OVERTAKEN_PART * self.options.timeout_s)
 
     def _learn(self, failure: CallError, sent: Sent, *, fair: bool) -> None:
-        """A server that does not answer is left alone; one that answers with something else is verified anew."""
+        """Learn from a failure: a server that does not answer counts as failing; one that answers with something else
+        is verified again.
+        """
         kind = failure.kind
         if sent.client is self.client:
             if kind is not FailureKind.DEADLINE:
                 self.note_fault(failure)
             elif fair and sent.overtaken:
-                self.faults.faulty(f"{failure.message}, while later calls were answered", stuck=True)
+                self.faults.record_failure(f"{failure.message}, while later calls were answered", stuck=True)
         if kind is FailureKind.UNREACHABLE or (kind is FailureKind.DEADLINE and fair):
             self.suspected = True
             self.attention.set()
             self.unanswered(failure.message)
         elif kind is FailureKind.SERVER_ERROR:
-            # Nothing speaks for another model: calls that run are valid.
+            # There is no sign of another model, so running calls stay valid.
             self.suspected = True
             self.attention.set()
         elif kind in (FailureKind.REFUSED, FailureKind.WRONG_ANSWER, FailureKind.BROKEN):
             self._doubt_after(failure, sent)
 
     def unanswered(self, why: str) -> None:
-        """A call or a check got no answer."""
+        """Record a call or a check that got no answer."""
         self._last_failure = why
-        self.breaker.failed()
+        self.breaker.record_failure()
         if not self.breaker.closed:
             self.slots.turn_away(_turned_away)
             self.attention.set()
-            self.changed()
+            self.notify_change()
 
-    def changed(self) -> None:
-        """Tell whoever waits that something changed."""
+    def notify_change(self) -> None:
+        """Notify all waiting tasks of a change."""
         self._on_change()
 
     async def move(self, url: str) -> None:
-        """Go on with a server at another address, or with a new one at the same."""
+        """Continue with a server at another address, or with a new one at the same address."""
         old, self.client, self.url = self.client, connect(url), url
         self.breaker = CircuitBreaker(self.options.breaker, clock=self.options.clock)
         self.faults.clear()
         for tower in self.towers:
-            self._verdicts.doubted(tower, "its server was started anew")
+            self._verdicts.mark_in_doubt(tower, "its server was restarted")
         self.attention.set()
         await old.close()
 
     async def close(self) -> None:
-        """Close the client; calls in flight have a moment to end, and fail then."""
+        """Close the client; calls in flight get a moment to end, and then fail."""
         await self._calls.wait(_CLOSING_S)
         await self.client.close()
 
@@ -267,7 +277,7 @@ class Endpoint:
         return "ready" if verdict.served else "refused" if verdict.error else "checking"
 
     def status(self) -> dict[str, Any]:
-        """What `/status` shows of it."""
+        """The report of this server in `/status`."""
         models = {}
         for tower in self.towers:
             verdict, error = self.verdict(tower), self.error(tower)

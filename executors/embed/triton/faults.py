@@ -1,4 +1,6 @@
-"""Does a server answer some calls and fail others? That is a part of it that is dead or stuck, which checks may miss."""
+"""Detects servers that answer some calls and fail others (a dead or stuck model instance), which health checks may
+miss.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,13 @@ class FaultLimits:
     """When a server that answers other calls counts as sick.
 
     Attributes:
-        within_s: how far back calls count, in seconds; also how long it is sick after it said itself what is wrong.
-        faults: so many of these calls have to be at fault,
-        spread_s: over at least this time, in seconds, so that one moment of trouble is none,
-        share: and, where it answers with errors, no smaller part of all calls, so that a rare input that its model can't bear
-            is none either.
+        within_s: how far back calls count, in seconds; also how long it counts as sick after it reported a dead part
+            itself.
+        faults: the minimum number of failed calls.
+        spread_s: the minimum time between the first and the last of them, in seconds, so that one bad moment does not
+            count.
+        share: the minimum part of all calls, if it answers with errors, so that a rare input that its model can't
+            process does not count either.
     """
 
     within_s: float = 30.0
@@ -39,13 +43,14 @@ class _Bucket:
 class CallFaults:
     """Counts the calls to one server that ended, and those that a part of it failed.
 
-    At fault is a call that the server answered with an error of its own or with no vectors, one whose connection broke, and one
-    without an answer that was overtaken. The last is what tells a stuck server from one with too much to do: where a queue
-    is long, the calls sent later are late as well. A full queue, a wrong model and a late answer are no such faults.
+    A call counts as failed if the server answered it with an error of its own or without vectors, if its connection
+    broke, or if it was overtaken and got no answer. The last case distinguishes a stuck server from a busy one: if the
+    queue is long, later calls are late as well. A full queue, a wrong model and a late answer do not count.
     """
 
     def __init__(self, clock: Callable[[], float], limits: FaultLimits | None = None) -> None:
-        """
+        """Begin without calls.
+
         Args:
             clock: seconds that never go back, such as `time.monotonic`.
             limits: when it counts as sick.
@@ -57,16 +62,16 @@ class CallFaults:
         self._said_at = float("-inf")
         self._said = ""
 
-    def sound(self) -> None:
-        """A call was answered."""
+    def record_success(self) -> None:
+        """Record that a call was answered."""
         self._bucket().calls += 1
 
-    def faulty(self, reason: str, *, stuck: bool = False) -> None:
-        """A call was failed by a part of the server.
+    def record_failure(self, reason: str, *, stuck: bool = False) -> None:
+        """Record a call that a part of the server failed.
 
         Args:
             reason: one line, without the server's words.
-            stuck: it was overtaken.
+            stuck: whether the call was overtaken.
         """
         bucket = self._bucket()
         bucket.calls += 1
@@ -74,24 +79,24 @@ class CallFaults:
         bucket.stuck += stuck
         self._reason = reason
 
-    def broken(self, reason: str) -> None:
-        """The server says itself that a part of it is dead; once is enough."""
-        self.faulty(reason)
+    def record_dead(self, reason: str) -> None:
+        """Record that the server itself reports a dead part; once is enough."""
+        self.record_failure(reason)
         self._said, self._said_at = reason, self._clock()
 
     def clear(self) -> None:
-        """Forget everything: another server, or the same one after a new start."""
+        """Forget everything, because of another server, or a restart of the same one."""
         self._buckets.clear()
         self._said_at = float("-inf")
 
     def hanging(self, calls: int, seconds: float) -> str:
-        """Why calls that it still has make a server sick; empty when they don't.
+        """The reason why unanswered calls make a server sick; empty if they don't.
 
-        They hold the places of others, which then have nothing to fail with.
+        They occupy the slots of other calls, which then can't be sent and so can't be counted as failed.
 
         Args:
-            calls: that were overtaken and are past their deadline.
-            seconds: how long the first of them is.
+            calls: how many were overtaken and are past their deadline.
+            seconds: how long the oldest of them is past it.
         """
         if calls < self._limits.faults or seconds < self._limits.spread_s:
             return ""
@@ -99,7 +104,9 @@ class CallFaults:
 
     @property
     def sick(self) -> str:
-        """Why the calls that ended make the server one to be left alone, or started again; empty when they don't."""
+        """The reason why the server should not be called, or be restarted, according to the calls that ended; empty if
+        there is none.
+        """
         now, limits = self._clock(), self._limits
         if now - self._said_at < limits.within_s:
             return self._said

@@ -1,4 +1,6 @@
-"""Is what a server runs the model that the local configuration names? Asked before the first call, and again and again."""
+"""The handshake: checks that a server runs the model that the local configuration names, before the first call and
+repeatedly.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +32,10 @@ class Served:
     """A model on a server that passed.
 
     Attributes:
-        rows_per_call: most rows that one call may carry.
+        rows_per_call: the maximum number of rows of one call.
         device: whether its instances run on a GPU or all on the CPU.
         server: name and version of the server.
-        inferences: the server's own count at that moment; it begins anew whenever the model is loaded anew.
+        inferences: the server's own count at that moment; it restarts whenever the model is loaded again.
     """
 
     rows_per_call: int
@@ -49,11 +51,11 @@ async def verify(
 
     Args:
         client: from `connect`.
-        tower: what is expected.
+        tower: the expected model.
         reference: known inputs and outputs; without them one generated row is run.
-        cpu_batch: most rows of a call to a model on a CPU.
-        seconds: for all of it.
-        answer_s: for what needs no computing, so that a server that hangs is told from one that is slow.
+        cpu_batch: the maximum number of rows of a call to a model on a CPU.
+        seconds: the timeout of all of it.
+        answer_s: the timeout of questions that need no computing, to tell a server that hangs from one that is slow.
 
     Raises:
         CallError: the server does not answer.
@@ -74,31 +76,31 @@ async def verify(
 
 
 async def recheck(client: Any, tower: Tower, inferences_before: int, seconds: float) -> int:
-    """A cheap look whether the model that passed is still there: loaded, with the same id, and not loaded anew since.
+    """A cheap check that the model that passed is still there: loaded, with the same id, and not loaded again since.
 
     Args:
         client: from `connect`.
-        tower: what is expected.
-        inferences_before: the server's count at the look before.
-        seconds: for all of it.
+        tower: the expected model.
+        inferences_before: the server's count at the previous check.
+        seconds: the timeout of all of it.
 
     Returns:
-        The server's count of inferences, for the next look.
+        The server's count of inferences, for the next check.
 
     Raises:
-        CallError: the server does not answer, or the model was loaded anew and has to be verified again.
+        CallError: the server does not answer, or the model was loaded again and has to be verified again.
         VisualSearchError: as `verify`.
     """
     left = _countdown(seconds)
     check_config(await _config(client, tower, left()), tower)
     inferences = await _inferences(client, tower, left())
     if inferences < inferences_before:
-        raise CallError(FailureKind.REFUSED, "the model was loaded anew")
+        raise CallError(FailureKind.REFUSED, "the model was reloaded")
     return inferences
 
 
 def check_config(config: Any, tower: Tower) -> None:
-    """Compare a server's model configuration (Triton's `ModelConfig` message) with what is expected.
+    """Compare a server's model configuration (Triton's `ModelConfig` message) with the expected one.
 
     Raises:
         VisualSearchError: `model_mismatch`, `model_invalid`; with all differences in one message.
@@ -158,7 +160,7 @@ async def _ask(method: Callable[..., Awaitable[T]], *arguments: Any, seconds: fl
 
 
 async def _config(client: Any, tower: Tower, seconds: float) -> Any:
-    """The configuration of a model that is loaded."""
+    """The configuration of a loaded model."""
     version = str(tower.version)
     missing = VisualSearchError(
         "unavailable", f"the server has not loaded version {version} of the model {tower.name!r}", model=tower.name
@@ -169,7 +171,7 @@ async def _config(client: Any, tower: Tower, seconds: float) -> Any:
     try:
         answer = await _ask(client.get_model_config, tower.name, version, seconds=left())
     except CallError as failure:
-        if failure.kind is FailureKind.REFUSED:  # unloaded between the two questions
+        if failure.kind is FailureKind.REFUSED:  # the model was unloaded between the two questions
             raise missing from None
         raise
     return answer.config
@@ -192,7 +194,7 @@ async def _run_reference(
         message = f"the server's model {tower.name!r} returns vectors that are not finite for the stored inputs"
         raise VisualSearchError("embedding_failed", message, model=tower.name)
     cosine = least_cosine(reference, vectors)
-    # Written so that a NaN fails.
+    # The condition is written so that a NaN fails.
     if not cosine >= LEAST_COSINE:
         message = (
             f"the server's model {tower.name!r} calls itself {tower.model_id}, but has other weights: its vectors for the "
@@ -218,7 +220,7 @@ async def _known(client: Any, tower: Tower, inputs: NDArray[Any], left: Callable
 
 
 def generated_row(tower: Tower) -> NDArray[Any]:
-    """One row of input that any model of this shape can run: bright pixels of every value, or padding alone."""
+    """One row of input that any model of this shape can run: bright pixels of every value, or only padding."""
     if tower.input_type != "UINT8":
         return np.zeros((1, *tower.input_shape), DTYPES[tower.input_type])
     values = np.arange(int(np.prod(tower.input_shape)), dtype=np.int64) % 255 + 1
@@ -226,6 +228,6 @@ def generated_row(tower: Tower) -> NDArray[Any]:
 
 
 def _countdown(seconds: float) -> Callable[[], float]:
-    """What is left of a time that begins now; never so little that a call could not say that it ran out."""
+    """The remaining seconds of a time that begins now; always enough for a call to report that it timed out."""
     end = time.monotonic() + seconds
     return lambda: max(0.001, end - time.monotonic())

@@ -1,4 +1,4 @@
-"""The embedding backend over a Triton server of this replica's own: started with it, supervised, stopped with it."""
+"""The embedding backend with a managed Triton server, which this replica starts, supervises and stops."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 _POLL_S: Final = 0.2
 
-# When a server that could be called counts as hung.
+# When a server that worked before counts as hung.
 _HUNG_AFTER_CHECKS: Final = 3
 _HUNG_AFTER_S: Final = 3.0
 
@@ -31,11 +31,11 @@ _LOCAL_BREAKER: Final = BreakerLimits(longest_s=2.0)
 
 
 class Server(Protocol):
-    """What is needed of `executors.triton_server.server.TritonServer`."""
+    """The methods of `executors.triton_server.server.TritonServer` that are used here."""
 
     @property
     def url(self) -> str:
-        """`host:port` of its gRPC; may change when it is started again."""
+        """`host:port` of its gRPC; may change when it is restarted."""
 
     def start(self) -> None:
         """Start it, without waiting for it to be ready."""
@@ -44,17 +44,17 @@ class Server(Protocol):
         """End it and start it again, without waiting."""
 
     def failure(self) -> VisualSearchError | None:
-        """Why it does not run; None while it runs."""
+        """The error that keeps it from running; None while it runs."""
 
     def stop(self) -> None:
         """End it."""
 
     def status(self) -> dict[str, Any]:
-        """JSON values: `pid` (another one after each start), `restarts`, `last_exit`."""
+        """JSON values: `pid` (a new one after each start), `restarts`, `last_exit`."""
 
 
 class ManagedTritonBackend(TritonBackend):
-    """The towers on one server of its own, which is started again when it hangs or loses a model."""
+    """The towers on a managed server, which is restarted when it hangs or loses a model."""
 
     name = "managed-triton"
 
@@ -72,10 +72,11 @@ class ManagedTritonBackend(TritonBackend):
         pace: MonitorPace | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """
+        """Keep the arguments; `start` starts the server.
+
         Args:
             start_within_s: how long it may take to load the models.
-            server: not started yet; started and stopped from here.
+            server: not started yet; this backend starts and stops it.
             models_dir, towers, timeout_s, total_timeout_s, in_flight, cpu_batch, pace, clock: as in `TritonBackend`.
         """
         super().__init__(
@@ -96,7 +97,9 @@ class ManagedTritonBackend(TritonBackend):
         self._start_within_s = start_within_s
 
     async def start(self) -> None:
-        """Also raises what keeps the server from starting, and `triton_failed` when it is not ready in time."""
+        """Start the server and wait until it is ready. Also raises the error of a failed start, and `triton_failed` if
+        it is not ready in time.
+        """
         for tower in self.towers:
             await asyncio.to_thread(check_tower, self._models_dir, tower)
         await self._read_references()
@@ -138,7 +141,7 @@ class ManagedTritonBackend(TritonBackend):
             await asyncio.sleep(_POLL_S)
 
     def _ended(self) -> VisualSearchError | None:
-        """Why the server ended while it was starting, also when it was started again meanwhile."""
+        """The reason why the server ended while it was starting, even if it was restarted meanwhile."""
         status = self._server.status()
         if status.get("restarts"):
             message = f"the managed Triton can't start: {status.get('last_exit')} (its log: {status.get('log')})"
@@ -147,7 +150,7 @@ class ManagedTritonBackend(TritonBackend):
 
 
 class _Supervisor:
-    """Follows the server when it is started again, and starts it again when it lives, but can't be called any more."""
+    """Follows the server when it is restarted, and restarts it if it runs but can't be called any more."""
 
     def __init__(self, server: Server, monitor: Monitor, start_within_s: float, every_s: float) -> None:
         self._server = server
@@ -160,7 +163,7 @@ class _Supervisor:
         self._passed = False
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Supervise until cancelled."""
         while True:
             try:
                 await self._look()
@@ -170,7 +173,7 @@ class _Supervisor:
 
     async def _look(self) -> None:
         endpoint = self._monitor.endpoint
-        if self._server.failure() is not None:  # it starts again by itself
+        if self._server.failure() is not None:  # it is restarting by itself
             return
         if (incarnation := _incarnation(self._server)) != self._incarnation:
             self._came_up(incarnation)
@@ -202,14 +205,14 @@ def _incarnation(server: Server) -> tuple[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Of a server whose process runs.
+    """The health of a server whose process runs.
 
     Attributes:
         passed: whether it could be called at some time since it came up.
         up_s: seconds since it came up.
-        failed_checks: looks at it in a row that failed.
+        failed_checks: failed checks in a row.
         failing_s: seconds since the first of them.
-        wrong: whether it answers with a model that is not the right one.
+        wrong: whether it answers with another model than the expected one.
         sick: why a part of it seems to be dead or stuck while others answer (`Endpoint.sick`).
     """
 
@@ -222,10 +225,10 @@ class Health:
 
 
 def reason_to_restart(health: Health, start_within_s: float) -> str:
-    """Why a server that runs has to be started again; empty when it has not.
+    """The reason to restart a running server; empty if there is none.
 
-    One that has never passed may still be loading. A wrong model would be wrong again. Where one of several instances of a
-    model is dead or stuck, the checks pass whenever they meet another one: there the calls tell.
+    A server that has never passed may still be loading. A wrong model would be wrong again. If one of several instances
+    of a model is dead or stuck, the checks pass whenever they meet another one; then the calls show it.
     """
     if health.wrong:
         return ""

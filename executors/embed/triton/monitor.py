@@ -1,4 +1,4 @@
-"""Watches one server: verifies its models, probes it when its circuit is open, and sees when it was restarted."""
+"""Monitors one server: verifies its models, probes it if its circuit is open, and notices restarts."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _log = logging.getLogger(__name__)
 
 _CONNECTED: Final = grpc.ChannelConnectivity.READY
 
-# Of a look: they say nothing about the model.
+# Failures of a check that say nothing about the model.
 _NO_VERDICT: Final = frozenset({FailureKind.UNREACHABLE, FailureKind.DEADLINE, FailureKind.BUSY})
 
 
 @dataclass(frozen=True, slots=True)
 class MonitorPace:
-    """Seconds.
+    """Intervals and timeouts of a monitor, in seconds.
 
     Attributes:
-        check_every: between two looks at a server that is fine.
-        retry_after: between two attempts at one that is not, while its circuit is closed.
-        verify_every: between two runs of the reference inputs on a server that is fine. A model that was loaded anew under
-            its old id shows in the server's counters; where these were overtaken already, it shows here.
-        verify_within: the deadline of verifying one model.
-        check_within: the deadline of a look at one model, and of each question that needs no computing.
-        supervise_every: between two looks at a managed server's process and health.
+        check_every: between two checks of a healthy server.
+        retry_after: between two attempts at an unhealthy server, while its circuit is closed.
+        verify_every: between two runs of the reference inputs on a healthy server. A model that was reloaded under its
+            old id shows in the server's counters; if these have been exceeded already, it shows here.
+        verify_within: the timeout of verifying one model.
+        check_within: the timeout of a check of one model, and of each question that needs no computing.
+        supervise_every: between two checks of a managed server's process and health.
     """
 
     check_every: float = 2.0
@@ -47,11 +47,11 @@ class MonitorPace:
 
 
 class Monitor:
-    """The tasks that watch one endpoint.
+    """The tasks that monitor one endpoint.
 
     Attributes:
-        failed_checks: looks in a row after which not every model could be called.
-        failing_since: when the first of them was, by the endpoint's clock; None when there is none.
+        failed_checks: checks in a row after which not every model could be called.
+        failing_since: when the first of them was, by the endpoint's clock; None if there is none.
     """
 
     def __init__(self, endpoint: Endpoint, pace: MonitorPace) -> None:
@@ -89,7 +89,7 @@ class Monitor:
                     await self.endpoint.attention.wait()
 
     async def _look(self) -> float:
-        """Do what is due now; returns the seconds until the next time."""
+        """Run the checks that are due now; returns the seconds until the next time."""
         endpoint, breaker = self.endpoint, self.endpoint.breaker
         endpoint.attention.clear()
         if not breaker.closed:
@@ -99,7 +99,7 @@ class Monitor:
         elif unverified := [tower for tower in endpoint.towers if endpoint.served(tower) is None]:
             await self._verify(unverified)
         elif endpoint.suspected and (pause := self._verified_at + self._pace.retry_after - self._clock()) > 0:
-            return pause  # where many calls fail, each asks for it
+            return pause  # if many calls fail, each asks for it
         elif endpoint.suspected or self._clock() - self._verified_at >= self._pace.verify_every:
             await self._verify(endpoint.towers)
         else:
@@ -115,19 +115,19 @@ class Monitor:
         return self._pace.retry_after
 
     async def _probe(self) -> None:
-        """The half-open circuit's one probe: the circuit closes when the server answers, whatever model it has."""
+        """Run the one probe of a half-open circuit: the circuit closes if the server answers, whatever model it has."""
         breaker, answered = self.endpoint.breaker, False
         try:
             answered = await self._verify(self.endpoint.towers)
         finally:
             if answered:
-                breaker.probe_succeeded()
+                breaker.record_probe_success()
             else:
-                breaker.probe_failed()
-        self.endpoint.changed()
+                breaker.record_probe_failure()
+        self.endpoint.notify_change()
 
     async def _verify(self, towers: list[Tower]) -> bool:
-        """Verify models one after the other; False when the server did not answer."""
+        """Verify models one after the other; False if the server did not answer."""
         endpoint, client = self.endpoint, self.endpoint.client
         for tower in towers:
             try:
@@ -148,16 +148,16 @@ class Monitor:
                 return False
             else:
                 if client is endpoint.client:
-                    if served.inferences < self._inferences[tower.name]:  # loaded anew
+                    if served.inferences < self._inferences[tower.name]:  # the model was reloaded
                         endpoint.faults.clear()
                     self._inferences[tower.name] = served.inferences
-                    endpoint.passed(tower, served)
+                    endpoint.mark_passed(tower, served)
         endpoint.suspected = False
         self._verified_at = self._clock()
         return True
 
     async def _recheck(self) -> None:
-        """The cheap look at models that passed."""
+        """Run the cheap check on models that passed."""
         endpoint, client = self.endpoint, self.endpoint.client
         for tower in endpoint.towers:
             try:
@@ -169,10 +169,10 @@ class Monitor:
                 if client is not endpoint.client:
                     return
                 if failure.kind not in _NO_VERDICT:
-                    endpoint.stats.failed(failure.kind, failure.server_text or failure.message)
-                    if failure.kind is FailureKind.REFUSED:  # loaded anew: what was broken may be mended
+                    endpoint.stats.count_failure(failure.kind, failure.server_text or failure.message)
+                    if failure.kind is FailureKind.REFUSED:  # reloading the model may have repaired a broken part
                         endpoint.faults.clear()
-                    endpoint.doubted([tower], failure.message)
+                    endpoint.mark_in_doubt([tower], failure.message)
                 else:
                     self._unanswered(failure)
                     return
@@ -185,21 +185,25 @@ class Monitor:
         if isinstance(cause, CallError):
             text = cause.server_text
             self.endpoint.note_fault(cause)
-        self.endpoint.stats.failed(error.code, text or error.message)
-        self.endpoint.rejected(tower, error)
+        self.endpoint.stats.count_failure(error.code, text or error.message)
+        self.endpoint.mark_refused(tower, error)
 
     def _unanswered(self, failure: CallError) -> None:
-        """No verdict about models that passed; those that were being verified can't be called."""
+        """Record that the server did not answer. The verdicts on models that passed stay; models that were being
+        verified can't be called.
+        """
         endpoint = self.endpoint
-        endpoint.stats.failed(failure.kind, failure.server_text or failure.message)
+        endpoint.stats.count_failure(failure.kind, failure.server_text or failure.message)
         for tower in endpoint.towers:
             if endpoint.undecided(tower):
-                endpoint.rejected(tower, VisualSearchError("unavailable", f"the server: {failure.message}"))
+                endpoint.mark_refused(tower, VisualSearchError("unavailable", f"the server: {failure.message}"))
         if failure.kind in (FailureKind.UNREACHABLE, FailureKind.DEADLINE):
             endpoint.unanswered(failure.message)
 
     async def _watch_connection(self) -> None:
-        """A connection that ends may be a server that is replaced: what runs behind the next one has to pass first."""
+        """Watch for lost connections, which may mean that the server is being replaced: the models behind the next
+        connection have to pass first.
+        """
         while True:
             client = self.endpoint.client
             connection = connection_of(client)
@@ -209,8 +213,8 @@ class Monitor:
                     await connection.wait_for_state_change(state)
                     before, state = state, connection.get_state()
                     if before is _CONNECTED:
-                        self.endpoint.lost_connection()
+                        self.endpoint.note_lost_connection()
                     elif state is _CONNECTED:  # a server that was down is up
                         self.endpoint.faults.clear()
-            except (grpc.aio.UsageError, AssertionError):  # closed, since the endpoint moved
+            except (grpc.aio.UsageError, AssertionError):  # the channel was closed, since the endpoint moved
                 await asyncio.sleep(self._pace.retry_after)

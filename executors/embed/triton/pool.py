@@ -1,4 +1,4 @@
-"""Several servers with the same models: which one is called, and where to go on when it fails."""
+"""A pool of servers with the same models: it chooses which one to call, and the next one if that fails."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Pool:
             monitor.start()
 
     def also_run(self, companion: Coroutine[Any, Any, None]) -> None:
-        """Run something that is to end with the pool."""
+        """Run a task that ends with the pool."""
         self._companions.append(asyncio.create_task(companion))
 
     async def close(self) -> None:
@@ -50,18 +50,18 @@ class Pool:
         await asyncio.gather(*(endpoint.close() for endpoint in self.endpoints))
 
     def ready(self, tower: Tower) -> bool:
-        """Whether some endpoint can be called."""
+        """Whether any endpoint can be called."""
         return any(endpoint.served(tower) for endpoint in self.endpoints)
 
     @property
     def fresh(self) -> bool:
-        """Whether nothing was found out about any endpoint yet; `run` waits for it."""
+        """Whether no endpoint was checked yet; `run` waits for that."""
         return not any(endpoint.judged for endpoint in self.endpoints)
 
     async def run(
         self, tower: Tower, inputs: NDArray[Any], deadline: float, failures: Failures | None = None
     ) -> NDArray[np.float32]:
-        """Run a model on rows: in one call, or in as many as the endpoint's limit makes necessary.
+        """Run a model on rows: in one call, or in as many as the endpoint's limit requires.
 
         Args:
             tower: the model.
@@ -80,7 +80,7 @@ class Pool:
             if len(inputs) > served.rows_per_call:
                 return await self._run_parts(tower, inputs, served.rows_per_call, deadline, failures)
             if failures:
-                endpoint.stats.retried()
+                endpoint.stats.count_retry()
             try:
                 return await endpoint.call(tower, inputs, deadline)
             except CallError as failure:
@@ -90,7 +90,7 @@ class Pool:
     async def _choose(self, tower: Tower, failures: Failures, deadline: float) -> Endpoint | None:
         """The first endpoint that may be called and did not fail these rows; waits for one that is being verified.
 
-        One that fails some of its calls is better than none.
+        An endpoint that fails some of its calls is better than none.
         """
         while (left := deadline - self.loop.time()) > 0:
             untried = [endpoint for endpoint in self.endpoints if endpoint not in failures]
@@ -112,7 +112,7 @@ class Pool:
     async def _run_parts(
         self, tower: Tower, inputs: NDArray[Any], size: int, deadline: float, failures: Failures
     ) -> NDArray[np.float32]:
-        """Run parts of at most `size` rows; the first that fails ends the others.
+        """Run parts of at most `size` rows; the first failure ends the others.
 
         Only some of them ask for a slot at a time, so that a search does not wait for all of a large write.
         """
@@ -133,7 +133,7 @@ class Pool:
         return vectors
 
     def error(self, tower: Tower, failures: Failures, *, late: bool = False) -> VisualSearchError:
-        """Why no endpoint brought vectors."""
+        """The error when no endpoint returned vectors."""
         states = [_describe(endpoint, tower, failures.get(endpoint)) for endpoint in self.endpoints]
         kinds = {failure.kind for failure in failures.values()}
         everywhere = len(failures) == len(self.endpoints)
@@ -152,7 +152,7 @@ class Pool:
         )
 
     def status(self) -> list[dict[str, Any]]:
-        """Of every endpoint, in the order of preference."""
+        """The status of every endpoint, in the order of preference."""
         return [endpoint.status() for endpoint in self.endpoints]
 
     def _announce(self) -> None:

@@ -1,4 +1,6 @@
-"""A bounded number of calls in flight: who comes later waits in line, small requests first, and can be turned away meanwhile."""
+"""Slots: a limited number of calls in flight. Later calls wait in line, small requests first, and may be turned away
+meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,11 @@ _SMALL = Turn()
 
 
 class Slots:
-    """Slots for calls, that requests share. Belongs to one event loop."""
+    """Slots for calls, shared by requests. Belongs to one event loop."""
 
     def __init__(self, limit: int) -> None:
-        # The server works on calls in the order in which they came: the fewer of bulk are there, the sooner is a search's.
+        # The server processes calls in the order of arrival: the fewer bulk calls are there, the sooner a search is
+        # answered.
         self._places = FairPlaces(limit, limit - limit // 4)
 
     @property
@@ -24,15 +27,15 @@ class Slots:
 
     @property
     def waiting(self) -> int:
-        """How many stand in line."""
+        """How many calls wait in line."""
         return self._places.waiting
 
     async def take(self, seconds: float, turn: Turn = _SMALL) -> None:
-        """Wait for a slot; whoever gets one has to `give_back` it, with the same turn.
+        """Wait for a slot; the caller has to `give_back` it, with the same turn.
 
         Raises:
             TimeoutError: there was none within `seconds`.
-            Exception: what `turn_away` was given.
+            Exception: the one given to `turn_away`.
         """
         async with asyncio.timeout(seconds):
             await self._places.take(turn)
@@ -42,5 +45,5 @@ class Slots:
         self._places.give_back(turn)
 
     def turn_away(self, make_error: Callable[[], Exception]) -> None:
-        """Raise an error of its own in everyone who waits."""
+        """Raise an error in every waiting call."""
         self._places.turn_away(make_error)

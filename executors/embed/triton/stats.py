@@ -1,4 +1,4 @@
-"""What `/status` tells of the calls to one server."""
+"""Statistics of the calls to one server, for `/status`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WINDOW: Final = 1024
 
 
 class CallStats:
-    """Counters since the start, and how long the last answered calls took."""
+    """Counters since the start, and the duration of the most recent answered calls."""
 
     def __init__(self) -> None:
         self._seconds: deque[float] = deque(maxlen=_WINDOW)
@@ -20,29 +20,29 @@ class CallStats:
         self._calls = self._rows = self._retries = self._cancelled = 0
         self._last_error: dict[str, str] | None = None
 
-    def answered(self, rows: int, seconds: float) -> None:
-        """A call was answered with `rows` vectors."""
+    def count_answer(self, rows: int, seconds: float) -> None:
+        """Record a call that was answered with `rows` vectors."""
         self._calls += 1
         self._rows += rows
         self._seconds.append(seconds)
 
     @property
     def last_error(self) -> str:
-        """Its message; empty when there was none."""
+        """The message of the last error; empty if there was none."""
         return self._last_error["message"] if self._last_error else ""
 
-    def failed(self, kind: str, message: str) -> None:
-        """A call or a check failed; `kind` is a short word that does not vary."""
-        kind = str(kind)  # of an enumeration, which JSON takes for no key
+    def count_failure(self, kind: str, message: str) -> None:
+        """Record a failed call or check; `kind` is a short word from a fixed set."""
+        kind = str(kind)  # an enumeration, which JSON does not accept as a key
         self._failures[kind] += 1
         self._last_error = {"kind": kind, "message": message, "at": datetime.now(UTC).isoformat(timespec="seconds")}
 
-    def retried(self) -> None:
-        """Rows come here after a server before failed them, or turned them away before they were sent."""
+    def count_retry(self) -> None:
+        """Record a retry: rows that another server failed, or turned away before they were sent."""
         self._retries += 1
 
-    def cancelled(self) -> None:
-        """The caller gave a call up."""
+    def count_cancellation(self) -> None:
+        """Record that the caller abandoned a call."""
         self._cancelled += 1
 
     def to_json(self) -> dict[str, Any]:

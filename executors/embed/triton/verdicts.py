@@ -1,4 +1,4 @@
-"""What is known of the models on one server: passed, refused, or in doubt."""
+"""Verdicts on the models of one server: passed, refused, or in doubt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from executors.models.spec import Tower
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdict:
-    """What is known of a server's model: `served` when it passed, `error` when not, neither while it is being verified."""
+    """The verdict on a server's model: `served` if it passed, `error` if not, neither while it is being verified."""
 
     served: Served | None = None
     error: VisualSearchError | None = None
@@ -26,11 +26,12 @@ class Verdicts:
     """The verdicts on a server's models, which are unknown at first.
 
     Attributes:
-        judged: whether anything was ever found out.
+        judged: whether any model was ever judged.
     """
 
     def __init__(self, towers: list[Tower], on_change: Callable[[], None]) -> None:
-        """
+        """Begin with unknown verdicts.
+
         Args:
             towers: the models.
             on_change: called whenever a verdict changes.
@@ -40,25 +41,25 @@ class Verdicts:
         self._verdicts = {tower.name: _UNKNOWN for tower in towers}
         self._doubts: dict[str, str] = {}
 
-    def of(self, tower: Tower) -> Verdict:
-        """On one model."""
+    def verdict_for(self, tower: Tower) -> Verdict:
+        """The verdict on one model."""
         return self._verdicts[tower.name]
 
     def unknown(self, tower: Tower) -> bool:
         """Whether the model has to be verified first."""
-        return self.of(tower) is _UNKNOWN
+        return self.verdict_for(tower) is _UNKNOWN
 
-    def passed(self, tower: Tower, served: Served) -> None:
-        """The model passed. One that passes again keeps its verdict, so that calls in flight stay valid."""
-        if self.of(tower).served != served:
+    def mark_passed(self, tower: Tower, served: Served) -> None:
+        """Record that the model passed. If it passes again, it keeps its verdict, so that calls in flight stay valid."""
+        if self.verdict_for(tower).served != served:
             self._judge(tower, Verdict(served=served))
 
-    def rejected(self, tower: Tower, error: VisualSearchError) -> None:
-        """The model did not pass."""
+    def mark_refused(self, tower: Tower, error: VisualSearchError) -> None:
+        """Record that the model did not pass."""
         self._judge(tower, Verdict(error=error))
 
-    def doubted(self, tower: Tower, why: str) -> None:
-        """What runs there may be something else by now: whatever was known is void.
+    def mark_in_doubt(self, tower: Tower, why: str) -> None:
+        """Discard the verdict, because the server may run another model by now.
 
         Args:
             why: one line for the callers whose answers are in doubt.
@@ -67,14 +68,14 @@ class Verdicts:
         self._judge(tower, _UNKNOWN)
 
     def why_in_doubt(self, tower: Tower) -> str:
-        """One line for a call whose model was judged anew while it ran."""
-        if (error := self.of(tower).error) is not None:
+        """The reason for a call whose model was judged again while it ran, in one line."""
+        if (error := self.verdict_for(tower).error) is not None:
             return error.message
-        return f"{self._doubts.get(tower.name, 'its model was verified anew')} while it ran"
+        return f"{self._doubts.get(tower.name, 'its model was verified again')} while it ran"
 
     @property
     def server(self) -> str | None:
-        """Name and version of the server, as far as a model passed."""
+        """Name and version of the server, if any model passed."""
         return next((verdict.served.server for verdict in self._verdicts.values() if verdict.served), None)
 
     def _judge(self, tower: Tower, verdict: Verdict) -> None:

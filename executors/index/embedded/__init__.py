@@ -1,1 +1,1 @@
-"""The embedded store: SQLite is the truth, memory is a cache of it."""
+"""The embedded store: SQLite holds the documents, memory is a cache of them."""

@@ -1,4 +1,4 @@
-"""A shard that is open: its lock, its connections, its memory and its threads, taken in order and let go of in order."""
+"""An open shard: it takes its lock, connections, memory and threads in order, and releases them in reverse order."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Running:
     """Everything that an open shard holds.
 
     Attributes:
-        workers: threads that encode what is written, and read what is no search.
+        workers: threads that encode writes, and run reads other than searches.
         searches: threads of searches.
         checks: one thread for full checks.
     """
@@ -92,9 +92,7 @@ def open_shard(folder: Path, options: Options) -> Running:
         connection = connect_writer(folder)
         undo.callback(connection.close)
         checked_s = _check_file(connection, unclean)
-        notes = (
-            [f"the file was checked in {checked_s:g} s, since it was not closed by its last holder"] if unclean else []
-        )
+        notes = [f"the file was checked in {checked_s:g} s, since its last process did not close it"] if unclean else []
         if begins_empty:
             notes.append(f"there was no index in {str(folder)!r}: this shard begins empty")
         memory = _load(connection, folder, options.graph, notes)
@@ -125,7 +123,7 @@ def open_shard(folder: Path, options: Options) -> Running:
             maintenance=maintenance,
             reading=reading,
             workers=ThreadPoolExecutor(_WORKER_THREADS, "index-worker"),
-            # One thread of faiss for each: the searches run beside each other.
+            # Each search thread uses one thread of faiss: searches run in parallel.
             searches=ThreadPoolExecutor(options.search_threads, "index-search", use_one_thread),
             checks=ThreadPoolExecutor(1, "index-verify"),
             details={
@@ -141,7 +139,9 @@ def open_shard(folder: Path, options: Options) -> Running:
 
 
 def close_shard(running: Running) -> None:
-    """Answer whatever still waits, then let go; the writing connection is the last one, so that it clears the log."""
+    """Answer the waiting calls, then release everything; the writing connection is closed last, so that it clears the
+    log.
+    """
     for pool in (running.searches, running.checks, running.workers):
         pool.shutdown(wait=True)
     running.maintenance.close()
@@ -151,18 +151,20 @@ def close_shard(running: Running) -> None:
         running.placement.check()
         running.connection.close()
     except VisualSearchError as error:
-        _log.error("the shard's files are left as they are: %s", error)
+        _log.error("the shard's files are left unchanged: %s", error)
         _leave_open(running.connection)
     running.lock.release()
 
 
 def _leave_open(connection: sqlite3.Connection) -> None:
-    """Never close a connection: its end would move its log into files, and remove one, that are not this shard's any more."""
+    """Leave connections open: closing one would move its log into files, and remove a file, that no longer belong to
+    this shard.
+    """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
 def submit(pool: ThreadPoolExecutor, function: Callable[..., T], *arguments: Any) -> Future[T]:
-    """Run on a pool of a running shard.
+    """Run a call on a pool of a running shard.
 
     Raises:
         VisualSearchError: `storage_unavailable` if the shard was closed meanwhile.
@@ -174,11 +176,11 @@ def submit(pool: ThreadPoolExecutor, function: Callable[..., T], *arguments: Any
 
 
 def _check_file(connection: sqlite3.Connection, unclean: bool) -> float:
-    """Check the file after an unclean stop, and bring it up to date; how long the check took, in seconds."""
+    """Check the file after an unclean stop, and upgrade its format; returns how long the check took, in seconds."""
     started = time.perf_counter()
     with _missing_parts(), database_errors():
         if unclean:
-            _log.warning("the shard was not closed by its last holder: its file is checked")
+            _log.warning("the shard was not closed by its last process: checking its file")
             _refuse_damage(structural_faults(connection, full=False))
         took = round(time.perf_counter() - started, 3)
         prepare(connection)
@@ -198,7 +200,7 @@ def _load(connection: sqlite3.Connection, folder: Path, options: GraphOptions, n
 
 @contextmanager
 def _missing_parts() -> Iterator[None]:
-    """A table or a column that is not there is damage."""
+    """Report a missing table or column as damage."""
     try:
         yield
     except sqlite3.Error as error:

@@ -1,4 +1,4 @@
-"""The embedded store: one shard in one folder. SQLite is the truth, memory is a cache of it.
+"""The embedded store: one shard in one folder. SQLite holds the documents, memory is a cache of them.
 
 Writes go through one thread with one connection and return when they are on disk and in memory. Reads and searches run
 on threads of their own, each in a reading transaction, so they see one moment and never wait for a write.
@@ -30,9 +30,8 @@ from executors.index.embedded.shard import Options, Running, close_shard, open_s
 from executors.index.embedded.upkeep.verify import Findings, check_store
 from executors.index.embedded.write import apply, removal
 from executors.index.embedded.write.pacing import wait_for_graphs
-from executors.index.encoding import encode_record
+from executors.index.encoding import check_update, check_write, encode_each, encode_record
 from executors.index.filters import Filter
-from executors.index.input_checks import checked, checked_update, encode_each
 from executors.index.outcomes import check_binding, check_new_collection
 from executors.index.records import (
     NEWEST,
@@ -60,14 +59,14 @@ _DAY_S: Final = 86_400.0
 
 
 class EmbeddedStore(Store):
-    """See `Store`.
+    """A store in one folder; see `Store`.
 
     Args:
-        folder: this shard's own, made if it is not there.
+        folder: this shard's own, made if it does not exist.
         search_threads: how many searches run at once; 0: one for each core.
         keep_tombstones_s: how long deletes and supersedes are remembered; longer than any deadline of a write.
         checkpoint_every: after how many changed rows the log is moved into the file.
-        graph: from when on, and how, a graph is used.
+        graph: when and how a graph is used.
         now_ms: the wall clock, milliseconds since 1970.
     """
 
@@ -146,18 +145,18 @@ class EmbeddedStore(Store):
 
     async def supersede(self, writes: Sequence[Superseded]) -> list[WriteOutcome]:
         """See `Store.supersede`."""
-        sound = await self._encode(writes, checked)
-        return await self._write(partial(apply.supersede, writes=sound), len(sound))
+        checked = await self._encode(writes, check_write)
+        return await self._write(partial(apply.supersede, writes=checked), len(checked))
 
     async def update(self, updates: Sequence[TagUpdate], *, refresh: bool = True) -> list[WriteOutcome]:
         """See `Store.update`; also `invalid_id`, `invalid_tags` in an outcome."""
-        sound = await self._encode(updates, checked_update)
-        return await self._write(partial(apply.update, updates=sound), len(sound))
+        checked = await self._encode(updates, check_update)
+        return await self._write(partial(apply.update, updates=checked), len(checked))
 
     async def delete(self, keys: Sequence[DocumentKey]) -> list[WriteOutcome]:
         """See `Store.delete`; also `invalid_id` in an outcome."""
-        sound = await self._encode(keys, checked)
-        return await self._write(partial(removal.delete, keys=sound), len(sound), frees_space=True)
+        checked = await self._encode(keys, check_write)
+        return await self._write(partial(removal.delete, keys=checked), len(checked), frees_space=True)
 
     async def delete_children(self, collection: str, parents: Sequence[str], version: str) -> list[str]:
         """See `Store.delete_children`."""
@@ -237,7 +236,7 @@ class EmbeddedStore(Store):
         running.maintenance.reindex({each.number for name, each in collections.items() if collection in (None, name)})
 
     async def status(self) -> StoreStatus:
-        """See `Store.status`; it answers also when the files are not the shard's any more, and tells so."""
+        """See `Store.status`; it also answers when the files no longer belong to the shard, and reports that."""
         running = self._running
         if running is None:
             raise VisualSearchError("storage_unavailable", "the store is not open")
@@ -260,18 +259,18 @@ class EmbeddedStore(Store):
         )
 
     async def verify(self, *, repair: bool = False) -> VerifyReport:
-        """See `Store.verify`; it reads the whole file, beside everything else that goes on."""
+        """See `Store.verify`; it reads the whole file while the shard keeps serving."""
         running = self._open_or_refuse()
         findings = await asyncio.wrap_future(submit(running.checks, _verify, self._folder, running.memory))
         repaired: dict[str, str] = {}
         if repair and findings.tags:
             await self._write(Transaction.rebuild_tag_index)
-            repaired[""] = "the index of the tags was built anew"
+            repaired[""] = "the tag index was rebuilt"
         for name in findings.memory if repair else ():
             known = running.memory.collections.get(name)
             if known is not None and running.memory.held[known.number].graph is not None:
                 await self.reindex(name)
-                repaired[name] = f"the graph of {name!r} is being built anew"
+                repaired[name] = f"the graph of {name!r} is being rebuilt"
         return findings.report(repaired)
 
     def _open(self) -> None:
@@ -297,14 +296,14 @@ class EmbeddedStore(Store):
 
 
 def _until_seen(reading: ReadConnections, read: Callable[[sqlite3.Connection], T | None]) -> T:
-    """Read in one transaction after the other until memory still has what the transaction sees."""
+    """Read in new transactions until memory still has the state that the transaction sees."""
     while (found := reading.run(read)) is None:
         pass
     return found
 
 
 def _verify(folder: Path, memory: Memory) -> Findings:
-    # A connection of its own reads the file again, not what another one has cached of it.
+    # A new connection reads the file again instead of another connection's cache.
     reading = ReadConnections(folder)
     try:
         return _until_seen(reading, partial(check_store, memory=memory))
@@ -313,7 +312,7 @@ def _verify(folder: Path, memory: Memory) -> Findings:
 
 
 def _storage_error(running: Running) -> dict[str, Any] | None:
-    """What keeps the shard from writing, by a look at its folder now; None when nothing does."""
+    """The reason why the shard can't write, found by looking at its folder now; None if it can."""
     folder = running.placement.folder
     error = running.placement.lost
     if error is None and (disk_is_full(folder) or (running.writer.disk_error and not can_write(folder))):
@@ -323,7 +322,7 @@ def _storage_error(running: Running) -> dict[str, Any] | None:
 
 
 def _bytes_in(folder: Path) -> int:
-    """Bytes of the files in a folder, as far as it can be read, without the room that is kept for deletes."""
+    """Bytes of the files in a folder, as far as it can be read, without the reserve for deletes."""
     total = 0
     with suppress(OSError):
         for path in folder.iterdir():

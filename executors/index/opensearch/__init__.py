@@ -1,1 +1,1 @@
-"""The index on an OpenSearch cluster: the contract of `Store` where one machine is not enough."""
+"""The index on an OpenSearch cluster: the `Store` contract for collections that need more than one machine."""

@@ -1,4 +1,4 @@
-"""The store on OpenSearch: the contract of `Store`, kept by an index a collection; any number of processes may share it."""
+"""The OpenSearch store: the `Store` contract with one index per collection; any number of processes may share it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from functools import partial
 from typing import Any, Final
 
 from executors.errors import VisualSearchError, collection_not_found
-from executors.index.encoding import encode_record
+from executors.index.encoding import check_update, check_write, encode_each, encode_record
 from executors.index.filters import Filter
-from executors.index.input_checks import checked, checked_update, encode_each
 from executors.index.opensearch.cluster.bulk import BulkQueue
 from executors.index.opensearch.cluster.catalog import Catalog, Entry
 from executors.index.opensearch.cluster.collection_access import Access, by_collection
@@ -56,19 +55,19 @@ from executors.index.records import (
 from executors.index.store import Store
 from executors.index.versions import wall_clock_ms
 
-# Collections up to this size are compared whole.
+# Collections up to this size are compared with every document.
 GRAPH_FROM: Final = 10_000
 _DAY_S: Final = 86_400.0
 _PRUNE_EVERY_S: Final = 3_600.0
 
 
 class OpenSearchStore(Store):
-    """See `Store`.
+    """A store on a cluster; see `Store`.
 
     Args:
         connection: how the cluster is reached.
-        index: what the indices are like.
-        graph_from: documents of a collection from which on its graph is searched.
+        index: settings of the indices.
+        graph_from: the size of a collection from which on its graph is searched.
         keep_tombstones_s: how long deletes are remembered; longer than any deadline of a write.
         refresh: whether searches see a write once it is acknowledged, unless the write itself says otherwise.
         now_ms: the wall clock.
@@ -113,7 +112,7 @@ class OpenSearchStore(Store):
             await self._catalog.open()
             await self._recovered_entries()
         finally:
-            # It may have run on an event loop of its own.
+            # The store may have been opened on another event loop.
             await self._connection.close()
         self._open = True
 
@@ -121,7 +120,7 @@ class OpenSearchStore(Store):
         """See `Store.close`."""
         self._open = False
         mine = [task for task in self._tasks if task.get_loop() is asyncio.get_running_loop()]
-        # Those of a loop that has stopped for good end with it; what they leave is cleaned up as after a kill.
+        # Tasks of an event loop that has stopped end with it; their remains are cleaned up as after a kill.
         for task in mine:
             task.cancel()
         await asyncio.gather(*mine, return_exceptions=True)
@@ -167,18 +166,20 @@ class OpenSearchStore(Store):
     async def supersede(self, writes: Sequence[Superseded]) -> list[WriteOutcome]:
         """See `Store.supersede`."""
         await self._check_writable()
-        return await by_collection(encode_each(writes, checked), self._writes.supersede, lambda each: each.collection)
+        return await by_collection(
+            encode_each(writes, check_write), self._writes.supersede, lambda each: each.collection
+        )
 
     async def update(self, updates: Sequence[TagUpdate], *, refresh: bool = True) -> list[WriteOutcome]:
         """See `Store.update`; also `invalid_id`, `invalid_tags` in an outcome."""
         await self._check_writable()
         update = partial(self._writes.update, refresh=refresh and self._refresh)
-        return await by_collection(encode_each(updates, checked_update), update, lambda each: each.collection)
+        return await by_collection(encode_each(updates, check_update), update, lambda each: each.collection)
 
     async def delete(self, keys: Sequence[DocumentKey]) -> list[WriteOutcome]:
         """See `Store.delete`; also `invalid_id` in an outcome."""
         await self._check_writable()
-        return await by_collection(encode_each(keys, checked), self._writes.delete, lambda each: each.collection)
+        return await by_collection(encode_each(keys, check_write), self._writes.delete, lambda each: each.collection)
 
     async def delete_children(self, collection: str, parents: Sequence[str], version: str) -> list[str]:
         """See `Store.delete_children`."""
@@ -212,7 +213,7 @@ class OpenSearchStore(Store):
         return [None] * len(ids) if found is None else found
 
     async def search(self, request: SearchRequest) -> list[Hits]:
-        """See `Store.search`; hits that not all shards of OpenSearch gave are marked (`partial`)."""
+        """See `Store.search`; hits that are missing some shards of OpenSearch are marked (`partial`)."""
         await self._check_open()
 
         async def search(target: Target, entry: Entry) -> list[Hits]:
@@ -258,12 +259,12 @@ class OpenSearchStore(Store):
         return await self._access.run(collection, count) or 0
 
     async def recent(self, since: str, before: int = NEWEST, limit: int = 1000) -> RecentWrites:
-        """See `Store.recent`; `before` counts the newest ones that were read."""
+        """See `Store.recent`; `before` counts the newest writes that were read already."""
         await self._check_open()
         return await recent_writes(self._catalog, self._reader, since, before, limit)
 
     async def reindex(self, collection: str | None = None) -> None:
-        """See `Store.reindex`: a new index, of what is set now, behind the same alias."""
+        """See `Store.reindex`: a new index with the current settings, behind the same alias."""
         await self._check_open()
         names = [each.name for each in await self._catalog.entries() if each.alias]
         for name in names if collection is None else [collection]:
@@ -272,7 +273,7 @@ class OpenSearchStore(Store):
             except VisualSearchError as error:
                 if collection is not None or error.code != "store_invalid":
                     raise
-                # Status and verify name it; the others are rebuilt.
+                # Status and verify report it; the other collections are rebuilt.
                 continue
             if rest is not None:
                 self._start(rest())
@@ -291,12 +292,8 @@ class OpenSearchStore(Store):
         await self._check_open()
         return await self._verify.run(repair=repair)
 
-    async def idle(self) -> None:
-        """Wait until what was begun in the background is done."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
     async def _recovered_entries(self) -> list[Entry]:
-        return [await self._rebuild.recovered(entry) for entry in await self._catalog.entries()]
+        return [await self._rebuild.recover(entry) for entry in await self._catalog.entries()]
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -307,7 +304,7 @@ class OpenSearchStore(Store):
         if not self._open:
             raise VisualSearchError("storage_unavailable", "the store is not open")
         if self._catalog.identity is None:
-            # Another process may have been told.
+            # Another process may have adopted the identity.
             await self._catalog.read_identity()
 
     async def _check_writable(self) -> None:

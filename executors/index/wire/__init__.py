@@ -1,1 +1,1 @@
-"""What travels between the gateway and the shards: columns, and the merge of all shards' answers."""
+"""The messages between the gateway and the shards: columns, and the merge of all shards' answers."""

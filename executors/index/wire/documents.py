@@ -1,4 +1,4 @@
-"""Between documents and the store: what a request asks for, and what the store's answers become. No jina, no logic of its own."""
+"""Conversion between documents of a request and values of the store. It imports no jina and makes no decisions."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def collection_of(document: ImageDoc) -> str:
 
 
 def unknown(document: ImageDoc) -> Failure:
-    """What is told of a document that is wanted and that the index does not have, nor perhaps its collection."""
+    """The error for a document that does not exist, nor perhaps its collection."""
     message = f"no document {document.id!r} in {collection_of(document)!r}"
     return Failure.of(VisualSearchError("not_found", message), "index")
 
 
 def record_of(document: ImageDoc) -> Record:
-    """What the store keeps of an embedded document."""
+    """The record to store for an embedded document."""
     return Record(
         collection=collection_of(document),
         id=str(document.id),
@@ -48,7 +48,7 @@ def record_of(document: ImageDoc) -> Record:
 
 
 def key_of(document: ImageDoc) -> DocumentKey:
-    """Which document a delete names."""
+    """The key of the document to delete."""
     return DocumentKey(collection_of(document), str(document.id), str(document.version))
 
 
@@ -57,7 +57,7 @@ def _box_of(box: list[float] | None) -> Box | None:
 
 
 def update_of(document: ImageDoc, mode: str) -> TagUpdate:
-    """Which tags an update changes."""
+    """The update of a document's tags."""
     return TagUpdate(
         collection_of(document),
         str(document.id),
@@ -68,7 +68,7 @@ def update_of(document: ImageDoc, mode: str) -> TagUpdate:
 
 
 def write_answer(document: ImageDoc, outcome: WriteOutcome, identity: ShardIdentity | None) -> ImageDoc:
-    """The answer to one write: its result or its error, never what was written."""
+    """The answer to one write: its result or its error, without the content."""
     columns: Columns = {"digest": outcome.digest}
     if outcome.descendants:
         columns["descendants"] = list(outcome.descendants)

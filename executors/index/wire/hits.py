@@ -1,4 +1,4 @@
-"""Hits as JSON columns: what a shard packs of them, and what is read from them again at the edge. Pure."""
+"""Hits as JSON columns, packed by a shard and read again by the gateway. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from executors.index.records import Hits
 from executors.index.tag_values import cut_tags
 
-# What a caller may choose of a hit, and the column that holds it; ids and scores always come, versions the merge needs.
+# The fields of a hit that a client may choose, and the column of each. Ids and scores are always sent; the merge needs
+# versions.
 FIELDS: Final = {"uri": "uris", "tags": "tags", "parent": "parents", "box": "boxes"}
 TAG_PREFIX: Final = "tags."
 HIT_COLUMNS: Final = ("ids", "scores", "versions", "uris", "tags", "parents", "boxes", "groups", "embeddings")

@@ -1,7 +1,7 @@
-"""The answers of all shards to one request, made into one: pure functions, with an account of who answered.
+"""The merge of all shards' answers to one request: pure functions, with an account of which shards answered.
 
-Every shard answers every document of the request, in its order, with `hits` holding JSON columns that start with who the
-shard is. Nothing here raises for what a shard did: a shard at fault becomes the error of the document.
+Every shard answers every document of the request, in its order, with `hits` holding JSON columns that start with the
+shard's identity. No fault of a shard raises an exception here: it becomes the error of the document.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from executors.index.tag_values import value_key
 from executors.index.wire.hits import HIT_COLUMNS
 
 Columns: TypeAlias = dict[str, Any]
-# Score (negated), id, and where the hit stands: the shard's position and the row.
+# Score (negated), id, and the position of the hit: the shard's position and the row.
 Ranked: TypeAlias = tuple[float, str, int, int]
-# A collection that one shard never heard of is empty there, as long as another shard knows it.
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Which shards an answer holds: how many there are, how many answered, and why it can't be trusted, if so."""
+    """The shards in an answer: how many there are, how many answered, and why the answer can't be trusted, if so."""
 
     total: int
     answered: int
@@ -35,21 +34,21 @@ class Account:
 
 
 def pack(identity: ShardIdentity | None, payload: Columns) -> bytes:
-    """The columns of one shard's answer, headed by who the shard is."""
+    """The columns of one shard's answer, with the shard's identity first."""
     shard = None if identity is None else [identity.index_uuid, identity.shard, identity.shards]
     return orjson.dumps({"shard": shard, **payload})
 
 
 def unpack(document: ImageDoc) -> Columns:
-    """The columns that `pack` made; empty when the document carries none."""
+    """The columns that `pack` made; empty if the document carries none."""
     return orjson.loads(document.hits) if document.hits else {}
 
 
 def take_account(columns: Sequence[Columns]) -> Account:
-    """Compare who answered: one index, every shard number once, one opinion on how many shards there are."""
+    """Check the shards that answered: one index, every shard number once, one opinion on the number of shards."""
     shards = [tuple(each["shard"]) for each in columns if each.get("shard")]
     if not shards:
-        return Account(0, 0, _identity_fault("no shard of the index says who it is", []))
+        return Account(0, 0, _identity_fault("no shard of the index reports its identity", []))
     total = max(shard[2] for shard in shards)
     uuids = {shard[0] for shard in shards}
     numbers = {shard[1] for shard in shards}
@@ -57,7 +56,7 @@ def take_account(columns: Sequence[Columns]) -> Account:
         fault = _identity_fault("the shards belong to different indexes", sorted(uuids))
         return Account(total, len(numbers), fault)
     if len(numbers) < len(shards) or any(shard[2] != total for shard in shards):
-        fault = _identity_fault("the shards do not agree on their numbers", [f"{s[1]} of {s[2]}" for s in shards])
+        fault = _identity_fault("the shards disagree about their numbers", [f"{s[1]} of {s[2]}" for s in shards])
         return Account(total, len(numbers), fault)
     return Account(total, len(numbers))
 
@@ -74,8 +73,8 @@ def merge_shards(
 ) -> list[ImageDoc]:
     """Merge position by position; `merge_one` gets the documents of the shards that answered one position.
 
-    A fault of a whole shard (identity, storage, a defect) is the answer's error: what the others say is not passed off
-    as everything there is. Only a report on the shards themselves is merged with `strict=False`, faults and all.
+    A fault of a whole shard (identity, storage, a defect) becomes the answer's error, so that the other shards' answers
+    do not look complete. Only a report on the shards themselves is merged with `strict=False`, including faults.
     """
     merged = []
     for answers in zip(*per_shard, strict=True):
@@ -83,29 +82,29 @@ def merge_shards(
         account = take_account(columns)
         failed = next((each.error for each in answers if each.error and each.error.code not in ABSENT), None)
         fault = failed or account.fault
-        document = refused(answers[0], fault) if fault and strict else merge_one(answers, columns)
+        document = refusal(answers[0], fault) if fault and strict else merge_one(answers, columns)
         document.shards_total, document.shards_answered = account.total, account.answered
         for each in columns:
             if "partial" in each:
-                # Parts of a shard that are missing count like shards that are.
+                # Missing parts of a shard count like missing shards.
                 document.shards_answered, document.shards_total = each["partial"]
         merged.append(document)
     return merged
 
 
-def refused(document: ImageDoc, fault: Failure) -> ImageDoc:
-    """The answer of all shards where it is an error."""
+def refusal(document: ImageDoc, fault: Failure) -> ImageDoc:
+    """The answer of all shards if it is an error."""
     return ImageDoc.from_values(id=document.id, tags=document.tags, error=fault)
 
 
 def merge_search(answers: Sequence[ImageDoc], columns: Sequence[Columns], *, limit: int, offset: int) -> ImageDoc:
-    """The best hits of all shards: by score, ties by id (code points), one copy an id, the newest; then the page.
+    """The best hits of all shards: by score, ties by id (code points), the newest copy of each id; then the page.
 
     With groups, the best hit of each over all shards, and the page counts groups.
     """
     failures = [answer.error for answer in answers if answer.error]
     if len(failures) == len(answers):
-        return refused(answers[0], failures[0])
+        return refusal(answers[0], failures[0])
     found = [each for each in columns if "ids" in each]
     places = newest_copies(found)
     ranked: Iterable[Ranked] = sorted(
@@ -145,7 +144,7 @@ def _first_of_groups(ranked: Iterable[Ranked], found: Sequence[Columns]) -> Iter
 def merge_write(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
     """One write that every shard tried: the outcome of the shard that holds the id, or `not_found`.
 
-    What a delete removed with the document may have been in any shard: `descendants` are those of all.
+    Documents that a delete removed with its document may have been in any shard: `descendants` are those of all.
     """
     done = [answer for answer in answers if answer.error is None and answer.result != "not_found"]
     chosen = max(done, key=lambda answer: answer.version or "", default=answers[0])
@@ -161,7 +160,7 @@ def merge_write(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> Imag
 
 
 def merge_get(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
-    """One document that one shard holds; the newest copy where a crash left two."""
+    """One document that one shard holds; the newest copy if a crash left two."""
     found = [answer for answer in answers if answer.error is None]
     chosen = max(found, key=lambda answer: answer.version or "", default=answers[0])
     chosen.hits = None
@@ -169,9 +168,9 @@ def merge_get(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageD
 
 
 def merge_supersede(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
-    """What became of the older copies, a column over the ids: `unchanged` or `replaced` where any shard had one."""
+    """The results for the older copies, a column over the ids: `unchanged` or `replaced` if any shard had one."""
     order = {"stale_version": 1, "replaced": 2, "unchanged": 3, "not_found": 4}
-    # Any other outcome is the code of an error, which counts before everything else.
+    # Any other outcome is an error code, which takes precedence.
     results = [
         min(outcomes, key=lambda outcome: order.get(outcome, 0))
         for outcomes in zip(*(each["results"] for each in columns), strict=True)
@@ -180,7 +179,7 @@ def merge_supersede(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> 
 
 
 def gather(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
-    """Keep what every shard says, side by side, for endpoints whose answer is a report by shard; a failure as `failed`."""
+    """The reports of all shards, side by side, for endpoints that answer with a report by shard; a failure as `failed`."""
     shards = [
         each
         if answer.error is None
@@ -191,9 +190,11 @@ def gather(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
 
 
 def merge_adopted(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
-    """Who every shard is now, side by side; they need not belong together yet. A shard that refuses is the answer."""
+    """The identities of all shards, side by side; they need not belong together yet. If a shard refuses, its error is
+    the answer.
+    """
     failure = next((each.error for each in answers if each.error), None)
-    return refused(answers[0], failure) if failure else gather(answers, columns)
+    return refusal(answers[0], failure) if failure else gather(answers, columns)
 
 
 def merge_count(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
@@ -202,21 +203,21 @@ def merge_count(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> Imag
 
 
 def merge_removed(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
-    """The ids of what any shard removed."""
+    """The ids of the documents that any shard removed."""
     return _united(answers, {"ids": _union(columns, "ids")})
 
 
 def merge_drop(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
-    """How many documents the dropped collection held in all shards; None where none knew it."""
+    """How many documents the dropped collection held in all shards; None if no shard knew it."""
     counts = [each["documents"] for each in columns if each.get("documents") is not None]
     return _united(answers, {"documents": sum(counts) if counts else None})
 
 
 def _united(answers: Sequence[ImageDoc], united: Columns) -> ImageDoc:
-    """One report in place of those of all shards; an error only where all of them gave one."""
+    """Combine the reports of all shards into one; an error only if all of them gave one."""
     failures = [answer.error for answer in answers if answer.error]
     if len(failures) == len(answers):
-        return refused(answers[0], failures[0])
+        return refusal(answers[0], failures[0])
     return ImageDoc.from_values(id=answers[0].id, hits=orjson.dumps(united))
 
 

@@ -1,6 +1,6 @@
-"""A page of documents on its way from the shards to the gateway: columns, one matrix of vectors, one run of bytes. Pure.
+"""Pages of documents between the shards and the gateway: columns, one matrix of vectors, one run of bytes. Pure.
 
-A document each would cost several times as much to pack and to read as its content.
+One message per document would cost several times as much to pack and to read as its content.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from executors.documents import ImageDoc
 from executors.index.records import StoredDocument
-from executors.index.wire.merge import Columns, newest_copies, refused, unpack
+from executors.index.wire.merge import Columns, newest_copies, refusal, unpack
 
 _FIELDS: Final = {
     "ids": "id",
@@ -35,9 +35,9 @@ class PackedPage:
     """Documents in the order of their ids.
 
     Attributes:
-        columns: JSON values by column; `thumbnail_sizes` in bytes, None where there is none; `limit`
-            as it was asked for; `full` if there may be more.
-        embeddings: N x D float32, None where none were asked for.
+        columns: JSON values by column; `thumbnail_sizes` in bytes, None for no thumbnail; `limit` as requested; `full`
+            if there may be more.
+        embeddings: N x D float32, None if none were asked for.
         thumbnails: all of them, one after the other.
     """
 
@@ -47,7 +47,7 @@ class PackedPage:
 
 
 def pack_page(documents: Sequence[StoredDocument], limit: int) -> PackedPage:
-    """Pack what one shard read; fewer documents than `limit` mean that it has no more."""
+    """Pack the documents that one shard read; fewer documents than `limit` mean that it has no more."""
     columns: dict[str, Any] = {
         name: [getattr(document, field) for document in documents] for name, field in _FIELDS.items()
     }
@@ -59,10 +59,10 @@ def pack_page(documents: Sequence[StoredDocument], limit: int) -> PackedPage:
 
 
 def merge_pages(answers: Sequence[ImageDoc], columns: Sequence[Columns]) -> ImageDoc:
-    """The first documents by id (code points) over all shards, as many as were asked for; one copy an id, the newest."""
+    """The first documents by id (code points) over all shards, as many as were asked for; the newest copy of each id."""
     failures = [answer.error for answer in answers if answer.error]
     if len(failures) == len(answers):
-        return refused(answers[0], failures[0])
+        return refusal(answers[0], failures[0])
     pages = [(answer, each) for answer, each in zip(answers, columns, strict=True) if "ids" in each]
     limit = max(each["limit"] for _, each in pages)
     copies = newest_copies([each for _, each in pages])

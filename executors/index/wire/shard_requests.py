@@ -1,4 +1,6 @@
-"""Requests to a shard as a whole, columns in and columns out: everything that is not about single documents. No jina."""
+"""Requests to a shard as a whole, with columns in and columns out: everything that is not about single documents. It
+imports no jina.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from executors.index.wire.pages import PackedPage, pack_page
 
 
 async def supersede(number: int, store: Store, columns: Columns) -> Columns:
-    """Remove the copies here of what another shard has just stored; this shard's own are none of its business."""
+    """Remove the copies here of documents that another shard has just stored; writes that this shard owns are skipped."""
     rows = zip(columns["collections"], columns["ids"], columns["versions"], columns["digests"], strict=True)
     mine = [owner == number for owner in columns["owners"]]
     writes = [Superseded(*row) for row, own in zip(rows, mine, strict=True) if not own]
@@ -22,9 +24,10 @@ async def supersede(number: int, store: Store, columns: Columns) -> Columns:
 
 
 async def adopt(number: int, store: Store, columns: Columns) -> Columns:
-    """Become a shard of the index that the gateway names, with the collections that it names.
+    """Become a shard of the index that the gateway names, with its collections.
 
-    With `proposed_to`, only the shard of that number is asked, and keeps to what an earlier gateway proposed.
+    With `proposed_to`, only the shard of that number is asked, and it keeps an identity that an earlier gateway
+    proposed.
     """
     proposed_to = columns.get("proposed_to")
     if proposed_to not in (None, number):
@@ -84,23 +87,23 @@ async def delete_matching(store: Store, columns: Columns) -> Columns:
 
 
 async def delete_children(store: Store, columns: Columns) -> Columns:
-    """Remove what came from documents that other shards removed."""
+    """Remove the descendants of documents that other shards removed."""
     return {"ids": await store.delete_children(columns["collection"], columns["parents"], columns["version"])}
 
 
 async def drop(store: Store, columns: Columns) -> Columns:
-    """Forget a collection."""
+    """Drop a collection."""
     return {"documents": await store.drop_collection(columns["collection"], columns["version"])}
 
 
 async def reindex(store: Store, columns: Columns) -> Columns:
-    """Begin to build anew what searches walk through."""
+    """Begin to rebuild the search structures."""
     await store.reindex(columns["collection"])
     return {}
 
 
 async def recent(number: int, store: Store, columns: Columns) -> Columns:
-    """The last writes of documents that are still there, newest first, a page at a time."""
+    """The most recent writes of documents that still exist, newest first, a page at a time."""
     before = columns["before"].get(str(number), NEWEST)
     if before is None:
         return {"collections": [], "ids": [], "versions": [], "digests": [], "next": None, "drops": []}
@@ -116,7 +119,7 @@ async def recent(number: int, store: Store, columns: Columns) -> Columns:
 
 
 async def verify(store: Store, columns: Columns) -> Columns:
-    """Read everything back and check it; mend what can be, if that is asked for."""
+    """Read everything back and check it; repair what can be repaired, if requested."""
     report = await store.verify(repair=bool(columns.get("repair")))
     return {
         "documents": report.documents,
@@ -127,7 +130,9 @@ async def verify(store: Store, columns: Columns) -> Columns:
 
 
 async def status(number: int, shards: int, store: Store, columns: Columns) -> Columns:
-    """What this shard holds; number and count of shards as the flow was started, which the files need not agree with."""
+    """The contents of this shard, with the number and count of shards as the flow was started; those in its files may
+    differ.
+    """
     found = await store.status()
     return {
         "number": number,
@@ -147,10 +152,11 @@ async def status(number: int, shards: int, store: Store, columns: Columns) -> Co
 
 
 def filter_of(text: str | None) -> Filter | None:
-    """The filter of a request, which travels as JSON text: a protobuf struct would make floats of its integers.
+    """The filter of a request, which travels as JSON text, because a protobuf struct would turn its integers into
+    floats.
 
     Raises:
-        VisualSearchError: `invalid_filter`; the gateway has refused those already.
+        VisualSearchError: `invalid_filter`, though the gateway has already refused invalid filters.
     """
     return None if text is None else parse_filter(orjson.loads(text))
 

@@ -1,4 +1,4 @@
-"""A search on one shard: documents and parameters in, hits out. No jina."""
+"""A search on one shard: documents and parameters in, hits out. It imports no jina."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from executors.index.wire.shard_requests import filter_of
 async def search_documents(
     store: Store, documents: Sequence[ImageDoc], parameters: Mapping[str, Any]
 ) -> dict[int, Hits | VisualSearchError]:
-    """The best `offset + limit` hits of every sound query, or what is wrong with it, by the `id()` of its document."""
+    """The best `offset + limit` hits of every valid query, or its error, by the `id()` of its document."""
     found: dict[int, Hits | VisualSearchError] = {}
     sound = [document for document in documents if document.error is None]
     for model_id, queries in _by_model(sound):
@@ -33,7 +33,7 @@ async def search_documents(
 
 
 def columns_of(hits: Hits, parameters: Mapping[str, Any]) -> Columns:
-    """What travels of the hits: less, if the caller chose fields."""
+    """The columns of the hits to send: fewer, if the client chose fields."""
     return hits_to_columns(hits, parameters.get("fields"), explain=bool(parameters.get("explain")))
 
 
@@ -55,7 +55,7 @@ def _request(model_id: str, queries: Sequence[ImageDoc], parameters: Mapping[str
 
 
 def _by_model(documents: Sequence[ImageDoc]) -> list[tuple[str, list[ImageDoc]]]:
-    """Queries that can be searched together: of one model and one length."""
+    """Queries that can be searched together: those of one model and one length."""
     groups: dict[tuple[str, int], list[ImageDoc]] = {}
     for document in documents:
         key = (document.model_id or "", int(np.size(np.asarray(document.embedding))))

@@ -1,1 +1,1 @@
-"""From published files to entries of the model repository, a converter for each kind of model."""
+"""Conversion of published files to entries of the model repository, with a converter for each kind of model."""

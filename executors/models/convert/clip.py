@@ -1,7 +1,7 @@
 """Makes entries of the model repository from a CLIP-like pair of ONNX files, an image tower and a text tower.
 
-The original graph stays as it is, of its own operator set; nodes are put before and behind it: pictures come as N x height x
-width x 3 uint8 and are normalised inside, (x - mean) / scale, and both towers give vectors of unit length.
+The original graph keeps its nodes and its operator set; nodes are added before and behind it. Pictures are given as N x
+height x width x 3 uint8 and are normalised inside, (x - mean) / scale, and both towers give vectors of unit length.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ IMAGE_INPUT: Final = "image"
 TEXT_INPUT: Final = "tokens"
 OUTPUT: Final = "embedding"
 
-# Every name of the original gets it, so that none is one of ours.
+# Every name of the original gets this prefix, so that none equals one of ours.
 _PREFIX: Final = "original/"
 
-# The oldest operator set that ONNX Runtime promises to run has all that this module adds; of that, only ReduceL2 has
-# changed since: its axes became an input in 18.
+# The oldest operator set that ONNX Runtime promises to run has all operators that this module adds. Of these, only
+# ReduceL2 has changed since: its axes became an input in 18.
 _LEAST_OPSET: Final = 7
 _AXES_AS_INPUT: Final = 18
 # From 4 on, constants need not be inputs as well.
 _LEAST_IR: Final = 4
-# The most that protobuf can hold, less a megabyte for what is added.
+# The maximum size of a protobuf, less a megabyte for the added nodes.
 _MOST_BYTES: Final = 2**31 - 2**20
 
 _FLOATS: Final = (TensorProto.FLOAT, TensorProto.FLOAT16)
@@ -45,11 +45,12 @@ def convert_visual(
 
     Args:
         source: a model that takes N x 3 x height x width normalised float32 or float16, and gives N x D.
-        height, width, dimension: what an axis has whose size the file leaves open, and what a given one must be.
+        height, width, dimension: the sizes of the axes; used where the file leaves a size open, and compared where it
+            gives one.
         mean, scale: normalisation of red, green, blue, for values from 0 to 255.
 
     Raises:
-        VisualSearchError: `model_invalid`, naming what does not fit.
+        VisualSearchError: `model_invalid`, naming the mismatch.
     """
     graph = _Original(source)
     (entry,) = graph.require_inputs(1)
@@ -74,13 +75,13 @@ def convert_textual(source: Path, *, context_length: int, dimension: int) -> tup
 
     Args:
         source: a model that takes N x L int32 or int64, and gives N x D.
-        context_length, dimension: L and D; what an axis has whose size the file leaves open, and what a given one must be.
+        context_length, dimension: L and D; used where the file leaves a size open, and compared where it gives one.
 
     Returns:
         The model, and the type of its tokens, which is the original's.
 
     Raises:
-        VisualSearchError: `model_invalid`, naming what does not fit.
+        VisualSearchError: `model_invalid`, naming the mismatch.
     """
     graph = _Original(source)
     tokens, *masks = graph.require_inputs(1, 2)
@@ -95,7 +96,7 @@ def convert_textual(source: Path, *, context_length: int, dimension: int) -> tup
     for mask in masks:
         before += [
             _constant("places", np.arange(context_length, dtype=np.float32)[None]),
-            # As floats, which every runtime can compare; ids are exact in them.
+            # Token ids are compared as floats, which every runtime supports; ids are exact in them.
             helper.make_node("Cast", [TEXT_INPUT], ["ids"], to=TensorProto.FLOAT),
             helper.make_node("ArgMax", ["ids"], ["end"], axis=1, keepdims=1),
             helper.make_node("Cast", ["end"], ["last"], to=TensorProto.FLOAT),
@@ -119,10 +120,10 @@ class _Original:
         versions = [each.version for each in self._model.opset_import if each.domain in ("", "ai.onnx")]
         self._opset = max(versions, default=0)
         if self._opset < _LEAST_OPSET:
-            raise self._invalid(f"its operator set is {self._opset}, expected at least {_LEAST_OPSET}; export it anew")
+            raise self._invalid(f"its operator set is {self._opset}, expected at least {_LEAST_OPSET}; export it again")
 
     def require_inputs(self, least: int, most: int | None = None) -> list[Any]:
-        """The inputs that are no constants."""
+        """The inputs that are not constants."""
         if not least <= len(self._inputs) <= (most or least):
             names = ", ".join(each.name.removeprefix(_PREFIX) for each in self._inputs) or "none"
             raise self._invalid(f"its inputs are {names}, expected {least if most is None else f'{least} or {most}'}")
@@ -150,12 +151,12 @@ class _Original:
             outputs = [each for each in outputs if self._shape_of(each)[1:] == [dimension]]
         if len(outputs) != 1:
             names = ", ".join(each.name.removeprefix(_PREFIX) for each in self._model.graph.output)
-            raise self._invalid(f"which of its outputs ({names}) is the vector of {dimension} numbers is not clear")
+            raise self._invalid(f"it is unclear which of its outputs ({names}) is the vector of {dimension} numbers")
         self.require(outputs[0], _FLOATS, [dimension])
         return str(outputs[0].name)
 
     def wrap(self, before: list[Any], entry: Any, result: str, dimension: int) -> bytes:
-        """Put nodes around the graph: `before` leads from `entry` to the inputs, `result` is brought to unit length."""
+        """Put nodes around the graph: `before` leads from `entry` to the inputs, and `result` is scaled to unit length."""
         graph = self._model.graph
         axes: dict[str, Any] = {"axes": [1]}
         behind = [helper.make_node("Cast", [result], ["vectors"], to=TensorProto.FLOAT)]
@@ -173,7 +174,7 @@ class _Original:
         graph.input.append(entry)
         graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", dimension]))
         self._model.ir_version = max(self._model.ir_version, _LEAST_IR)
-        # What tools said about the original, such as where it was made, is not true of this one.
+        # Metadata about the original, such as where it was made, does not apply to the new model.
         del self._model.metadata_props[:]
         self._model.producer_name, self._model.producer_version = "visual-search-flows", ""
         return bytes(self._model.SerializeToString(deterministic=True))
@@ -195,7 +196,7 @@ class _Original:
         except OSError as error:
             raise self._invalid(f"it can't be read: {error.strerror}") from None
         except Exception as error:  # protobuf's and onnx's errors have no base class of their own
-            raise self._invalid(f"it is no ONNX model ({type(error).__name__})") from None
+            raise self._invalid(f"it is not an ONNX model ({type(error).__name__})") from None
 
     def _invalid(self, what: str) -> VisualSearchError:
         return VisualSearchError("model_invalid", f"{self._file!r} does not fit: {what}", file=self._file)
@@ -206,9 +207,9 @@ class _Original:
 
 
 def _add_prefix(graph: Any) -> None:
-    """Rename every value of a graph and of those within it, the same way, so that what refers to what stays.
+    """Rename every value of a graph and of its subgraphs in the same way, so that all references stay valid.
 
-    `onnx.compose.add_prefix` loses what a graph within takes from the one around it.
+    `onnx.compose.add_prefix` loses the values that a subgraph takes from the graph around it.
     """
     for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
         value.name = _PREFIX + value.name
@@ -228,5 +229,5 @@ def _named(mean: Sequence[float], scale: Sequence[float]) -> list[tuple[str, Any
 
 
 def _constant(name: str, value: Any) -> Any:
-    """A node, not an initialiser, which in old files would have to be an input as well."""
+    """A constant as a node, not as an initialiser, which in old files would have to be an input as well."""
     return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value, name))

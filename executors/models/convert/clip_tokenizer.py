@@ -1,9 +1,9 @@
-"""CLIP's tokenizer as a file of the field's library (`tokenizers`), made from CLIP's published vocabulary.
+"""CLIP's tokenizer as a file of the `tokenizers` library, made from CLIP's published vocabulary.
 
-The tokens are those of `simple_tokenizer.py` in github.com/openai/CLIP (Radford et al., 2021): byte-level BPE over lower-case
-words that end in `</w>`. It cleans texts with the library ftfy first; of that, what people type is done here: curly quotes,
-ligatures, full-width characters, control characters, NFC. Text that was decoded with a wrong encoding is not repaired,
-and HTML entities stay as they are written.
+The tokens are those of `simple_tokenizer.py` in github.com/openai/CLIP (Radford et al., 2021): byte-level BPE over
+lower-case words that end in `</w>`. CLIP cleans texts with the library ftfy first; this file does the part of it that
+matters for typed texts: curly quotes, ligatures, full-width characters, control characters, NFC. Text that was decoded
+with a wrong encoding is not repaired, and HTML entities are not decoded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from executors.errors import VisualSearchError
 START: Final = "<|startoftext|>"
 END: Final = "<|endoftext|>"
 
-# CLIP reads that many merges of the file, which has more (`simple_tokenizer.py`).
+# CLIP reads only this many merges of the file (`simple_tokenizer.py`).
 _MOST_MERGES: Final = 49_152 - 256 - 2
 _END_OF_WORD: Final = "</w>"
 _MOST_BYTES: Final = 64_000_000
@@ -52,7 +52,7 @@ def clip_tokenizer_json(vocabulary: Path, context_length: int) -> str:
     tokens = [*alphabet, *(each + _END_OF_WORD for each in alphabet), *("".join(pair) for pair in merges), START, END]
     ids = {token: index for index, token in enumerate(tokens)}
     if len(ids) != len(tokens) or any(part not in ids for pair in merges for part in pair):
-        raise _invalid(vocabulary, "a token stands twice, or a merge has a part that is no token")
+        raise _invalid(vocabulary, "a token occurs twice, or a merge has a part that is not a token")
     return json.dumps(
         {
             "version": "1.0",
@@ -94,7 +94,7 @@ def clip_tokenizer_json(vocabulary: Path, context_length: int) -> str:
 
 
 def byte_characters() -> dict[int, str]:
-    """The printable character that stands for each byte, in the order of CLIP's vocabulary (`bytes_to_unicode`)."""
+    """The printable character that represents each byte, in the order of CLIP's vocabulary (`bytes_to_unicode`)."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     return {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(others)}
@@ -115,7 +115,7 @@ def _read_merges(vocabulary: Path) -> list[tuple[str, str]]:
 
 
 def _normalizers() -> list[dict[str, Any]]:
-    """What is done to a text before it is split into words, in ftfy's order."""
+    """The changes to a text before it is split into words, in ftfy's order."""
     full_width = {chr(code): unicodedata.normalize("NFKC", chr(code)) for code in _FULL_WIDTH}
     single_characters = _LIGATURES | full_width
     return [
@@ -124,7 +124,8 @@ def _normalizers() -> list[dict[str, Any]]:
         _replace({"Regex": "[\u02bc\u2018-\u201b]"}, "'"),
         _replace({"Regex": r"[\x00-\x08\x0b\x0e-\x1f\x7f\x{206a}-\x{206f}\x{feff}\x{fff9}-\x{fffc}]"}, ""),
         {"type": "NFC"},
-        # The library lower-cases letter by letter; a capital sigma that ends a word has a form of its own.
+        # The library lower-cases letter by letter, but a capital sigma at the end of a word has its own lower-case
+        # form.
         _replace({"Regex": r"(?<=[\p{Lu}\p{Ll}\p{Lt}])Σ(?![\p{Lu}\p{Ll}\p{Lt}])"}, "ς"),
         {"type": "Lowercase"},
     ]
@@ -135,13 +136,13 @@ def _replace(pattern: dict[str, str], content: str) -> dict[str, Any]:
 
 
 def _special_token(index: int, content: str) -> dict[str, Any]:
-    # `normalized`: also found in a text that writes it in capitals, as CLIP's own tokenizer does.
+    # `normalized`: also matches the token in a text that writes it in capitals, as CLIP's own tokenizer does.
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": True}
     return {"id": index, "content": content, **plain, "special": True}
 
 
 def _around(ids: dict[str, int]) -> dict[str, Any]:
-    """Start before, end after."""
+    """Wrap a text's tokens in start and end."""
     return {
         "type": "TemplateProcessing",
         "single": [

@@ -1,4 +1,6 @@
-"""Makes the files of repository entries from published ones: a converter for each kind of model, by its manifest's name."""
+"""Converters: each makes the files of repository entries from the published files of one kind of model, chosen by name
+in the manifest.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,10 @@ from executors.models.manifest import ManifestModel, text_entry_name
 from executors.models.pbtxt import quoted, tower_from_pbtxt
 from executors.models.spec import TensorType, Tower
 
-# Counted up whenever a converter or a file in `configs/` changes: entries of an older revision are built anew.
+# Increment this whenever a converter or a file in `configs/` changes: entries of an older revision are rebuilt.
 _REVISION: Final = "2"
 
-# Not known before a text tower is converted, and of no matter for what is compared before.
+# The type is unknown before a text tower is converted, and does not matter for comparisons before that.
 _ANY_TYPE: Final[TensorType] = "INT64"
 
 
@@ -41,27 +43,27 @@ def convert(model: ManifestModel, files: Mapping[str, Path]) -> Iterator[Draft]:
     """Make a model's entries one after another, since each may take gigabytes: its text tower first, if it has one.
 
     Args:
-        model: what the manifest says.
+        model: the model's description in the manifest.
         files: the published files by role; their checksums were checked.
 
     Raises:
-        VisualSearchError: `model_invalid` when a file does not fit what the manifest says.
+        VisualSearchError: `model_invalid` when a file does not fit the manifest.
     """
     return _CONVERTERS[model.converter](model, files)
 
 
 def declared_config(model: ManifestModel, name: str) -> str:
-    """The config.pbtxt that an entry of a model gets, before it has an identity."""
+    """The config.pbtxt of a model's entry, before it has an identity."""
     return _image_config(model) if name == model.name else _text_config(model, _ANY_TYPE)
 
 
 def declared_tower(model: ManifestModel, name: str) -> Tower:
-    """What that configuration declares; a text tower's type of tokens may be another one."""
+    """The tower that this configuration declares; the type of tokens of a text tower may differ in the end."""
     return tower_from_pbtxt(declared_config(model, name), name)
 
 
 def stored_reference(name: str) -> bytes | None:
-    """The reference.npz that comes with the package, for a model that this project has run; see `reference.py`."""
+    """The reference.npz in the package, for a model that this project has run; see `reference.py`."""
     file = resources.files("executors.models") / "configs" / name / "reference.npz"
     return file.read_bytes() if file.is_file() else None
 
@@ -77,7 +79,7 @@ def _convert_efficientnet_lite0(model: ManifestModel, files: Mapping[str, Path])
     }
     faults = [f"{key} is {getattr(model, key)}" for key, value in fixed.items() if getattr(model, key) != value]
     if faults:
-        message = f"the model {model.name!r} is no EfficientNet-Lite0: {'; '.join(faults)}"
+        message = f"the model {model.name!r} is not an EfficientNet-Lite0: {'; '.join(faults)}"
         raise VisualSearchError("model_invalid", message, model=model.name, expected=fixed)
     graph = efficientnet_lite.build_graph(read_checkpoint(files["weights"]))
     yield Draft(model.name, _image_config(model), bytes(graph.SerializeToString(deterministic=True)))
@@ -85,7 +87,7 @@ def _convert_efficientnet_lite0(model: ManifestModel, files: Mapping[str, Path])
 
 def _convert_clip(model: ManifestModel, files: Mapping[str, Path]) -> Iterator[Draft]:
     length = model.context_length
-    if length is None:  # the manifest's own check has seen to it
+    if length is None:  # the manifest has checked this
         raise VisualSearchError("model_invalid", f"the model {model.name!r} has no context_length", model=model.name)
     content, kind = clip.convert_textual(files["textual"], context_length=length, dimension=model.dimension)
     tokenizer = clip_tokenizer_json(files["vocabulary"], length)

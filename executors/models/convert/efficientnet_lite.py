@@ -27,7 +27,7 @@ INPUT_NAME: Final = "image"
 OUTPUT_NAME: Final = "embedding"
 PROBABILITIES_NAME: Final = "probabilities"
 
-# Read by onnxruntime since 1.12 and so by every Triton container of 2024 and later.
+# onnxruntime has read this version since 1.12, and so does every Triton container of 2024 and later.
 IR_VERSION: Final = 8
 OPSET: Final = 17
 
@@ -107,7 +107,7 @@ def build_graph(weights: Mapping[str, NDArray[Any]], *, classifier: bool = False
 
 
 class _Graph:
-    """The nodes and constants of a graph in the making."""
+    """The nodes and constants of a graph under construction."""
 
     def __init__(self, weights: Mapping[str, NDArray[Any]]) -> None:
         self._weights = weights
@@ -133,7 +133,7 @@ class _Graph:
         return name
 
     def add(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """Add a node with one output, named after that."""
+        """Add a node with one output of the same name."""
         self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
 

@@ -52,11 +52,11 @@ class _Tensor:
 
 
 def _describe_tensor(storage: _Storage, offset: int, size: Any, stride: Any, *_: object) -> _Tensor:
-    """Takes the place of `torch._utils._rebuild_tensor_v2`; gradients and hooks, the further arguments, are dropped."""
+    """Replaces `torch._utils._rebuild_tensor_v2`; gradients and hooks, the further arguments, are dropped."""
     return _Tensor(storage, offset, tuple(size), tuple(stride))
 
 
-# Whatever else a pickle may name could run code of its author's choice.
+# Any other name in a pickle could run its author's code.
 _ALLOWED: Final[dict[tuple[str, str], Any]] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch", "FloatStorage"): _StorageType(np.dtype("<f4")),
@@ -86,7 +86,7 @@ def read_checkpoint(path: Path) -> dict[str, NDArray[Any]]:
 
     Raises:
         VisualSearchError: `model_missing` when there is no such file, `model_invalid` when it is damaged, is of another
-            format, or names anything that a state dict does not need.
+            format, or contains names that a state dict does not need.
     """
     try:
         data = path.read_bytes()
@@ -138,7 +138,7 @@ def _read_storages(stream: BytesIO, keys: Sequence[str], declared: Mapping[str, 
 
 
 def _array(tensor: _Tensor, storage: NDArray[Any]) -> NDArray[Any]:
-    """Copy a tensor out of its storage; `as_strided` checks no bounds, so that is done here."""
+    """Copy a tensor out of its storage; bounds are checked here, since `as_strided` does not."""
     geometry = (tensor.offset, *tensor.size, *tensor.stride)
     if len(tensor.size) != len(tensor.stride) or len(tensor.size) > _MOST_DIMENSIONS or min(geometry) < 0:
         raise ValueError("a tensor has an impossible shape")

@@ -1,1 +1,1 @@
-"""Published files of models: where they are, and how they get here."""
+"""Published files of models: their sources, and their download."""

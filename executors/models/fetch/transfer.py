@@ -1,4 +1,4 @@
-"""Brings one file over HTTP, in as many connections as it takes."""
+"""Transfers one file over HTTP, over as many connections as necessary."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from executors import __version__
 from executors.errors import VisualSearchError
 from executors.models.fetch.partial_download import Part, Validator
 
-# How far it is: bytes that are here, and all of them where that is known.
+# Called with the bytes so far, and the size of the file if that is known.
 ByteProgress: TypeAlias = Callable[[int, int | None], None]
 
 _RETRIED_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -28,16 +28,16 @@ class Patience:
     """How long to try.
 
     Attributes:
-        attempts: connections in a row that bring less than `progress_bytes` beyond the furthest that was ever reached,
-            before it is given up.
-        backoff_s: pause before the second attempt; doubled each time, 30 s at most.
-        connect_s: for a connection.
-        idle_s: without a single byte.
-        progress_bytes: what a connection must bring for the count of attempts to start anew, and what has to come within
-            `progress_s`: a server that sends a byte now and then is as good as gone.
-        progress_s: see there.
-        most_bytes, least_free_bytes: of a file whose length nobody says, the most that is taken, and what has to stay
-            free on the disk.
+        attempts: the number of connections in a row that get less than `progress_bytes` beyond the furthest point so
+            far, after which the transfer fails.
+        backoff_s: the pause before the second attempt; doubled each time, 30 s at most.
+        connect_s: the timeout of connecting.
+        idle_s: the timeout without a single byte.
+        progress_bytes: a connection that gets this many bytes resets the count of attempts, and this many have to
+            arrive within `progress_s`: a server that sends a byte now and then is useless.
+        progress_s: see `progress_bytes`.
+        most_bytes, least_free_bytes: for a file of unknown length, its maximum size, and the free space that has to
+            remain on the disk.
     """
 
     attempts: int = 5
@@ -51,15 +51,15 @@ class Patience:
 
 
 class _AttemptError(Exception):
-    """This connection failed; another one may not."""
+    """This connection failed; another one may succeed."""
 
 
 class _ChangedError(Exception):
-    """What is here can't be gone on with, for the reason given; the next attempt starts at the first byte."""
+    """The bytes so far can't be used, for the given reason; the next attempt starts at the first byte."""
 
 
 class Transfer:
-    """Completes a part from an address."""
+    """Completes a partial file from an address."""
 
     def __init__(
         self, url: str, part: Part, progress: ByteProgress, tell: Callable[[str], None], patience: Patience
@@ -71,16 +71,16 @@ class Transfer:
         self._patience = patience
 
     async def run(self) -> None:
-        """Fetch what is missing.
+        """Fetch the missing bytes.
 
         Raises:
-            VisualSearchError: `download_failed`; `checksum_mismatch` for a file of another length; `storage_unavailable`
-                when the disk is too small.
+            VisualSearchError: `download_failed`; `checksum_mismatch` for a file of another length;
+                `storage_unavailable` when the disk is too small.
             OSError: the part can't be written.
         """
         failures = 0
-        # Bytes that come a second time are no progress: with them, a server that never lets the file go on from where it
-        # stopped would be asked for ever.
+        # Bytes that are transferred a second time are no progress. Otherwise a server that can't resume would be asked
+        # forever.
         furthest = self._part.length
         async with self._session() as session:
             while True:
@@ -107,8 +107,8 @@ class Transfer:
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=self._patience.connect_s, sock_read=self._patience.idle_s
         )
-        # identity: a compressed body has another length and another checksum than the file. trust_env: proxies are those
-        # of the environment, as for pip.
+        # identity: a compressed body has another length and another checksum than the file. trust_env: proxies are
+        # those of the environment, as for pip.
         headers = {"Accept-Encoding": "identity", "User-Agent": f"visual-search-flows/{__version__}"}
         return aiohttp.ClientSession(timeout=timeout, headers=headers, auto_decompress=False, trust_env=True)
 
@@ -117,7 +117,7 @@ class Transfer:
         part = self._part
         if part.total is not None and part.length == part.total:
             return
-        # Without a validator nobody knows whether what is here and what would come are of the same file.
+        # Without a validator, the bytes so far and the next ones might belong to different files.
         offset = part.length if part.validator else 0
         headers = {"Range": f"bytes={offset}-", "If-Range": part.validator.value} if part.validator and offset else {}
         async with self._answer(session, headers) as answer:
@@ -131,7 +131,9 @@ class Transfer:
     async def _answer(
         self, session: aiohttp.ClientSession, headers: dict[str, str]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The server's answer, good or bad; says what goes wrong with the connection, here or while it is read."""
+        """The server's answer, whatever its status; raises a readable reason if the connection fails, here or while it
+        is read.
+        """
         try:
             async with session.get(self._url, headers=headers, max_redirects=_MOST_REDIRECTS) as answer:
                 yield answer
@@ -140,7 +142,7 @@ class Transfer:
         except aiohttp.NonHttpUrlClientError:
             raise fetch_error(self._url, "it redirects to an address that is not http or https") from None
         except aiohttp.InvalidURL:
-            raise fetch_error(self._url, "it redirects to what is not the address of a file") from None
+            raise fetch_error(self._url, "it redirects to something that is not the address of a file") from None
         except aiohttp.ClientConnectorCertificateError:
             raise fetch_error(self._url, "its certificate is not valid") from None
         except TimeoutError:
@@ -149,13 +151,14 @@ class Transfer:
             raise _AttemptError(_reason(error)) from None
 
     def _begin(self, answer: aiohttp.ClientResponse, offset: int) -> int:
-        """Where in the file the answer starts; remembers which file it is."""
+        """The offset in the file where the answer starts; records which version of the file it is."""
         part, status = self._part, answer.status
         if status in _RETRIED_STATUSES:
             raise _AttemptError(f"HTTP status {status}")
         if status == 206:
             first, total = _content_range(answer.headers.get("Content-Range", ""))
-            # With If-Range a server need not repeat the validator (RFC 9110, 15.3.7); one that does so says what it has.
+            # With If-Range, a server need not repeat the validator (RFC 9110, 15.3.7). If it does, it gives its current
+            # version.
             if Validator.of(answer.headers) not in (None, part.validator) or part.total not in (None, total):
                 raise _ChangedError("the file changed on its server")
             if not offset or first != offset:
@@ -175,12 +178,12 @@ class Transfer:
         return 0
 
     async def _receive(self, answer: aiohttp.ClientResponse, out: BinaryIO, done: int) -> None:
-        """Write what comes, as it comes."""
+        """Write the bytes as they arrive."""
         total = self._part.total
         self._progress(done, total)
         chunks = answer.content.iter_any()
         while True:
-            # Each round has to bring its share in time, however regularly single bytes may come.
+            # Each interval has to bring its share in time, however regularly single bytes may arrive.
             share = done + self._patience.progress_bytes
             if total is None:
                 self._part.check_endless(done, self._patience.most_bytes, self._patience.least_free_bytes)
@@ -198,7 +201,9 @@ class Transfer:
 
 
 def fetch_error(url: str, reason: str, **details: int) -> VisualSearchError:
-    """`download_failed`, with the file, the host and the reason; the address itself may hold credentials."""
+    """The error `download_failed`, with the file, the host and the reason; the address is left out, as it may contain
+    credentials.
+    """
     host, name = _host(url), urlsplit(url).path.rpartition("/")[2]
     message = f"{name} can't be fetched from {host}: {reason}"
     return VisualSearchError("download_failed", message, host=host, file=name, **details)

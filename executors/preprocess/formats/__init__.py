@@ -1,1 +1,1 @@
-"""One module a file format: what its header says, and how its bytes are made fit for OpenCV. Nothing is decoded here."""
+"""The file formats, one module each: they read headers, and prepare bytes for OpenCV. Nothing is decoded here."""

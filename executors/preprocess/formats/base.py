@@ -1,4 +1,4 @@
-"""What every header says, in the same words for each format."""
+"""The common description of a picture's header, the same for all formats."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from executors.errors import VisualSearchError
 ImageFormat: TypeAlias = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif", "avif", "heif", "jpeg2000", "jxl"]
 
 
-# Bytes a pixel that decoders work with (their planes, and the samples they hand over): of 8 bits; of more, or progressive.
+# Bytes a pixel that decoders work with (their planes, and the samples that they return): of 8 bits; of more, or
+# progressive.
 _WORKING_BYTES: Final[dict[ImageFormat, tuple[int, int]]] = {
     "jpeg": (3, 9),
     "png": (4, 6),
@@ -28,10 +29,10 @@ _RESULT_BYTES: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """What can be known of a picture without decoding it.
+    """The properties of a picture that are known without decoding it.
 
     Attributes:
-        format: the file's format by its content; names and media types are not looked at.
+        format: the file's format by its content; names and media types are ignored.
         width, height: pixels as stored, before the EXIF orientation is applied.
         orientation: EXIF orientation, 1 to 8 (1: upright as stored).
         turned_by_decoder: whether a JPEG XL is turned by its decoder, whatever its EXIF says.
@@ -43,11 +44,11 @@ class ImageHeader:
         transparent_grey: the sample value that a grey PNG declares as transparent.
         transparent_colour: red, green and blue that a PNG declares as transparent, in its own bits.
         progressive: a JPEG in several passes over the picture.
-        lossless: a JPEG without loss, which is not decoded at a fraction of its size.
+        lossless: a lossless JPEG, which is not decoded at a fraction of its size.
         structure_bytes: memory for the parts that a JPEG 2000 is cut into, at whatever scale it is decoded.
         animated: more than one frame; the first one is the picture.
-        buffer_width, buffer_height: the largest single buffer that decoding needs, in pixels, where that can exceed
-            the picture (a TIFF tile larger than its picture, a WebP frame larger than its canvas).
+        buffer_width, buffer_height: the largest single buffer that decoding needs, in pixels, if that can exceed the
+            picture (a TIFF tile larger than its picture, a WebP frame larger than its canvas).
         profile: the ICC profile of a JPEG, PNG or WebP (other formats' are read by the library that decodes them).
     """
 
@@ -73,7 +74,7 @@ class ImageHeader:
 
     @property
     def upright_size(self) -> tuple[int, int]:
-        """Height and width in pixels as a person sees the picture."""
+        """Height and width in pixels of the upright picture."""
         return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
 
     @property
@@ -83,12 +84,14 @@ class ImageHeader:
 
     @property
     def pixels(self) -> int:
-        """Of the picture, or of the largest buffer that decoding needs."""
+        """Pixels of the picture, or of the largest buffer that decoding needs."""
         return max(self.width * self.height, self.buffer_width * self.buffer_height)
 
     @property
     def decoded_bytes(self) -> int:
-        """About how many bytes decoding at full size takes at its peak, by what the header declares; not the file itself."""
+        """The approximate peak memory in bytes of decoding at full size, as the header declares it, without the file
+        itself.
+        """
         shallow, deep = _WORKING_BYTES[self.format]
         return self.pixels * ((deep if self.bits > 8 or self.progressive else shallow) + _RESULT_BYTES)
 
@@ -101,7 +104,7 @@ def undecodable(image_format: ImageFormat, reason: str, **details: int) -> Visua
 
 
 def unsupported(image_format: ImageFormat, reason: str) -> VisualSearchError:
-    """The error for a variant of a known format that no picture of this service needs."""
+    """The error for a variant of a known format that this service does not support."""
     return VisualSearchError("unsupported_format", f"the {_NAMES[image_format]} {reason}", format=image_format)
 
 

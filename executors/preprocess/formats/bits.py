@@ -6,7 +6,7 @@ import struct
 
 
 class BitReader:
-    """Reads bits from the highest of each byte on, or from the lowest."""
+    """Reads bits of each byte from the highest on, or from the lowest."""
 
     def __init__(self, data: bytes, *, lowest_first: bool = False) -> None:
         order = "little" if lowest_first else "big"

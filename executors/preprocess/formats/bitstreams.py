@@ -1,4 +1,6 @@
-"""The size that a coded picture declares itself: a decoder makes room for that one, whatever the file around it says."""
+"""The size that a coded picture itself declares: a decoder allocates memory for that size, whatever the file around it
+says.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from typing import Final
 
 from executors.preprocess.formats.bits import BitReader
 
-# How much of an item is looked at: the sequence header stands at its beginning and has some 20 bytes.
+# How much of an item is read: the sequence header is at its beginning and has some 20 bytes.
 BEGINNING: Final = 256
 
 _SEQUENCE_HEADER: Final = 1
@@ -37,7 +39,7 @@ def hevc_sizes(configuration: bytes) -> list[tuple[int, int]]:
 
 
 def av1_sizes(beginning: bytes) -> list[tuple[int, int]]:
-    """Width and height in the sequence header at the beginning of a coded picture; empty where none can be read."""
+    """Width and height in the sequence header at the beginning of a coded picture; empty if none can be read."""
     try:
         return [_av1_size(beginning)]
     except (struct.error, ValueError):
@@ -46,7 +48,7 @@ def av1_sizes(beginning: bytes) -> list[tuple[int, int]]:
 
 def _hevc_size(unit: bytes) -> tuple[int, int]:
     """Luma width and height of a sequence parameter set (ITU-T H.265, 7.3.2.2)."""
-    # 00 00 03 stands for 00 00 where a start code could be read into the data.
+    # 00 00 03 is the escaped form of 00 00 where the data could look like a start code.
     bits = BitReader(unit[:BEGINNING].replace(b"\0\0\3", b"\0\0"))
     bits.read(16 + 4)
     sub_layers = bits.read(3)

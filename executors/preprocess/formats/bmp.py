@@ -1,4 +1,4 @@
-"""BMP: the core (OS/2) and info headers, and what they say about the pixels."""
+"""BMP: the core (OS/2) and info headers, and the layout of the pixels."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _MAX_PALETTE: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How the pixels lie in the file.
+    """The layout of the pixels in the file.
 
     Attributes:
         width, height: in pixels.
         downwards: whether the first row is the topmost one.
         bits: of one pixel.
         run_lengths: whether rows are compressed by run lengths.
-        masks: bits of red, green, blue and alpha in a pixel of 16 or 32 bits; 0 for a sample that is not there.
+        masks: bits of red, green, blue and alpha in a pixel of 16 or 32 bits; 0 for a missing sample.
         palette: offset of the first colour, how many there are, and bytes of one.
         pixels: offset of the first row.
     """
@@ -58,7 +58,7 @@ def read(data: bytes) -> ImageHeader:
 
 
 def read_layout(data: bytes) -> Layout:
-    """Read all that decoding needs. For errors see `read`."""
+    """Read everything that decoding needs. For errors see `read`."""
     pixels, header_size = struct.unpack_from("<II", data, 10)
     compression = used = 0
     if header_size == _CORE_HEADER_SIZE:
@@ -84,14 +84,14 @@ def read_layout(data: bytes) -> Layout:
     if bit_fields and bits in _DEFAULT_MASKS and not any(masks[:3]):
         if bits != 32:
             raise undecodable("bmp", "declares no colours")
-        # As in Pillow: writers that leave all of them out mean these.
+        # As in Pillow: writers that omit all masks mean these.
         masks = _BGRA
-    # The masks stand behind a header of 40 bytes, and within a longer one.
+    # The masks follow a header of 40 bytes, and are inside a longer one.
     behind = (16 if compression == _ALPHA_BIT_FIELDS else 12) if bit_fields and header_size < 52 else 0
     palette = 14 + header_size + behind
     entry = 3 if header_size == _CORE_HEADER_SIZE else 4
     colours = (used or 1 << bits) if bits <= 8 else 0
-    # Some writers leave the offset out, or count no palette.
+    # Some writers omit the offset, or count no palette.
     if pixels == 0 or (colours and pixels == 14 + header_size):
         pixels = palette + colours * entry
     return Layout(

@@ -1,4 +1,4 @@
-"""Boxes of the ISO base media file format (ISO/IEC 14496-12), as HEIF, AVIF, JPEG 2000 and JPEG XL have them."""
+"""Boxes of the ISO base media file format (ISO/IEC 14496-12), used by HEIF, AVIF, JPEG 2000 and JPEG XL."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Box(NamedTuple):
 
 
 def walk(data: bytes, start: int, end: int) -> Iterator[Box]:
-    """Yield the boxes that lie one behind the other between two offsets; what is cut off ends the walk."""
+    """Yield the boxes one after another between two offsets; a box that is cut off ends the walk."""
     for _ in range(MAX_BOXES):
         if start + 8 > end:
             return
@@ -37,7 +37,7 @@ def walk(data: bytes, start: int, end: int) -> Iterator[Box]:
 
 
 def find(data: bytes, path: tuple[bytes, ...], start: int, end: int) -> Box | None:
-    """The first box at a path of types, all of whose parents are plain boxes; None when there is none."""
+    """The first box at a path of types, all of whose parents are plain boxes; None if there is none."""
     found: Box | None = None
     for kind in path:
         found = next((box for box in walk(data, start, end) if box.kind == kind), None)

@@ -8,24 +8,25 @@ import struct
 from typing import Final
 
 _ORIENTATION_TAG: Final = 0x0112
-# 42 in either byte order, whatever the rest is written in: some cameras mix them up, and Pillow goes along.
+# 42 in either byte order, whatever the rest uses: some cameras mix them up, and Pillow accepts that.
 _VERSIONS: Final = (b"*\0", b"\0*")
 _MAX_ENTRIES: Final = 512
-# SHORT and LONG as it should be, and whatever else holds numbers; a BYTE says nothing to Pillow, nor do texts.
+# SHORT and LONG, as the standard has it, and all other types of numbers except BYTE, which Pillow ignores, as it does
+# texts.
 _NUMBER_FORMATS: Final = {3: "H", 4: "I", 5: "II", 6: "b", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 13: "I", 16: "Q"}
 # An attribute or an element.
 _XMP_ORIENTATION: Final = re.compile(rb"""tiff:Orientation(?:\s*=\s*["']|>)\s*([0-9])""")
 
 
 def orientation_of(exif: bytes | None, xmp: bytes | None) -> int:
-    """The orientation by EXIF, or, where that says nothing, by XMP.
+    """The orientation by EXIF, or, if EXIF does not give one, by XMP.
 
     Args:
         exif: a TIFF-structured EXIF block, with or without a leading `Exif\\0\\0`.
         xmp: an XMP packet.
 
     Returns:
-        1 to 8; 1 when both are damaged or say nothing, because a picture is not refused for its metadata.
+        1 to 8; 1 if both are damaged or give none, because a picture is not refused for its metadata.
     """
     value = read_orientation(exif) if exif else None
     if value is None and xmp and (found := _XMP_ORIENTATION.search(xmp)):
@@ -46,7 +47,8 @@ def read_orientation(block: bytes | memoryview) -> int | None:
     """Find the orientation in a TIFF-structured EXIF block; a leading `Exif\\0\\0` is skipped.
 
     Returns:
-        1 to 8; 0 for a tag that holds anything else, which counts as upright; None when the block is damaged or has no such tag.
+        1 to 8; 0 for a tag that holds anything else, which counts as upright; None if the block is damaged or has no
+        such tag.
     """
     if bytes(block[:6]) == b"Exif\0\0":
         block = block[6:]
@@ -66,10 +68,10 @@ def read_orientation(block: bytes | memoryview) -> int | None:
 
 
 def _first_number(block: bytes | memoryview, order: str, kind: int, count: int, position: int) -> int | None:
-    """The first value of a tag, if it is one of 1 to 8, else 0; None for no values at all.
+    """The first value of a tag, if it is one of 1 to 8, else 0; None if it has no values at all.
 
     Args:
-        position: where the values stand, or, if they have more than four bytes, their offset.
+        position: the position of the values or, if they have more than four bytes, of their offset.
     """
     if not count:
         return None

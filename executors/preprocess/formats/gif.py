@@ -11,7 +11,7 @@ from executors.preprocess.formats.base import ImageHeader, undecodable
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 _GRAPHIC_CONTROL: Final = 0xF9
 _COLOUR_TABLE_FLAG: Final = 0x80
-# Together these bound the walk to some 10 ms; a frame of 20 MB has 80,000 blocks of the usual 255 bytes.
+# Together these limit the walk to some 10 ms; a frame of 20 MB has 80,000 blocks of the usual 255 bytes.
 _MAX_EXTENSIONS: Final = 64
 _MAX_EXTENSION_BLOCKS: Final = 4096
 _MAX_FRAME_BLOCKS: Final = 200_000
@@ -19,13 +19,13 @@ _MAX_FRAME_BLOCKS: Final = 200_000
 
 @dataclass(frozen=True, slots=True)
 class FirstFrame:
-    """Where the first frame lies on the canvas, and the parts of the file that it needs.
+    """The place of the first frame on the canvas, and the parts of the file that it needs.
 
     Attributes:
-        canvas_width, canvas_height: the logical screen, grown where the frame reaches beyond it (as browsers do).
+        canvas_width, canvas_height: the logical screen, enlarged if the frame reaches beyond it (as browsers do).
         left, top, width, height: the frame's place on the canvas, in pixels.
         colour_table: offset and end of the global colour table.
-        control: the graphic control extension as it stands in the file, empty without one.
+        control: the graphic control extension as it is in the file, empty without one.
         descriptor: offset of the image descriptor.
         data_start: offset of the compressed data.
     """
@@ -110,7 +110,8 @@ def find_first_frame(data: bytes) -> FirstFrame:
 
 
 def cut_out(data: bytes, frame: FirstFrame) -> bytes:
-    """Make a GIF of the first frame alone, whose screen is the frame: later frames and their faults don't matter.
+    """Make a GIF of the first frame alone, with the frame as its screen, so that later frames and their faults don't
+    matter.
 
     Raises:
         VisualSearchError: `undecodable_image` when the frame's data are cut off.
@@ -137,7 +138,7 @@ def first_colour(data: bytes, frame: FirstFrame) -> tuple[int, int, int]:
 
 
 def _end_of_blocks(data: bytes, position: int, limit: int) -> int | None:
-    """The offset behind a chain of at most `limit` data blocks, None when the file ends within it."""
+    """The offset behind a chain of at most `limit` data blocks, None if the file ends within it."""
     size = len(data)
     for _ in range(limit):
         if position >= size:

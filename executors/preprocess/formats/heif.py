@@ -1,4 +1,4 @@
-"""HEIF (ISO/IEC 23008-12) and AVIF: sizes and turns of the primary picture, by the properties that its file declares."""
+"""HEIF (ISO/IEC 23008-12) and AVIF: sizes and turns of the primary picture, from the properties that its file declares."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from executors.preprocess.formats.base import ImageFormat, ImageHeader, undecoda
 from executors.preprocess.formats.exif import orientation_of
 
 _MAX_ITEMS: Final = 65_536
-# Grids of grids.
+# Grids may contain grids, up to this depth.
 _MAX_DEPTH: Final = 4
-# How many pixels may be decoded for one picture, as a multiple of its largest part or canvas, and in any case.
+# The maximum number of pixels decoded for one picture, as a multiple of its largest part or canvas, and in absolute
+# terms.
 _MOST_WORK: Final = 4
 _WORK_ALWAYS: Final = 16_000_000
 _CODINGS: Final[dict[ImageFormat, frozenset[bytes]]] = {
@@ -21,7 +22,7 @@ _CODINGS: Final[dict[ImageFormat, frozenset[bytes]]] = {
     "heif": frozenset({b"hvc1", b"hev1"}),
 }
 _TRACK: Final = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
-# irot counts quarter turns against the clock.
+# irot counts quarter turns counterclockwise.
 _ROTATIONS: Final = {0: 1, 1: 8, 2: 3, 3: 6}
 
 
@@ -36,10 +37,10 @@ def read_heif(data: bytes) -> ImageHeader:
 
 
 def _read(data: bytes, image_format: ImageFormat) -> ImageHeader:
-    """Find size, turn and depth of the primary picture; the largest size that stands anywhere is the buffer.
+    """Find size, turn and depth of the primary picture; the largest size given anywhere is the buffer.
 
-    That covers tiles, layers, thumbnails and depth maps; and what the coded picture itself declares, which is what a decoder
-    makes room for.
+    That covers tiles, layers, thumbnails and depth maps, and the size that the coded picture itself declares, for which
+    a decoder allocates memory.
 
     Raises:
         VisualSearchError: `undecodable_image`, or `unsupported_format` for another coding.
@@ -50,7 +51,7 @@ def _read(data: bytes, image_format: ImageFormat) -> ImageHeader:
     track = boxes.find(data, _TRACK, 0, end)
     sizes: list[tuple[int, int]] = []
     if track is not None:
-        # A full box and a count; then a sample entry, whose size stands behind its box header and 24 bytes.
+        # A full box and a count; then a sample entry, whose size follows its box header and 24 bytes.
         sizes.append(struct.unpack_from(">HH", data, track.start + 8 + 8 + 24))
     width = height = 0
     orientation, turned, bits = 1, False, 8
@@ -61,7 +62,7 @@ def _read(data: bytes, image_format: ImageFormat) -> ImageHeader:
             if kind == b"ispe":
                 width, height = struct.unpack_from(">II", data, start + 4)
             elif kind == b"clap" and image_format == "heif":
-                # The part that is shown, as fractions; Pillow's AVIF decoder shows all.
+                # The visible part, as fractions; Pillow's AVIF decoder shows everything.
                 across, columns, down, rows = struct.unpack_from(">4I", data, start)
                 width, height = min(width, across // max(1, columns)), min(height, down // max(1, rows))
             elif kind == b"irot":
@@ -83,9 +84,9 @@ def _read(data: bytes, image_format: ImageFormat) -> ImageHeader:
             elif kind in (b"grid", b"iovl"):
                 sizes.append(_canvas(kind, beginning))
         if image_format == "avif" and not turned and b"Exif" not in coded:
-            # As in Pillow: where nothing else says it.
+            # As in Pillow, if nothing else gives it.
             orientation = orientation_of(None, data)
-        # Where nothing follows, the file is cut off, and not all that it holds is known.
+        # If nothing follows, the file is cut off, and its content is not fully known.
         if meta.end < end and coded.isdisjoint(_CODINGS[image_format]):
             raise unsupported(image_format, "holds a picture of another coding than HEVC and AV1")
         if image_format == "heif" and sizes:
@@ -147,7 +148,8 @@ def _properties_of_items(data: bytes, meta: boxes.Box) -> dict[int, list[boxes.B
 
 
 def _check_work(data: bytes, meta: boxes.Box, of_items: dict[int, list[boxes.Box]], largest: int) -> None:
-    """Refuse a picture that is put together from far more pixels than it shows: the same tile may be named any number of times.
+    """Refuse a picture that is assembled from far more pixels than it shows: a file may name the same tile any number
+    of times.
 
     Raises:
         VisualSearchError: `undecodable_image`.
@@ -158,7 +160,7 @@ def _check_work(data: bytes, meta: boxes.Box, of_items: dict[int, list[boxes.Box
 
     def pixels(item: int, depth: int) -> int:
         if item not in work:
-            work[item] = 0  # what names itself
+            work[item] = 0  # an item that names itself
             sizes = [(0, 0)]
             for kind, start, stop in of_items.get(item, ()):
                 if kind == b"ispe":
@@ -174,11 +176,11 @@ def _check_work(data: bytes, meta: boxes.Box, of_items: dict[int, list[boxes.Box
 
     most = max((pixels(item, 0) for item in sources), default=0)
     if most > _WORK_ALWAYS + _MOST_WORK * largest:
-        raise undecodable("heif", f"is put together from {most} pixels")
+        raise undecodable("heif", f"is assembled from {most} pixels")
 
 
 def _sources(data: bytes, meta: boxes.Box) -> dict[int, tuple[int, ...]]:
-    """Of what items each grid or overlay is put together, by its number."""
+    """The items that each grid or overlay is assembled from, by its number."""
     references = boxes.find(data, (b"iref",), meta.start + 4, meta.end)
     if references is None:
         return {}
@@ -220,7 +222,7 @@ def _items(data: bytes, meta: boxes.Box) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _item_types(data: bytes, meta: boxes.Box) -> dict[int, bytes]:
-    """The four letters that say how each item is coded, by its number."""
+    """The four letters that identify the coding of each item, by its number."""
     table = boxes.find(data, (b"iinf",), meta.start + 4, meta.end)
     if table is None:
         return {}
@@ -233,7 +235,7 @@ def _item_types(data: bytes, meta: boxes.Box) -> dict[int, bytes]:
 
 
 def _canvas(kind: bytes, beginning: bytes) -> tuple[int, int]:
-    """Width and height of a grid or an overlay (ISO/IEC 23008-12, 6.6.2), for which a decoder makes room."""
+    """Width and height of a grid or an overlay (ISO/IEC 23008-12, 6.6.2), for which a decoder allocates memory."""
     position = 4 if kind == b"grid" else 10
     return struct.unpack_from(">II" if beginning[1] & 1 else ">HH", beginning, position)
 

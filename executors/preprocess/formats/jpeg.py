@@ -1,4 +1,4 @@
-"""JPEG (ITU-T T.81): the frame header behind its markers, and where the picture's data end."""
+"""JPEG (ITU-T T.81): the frame header among its markers, and the end of the picture's data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _XMP: Final = b"http://ns.adobe.com/xap/1.0/\0"
 _ICC: Final = b"ICC_PROFILE\0"
 # SOF0 to SOF15 without DHT (C4), JPG (C8) and DAC (CC).
 _FRAME_MARKERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# libjpeg has no decoder for hierarchical frames, nor for those without loss that are coded arithmetically.
+# libjpeg has no decoder for hierarchical frames, nor for lossless ones with arithmetic coding.
 _UNKNOWN_FRAMES: Final = frozenset({0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF})
 _LOSSLESS: Final = 0xC3
 _JPEG_LS: Final = 0xF7
@@ -26,7 +26,7 @@ _PROGRESSIVE_MARKERS: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 # Markers without a length: TEM, RST0 to RST7, and the stuffed zero.
 _BARE_MARKERS: Final = frozenset({0x00, 0x01, *range(0xD0, 0xD8)})
 
-# Of a block of 8 x 8 pixels.
+# The number of coefficients in a block of 8 x 8 pixels.
 _COEFFICIENTS: Final = 64
 # Real files have a few hundred segments at most (a large colour profile or XMP packet is cut into 64 KB segments).
 _MAX_SEGMENTS: Final = 4096
@@ -34,7 +34,7 @@ _MAX_PROFILE_PARTS: Final = 255
 # libjpeg writes 10 passes, the most elaborate encoders about 20; each costs a walk over all blocks of the picture.
 MAX_SCANS: Final = 32
 
-# No repetition in these patterns, so that a run of FF costs one step a byte.
+# These patterns contain no repetition, so that a run of FF costs one step a byte.
 _MARKER: Final = re.compile(rb"\xff([^\xff])")
 # In the compressed data, FF 00 is a byte and FF D0 to FF D7 are restarts; any other marker ends the scan.
 _SCAN_END: Final = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
@@ -52,7 +52,7 @@ def read(data: bytes) -> ImageHeader:
     """
     frame: tuple[int, int, int] | None = None
     components = 3
-    # EXIF may go on in further segments; of several XMP packets the last one counts. Both as in Pillow.
+    # EXIF may continue in further segments; of several XMP packets the last one counts. Both as in Pillow.
     exif: list[bytes] = []
     xmp: bytes | None = None
     profile: list[bytes] = []
@@ -79,7 +79,8 @@ def read(data: bytes) -> ImageHeader:
                 raise unsupported("jpeg", f"holds samples of {precision} bits")
             if marker in _UNKNOWN_FRAMES:
                 raise unsupported(
-                    "jpeg", "is of a kind that no decoder here knows (hierarchical, or arithmetic without loss)"
+                    "jpeg",
+                    "is of a kind that no decoder here supports (hierarchical, or lossless with arithmetic coding)",
                 )
             if not width or not height:
                 raise undecodable("jpeg", f"declares {width}x{height} pixels of {precision} bits")
@@ -92,7 +93,8 @@ def read(data: bytes) -> ImageHeader:
                 width=frame[0],
                 height=frame[1],
                 orientation=orientation_of(b"".join(exif), xmp),
-                # libjpeg goes over the picture once more for each scan if the first one has not all of the components.
+                # libjpeg goes over the picture once more for each scan if the first one does not have all of the
+                # components.
                 progressive=frame[2] in _PROGRESSIVE_MARKERS or data[position + 2] < components,
                 inks=components == 4,
                 lossless=frame[2] == _LOSSLESS,
@@ -109,7 +111,9 @@ def read(data: bytes) -> ImageHeader:
 
 
 def _join_profile(parts: list[bytes]) -> bytes | None:
-    """The ICC profile of its parts, each of which begins with its number, from 1, and how many there are; None if some lack."""
+    """The ICC profile assembled from its parts, each of which begins with its number, from 1, and the number of parts;
+    None if some are missing.
+    """
     parts = sorted(parts)
     return b"".join(part[2:] for part in parts) if parts and parts[0][1:2] == bytes([len(parts)]) else None
 
@@ -118,11 +122,11 @@ def find_end(data: bytes) -> int | None:
     """Find the EOI marker of the first picture in the file (previews and films may follow it).
 
     Returns:
-        The offset of its `FF D9`, or None when the file ends without one.
+        The offset of its `FF D9`, or None if the file ends without one.
 
     Raises:
-        VisualSearchError: `undecodable_image` when there are more passes over the picture than `MAX_SCANS`: a few KB can
-            ask for minutes of work in that way.
+        VisualSearchError: `undecodable_image` if there are more passes over the picture than `MAX_SCANS`: this way, a
+            few KB can ask for minutes of work.
     """
     scans = 0
     for marker, position in _walk(data):
@@ -136,7 +140,9 @@ def find_end(data: bytes) -> int | None:
 
 
 def lacks_passes(data: bytes) -> bool:
-    """Whether a file that is cut off lost whole passes: no scan brings some coefficient of a component to its last bit."""
+    """Whether a file that is cut off lost whole passes: no scan refines some coefficient of a component to its last
+    bit.
+    """
     missing: set[tuple[int, int]] = set()
     try:
         for marker, position in _walk(data):
@@ -156,7 +162,7 @@ def lacks_passes(data: bytes) -> bool:
 
 
 def _walk(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the markers of the first picture with the offset behind each, to EOI or to where the file ends."""
+    """Yield the markers of the first picture with the offset behind each, up to EOI or the end of the file."""
     position = 2
     pattern = _MARKER
     for _ in range(_MAX_SEGMENTS):

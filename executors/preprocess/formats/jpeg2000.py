@@ -15,20 +15,22 @@ _SIZE, _CODING, _CODING_OF_COMPONENT, _TILE_PART, _DATA, _END = 0xFF51, 0xFF52, 
 _MAX_COMPONENTS: Final = 4
 # A picture of 50 megapixels in tiles of 64 x 64 has 12,000; each has a few segments in its header.
 _MAX_SEGMENTS: Final = 131_072
-# What OpenJPEG allocates for a precinct of a subband or a code block.
+# The memory that OpenJPEG allocates for a precinct of a subband or a code block.
 _PART_BYTES: Final = 600
-# Code blocks of 64 x 64 are usual; blocks of 16 x 16 in precincts of 64 x 64 are within these in any picture.
+# Code blocks of 64 x 64 are usual; blocks of 16 x 16 in precincts of 64 x 64 stay within these limits in any picture.
 _PARTS_ALWAYS: Final = 131_072
 _SAMPLES_OF_PART: Final = 96
 _MOST_PARTS: Final = 1_000_000
-# Layers are passes of quality over all parts. A few dozen are the most that encoders write; more may be in small pictures.
+# Layers are quality passes over all parts. Encoders write a few dozen at most; a small picture may have more.
 _LAYERS_ALWAYS: Final = 64
 _MOST_PASSES: Final = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class _Coding:
-    """How the samples are cut up: halvings, exponents of a code block's sides, and of a precinct's for each resolution."""
+    """How the samples are divided: halvings, exponents of a code block's sides, and of a precinct's for each
+    resolution.
+    """
 
     layers: int
     levels: int
@@ -36,7 +38,7 @@ class _Coding:
     precincts: tuple[tuple[int, int], ...]
 
     def parts(self, width: int, height: int) -> int:
-        """Precincts (of each subband) and code blocks of one component."""
+        """The number of precincts (of each subband) and code blocks of one component."""
         total = 0
         for resolution, (precinct_width, precinct_height) in enumerate(self.precincts):
             scale = self.levels - resolution
@@ -51,11 +53,12 @@ class _Coding:
 
 
 def read(data: bytes) -> ImageHeader:
-    """Read size, tile size and depth of the codestream, which is what is decoded, and into how many parts it is cut.
+    """Read size, tile size and depth of the codestream, which is what is decoded, and the number of parts that it is
+    divided into.
 
     Raises:
-        VisualSearchError: `undecodable_image`, or `unsupported_format` for more than four components, and for more parts than
-            any encoder makes, of which a small file could ask for any number.
+        VisualSearchError: `undecodable_image`, or `unsupported_format` for more than four components, and for more
+            parts than any encoder makes, since a small file could ask for any number.
         struct.error: the header is cut off.
     """
     start = 0
@@ -87,7 +90,7 @@ def read(data: bytes) -> ImageHeader:
         width=width,
         height=height,
         bits=16 if bits > 8 else 8,
-        # Missing ones mean no smaller ones; of tiles that differ, all can do as many.
+        # Without a coding, no halving is possible. If tiles differ, the smallest number of halvings applies to all.
         levels=min((coding.levels for coding in codings), default=0),
         structure_bytes=parts * _PART_BYTES,
         buffer_width=tile[0],
@@ -96,13 +99,13 @@ def read(data: bytes) -> ImageHeader:
 
 
 def _codings(data: bytes, start: int) -> Iterator[_Coding]:
-    """What COD and COC say in the main header and in those of the tile-parts."""
+    """The settings of COD and COC in the main header and in those of the tile-parts."""
     for marker, position, end in _segments(data, start):
         if marker == _CODING and end - position >= 12:
             style, layers = data[position + 2], int.from_bytes(data[position + 4 : position + 6], "big")
             yield _coding(data[position + 7 : end], bool(style & 1), layers)
         elif marker == _CODING_OF_COMPONENT and end - position >= 9:
-            # A component's number has one byte where there are fewer than 257.
+            # A component's number has one byte if there are fewer than 257.
             yield _coding(data[position + 4 : end], bool(data[position + 3] & 1), 1)
 
 
@@ -114,7 +117,7 @@ def _coding(parameters: bytes, has_precincts: bool, layers: int) -> _Coding:
 
 
 def _segments(data: bytes, start: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the segments of all headers: the marker, where its length stands, and where it ends."""
+    """Yield the segments of all headers: the marker, the position of its length, and its end."""
     position, tile_part_end = start + 2, 0
     for _ in range(_MAX_SEGMENTS):
         if position + 4 > len(data):
@@ -129,7 +132,7 @@ def _segments(data: bytes, start: int) -> Iterator[tuple[int, int, int]]:
             return
         if marker == _TILE_PART and position + 12 <= len(data):
             (size,) = struct.unpack_from(">I", data, position + 6)
-            # 0: all that follows.
+            # 0: all following bytes.
             tile_part_end = position + size if size else len(data)
         yield marker, position + 2, min(position + 2 + length, len(data))
         position += 2 + max(2, length)

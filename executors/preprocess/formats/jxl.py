@@ -10,7 +10,7 @@ from executors.preprocess.formats.bits import BitReader
 from executors.preprocess.formats.exif import orientation_of
 
 _CODESTREAM: Final = b"\xff\x0a"
-# Height and its ratio to the width (ISO/IEC 18181-1, table F.2), and the bits of a number by its selector.
+# Height and its ratio to the width (ISO/IEC 18181-1, table F.2), and the number of bits of a number by its selector.
 _RATIOS: Final = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 _BEGINNING: Final = 64
 # Alpha, and perhaps black, depth or spot colours: each takes as much memory as one of the colours.
@@ -19,7 +19,7 @@ _SIZE_BITS: Final = (9, 13, 18, 30)
 
 
 def read(data: bytes) -> ImageHeader:
-    """Read the size header and what the metadata say about orientation and animation.
+    """Read the size header, orientation and animation.
 
     Raises:
         VisualSearchError: `undecodable_image`.
@@ -45,7 +45,8 @@ def read(data: bytes) -> ImageHeader:
             raise unsupported("jxl", f"has {extra_channels} channels besides its colours")
     turned_by_decoder = orientation != 1
     if not turned_by_decoder:
-        # What Pillow's plugin writes is not turned; where the codestream says that it is, that counts alone.
+        # Pillow's plugin writes pictures that are not turned; if the codestream has an orientation, only that one
+        # counts.
         orientation = orientation_of(_exif(data), None)
     return ImageHeader(
         format="jxl",
@@ -59,7 +60,7 @@ def read(data: bytes) -> ImageHeader:
 
 
 def _codestream(data: bytes) -> bytes:
-    """The beginning of the codestream, which may be cut into boxes that each begin with their number."""
+    """The beginning of the codestream, which may be divided into boxes that each begin with their number."""
     if data.startswith(_CODESTREAM):
         return data[:_BEGINNING]
     found = b""
@@ -75,7 +76,7 @@ def _codestream(data: bytes) -> bytes:
 
 
 def _exif(data: bytes) -> bytes | None:
-    """The EXIF block, before which an offset of four bytes should stand, but Pillow's plugin writes none."""
+    """The EXIF block, which an offset of four bytes should precede, but Pillow's plugin writes none."""
     found = boxes.find(data, (b"Exif",), 0, len(data)) if data.startswith(b"\0") else None
     if found is None:
         return None
@@ -99,7 +100,7 @@ def _length(bits: BitReader, small: int) -> int:
 
 
 def _depth(bits: BitReader) -> int:
-    """8, or 16 for more bits of a sample and for floating point, by a BitDepth."""
+    """The bits of a sample by a BitDepth: 8, or 16 for more bits and for floating point."""
     if bits.read(1):
         _number(bits, (0, 32), (0, 16), (0, 24), (6, 1))
         bits.read(4)
@@ -108,13 +109,13 @@ def _depth(bits: BitReader) -> int:
 
 
 def _number(bits: BitReader, *choices: tuple[int, int]) -> int:
-    """A number (U32) of one of four kinds: so many bits, and what is added to them."""
+    """A number (U32) of one of four kinds: a number of bits, and an offset that is added to them."""
     size, added = choices[bits.read(2)]
     return bits.read(size) + added
 
 
 def _skip_timing(bits: BitReader) -> None:
-    """Pass over an AnimationHeader."""
+    """Skip an AnimationHeader."""
     _number(bits, (0, 100), (0, 1000), (10, 1), (30, 1))
     _number(bits, (0, 1), (0, 1001), (8, 1), (10, 1))
     _number(bits, (0, 0), (3, 0), (16, 0), (32, 0))
@@ -122,7 +123,7 @@ def _skip_timing(bits: BitReader) -> None:
 
 
 def _preview_size(bits: BitReader) -> None:
-    """Pass over a PreviewHeader."""
+    """Skip a PreviewHeader."""
     in_eights = bits.read(1)
     choices = ((None, 16), (None, 32), (5, 1), (9, 33)) if in_eights else ((6, 1), (8, 65), (10, 321), (12, 1345))
 

@@ -1,4 +1,4 @@
-"""PNG (ISO/IEC 15948): its header, and a copy with nothing but what its pixels need."""
+"""PNG (ISO/IEC 15948): its header, and a copy with only the chunks that its pixels need."""
 
 from __future__ import annotations
 
@@ -31,21 +31,22 @@ _PASSES: Final = (
     (1, 0, 2, 2),
     (0, 1, 1, 2),
 )
-# What zlib makes of a byte at most, how many bytes take some 0.3 seconds, and how many may be too many in any case.
+# The most bytes that zlib makes of one byte, the number of bytes that takes some 0.3 seconds, and the excess that is
+# allowed for any picture.
 _MOST_UNPACKED: Final = 1032
 _WORK_ALWAYS: Final = 64_000_000
 _MORE_ALWAYS: Final = 16_000_000
 _PIECE: Final = 65_536
 _UNPACKED_PIECE: Final = 262_144
-# How many places of the data are looked at, and how much of each.
+# How many places of the data are sampled, and how much of each.
 _SAMPLED: Final = 16
 _SAMPLE_BYTES: Final = 1024
 _NEEDED_CHUNKS: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _TEXT_CHUNKS: Final = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 _END: Final = b"\0\0\0\0IEND\xaeB`\x82"
-# A walk over so many takes about a tenth of a second. 20 MB in chunks of 8 KB are 2,500.
+# A walk over this many chunks takes about a tenth of a second. 20 MB in chunks of 8 KB are 2,500.
 _MAX_CHUNKS: Final = 262_144
-# What is unpacked of a profile or a text: large profiles (of printers) have 2 to 3 MB.
+# The maximum size of a decompressed profile or text: large profiles (of printers) have 2 to 3 MB.
 _MAX_PROFILE_BYTES: Final = 4_000_000
 _MAX_TEXT_BYTES: Final = 1_000_000
 _RAW_EXIF: Final = (b"Raw profile type exif", b"Raw profile type APP1")
@@ -53,7 +54,7 @@ _XMP: Final = b"XML:com.adobe.xmp"
 
 
 def read(data: bytes) -> ImageHeader:
-    """Read IHDR, and the chunks that say something about transparency, orientation and animation.
+    """Read IHDR, and the chunks about transparency, orientation and animation.
 
     Raises:
         VisualSearchError: `undecodable_image`.
@@ -67,7 +68,7 @@ def read(data: bytes) -> ImageHeader:
     has_alpha = colour in (_GREY_ALPHA, _RGB_ALPHA)
     transparent_grey: int | None = None
     transparent_colour: tuple[int, int, int] | None = None
-    # Of several of a kind the last one counts, as in Pillow.
+    # Of several chunks of a kind the last one counts, as in Pillow.
     exif = xmp = packed_profile = raw_exif = None
     texts: set[bytes] = set()
     animated = False
@@ -85,7 +86,8 @@ def read(data: bytes) -> ImageHeader:
         elif kind == b"iCCP":
             packed_profile = data[start:end].partition(b"\0")[2][1:]
         elif kind in _TEXT_CHUNKS and (keyword := _wanted_keyword(data, start, texts)) is not None:
-            # Only the first of each, whether it can be read or not: a small file may hold thousands that are large unpacked.
+            # Only the first of each counts, readable or not: a small file may hold thousands that are large when
+            # decompressed.
             texts.add(keyword)
             content = _text(kind, data[start:end])
             if keyword == _XMP:
@@ -112,9 +114,9 @@ def read(data: bytes) -> ImageHeader:
 def keep_pixels_only(data: bytes) -> bytes:
     """Copy the chunks that the pixels need, each checked against its checksum.
 
-    What goes away: colour profiles and texts (libpng prints a line on stderr for each that it dislikes), later frames of
-    an animation, and whatever follows the picture. A missing or torn end marker is added; if pixels are
-    missing, too, libpng sees it.
+    The copy omits colour profiles and texts (libpng prints a line on stderr for each that it dislikes), later frames of
+    an animation, and everything behind the picture. A missing or torn end marker is added; if pixels are missing, too,
+    libpng detects it.
 
     Raises:
         VisualSearchError: `undecodable_image` for a chunk that is cut off or does not match its checksum.
@@ -142,10 +144,11 @@ def keep_pixels_only(data: bytes) -> bytes:
 
 
 def check_excess(data: bytes) -> None:
-    """Refuse a PNG whose data go on far beyond its pixels: libpng unpacks all of them, a gigabyte for each megabyte.
+    """Refuse a PNG whose data continue far beyond its pixels: libpng decompresses all of them, a gigabyte for each
+    megabyte.
 
-    Only data that are packed once more by zlib, or that are more than the pixels need unpacked, are looked at closer: photos are
-    neither, and unpacking them twice would take long.
+    The size is computed only if the compressed data are repetitive themselves, or larger than the pixels need
+    uncompressed. Photos are neither, and decompressing them twice would take long.
 
     Raises:
         VisualSearchError: `undecodable_image`.
@@ -170,7 +173,7 @@ def check_excess(data: bytes) -> None:
                     if unpacked > most:
                         raise undecodable("png", "holds far more data than pixels")
     except zlib.error:
-        return  # libpng sees it, too
+        return  # libpng detects it, too
 
 
 def _unpacked_size(data: bytes) -> int:
@@ -187,7 +190,7 @@ def _unpacked_size(data: bytes) -> int:
 
 
 def _samples(parts: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Some places in the data, spread evenly over the chunks, and in a large chunk over it."""
+    """Samples of the data from some places, spread evenly over the chunks, and within a large chunk."""
     chosen = parts[:: max(1, len(parts) // _SAMPLED)]
     each = max(1, _SAMPLED // len(chosen))
     return [
@@ -203,25 +206,25 @@ def _is_repetitive(data: bytes, start: int, end: int) -> bool:
 
 
 def _wanted_keyword(data: bytes, start: int, seen: set[bytes]) -> bytes | None:
-    """The keyword of a text that may turn the picture, None for all others, and for those that were seen before."""
+    """The keyword of a text that may give the orientation; None for all others, and for keywords seen before."""
     keywords = (keyword for keyword in (_XMP, *_RAW_EXIF) if keyword not in seen)
     return next((keyword for keyword in keywords if data.startswith(keyword + b"\0", start)), None)
 
 
 def _text(kind: bytes, chunk: bytes) -> bytes:
-    """What stands behind the keyword of a text chunk, unpacked."""
+    """The text behind the keyword of a text chunk, decompressed."""
     rest = chunk.partition(b"\0")[2]
     if kind == b"tEXt":
         return rest
     if kind == b"zTXt":
         return _unpack(rest[1:], _MAX_TEXT_BYTES)
-    # Two flags, a language and a translated keyword stand before an international text.
+    # Two flags, a language and a translated keyword precede an international text.
     text = rest[2:].partition(b"\0")[2].partition(b"\0")[2]
     return _unpack(text, _MAX_TEXT_BYTES) if rest[:1] == b"\1" else text
 
 
 def _unpack(packed: bytes, most: int) -> bytes:
-    """Inflate what may be damaged or larger than `most` bytes, in which cases it is empty."""
+    """Decompress data; empty if they are damaged or larger than `most` bytes."""
     unpacker = zlib.decompressobj()
     try:
         unpacked = unpacker.decompress(packed, most)

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes: a picture that is read, or one of the kinds that are known and not read."""
+"""The kind of a file by its first bytes: a supported picture format, or a known kind that is not supported."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 from executors.preprocess.formats import tiff
 from executors.preprocess.formats.base import ImageFormat
 
-# With this many bytes from the start of a file both functions say what can be said.
+# This many bytes from the start of a file are enough for both functions.
 FIRST_BYTES: Final = 4096
 
 _TIFFS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -117,9 +117,10 @@ def recognise(first_bytes: bytes) -> ImageFormat | None:
 
 
 def name_unread(first_bytes: bytes) -> str | None:
-    """The name of a kind of file that is known and not read as a picture, such as `PDF`; None when nothing is known of it.
+    """The name of a known kind of file that is not read as a picture, such as `PDF`; None if it is unknown.
 
-    What `recognise` takes has no name here. Formats without a signature of their own (TGA, plain text) have none either.
+    Formats that `recognise` accepts have no name here, nor do formats without a signature of their own (TGA, plain
+    text).
 
     Args:
         first_bytes: as for `recognise`.
@@ -135,7 +136,7 @@ def name_unread(first_bytes: bytes) -> str | None:
         return "PCX"
     if len(first_bytes) > 188 and first_bytes[0] == first_bytes[188] == 0x47:
         return _VIDEO
-    # Reserved, kind, and the number of icons, which is zero in a TGA that begins alike.
+    # Reserved, kind, and the number of icons, which is zero in a TGA that begins the same way.
     if first_bytes[:4] in (b"\0\0\1\0", b"\0\0\2\0") and first_bytes[4:6] != b"\0\0":
         return _ICON
     brands = _brands(first_bytes)
@@ -143,7 +144,7 @@ def name_unread(first_bytes: bytes) -> str | None:
 
 
 def _brands(first_bytes: bytes) -> list[bytes]:
-    """Major and compatible brands of an `ftyp` box, the major one first; empty where there is none."""
+    """Major and compatible brands of an `ftyp` box, the major one first; empty if there is none."""
     if first_bytes[4:8] != b"ftyp":
         return []
     end = min(int.from_bytes(first_bytes[:4], "big"), len(first_bytes))
@@ -159,7 +160,7 @@ def _name_brands(brands: list[bytes]) -> str | None:
 
 
 def _name_text(first_bytes: bytes) -> str | None:
-    """What begins like a document in a markup language."""
+    """The name for a file that begins like a document in a markup language."""
     start = first_bytes.removeprefix(b"\xef\xbb\xbf").lstrip()[:FIRST_BYTES].lower()
     if start.startswith((b"<?xml", b"<svg", b"<!doctype svg", b"<!--")) and b"<svg" in start:
         return "SVG"

@@ -16,7 +16,7 @@ _WEBP: Final = 50001
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _SAMPLE_FORMAT = 322, 323, 324, 339
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB = 0, 1, 2, 3, 5, 6, 8
 _BIT_DEPTHS: Final = (1, 2, 4, 8, 16)
-# Unsigned, and undefined, as some writers have it of extra samples.
+# Unsigned, and undefined, which some writers use for extra samples.
 _PLAIN_FORMATS: Final = (1, 4)
 _MAX_ENTRIES: Final = 4096
 _MAX_SAMPLES: Final = 8
@@ -30,7 +30,7 @@ _SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 330, 50706
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One tag of the directory: the struct format of a value, how many there are, and where they lie in the file."""
+    """One tag of the directory: the struct format of a value, the number of values, and their position in the file."""
 
     code: str
     count: int
@@ -74,20 +74,20 @@ def read(data: bytes) -> ImageHeader:
 
 
 def _orientation(data: bytes, order: str, entries: dict[int, _Entry]) -> int:
-    """The directory's orientation, or, where it has none, that of its XMP packet."""
+    """The directory's orientation or, if it has none, that of its XMP packet."""
     if _ORIENTATION in entries and data[2:4] in _BIG:
         stated = _value(data, order, entries, _ORIENTATION, 0)
         return stated if 1 <= stated <= 8 else 1
     packet = entries.get(_XMP)
-    # A TIFF is a block of EXIF data itself.
+    # A TIFF is itself a block of EXIF data.
     return orientation_of(data, None if packet is None else data[packet.offset : packet.offset + packet.count])
 
 
 def holds_raw(data: bytes) -> bool:
-    """Whether a camera's raw data come in the form of a TIFF: as DNG, or behind a preview (NEF, ARW and others).
+    """Whether a TIFF contains a camera's raw data: as DNG, or behind a preview (NEF, ARW and others).
 
     Args:
-        data: the file, or its beginning, from which it may not be seen yet.
+        data: the file, or its beginning, in which it may not be visible yet.
     """
     try:
         order, entries = _directory(data)
@@ -98,10 +98,10 @@ def holds_raw(data: bytes) -> bool:
 
 
 def check_complete(data: bytes) -> None:
-    """Compare the number of strips or tiles with what the picture's size asks for.
+    """Compare the number of strips or tiles with the number that the picture's size requires.
 
     Raises:
-        VisualSearchError: `undecodable_image` when some are missing, for which OpenCV would hand over memory as it is.
+        VisualSearchError: `undecodable_image` if some are missing, for which OpenCV would return uninitialised memory.
     """
     order, entries = _directory(data)
     height = _value(data, order, entries, _HEIGHT, 0)
@@ -121,7 +121,7 @@ def check_complete(data: bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A strip or tile: where it lies in the file, the upper left corner of where it belongs, and its size, in pixels."""
+    """A strip or tile: its range in the file, its upper left corner in the picture, and its size, in pixels."""
 
     start: int
     end: int
@@ -135,8 +135,8 @@ def webp_parts(data: bytes) -> list[Part]:
     """The strips or tiles of a TIFF that are WebP pictures each; empty for another compression.
 
     Raises:
-        VisualSearchError: `unsupported_format` for samples in separate planes; `undecodable_image` for parts that overlap in
-            the file, of which a few bytes could make any number.
+        VisualSearchError: `unsupported_format` for samples in separate planes; `undecodable_image` for parts that
+            overlap in the file, since a few bytes could make any number of them.
         struct.error: the directory is damaged.
     """
     order, entries = _directory(data)
@@ -165,14 +165,14 @@ def webp_parts(data: bytes) -> list[Part]:
     parts = []
     for index, (start, length) in enumerate(zip(starts, lengths, strict=True)):
         left, top = index % columns * part_width, index // columns * part_height
-        # Tiles are all of one size; the last strip ends where the picture does.
+        # Tiles all have the same size; the last strip ends where the picture does.
         rows = part_height if _TILE_OFFSETS in entries else min(part_height, height - top)
         parts.append(Part(start, start + length, left, top, part_width, rows))
     return parts
 
 
 def _directory(data: bytes) -> tuple[str, dict[int, _Entry]]:
-    """Byte order (of the struct module) and the integer tags of the first directory; of a doubled tag the first."""
+    """Byte order (of the struct module) and the integer tags of the first directory; the first one of a doubled tag."""
     order = "<" if data[:2] == b"II" else ">"
     (version,) = struct.unpack_from(f"{order}H", data, 2)
     if version == 43:
@@ -203,7 +203,7 @@ def _directory(data: bytes) -> tuple[str, dict[int, _Entry]]:
 
 
 def _values(data: bytes, order: str, entries: dict[int, _Entry], tag: int) -> tuple[int, ...]:
-    """The values of a tag that has one a sample; empty without it."""
+    """The values of a tag that has one for each sample; empty without it."""
     entry = entries.get(tag)
     if entry is None:
         return ()

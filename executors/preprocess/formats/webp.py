@@ -32,7 +32,7 @@ def read(data: bytes) -> ImageHeader:
     profile: bytes | None = None
     buffer_width = buffer_height = 0
     for kind, start, end in _chunks(data):
-        # What the flags don't announce is not there for libwebp.
+        # libwebp ignores what the flags don't announce.
         if kind == b"EXIF" and exif is None and flags & _EXIF_FLAG:
             exif = data[start:end]
         elif kind == b"XMP " and xmp is None and flags & _XMP_FLAG:
@@ -51,7 +51,7 @@ def read(data: bytes) -> ImageHeader:
         width=width,
         height=height,
         orientation=orientation_of(exif, xmp),
-        # Frames of an animation need not cover the canvas, which is transparent where they don't.
+        # Frames of an animation need not cover the canvas, which is transparent elsewhere.
         alpha=animated or has_alpha,
         animated=animated,
         buffer_width=buffer_width,
@@ -61,9 +61,9 @@ def read(data: bytes) -> ImageHeader:
 
 
 def announce_alpha(data: bytes) -> bytes:
-    """The file with the flag for transparency, which some writers forget, and without which decoders leave it out.
+    """The file with the flag for transparency, which some writers forget; without it decoders ignore the alpha channel.
 
-    An animation stays as it is: without the flag its canvas is not transparent.
+    An animation stays unchanged: without the flag its canvas is not transparent.
     """
     if data[12:16] != b"VP8X" or data[20] & (_ALPHA_FLAG | _ANIMATION_FLAG):
         return data

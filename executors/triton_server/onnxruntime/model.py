@@ -1,4 +1,4 @@
-"""A Triton backend in Python that serves ONNX models with ONNX Runtime: what NVIDIA's C++ backend of that name does.
+"""A Triton backend in Python that serves ONNX models with ONNX Runtime, in place of NVIDIA's C++ backend of that name.
 
 Triton runs one process of it for each instance of a model, with the packages of the server's own environment.
 """
@@ -14,7 +14,7 @@ from typing import Any
 import onnxruntime
 import triton_python_backend_utils as triton  # type: ignore[import-not-found]  # exists inside Triton only
 
-# Triton loads this one file; those beside it are found by name.
+# Triton loads only this file, so the modules beside it are found through the path.
 sys.path.insert(0, str(Path(__file__).parent))
 from ort_session import (  # type: ignore[import-not-found]  # see the line above
     CPU,
@@ -28,7 +28,7 @@ from request_batches import run_requests  # type: ignore[import-not-found]  # se
 
 # Set by the launcher (executors/triton_server/command.py): threads for all instances of one model together.
 THREADS_VARIABLE = "ORT_INTRA_OP_THREADS"
-# Large batches leave a CPU's cache: its rate falls beyond a few rows, where a GPU's grows.
+# Large batches don't fit a CPU's cache: beyond a few rows its rate falls, while a GPU's grows.
 CPU_ROWS = 4
 
 
@@ -73,7 +73,7 @@ class TritonPythonModel:
         return self._session.run(self._outputs, tensors)
 
     def _read(self, request: Any) -> Any:
-        """The request's tensors by name, or what is wrong with them."""
+        """The request's tensors by name, or the error in them."""
         tensors = {}
         for declared in self._inputs:
             tensor = triton.get_input_tensor_by_name(request, declared.name)

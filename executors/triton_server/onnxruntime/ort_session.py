@@ -1,6 +1,6 @@
 """Opens an ONNX model as a Triton configuration describes it: tensors, device, threads, accelerators.
 
-Runs inside Triton's Python backend, with nothing but ONNX Runtime and numpy beside it.
+It runs inside Triton's Python backend, with only ONNX Runtime and numpy available.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ Provider = tuple[str, dict[str, str]]
 
 
 class ModelError(Exception):
-    """The model can't be served as configured; the message is for the person who wrote the configuration."""
+    """The model can't be served as configured; the message is for the author of the configuration."""
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor of a configuration; `dims` as they stand there, without the batch, -1 for any length."""
+    """One tensor of a configuration; `dims` as in the configuration, without the batch, -1 for any length."""
 
     name: str
     type: str
@@ -49,7 +49,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Config:
-    """What this backend uses of Triton's model configuration."""
+    """The parts of Triton's model configuration that this backend uses."""
 
     batched: bool
     file: str
@@ -64,7 +64,7 @@ def parse_config(config: Mapping[str, Any]) -> Config:
     """Read the configuration that Triton hands over as JSON.
 
     Raises:
-        ModelError: it asks for something that this backend does not do.
+        ModelError: it asks for a feature that this backend does not have.
     """
     accelerators = (config.get("optimization") or {}).get("execution_accelerators") or {}
     gpu = accelerators.get("gpu_execution_accelerator") or []
@@ -80,8 +80,9 @@ def parse_config(config: Mapping[str, Any]) -> Config:
 
 
 def threads_for(config: Config, given: str | None) -> int:
-    """Threads of one instance: the configuration's `intra_op_thread_count` (NVIDIA's name for it), else its share of
-    what the server was given; 0 leaves it to ONNX Runtime (all cores)."""
+    """Threads of one instance: the configuration's `intra_op_thread_count` (NVIDIA's name for it), otherwise its share
+    of the server's threads; 0 leaves it to ONNX Runtime (all cores).
+    """
     configured = config.parameters.get("intra_op_thread_count", "")
     if configured.isdigit() and int(configured):
         return int(configured)
@@ -101,7 +102,8 @@ def providers_for(config: Config, kind: str, device: int, available: Sequence[st
         return [(CPU, {})], []
     if CUDA not in available:
         return [(CPU, {})], ["this ONNX Runtime has no CUDA: an instance for a GPU runs on the CPU"]
-    # Searching for the fastest algorithm anew for every batch size, the default, does not go with dynamic batching.
+    # The default searches for the fastest algorithm again for every batch size, which is too slow with dynamic
+    # batching.
     cuda: Provider = (CUDA, {"device_id": str(device), "cudnn_conv_algo_search": "HEURISTIC"})
     providers, notes = [cuda, (CPU, {})], []
     for name, parameters in config.accelerators.items():
@@ -194,5 +196,5 @@ def _check(role: str, declared: Sequence[Tensor], actual: Sequence[Any], batched
 
 
 def _place(file: Path) -> str:
-    """`<model>/<version>/<file>`: where it is in the repository, without the rest of the path."""
+    """`<model>/<version>/<file>`: the path within the repository."""
     return "/".join(file.parts[-3:])

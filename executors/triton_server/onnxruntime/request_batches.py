@@ -1,4 +1,4 @@
-"""What becomes of the requests of one dynamic batch: joined, run in slices, split again; a bad one fails alone."""
+"""Runs the requests of one dynamic batch: joins them, runs slices, splits the outputs; an invalid request fails alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run_requests(requests: Sequence[Tensors], run: Run, *, batched: bool, most_r
         requests: the inputs of each, by name; the first axis is the batch if `batched`.
         run: runs the model.
         batched: whether the model takes several rows at once; otherwise each request runs by itself.
-        most_rows: rows of one run; 0 for any number.
+        most_rows: the maximum number of rows of one run; 0 for any number.
 
     Returns:
         For each request the list of its outputs, or the exception that it failed with.
@@ -30,7 +30,7 @@ def run_requests(requests: Sequence[Tensors], run: Run, *, batched: bool, most_r
         try:
             answered = _run_group([requests[at] for at in group], run, batched=batched, most_rows=most_rows)
         except Exception as error:
-            # Which of them is at fault shows when each runs by itself.
+            # Running each by itself shows which of them is at fault.
             answered = [error] if len(group) == 1 else [_alone(requests[at], run, batched, most_rows) for at in group]
         for at, answer in zip(group, answered, strict=True):
             answers[at] = answer
@@ -38,7 +38,7 @@ def run_requests(requests: Sequence[Tensors], run: Run, *, batched: bool, most_r
 
 
 def alike(requests: Sequence[Tensors]) -> list[list[int]]:
-    """The positions of requests that can run together: the same inputs, types, and shapes but for the first axis."""
+    """The positions of requests that can run together: the same inputs, types, and shapes except for the first axis."""
     groups: dict[Any, list[int]] = {}
     for at, tensors in enumerate(requests):
         key = tuple((name, tensor.dtype.str, tensor.shape[1:]) for name, tensor in sorted(tensors.items()))

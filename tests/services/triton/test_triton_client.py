@@ -206,7 +206,7 @@ async def test_a_server_of_which_one_of_two_instances_dies_or_hangs_is_sound_aga
 
     callers = [call_all_the_time(lambda: own.status()["restarts"]) for _ in range(4)]
     errors = [error for found in await asyncio.gather(*callers) for error in found]
-    assert "a process of it that runs the model is dead or hung" in own.status()["last_exit"]
+    assert "a process that runs the model is dead or hung" in own.status()["last_exit"]
     assert not any("its model changed" in error.message for error in errors)
     await until_ready(backend)
     calls = iter(range(200))

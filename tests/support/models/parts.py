@@ -23,8 +23,8 @@ from executors.index.embedded.graph.hnsw import HnswGraph
 from executors.index.embedded.memory.collection_memory import CollectionMemory, CollectionView, GraphOptions
 from executors.index.embedded.memory.live_graph import ROWS_UNDER_LOCK, LiveGraph, set_places
 from executors.index.embedded.memory.loading import load_memory
+from executors.index.embedded.search.exact import selected_views
 from executors.index.embedded.search.ranking import Scope, scope_of
-from executors.index.embedded.search.selection import selected_views
 from executors.index.embedded.search.targets import targets_of
 from executors.index.embedded.upkeep.rebuild import Rebuild
 from executors.index.embedded.write import apply, removal

@@ -39,7 +39,8 @@ class Indices:
 
     async def settle(self, store: Store) -> None:
         assert isinstance(store, OpenSearchStore)
-        await store.idle()
+        # Wait for the store's background work.
+        await asyncio.gather(*store._tasks, return_exceptions=True)
 
     async def close(self) -> None:
         """Close what is open, and delete everything under the prefix."""

@@ -86,7 +86,7 @@ def test_a_tag_that_is_named_twice_is_refused(tmp_path: Path, capsys: pytest.Cap
     ("given", "says"),
     [
         ('{"price": {"$less": 1}}', "filter.price.$less: an unknown operator"),
-        ('{"$or": [{"a": 1}, {"b": [1]}]}', "filter.$or[1].b: a list is no value to compare with"),
+        ('{"$or": [{"a": 1}, {"b": [1]}]}', "filter.$or[1].b: a list cannot be compared with"),
         ("{price: 1}", "not JSON: Expecting property name"),
         ('{"n": 9007199254740993}', "filter.n: is beyond ±2^53"),
         ('{"n": {"$gt": 1, "$gt": 2}}', "the key '$gt' twice"),

@@ -171,7 +171,7 @@ except VisualSearchError as error:
 
 
 def test_others_go_on_while_a_long_text_is_read(tokenizer: Tokenizer) -> None:
-    """An event loop of other people's requests runs beside it: it has to get its turns, not one at the end."""
+    """An event loop with other requests runs meanwhile: it has to get its turns, not one at the end."""
     turns, done = [], threading.Event()
 
     def count() -> None:

@@ -1,4 +1,4 @@
-"""Documents as bytes: exact, or refused."""
+"""Documents as bytes are exact, or refused."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def code_of(record_of: Any) -> str:
 @given(st.dictionaries(st.text(max_size=8), JSON, max_size=5))
 def test_tags_read_back_as_the_very_same_value(tags: dict[str, Any]) -> None:
     decoded = decode_tags(encode_tags(tags))
-    # repr tells 1, 1.0 and True apart, and 0.0 from -0.0.
+    # repr distinguishes 1, 1.0 and True, and 0.0 from -0.0.
     assert repr(decoded) == repr(tags)
 
 

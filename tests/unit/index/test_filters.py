@@ -1,4 +1,4 @@
-"""What filters mean, row by row as executors/index/README.md says it, and what a bad one is told."""
+"""The meaning of filters, row by row as in executors/index/README.md, and the errors of bad ones."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ MEANINGS: list[tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]
     ({"a": {"$gt": 5}}, [{"a": 5.1}, {"a": 2**53}], [{"a": 5}, {"a": "6"}]),
     ({"a": {"$gte": 0.5}}, [{"a": 0.5}, {"a": 1}], [{"a": 0}, {"a": True}]),
     ({"a": {"$gte": "b", "$lt": "c"}}, [{"a": "b"}, {"a": "bz"}], [{"a": "a"}, {"a": "c"}, {"a": "B"}, {"a": 5}]),
-    # by code points: an emoji is after U+FFFF, which UTF-16 has the other way round
+    # by code points: an emoji is after U+FFFF, unlike in UTF-16
     ({"a": {"$gt": "\uffff"}}, [{"a": "\U0001f431"}], [{"a": "é"}]),
     # arrays: one of the values is enough, each condition for itself
     ({"a": "x"}, [{"a": ["y", "x"]}, {"a": [["x"]]}], [{"a": ["y"]}, {"a": []}]),

@@ -1,4 +1,4 @@
-"""Which texts are moments, and which moments are the same."""
+"""Texts that are moments, and texts that are the same moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Versions: sortable as text, never behind what was made or seen."""
+"""Versions: sortable as text, never older than one that was made or seen before."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOW = 1_800_000_000_000
 
 
 class Wall:
-    """A wall clock that a test can turn."""
+    """A wall clock that a test can set."""
 
     def __init__(self, now: int = NOW) -> None:
         self.now = now
@@ -119,7 +119,7 @@ def test_threads_never_get_the_same_version() -> None:
     )
 )
 def test_happened_before_is_the_order_of_the_text(steps: list[tuple[str, int]]) -> None:
-    """What a clock makes is newer than all that it made or saw, whatever the two wall clocks do."""
+    """A version is newer than all versions that the clock made or saw before, whatever the two wall clocks do."""
     walls = {"a": Wall(NOW), "b": Wall(NOW + 250)}
     clocks = {name: HybridClock(name, wall) for name, wall in walls.items()}
     newest = {"a": "", "b": ""}

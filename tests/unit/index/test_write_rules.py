@@ -1,4 +1,4 @@
-"""The rules of versions as a table: every state of an id, every write, older, the same and newer than what is held."""
+"""The rules of versions as a table: every state of an id, with every write that is older, the same or newer."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ STATES: dict[str, Held | None] = {
     "never there, superseded": tombstone("superseded", "not_found"),
 }
 
-# What each write is, by its version; and the operation that it leaves.
+# Each write by its version, and the operation that it leaves.
 Decide = Callable[[Held | None, int, str], Decision]
 WRITES: dict[str, tuple[Operation, Decide]] = {
     "put the same": ("put", lambda held, n, dropped: decide_put(held, encoded(n), dropped)),
@@ -204,7 +204,7 @@ def test_what_is_not_newer_than_a_drop_of_the_collection_has_no_effect(write: st
             elif held is None or not held.live:
                 assert (outcome.result, effect) == ("not_found", None)
             else:
-                # A document that is there is judged by its own version: the drop has left it.
+                # A live document is judged by its own version: the drop has kept it.
                 assert answer_to(Decision(outcome, effect)) == TABLE[write][state][number - OLDER]
         assert answer_to(decide(held, number, version(number - 1))) == TABLE[write][state][number - OLDER]
 
@@ -216,14 +216,14 @@ def test_the_digests_of_answers_name_the_content() -> None:
         (decide_put(None, encoded(1), ""), DIGEST),
         (decide_put(put, encoded(NEWER), ""), DIGEST),
         (decide_put(put, encoded(NEWER, seed=1), ""), another),
-        # Executed again: of what is stored.
+        # Executed again: the digest of the stored document.
         (decide_put(put, encoded(SAME, seed=1), ""), DIGEST),
         (decide_update(put, tag_update("a", NEWER, {"x": 1}), "", TAGS), changed),
         (decide_update(updated, tag_update("a", SAME, {"x": 1}), "", TAGS), DIGEST),
         (decide_update(None, tag_update("a", NEWER, {"x": 1}), "", {}), ""),
         (decide_delete(put, key("a", NEWER), ""), ""),
         (decide_removal(put, version(NEWER)), ""),
-        # Of the write that supersedes.
+        # The digest of the superseding write.
         (decide_supersede(put, superseded("a", NEWER, "another"), ""), "another"),
         (decide_supersede(STATES["superseded"], superseded("a", SAME, "another"), ""), "another"),
     ]
@@ -243,11 +243,11 @@ def test_damaged_tags_are_replaced_but_never_merged() -> None:
         WriteOutcome(error=DAMAGED),
         None,
     )
-    # Also by those that they were before.
+    # Also by the same tags as before.
     _, effect = decide_update(STATES["put"], tag_update("a", NEWER, TAGS, "replace"), "", DAMAGED)
     assert effect is not None
     assert (effect.kind, effect.tags, effect.held.digest) == ("retag", TAGS, DIGEST)
-    # A version that comes too late is told first.
+    # A version that is too old is reported first.
     assert answer_to(decide_update(STATES["put"], tag_update("a", OLDER, {"x": 1}), "", DAMAGED)) == STALE
 
 

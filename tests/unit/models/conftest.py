@@ -16,7 +16,7 @@ from tests.support.models.file_server import FileServer, file_server
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository that this very code built; the one that other suites share may be older. Only to be read."""
+    """A repository that this version of the code built; the one that other suites share may be older. Only for reading."""
     folder = tmp_path_factory.mktemp("built")
     build_model(DEFAULT, folder)
     return folder
@@ -24,7 +24,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def repository(built: Path, tmp_path: Path) -> Path:
-    """A repository of one's own with the default model in it."""
+    """A repository for this test alone, with the default model in it."""
     shutil.copytree(built / DEFAULT, tmp_path / "models" / DEFAULT)
     return tmp_path / "models"
 
@@ -39,5 +39,5 @@ def server() -> Iterator[FileServer]:
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    """Where the file is to be fetched to; the folder is not there yet."""
+    """The path of the file to fetch; its folder does not exist yet."""
     return tmp_path / "downloads" / "model.onnx"

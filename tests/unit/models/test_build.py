@@ -1,4 +1,4 @@
-"""The default model becomes an entry of a Triton repository, and stays a sound one."""
+"""The default model becomes an entry of a Triton repository, and stays intact."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_an_entry_that_is_up_to_date_is_left_alone(repository: Path) -> None:
 
 
 def other_preprocessing(entry: Path) -> None:
-    """A configuration and a digest that fit each other, but not the catalogue."""
+    """A configuration and a digest that fit each other, but not the manifest."""
     config = CONFIG.replace('"0.875"', '"0.5"')
     write_entry(entry.parent, (entry / "1" / "model.onnx").read_bytes(), config, DEFAULT)
 

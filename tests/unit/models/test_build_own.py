@@ -1,4 +1,4 @@
-"""A model that a person wrote becomes an entry, if it does what its configuration says."""
+"""A user's own model becomes an entry, if it matches its configuration."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def with_step(operator: str, constants: dict[str, NDArray[Any]], **attributes: A
 @pytest.mark.parametrize(
     ("model", "fault"),
     [
-        (with_step("MeanVarianceNormalization", {}, axes=[0]), "a vector depends on what else is in the batch"),
+        (with_step("MeanVarianceNormalization", {}, axes=[0]), "a vector depends on the rest of the batch"),
         (with_step("Reshape", {"shape": np.array([1, 3])}), r"embedding has the shape \[1, 3\]"),
         (with_step("Mul", {"zero": np.zeros(1, np.float32)}), "not finite, or are zero"),
         (with_step("Sub", {"much": np.full(1, np.inf, np.float32)}), "not finite"),

@@ -52,7 +52,7 @@ def test_an_own_text_tower_is_bound_to_its_image_model(tmp_path: Path) -> None:
     write_own(tmp_path, image, config, "mine")
     assert build_model("mine", tmp_path).result == "built"
     assert load_towers(tmp_path, "mine").text == towers.text
-    # The text tower is changed, which the image model has to notice, and be told.
+    # The text tower is changed; the image model has to notice, and to be bound again.
     file = model_path(tmp_path, towers.text.name)
     other = write_two_towers(tmp_path / "other", seed=3)
     assert other.text is not None

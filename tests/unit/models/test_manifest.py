@@ -165,7 +165,7 @@ def test_all_faults_are_named_at_once() -> None:
 
 
 def test_an_unknown_model_is_answered_with_those_that_there_are() -> None:
-    with pytest.raises(VisualSearchError, match="there is efficientnet-lite0, clip-vit-b32"):
+    with pytest.raises(VisualSearchError, match="known models: efficientnet-lite0, clip-vit-b32"):
         find_model(load_manifest(), "resnet")
 
 

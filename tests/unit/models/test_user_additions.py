@@ -1,4 +1,4 @@
-"""What a build keeps of an entry that was there, and which entries it does not touch."""
+"""The parts of an existing entry that a build keeps, and the entries that it does not touch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def model_id(built: Path) -> str:
 
 
 def write_own(models_dir: Path, name: str = TINY) -> Path:
-    """An entry as a person writes it: a configuration, and a file."""
+    """An entry that a user wrote: a configuration, and a file."""
     entry = models_dir / name
     (entry / "1").mkdir(parents=True)
     (entry / "1" / "model.onnx").write_bytes(tiny_model())
@@ -90,7 +90,7 @@ def built_own_entry(entry: Path) -> None:
 
 
 def copied_entry(entry: Path) -> None:
-    """Ours as a pattern for one's own, which is of another source."""
+    """An entry that a user copied from ours, with another source."""
     text = (entry / CONFIG_FILE).read_text()
     (entry / CONFIG_FILE).write_text(text.replace(MODEL.source, "https://example.org/mine"))
 

@@ -40,7 +40,7 @@ def test_a_text_tower_can_be_verified_alone(repository: Path) -> None:
 
 
 def test_a_server_with_other_weights_fails(repository: Path, tmp_path: Path) -> None:
-    """The same name, inputs, outputs and dimension: only the answers tell."""
+    """The same name, inputs, outputs and dimension: only the answers differ."""
     write_two_towers(tmp_path / "other", seed=1)
     theirs = {tower.name: tower for tower in load_towers(tmp_path / "other", TWO_TOWERS)}
     server = run_in_process(tmp_path / "other")

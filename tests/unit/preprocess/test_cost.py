@@ -32,7 +32,7 @@ def pipeline(tmp_path: Path) -> ImagePipeline:
 def test_a_large_jpeg_is_cheap_because_it_is_decoded_at_a_fraction(pipeline: ImagePipeline) -> None:
     picture = encode(cv2.resize(scene(1), (4000, 3000)))
     cost = cost_of(picture, pipeline, thumbnail=True)
-    assert not cost.dear
+    assert not cost.expensive
     assert cost.size == read_header(picture).decoded_bytes // 64
 
 
@@ -44,18 +44,21 @@ def test_a_png_takes_all_of_its_pixels(pipeline: ImagePipeline) -> None:
 
 def test_few_bytes_that_become_many_are_dear(pipeline: ImagePipeline) -> None:
     flat = np.full((4000, 5000, 3), 7, np.uint8)
-    assert cost_of(encode(flat, ".png"), pipeline, thumbnail=True).dear
-    assert not cost_of(encode(flat[:500, :500], ".png"), pipeline, thumbnail=True).dear
+    assert cost_of(encode(flat, ".png"), pipeline, thumbnail=True).expensive
+    assert not cost_of(encode(flat[:500, :500], ".png"), pipeline, thumbnail=True).expensive
 
 
 @pytest.mark.skipif(not FOUND.is_dir(), reason=f"the shared pictures are not at {FOUND}")
 def test_the_bomb_that_was_found_is_dear(pipeline: ImagePipeline) -> None:
-    assert cost_of((FOUND / "bomb-gray1.png").read_bytes(), pipeline, thumbnail=True).dear
+    assert cost_of((FOUND / "bomb-gray1.png").read_bytes(), pipeline, thumbnail=True).expensive
 
 
 @pytest.mark.parametrize("blob", [b"", b"no picture", b"\x89PNG\r\n\x1a\n"])
 def test_what_has_no_header_costs_nothing_yet(pipeline: ImagePipeline, blob: bytes) -> None:
-    assert (cost_of(blob, pipeline, thumbnail=True).size, cost_of(blob, pipeline, thumbnail=True).dear) == (0, False)
+    assert (cost_of(blob, pipeline, thumbnail=True).size, cost_of(blob, pipeline, thumbnail=True).expensive) == (
+        0,
+        False,
+    )
 
 
 def refused(pipeline: ImagePipeline, **limits: int) -> ImagePipeline:
@@ -81,13 +84,13 @@ def test_a_photo_of_twelve_megapixels_is_not_dear(
     picture = pillow(np.clip(photo, 0, 255).astype(np.uint8), image_format, **options)
     cost = cost_of(picture, pipeline, thumbnail=True)
     assert cost.size == read_header(picture).decoded_bytes > 128_000_000
-    assert not cost.dear
+    assert not cost.expensive
 
 
 def test_a_jpeg2000_takes_what_is_left_of_it_when_it_is_decoded_at_a_fraction(pipeline: ImagePipeline) -> None:
     for resolutions, divisor in ((6, 16), (1, 1)):
         picture = pillow(scene(1, 900, 1200), "JPEG2000", num_resolutions=resolutions)
         header = read_header(picture)
-        # The parts into which it is cut are there at any scale.
+        # The parts into which it is divided take memory at any scale.
         expected = header.decoded_bytes // divisor + header.structure_bytes
         assert cost_of(picture, pipeline, thumbnail=False).size == expected

@@ -1,4 +1,6 @@
-"""A damaged file is one coded error, quietly, and never half a picture; a whole one is accepted with its flaws."""
+"""A damaged file gives one coded error, without noise, and never half a picture; a complete one is accepted with its
+flaws.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every format, colour model and orientation comes out as the picture that a person sees, or as one coded error."""
+"""Every format, colour model and orientation gives the picture that a person sees, or one coded error."""
 
 from __future__ import annotations
 

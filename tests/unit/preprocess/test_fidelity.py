@@ -1,4 +1,4 @@
-"""Shortcuts in decoding must not be seen in the model's vectors."""
+"""Shortcuts in decoding must not change the model's vectors noticeably."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A header is read for what it is, and nothing that stands in one can do harm."""
+"""Headers are read correctly, and no content of a header can do harm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Beside Pillow: every odd picture that is accepted looks as in Pillow, every other one is refused with the right code."""
+"""Comparison with Pillow: every odd picture that is accepted looks as in Pillow, every other one is refused with the
+right code.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ from tests.support.pictures.image_files import exif, photo, pillow, png, png_chu
 
 PICTURES = Path(__file__).resolve().parents[4] / "shared" / "data" / "pictures"
 FILES = sorted(path.relative_to(PICTURES).as_posix() for path in PICTURES.rglob("*") if path.is_file())
-# What is not read, by the ending that these files do have rightly.
+# Files that are not read, by their usual extension.
 UNREAD = {
     "tga",
     "dds",
@@ -80,14 +82,14 @@ REFUSED: dict[str, dict[str, tuple[str, ...]]] = {
 REFUSALS = {
     f"{folder}/{name}": code for code, folders in REFUSED.items() for folder, names in folders.items() for name in names
 }
-# Broken on purpose by those who look for crashes of decoders; fax codes that are wrong, libtiff and Pillow tolerate.
+# Files that were broken on purpose to crash decoders; libtiff and Pillow tolerate wrong fax codes.
 BROKEN = ("crash-", "oom-")
 TOLERATED = {
     "pillow/crash-0da013a13571cc8eb457a39fee8db18f8a3c7127.tif",
     "pillow/crash-74d2a78403a5a59db1fb0a2b8735ac068a75f6e3.tif",
 }
 MISNAMED = {"pillow/courB08.pbm"}
-# Good pictures, or good as far as their pixels go, that Pillow refuses: here stands why.
+# Good pictures, at least as far as their pixels go, that Pillow refuses, with the reason.
 NOT_BY_PILLOW = {
     "found/webp-in-tiff.tif": "WebP in TIFF",
     "pillow/hopper_webp.tif": "WebP in TIFF",

@@ -1,4 +1,4 @@
-"""Beside Pillow: headers, metadata and layouts that few writers make, one of each kind."""
+"""Comparison with Pillow: headers, metadata and layouts that few writers make, one of each kind."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def test_a_big_endian_bigtiff_is_unsupported() -> None:
 
 
 def _lossless_jpeg(pixels: NDArray[np.uint8]) -> bytes:
-    """A JPEG without loss (ITU-T T.81, annex H): each sample is told by its difference to the one on its left."""
+    """A lossless JPEG (ITU-T T.81, annex H): each sample is given by its difference to the one on its left."""
     height, width, samples = pixels.shape
     bits: list[int] = []
     values = pixels.astype(int)

@@ -1,4 +1,4 @@
-"""Whatever the picture's shape, the model gets its own, with the content in the right place."""
+"""For any shape of picture, the model gets its input shape, with the content in the right place."""
 
 from __future__ import annotations
 

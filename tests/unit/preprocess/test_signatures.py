@@ -1,4 +1,6 @@
-"""By its first bytes a file is a picture that is read, of a kind that has a name, or unknown; its name does not count."""
+"""The first bytes of a file identify it as a supported picture, a kind with a name, or unknown; its name does not
+count.
+"""
 
 from __future__ import annotations
 

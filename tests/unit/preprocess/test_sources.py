@@ -1,4 +1,4 @@
-"""Base64 in all its spellings, with the limit before the work."""
+"""Base64 in all its spellings, with the size checked first."""
 
 from __future__ import annotations
 

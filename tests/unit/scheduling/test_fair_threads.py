@@ -15,7 +15,7 @@ BULK, OTHER, SEARCH = Turn("bulk", bulk=True), Turn("other", bulk=True), Turn("s
 
 
 class Stages:
-    """Work that runs until it is let go, and says what has begun."""
+    """Work that runs until the test releases it, and records what has begun."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -103,15 +103,15 @@ def test_memory_is_bounded_and_one_that_is_larger_runs_alone(threads: FairThread
     stages.wait_for("more")
 
 
-def test_dear_work_runs_one_at_a_time_and_others_pass_it(threads: FairThreads, stages: Stages) -> None:
-    submit(threads, stages, "dear 1", SEARCH, Cost(1, dear=True))
-    stages.wait_for("dear 1")
-    submit(threads, stages, "dear 2", SEARCH, Cost(1, dear=True))
+def test_expensive_work_runs_one_at_a_time_and_others_pass_it(threads: FairThreads, stages: Stages) -> None:
+    submit(threads, stages, "expensive 1", SEARCH, Cost(1, expensive=True))
+    stages.wait_for("expensive 1")
+    submit(threads, stages, "expensive 2", SEARCH, Cost(1, expensive=True))
     submit(threads, stages, "cheap", SEARCH, Cost(1))
     stages.wait_for("cheap")
-    assert stages.begun == ["dear 1", "cheap"]
-    stages.release("dear 1", "dear 2", "cheap")
-    stages.wait_for("dear 2")
+    assert stages.begun == ["expensive 1", "cheap"]
+    stages.release("expensive 1", "expensive 2", "cheap")
+    stages.wait_for("expensive 2")
 
 
 def test_errors_reach_the_caller_and_the_thread_goes_on(threads: FairThreads) -> None:
@@ -156,7 +156,7 @@ def test_work_that_finds_no_memory_is_passed_only_so_often(threads: FairThreads,
         submit(threads, stages, str(number), Turn(str(number)), Cost(10))
         stages.wait_for(str(number))
         stages.release(str(number - 1))
-    # Whichever thread takes this has looked at the large one once more.
+    # The thread that takes this has examined the large one once more.
     stages.release("takes no memory")
     submit(threads, stages, "takes no memory", SEARCH)
     stages.wait_for("takes no memory")
@@ -190,19 +190,19 @@ def test_what_was_next_and_is_cancelled_holds_up_nothing(threads: FairThreads, s
     stages.release(str(MOST_PASSING), "takes no memory", "late")
 
 
-def test_a_dear_search_does_not_wait_for_all_dear_bulk() -> None:
-    """The thread that ends a bulk job would be the first to take the next, again and again."""
+def test_an_expensive_search_does_not_wait_for_all_expensive_bulk() -> None:
+    """Otherwise the thread that ends a bulk job would be the first to take the next, again and again."""
     begun: list[str] = []
     threads = FairThreads(bulk=2, small=1, budget=1_000, name="test")
     first = threading.Event()
-    threads.submit(lambda: first.wait(10), BULK, Cost(1, dear=True))
+    threads.submit(lambda: first.wait(10), BULK, Cost(1, expensive=True))
 
     def work() -> None:
         begun.append("bulk")
         time.sleep(0.005)  # long enough for the other thread to look
 
-    bulk = [threads.submit(work, BULK, Cost(1, dear=True)) for _ in range(40)]
-    search = threads.submit(lambda: begun.append("search"), SEARCH, Cost(1, dear=True))
+    bulk = [threads.submit(work, BULK, Cost(1, expensive=True)) for _ in range(40)]
+    search = threads.submit(lambda: begun.append("search"), SEARCH, Cost(1, expensive=True))
     first.set()
     search.result(10)
     for each in bulk:

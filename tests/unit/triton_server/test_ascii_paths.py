@@ -1,4 +1,4 @@
-"""Plain names for what lies at unusual places."""
+"""Plain names for unusual paths."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNUSUAL = ["/home/Jörg Müller/models", "/日本", "/a b", "/a'b", '/a"b', "/a$
 
 
 def told(paths: ServerPaths) -> list[str]:
-    """Everything that a server hears of its paths."""
+    """All paths that a server is given."""
     command = command_line(
         paths.installation,
         models_dir=paths.models_dir,

@@ -17,7 +17,8 @@ import pytest
 
 from executors.triton_server import guard
 
-# Stands for tritonserver: a child of its own (a stub) that ignores SIGTERM, a region of shared memory, a line of output.
+# A stand-in for tritonserver: a child of its own (a stub) that ignores SIGTERM, a region of shared memory, a line of
+# output.
 SERVER = """
 import os, signal, sys, time
 if sys.argv[2] == "exit":
@@ -30,7 +31,7 @@ open(sys.argv[1] + "region", "w").close()
 print("hello", flush=True)
 time.sleep(60)
 """
-# Stands for the replica: it starts the guard, says its process id and the server's, and waits.
+# A stand-in for the replica: it starts the guard, prints its process id and the server's, and waits.
 REPLICA = """
 import subprocess, sys, time
 guard = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
@@ -119,7 +120,7 @@ def test_the_server_dies_with_a_killed_guard(start: Callable[[], Started]) -> No
     _, guard_pid, server = start()
     os.kill(guard_pid, signal.SIGKILL)
     until(lambda: server not in alive(server))
-    # Triton's stubs end when they miss the server; the harmless one here is ended by who started the guard.
+    # Triton's stubs end when the server is gone; the harmless one here is ended by the process that started the guard.
     guard.kill_group(server)
     until(lambda: not alive(server))
 

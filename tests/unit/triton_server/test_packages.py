@@ -1,4 +1,4 @@
-"""Setting up the server's packages: complete or not at all, one process at a time, with reasons."""
+"""Installing the server's packages: complete or not at all, one process at a time, with readable errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def make_whole(folder: Path) -> Installation:
 
 @pytest.fixture
 def no_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pip reads these settings of the user's, as it should; nobody listens there."""
+    """pip reads these settings of the user's, as it should; no server listens at that address."""
     for name, value in {
         "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
         "PIP_RETRIES": "1",

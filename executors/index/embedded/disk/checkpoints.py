@@ -1,4 +1,4 @@
-"""When the log is moved into the database file."""
+"""The checkpointer: it decides when SQLite's log is moved into the database file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 class Checkpointer:
-    """Moves the log into the file from the writer's thread, after what was committed has been published and acknowledged.
+    """Moves the log into the file, on the writer's thread, after a commit has been published and acknowledged.
 
     Searches never wait for it. SQLite's automatic checkpoint would run inside the commit, while a committed document is
     not yet in memory.
@@ -21,8 +21,8 @@ class Checkpointer:
     Args:
         connection: the writing connection.
         every_changes: how many changed rows the log may hold before it is moved.
-        most_frames: from how many pages on the log has to start over, which waits for the searches that are running;
-            else searches that overlap without a gap would let it grow for ever.
+        most_frames: the length of the log, in pages, from which on it must start over, which waits for running
+            searches. Without this limit, searches that overlap without a gap would let the log grow forever.
     """
 
     def __init__(
@@ -34,7 +34,9 @@ class Checkpointer:
         self._changes_before = connection.total_changes
 
     def run_if_due(self) -> None:
-        """Checkpoint if enough has changed. A failing disk loses nothing: the log keeps it, and the next time comes."""
+        """Run a checkpoint if enough has changed. If the disk fails, nothing is lost: the log keeps the data, and the
+        next call tries again.
+        """
         changes = self._connection.total_changes
         if changes - self._changes_before < self._every:
             return
@@ -42,7 +44,7 @@ class Checkpointer:
         self.run()
 
     def run(self) -> None:
-        """Checkpoint now."""
+        """Run a checkpoint now."""
         try:
             _, frames, _ = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if frames > self._most:

@@ -1,8 +1,8 @@
-"""Connections to a shard's SQLite file: one that writes, several that read, and what its errors mean.
+"""Connections to a shard's SQLite file: one that writes, several that read, and the errors that they raise.
 
-Only the writing connection ever writes or checkpoints, which also keeps clear of the WAL-reset defect of SQLite before
-3.51.3 (https://www.sqlite.org/wal.html#walresetbug). Nothing in this process may open and close the files of a database
-in use by other means: closing any descriptor of them drops SQLite's own locks (POSIX).
+Only the writing connection ever writes or checkpoints; this also avoids the WAL-reset defect of SQLite before 3.51.3
+(https://www.sqlite.org/wal.html#walresetbug). No other code in this process may open and close the files of a database
+in use: closing any descriptor of them drops SQLite's own locks (POSIX).
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ from executors.errors import VisualSearchError
 T = TypeVar("T")
 
 DATABASE_NAME: Final = "index.sqlite3"
-# The smallest page wastes least on the vectors of the usual dimensions and on thumbnails, whose ends fill pages of their
-# own, and writes least for one document: 14.6 KB a document of 1280 numbers with a thumbnail of 8 KB, against 18.4 KB
-# (8192) and 17 KB (16384), at the same time for a single durable write; large batches are up to 25 % slower.
+# The smallest page size wastes the least space on vectors of the usual dimensions and on thumbnails, whose ends fill
+# pages of their own. It also writes the least for one document: 14.6 KB for a document of 1280 numbers with a thumbnail
+# of 8 KB, against 18.4 KB (8192) and 17 KB (16384), in the same time for a single durable write. Large batches are up
+# to 25 % slower.
 PAGE_SIZE: Final = 4096
 _BUSY_SECONDS: Final = 5.0
 _MOST_FAULTS: Final = 20
 _VALUES_AT_ONCE: Final = 500
-# Those of the fixed values, and then of some of the others.
+# The fixed values come first, then some of the others.
 _MARKS: Final = [f"?{number}" for number in range(1, _VALUES_AT_ONCE + 10)]
 
 
 def database_path(folder: Path) -> Path:
-    """Where a shard keeps its documents."""
+    """The path of a shard's database file."""
     return folder / DATABASE_NAME
 
 
 def was_stopped_uncleanly(folder: Path) -> bool:
-    """Whether the last holder did not close the file: a clean close moves the log into it and removes the log."""
+    """Whether the last process did not close the file: a clean close moves the log into it and removes the log."""
     return folder.joinpath(f"{DATABASE_NAME}-wal").exists()
 
 
@@ -46,7 +47,7 @@ def connect_writer(folder: Path) -> sqlite3.Connection:
         VisualSearchError: `store_invalid`, `storage_unavailable`.
     """
     with database_errors(folder):
-        # Transactions are begun and ended by hand: Python's own rules for that never apply.
+        # This module begins and ends transactions itself; Python's implicit transactions are off.
         connection = sqlite3.connect(
             database_path(folder), isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS
         )
@@ -72,7 +73,7 @@ def connect_reader(folder: Path) -> sqlite3.Connection:
             check_same_thread=False,
             timeout=_BUSY_SECONDS,
         )
-        # Holds the inner pages of some three million documents; their leaves come from the system's cache.
+        # The cache holds the inner pages of about three million documents; their leaves come from the system's cache.
         connection.execute("PRAGMA cache_size = -32768")
         connection.execute("PRAGMA temp_store = MEMORY")
         return connection
@@ -81,10 +82,10 @@ def connect_reader(folder: Path) -> sqlite3.Connection:
 def in_batches(
     connection: sqlite3.Connection, query: str, values: Sequence[Any], *fixed: Any
 ) -> Iterator[tuple[Any, ...]]:
-    """The rows that a query finds for any number of values, some of the values at a time.
+    """The rows that a query finds for any number of values; the query runs on a few values at a time.
 
     Args:
-        query: has `{marks}` where the values stand (`IN ({marks})`), and `?1`, `?2` and so on for the fixed ones.
+        query: has `{marks}` where the values belong (`IN ({marks})`), and `?1`, `?2` and so on for the fixed ones.
         fixed: the same for each batch.
     """
     for start in range(0, len(values), _VALUES_AT_ONCE):
@@ -94,7 +95,7 @@ def in_batches(
 
 
 def structural_faults(connection: sqlite3.Connection, *, full: bool) -> list[str]:
-    """What SQLite's own check says is wrong with the file, at most 20 lines; `full` checks the indexes, too."""
+    """The faults that SQLite's own check finds in the file, at most 20 lines; `full` checks the indexes, too."""
     check = "integrity_check" if full else "quick_check"
     try:
         lines = [str(row[0]) for row in connection.execute(f"PRAGMA {check}({_MOST_FAULTS})")]
@@ -106,21 +107,21 @@ def structural_faults(connection: sqlite3.Connection, *, full: bool) -> list[str
 
 
 def as_visual_search_error(error: sqlite3.Error, folder: Path | None = None) -> VisualSearchError:
-    """A damaged file is `store_invalid`; everything else that the disk may do is `storage_unavailable`."""
+    """Translate an error: a damaged file is `store_invalid`, every other failure of the disk is `storage_unavailable`."""
     reason = str(error)
-    # Python itself, not SQLite, refuses text that is no UTF-8: then there is no code.
+    # Python, not SQLite, refuses text that is not UTF-8, so this error has no SQLite code.
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
     if (code & 0xFF) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return VisualSearchError("store_invalid", f"the shard's file is damaged: {reason}", reason=reason)
     if folder is None:
-        return VisualSearchError("storage_unavailable", f"the disk refused: {reason}", reason=reason)
-    message = f"the disk of {str(folder)!r} refused: {reason}"
+        return VisualSearchError("storage_unavailable", f"the disk failed: {reason}", reason=reason)
+    message = f"the disk of {str(folder)!r} failed: {reason}"
     return VisualSearchError("storage_unavailable", message, reason=reason, folder=str(folder))
 
 
 @contextmanager
 def database_errors(folder: Path | None = None) -> Iterator[None]:
-    """Turn what SQLite raises into errors that a user may see. A wrong statement stays what it is, a defect.
+    """Turn SQLite's errors into errors that a user may see. A wrong statement is a defect and is raised unchanged.
 
     Args:
         folder: the shard's, to be named in the error.
@@ -138,14 +139,16 @@ def database_errors(folder: Path | None = None) -> Iterator[None]:
 
 
 class ReadConnections:
-    """As many reading connections as are used at once; the one used last is the next one, since it has the most in its cache."""
+    """A pool of reading connections, as many as are used at once. The one used last is used next, since its cache is
+    the warmest.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._idle: list[sqlite3.Connection] = []
 
     def run(self, read: Callable[[sqlite3.Connection], T]) -> T:
-        """Call `read` inside a transaction: everything it reads is of one moment."""
+        """Call `read` inside a transaction, so that everything it reads belongs to one moment."""
         with database_errors(self._folder):
             connection = self._take()
             try:
@@ -157,7 +160,7 @@ class ReadConnections:
                 self._idle.append(connection)
 
     def close(self) -> None:
-        """Close all of them; nobody may read any more."""
+        """Close all connections. No read may be running or start afterwards."""
         while self._idle:
             self._idle.pop().close()
 
@@ -169,17 +172,18 @@ class ReadConnections:
 
 
 def _set_up_writer(connection: sqlite3.Connection) -> None:
-    # These two only count while the file is empty. Incremental vacuum can give disk space back later without a rewrite.
+    # These two pragmas only take effect while the file is empty. Incremental vacuum can give disk space back later
+    # without a rewrite.
     connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
-    # On macOS only these two make a flush reach the platter; elsewhere they do nothing.
+    # On macOS, a flush reaches the disk only with these two pragmas; elsewhere they have no effect.
     connection.execute("PRAGMA fullfsync = ON")
     connection.execute("PRAGMA checkpoint_fullfsync = ON")
-    # The writer checkpoints itself, after it has published and acknowledged: see writer.py.
+    # The writer runs checkpoints itself, after it has published and acknowledged: see write/writer.py.
     connection.execute("PRAGMA wal_autocheckpoint = 0")
-    # After a burst the log gives its space back when it starts over.
+    # After a burst of writes, the log gives its space back when it starts over.
     connection.execute("PRAGMA journal_size_limit = 67108864")
     connection.execute("PRAGMA secure_delete = FAST")
     connection.execute("PRAGMA cache_size = -32768")

@@ -1,8 +1,8 @@
-"""Which file system a folder is on, and whether SQLite can keep its promises there.
+"""The file system of a folder, and whether SQLite is safe on it.
 
-SQLite's log needs shared memory and locks that other machines don't see through a network file system, and a server that
-restarts may forget what it said was on disk (https://www.sqlite.org/useovernet.html). So the index is not kept there unless
-the user takes that on himself.
+SQLite's log needs shared memory and locks, which other machines don't see through a network file system, and a server
+that restarts may lose what it reported as written (https://www.sqlite.org/useovernet.html). So the index refuses such a
+folder unless the operator accepts the risk.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Final
 from executors.errors import VisualSearchError
 
 _MOUNTS: Final = Path("/proc/self/mountinfo")
-# 9p is how hosts share folders with virtual machines (and WSL its drives), without the shared memory of the log.
+# Hosts share folders with virtual machines by 9p (as WSL does with its drives), without the shared memory that the log
+# needs.
 _NETWORK: Final = frozenset(
     (
         *("9p", "afs", "acfs", "beegfs", "ceph", "cifs", "coda", "davfs", "gfs", "gfs2", "glusterfs", "gpfs", "lustre"),
@@ -23,7 +24,8 @@ _NETWORK: Final = frozenset(
         *("cvfs", "kafs", "quobyte", "snfs", "vboxsf", "vmhgfs", "wekafs"),
     )
 )
-# Of what is mounted by a program of its own, only what is known to stand on this machine's disks counts as local.
+# Of the file systems that a user-space program serves (FUSE), only those known to be on this machine's disks count as
+# local.
 _LOCAL_FUSE: Final = frozenset(
     (
         *("fuse.bindfs", "fuse.cryfs", "fuse.encfs", "fuse.exfat", "fuse.ext2", "fuse.ext4", "fuse.fuse-overlayfs"),
@@ -36,7 +38,7 @@ _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """Where a file system is mounted, and its type as the kernel names it."""
+    """A mount point and the kernel's name for its file system type."""
 
     point: Path
     kind: str
@@ -50,7 +52,7 @@ class Mount:
 
 
 def mount_of(path: Path, mounts: str) -> Mount | None:
-    """The mount that a path without links lies on.
+    """The mount that a path without links is on.
 
     Args:
         path: absolute; it need not exist.
@@ -69,17 +71,17 @@ def mount_of(path: Path, mounts: str) -> Mount | None:
 
 
 def check_local(folder: Path, mounts: Path = _MOUNTS) -> None:
-    """Refuse a folder on a network file system. Where the system does not list its mounts, nothing is refused.
+    """Refuse a folder on a network file system. If the system does not list its mounts, every folder is accepted.
 
     Raises:
-        VisualSearchError: `invalid_setting`, naming the folder, the file system and the way out.
+        VisualSearchError: `invalid_setting`, naming the folder, the file system and the solution.
     """
     try:
         resolved = folder.resolve()
-        # A folder that is mounted when it is first used is in the list from then on.
+        # An automounted folder is in the list only after its first use.
         next(each for each in (resolved, *resolved.parents) if each.exists())
         text = mounts.read_text(encoding="utf-8", errors="surrogateescape")
-    except (OSError, RuntimeError):  # a loop of links is told where the folder is made
+    except (OSError, RuntimeError):  # a loop of links is reported when the folder is made
         return
     mount = mount_of(resolved, text)
     if mount is not None and mount.over_network:

@@ -1,4 +1,4 @@
-"""One process holds a shard's folder at a time."""
+"""The lock on a shard's folder: one process uses it at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ LOCK_NAME: Final = "LOCK"
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder with its parents so that they survive power loss: each new entry is flushed with its parent.
+    """Make a folder and its parents durably: after each new entry, its parent folder is flushed, so that power loss
+    can't undo it.
 
     Raises:
         VisualSearchError: `storage_unavailable`.
@@ -50,7 +51,7 @@ class FolderLock:
             raise _unusable(self._path.parent, error) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The name is a courtesy to whoever is refused; a full disk must not keep the store from being read.
+            # The process number only helps the error message; a full disk must not prevent the store from being read.
             with suppress(OSError):
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -70,7 +71,7 @@ class FolderLock:
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """Let go. Safe to call twice."""
+        """Release the lock. Safe to call twice."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

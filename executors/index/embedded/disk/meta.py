@@ -1,4 +1,4 @@
-"""What a shard's file says of itself: its counters, its identity, its collections."""
+"""The facts that a shard's file keeps about itself: counters, identity, collections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from executors.index.records import Collection, ShardIdentity
 
 @dataclass(frozen=True, slots=True)
 class KnownCollection:
-    """A collection and the number that stands for it in the tables."""
+    """A collection and its number in the tables."""
 
     number: int
     collection: Collection
@@ -34,7 +34,7 @@ def read_meta(connection: sqlite3.Connection) -> dict[str, Any]:
 
 
 def identity_of(meta: Mapping[str, Any]) -> ShardIdentity | None:
-    """Who the file says this shard is."""
+    """The identity of this shard, as its file records it."""
     if "index_uuid" not in meta:
         return None
     return ShardIdentity(meta["index_uuid"], meta["shard"], meta["shards"], bool(meta["populated"]))
@@ -51,7 +51,7 @@ def read_collections(connection: sqlite3.Connection) -> dict[str, KnownCollectio
 
 
 def dropped_collections(connection: sqlite3.Connection) -> list[int]:
-    """Numbers of the collections whose documents are still to be removed."""
+    """Numbers of the collections whose documents still have to be removed."""
     return [row[0] for row in connection.execute("SELECT number FROM collections WHERE dropped_version IS NOT NULL")]
 
 
@@ -62,5 +62,5 @@ def free_pages(connection: sqlite3.Connection) -> tuple[int, int]:
 
 
 def new_epoch() -> str:
-    """A name for this run of the process, as nothing else has."""
+    """A unique name for this run of the process."""
     return secrets.token_hex(8)

@@ -1,8 +1,9 @@
-"""Whether the files that a shard has open are still the ones at their paths.
+"""Checks that the files a shard has open are still the ones at their paths.
 
-Somebody may move the folder, put a backup in its place, or delete it while the shard runs. The open files live on where no
-start will find them: what is written into them is lost. So they are compared with their paths by device and inode before
-anything is acknowledged or answered, and, since a backup may be copied over the same files, by size and time of change.
+While the shard runs, an operator may move the folder, put a backup in its place, or delete it. The open files then live
+on where no later start will find them, and everything written to them is lost. So before anything is acknowledged or
+answered, the open files are compared with their paths by device and inode and, since a backup may be copied over the
+same files, by size and time of change.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class Placement:
-    """Where the open files of one shard are; once they are somewhere else, it is so for good.
+    """The location of one shard's open files; once they are found to be elsewhere, they count as lost for good.
 
     Args:
         folder: the shard's own, whose database is open in WAL mode and was read from.
@@ -39,31 +40,32 @@ class Placement:
         self.folder = folder
         self._paths = [folder / name for name in _OPEN]
         self._files = [_file_of(found) for found in self._look()]
-        # How this process left them; None while it writes.
+        # The state in which this process left the files; None while it writes.
         self._states: list[_State | None] | None = None
         self._error: VisualSearchError | None = None
         self._failing = threading.Lock()
         self.note_written()
 
     def check(self) -> None:
-        """Compare the open files with what is at their paths, and, unless this process is writing, with how it left them.
+        """Compare the open files with the files at their paths and, unless this process is writing, with the state in
+        which it left them.
 
         Raises:
-            VisualSearchError: `storage_unavailable`, now or before.
+            VisualSearchError: `storage_unavailable`, if they differ now or differed before.
         """
         if self._error is None:
             states = self._states
             found = self._look()
             if [_file_of(each) for each in found] != self._files:
                 self._fail("was moved, replaced or removed")
-            # Another list stands there when a write began or ended meanwhile.
+            # The state is a new object if a write began or ended in the meantime.
             elif states is not None and _states_of(found) != states and self._states is states:
                 self._fail("was written to (or its log was checkpointed) by another program")
         if self._error is not None:
             raise self._error
 
     def begin_writing(self) -> None:
-        """This process is about to write to the files, until `note_written`. For the thread that writes.
+        """Note that this process is about to write to the files, until `note_written`. For the writing thread.
 
         Raises:
             VisualSearchError: see `check`.
@@ -72,13 +74,13 @@ class Placement:
         self._states = None
 
     def note_written(self) -> None:
-        """This process has just written to the files. For the thread that writes."""
+        """Note that this process has just written to the files. For the writing thread."""
         with suppress(VisualSearchError):
             self._states = _states_of(self._look())
 
     @property
     def lost(self) -> VisualSearchError | None:
-        """Why the open files are not the index any more, by a look at them now; None while they are."""
+        """The reason why the open files are no longer the index, checked now; None while they are."""
         try:
             self.check()
         except VisualSearchError as error:
@@ -94,8 +96,8 @@ class Placement:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            # For a moment, perhaps: no permission, or a disk that does not answer.
-            reason = f"the folder {str(self.folder)!r} can't be looked at: {error.strerror}"
+            # This may be temporary: a missing permission, or a disk that does not answer.
+            reason = f"the folder {str(self.folder)!r} can't be checked: {error.strerror}"
             raise VisualSearchError("storage_unavailable", reason, folder=str(self.folder)) from None
 
     def _fail(self, what: str) -> None:

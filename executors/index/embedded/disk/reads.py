@@ -1,4 +1,4 @@
-"""Documents read from disk. Every function reads inside the transaction that its connection is in."""
+"""Reads of documents from disk. Every function reads inside the transaction that its connection is in."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NO_ROW: Final = 2**63 - 1
 
 
 class HitFields(NamedTuple):
-    """What a hit shows of its document."""
+    """The fields of a document that a hit shows."""
 
     id: str
     version: str
@@ -43,7 +43,7 @@ def sequence_of(connection: sqlite3.Connection) -> int:
 
 
 def moment_of(connection: sqlite3.Connection) -> tuple[int, int]:
-    """The number of the last transaction that this one sees, and the first row number that is not given out in it."""
+    """The number of the last transaction that this one sees, and the first row number that is still unused in it."""
     sequence, next_row = connection.execute(
         "SELECT value, (SELECT value FROM meta WHERE key = 'next_row') FROM meta WHERE key = 'sequence'"
     ).fetchone()
@@ -79,10 +79,10 @@ def documents_by_id(
 
 
 def hit_fields(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, HitFields]:
-    """What the hits on these rows show; a row that is not there is left out.
+    """The fields that hits on these rows show; a row that does not exist is left out.
 
     Raises:
-        VisualSearchError: `store_invalid` for tags that are not what was stored.
+        VisualSearchError: `store_invalid` for tags that differ from what was stored.
     """
     query = (
         "SELECT row, id, version, uri, tags, parent, box, content_digest, digest FROM documents WHERE row IN ({marks})"
@@ -95,7 +95,7 @@ def hit_fields(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int,
 
 
 class HitReader:
-    """What hits show, read once for each row, inside the transaction that the connection is in."""
+    """Reads the fields of hits, once for each row, inside the transaction that the connection is in."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -109,7 +109,9 @@ class HitReader:
         return self._read
 
     def ids(self, rows: Sequence[int], shown: int) -> dict[int, str]:
-        """The ids of rows of which so many may be shown: where that is about all, everything is read at once."""
+        """The ids of these rows, of which `shown` may become hits; if most of them may, all their fields are read at
+        once.
+        """
         if len(rows) > 2 * shown:
             return ids_of(self._connection, rows)
         fields = self.fields(rows)
@@ -148,7 +150,9 @@ def vectors_at(connection: sqlite3.Connection, rows: Sequence[int]) -> Iterator[
 def vectors_of(
     connection: sqlite3.Connection, rows: Sequence[int], dimension: int
 ) -> tuple[NDArray[np.float32], list[int]]:
-    """The vectors of rows (ascending) as N x D float32, and instead the rows whose vector is damaged or gone if there are any."""
+    """The vectors of rows (ascending) as N x D float32; if any vectors are damaged or missing, the list of their rows
+    instead.
+    """
     query = "SELECT row, checksum, embedding FROM vectors WHERE row IN ({marks}) ORDER BY row"
     sound: dict[int, bytes] = {}
     for row, checksum, embedding in in_batches(connection, query, rows):
@@ -160,7 +164,7 @@ def vectors_of(
 
 
 def ids_of(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, str]:
-    """The ids of rows; a row that is not there is left out."""
+    """The ids of rows; a row that does not exist is left out."""
     return dict(in_batches(connection, "SELECT row, id FROM documents WHERE row IN ({marks})", rows))
 
 
@@ -173,7 +177,7 @@ def document_of(
     """A document from its columns (DOCUMENT_COLUMNS).
 
     Raises:
-        VisualSearchError: `store_invalid` for tags that are not what was stored.
+        VisualSearchError: `store_invalid` for tags that differ from what was stored.
     """
     document_id, version, tags, uri, parent, box, text, _, content, digest = row
     return StoredDocument(
@@ -219,7 +223,7 @@ def _sound(document_id: str, tags: str, content: bytes, digest: bytes) -> Tags:
 
 
 def damaged_tags(document_id: str) -> VisualSearchError:
-    """The error for tags that are not what was stored."""
+    """The error for tags that differ from what was stored."""
     return VisualSearchError(
         "store_invalid",
         f"the tags of the document {document_id!r} are damaged on disk: index it again, or delete it",
@@ -228,7 +232,7 @@ def damaged_tags(document_id: str) -> VisualSearchError:
 
 
 def damaged(collection: str, ids: Sequence[str]) -> VisualSearchError:
-    """The error for vectors that are not what was stored."""
+    """The error for vectors that differ from what was stored."""
     return VisualSearchError(
         "store_invalid",
         f"{len(ids)} vectors of the collection {collection!r} are damaged on disk: index these ids again, or delete them",

@@ -1,4 +1,4 @@
-"""Some room on the disk that is kept for deletes: on a full disk they need a little of it before they make any."""
+"""Disk space that is reserved for deletes: on a full disk, a delete needs a little space before it frees any."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import Final
 
 RESERVE_NAME: Final = "reserve"
-# The log of a delete of some hundred documents with their tags.
+# The size of the log of a delete of some hundred documents with their tags.
 RESERVE_BYTES: Final = 8_000_000
-# Of a small disk, less is kept.
+# On a small disk, the reserve is smaller.
 _PART_OF_DISK: Final = 32
-# From here on the log is moved into the file after every write: moving it takes room, too.
+# Below this much free space, the log is moved into the file after every write, since moving it takes space, too.
 _TIGHT_BYTES: Final = 8 * RESERVE_BYTES
-# With less than this, the next writes fail.
+# Below this much free space, the next writes fail.
 _NEARLY_FULL_BYTES: Final = 1_000_000
-# What st_blocks counts in (stat(2)).
+# The unit of st_blocks (stat(2)).
 _BLOCK: Final = 512
 _TRIAL_NAME: Final = "trial"
 _TRIAL_BYTES: Final = 65_536
 
 
 class Reserve:
-    """A file that takes room until a delete needs it.
+    """A file that occupies disk space until a delete needs it.
 
     Args:
         folder: the shard's own.
@@ -35,11 +35,11 @@ class Reserve:
         self._path = folder / RESERVE_NAME
 
     def fill(self) -> None:
-        """Take the room, if it is not taken and the disk has twice as much; nothing happens if it has not."""
+        """Occupy the space, unless it is occupied already or the disk has less than twice as much free."""
         with suppress(OSError):
             disk = shutil.disk_usage(self._folder)
             size = min(RESERVE_BYTES, disk.total // _PART_OF_DISK)
-            # A copy of the folder, or a kill, may have left a file that takes no room.
+            # A copy of the folder, or a killed process, may have left a file that occupies no space.
             taken = self._path.stat().st_blocks * _BLOCK if self._path.exists() else 0
             if taken >= size or disk.free < 2 * size:
                 return
@@ -53,14 +53,14 @@ class Reserve:
 
     @property
     def disk_is_tight(self) -> bool:
-        """Whether the disk has so little room left that no log should grow on it."""
+        """Whether the disk has so little free space that no log should grow on it."""
         try:
             return shutil.disk_usage(self._folder).free < _TIGHT_BYTES
         except OSError:
             return True
 
     def release(self) -> bool:
-        """Give the room back to the disk; whether there was any."""
+        """Give the space back to the disk; returns whether there was any."""
         try:
             self._path.unlink()
         except OSError:
@@ -69,7 +69,7 @@ class Reserve:
 
 
 def disk_is_full(folder: Path) -> bool:
-    """Whether the disk of a folder has no room for the next writes."""
+    """Whether the disk of a folder has no space for the next writes."""
     try:
         return shutil.disk_usage(folder).free < _NEARLY_FULL_BYTES
     except OSError:
@@ -77,7 +77,7 @@ def disk_is_full(folder: Path) -> bool:
 
 
 def can_write(folder: Path) -> bool:
-    """Whether the disk of a folder takes a small file, by trying."""
+    """Whether a small file can be written to the disk of a folder, found out by trying."""
     path = folder / _TRIAL_NAME
     try:
         with path.open("wb") as trial:

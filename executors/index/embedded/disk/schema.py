@@ -1,11 +1,11 @@
-"""The file format of a shard: tables, its number, and how an older format becomes this one.
+"""The file format of a shard: its tables, its format number, and the upgrade of older formats.
 
-A document is one row of `documents`; its vector and its thumbnail stand in tables of their own, so that scans of tags
+A document is one row of `documents`. Its vector and its thumbnail are in tables of their own, so that scans of tags
 stay fast. A row number is never used twice in one file, and the vector of a row never changes: replacing a document
-gives it a new row. So a structure in memory that covers the rows up to some number lacks the rows after it, holds those
-that are gone, and is right in everything else. `epochs` tells whether such a structure belongs to this file's past at
-all: each run of a process that writes adds one, named by chance, with the first sequence number that it wrote (one more
-for each transaction).
+gives it a new row. So a structure in memory that covers the rows up to some number lacks the later rows and may still
+hold removed ones, but is right in everything else. `epochs` tells whether such a structure belongs to this file's past
+at all: each run of a process that writes adds one, with a random name and the first sequence number that it wrote (each
+transaction increments the number).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from executors.errors import VisualSearchError
 from executors.index.embedded.tags.index import TagWriter
 
 FORMAT_VERSION: Final = 2
-# "VSFi": says what the file is to anyone who finds it (`file`, SQLite's own tools).
+# "VSFi" identifies the file to tools such as `file` and SQLite's own.
 APPLICATION_ID: Final = 0x56534669
 
 Migration: TypeAlias = Callable[[sqlite3.Connection], None]
 
-# New in format 2.
-# drops: of each name the newest drop, known here or not, so that older writes are refused.
-# tag_keys, tag_values: the tag index, see tag_entries.py. `value` has no type, so that each keeps its own.
+# New in format 2. drops: for each name its newest drop, whether or not this shard knew the collection, so that older
+# writes are refused. tag_keys, tag_values: the tag index, see tags/entries.py. `value` has no declared type, so that
+# each value keeps its own.
 _TABLES_OF_2: Final = (
     "CREATE INDEX documents_by_collection ON documents (collection)",
     "CREATE TABLE drops (name TEXT PRIMARY KEY, version TEXT NOT NULL, recorded_at INTEGER NOT NULL) WITHOUT ROWID",
@@ -45,12 +45,13 @@ _TABLES_OF_2: Final = (
     ) WITHOUT ROWID""",
 )
 
-# Text compares by code points: SQLite's BINARY collation compares bytes, and UTF-8 keeps the order of code points.
+# Text compares by code points: SQLite's BINARY collation compares bytes, and the order of UTF-8 bytes is the order of
+# code points.
 _TABLES: Final = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
     "CREATE TABLE epochs (first_sequence INTEGER PRIMARY KEY, token TEXT NOT NULL, started_at INTEGER NOT NULL)",
-    # dropped_version: NULL for a collection that is there. A dropped one gets a name that no collection can have (NUL and
-    # its number), so that its own is free, until its last document is gone.
+    # dropped_version: NULL for an existing collection. A dropped one is renamed to a name that no collection can have
+    # (NUL and its number), so that its own name is free, until its last document is removed.
     """CREATE TABLE collections (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
         name TEXT NOT NULL UNIQUE,
@@ -59,9 +60,9 @@ _TABLES: Final = (
         created_at INTEGER NOT NULL,
         dropped_version TEXT
     )""",
-    # operation: 'put' or 'update', the write that `version` and `result` are of.
-    # digest: of the content without its version; content_digest: the same without the tags, so that an update of tags
-    # needs to read neither vector nor thumbnail.
+    # operation: 'put' or 'update', the write that set `version` and `result`. digest: of the content without its
+    # version; content_digest: the same without the tags, so that an update of tags has to read neither vector nor
+    # thumbnail.
     """CREATE TABLE documents (
         row INTEGER PRIMARY KEY,
         collection INTEGER NOT NULL REFERENCES collections (number),
@@ -84,8 +85,8 @@ _TABLES: Final = (
     # embedding: float32, little-endian; checksum: see encoding.checksum_of.
     "CREATE TABLE vectors (row INTEGER PRIMARY KEY, checksum INTEGER NOT NULL, embedding BLOB NOT NULL)",
     "CREATE TABLE thumbnails (row INTEGER PRIMARY KEY, jpeg BLOB NOT NULL)",
-    # What is remembered of ids that have no document here: the write that removed, or would have removed it.
-    # By the collection's name, because a shard is told of deletes in collections that it has never seen.
+    # Tombstones of ids that have no document here: the write that removed the document, or would have removed it. The
+    # collection is given by its name, because a shard receives deletes for collections that it has never seen.
     """CREATE TABLE tombstones (
         collection TEXT NOT NULL,
         id TEXT NOT NULL,
@@ -101,14 +102,16 @@ _TABLES: Final = (
 
 
 def _to_format_2(connection: sqlite3.Connection) -> None:
-    # A later format that changes the tag index keeps this step's way of filling it, or makes it anew itself.
+    # A later format that changes the tag index must keep this step's way of filling it, or build the index again
+    # itself.
     connection.execute("ALTER TABLE collections ADD COLUMN dropped_version TEXT")
     for statement in _TABLES_OF_2:
         connection.execute(statement)
     TagWriter(connection).rebuild()
 
 
-# From the format version that is the key to the next one. Each runs inside the transaction that raises the number.
+# The upgrade steps, each from the format version that is its key to the next one. A step runs inside the transaction
+# that raises the number.
 MIGRATIONS: Final[Mapping[int, Migration]] = {1: _to_format_2}
 
 
@@ -117,10 +120,10 @@ def prepare(
     migrations: Mapping[int, Migration] = MIGRATIONS,
     target: int = FORMAT_VERSION,
 ) -> None:
-    """Create the tables in an empty file, bring an older format up to date, or accept the current one.
+    """Create the tables in an empty file, upgrade an older format, or accept the current one.
 
     Raises:
-        VisualSearchError: `store_invalid` for a newer format, or a file that is something else.
+        VisualSearchError: `store_invalid` for a newer format, or a file of another kind.
         sqlite3.Error: the file can't be read or written.
     """
     application_id = _pragma(connection, "application_id")
@@ -141,7 +144,10 @@ def prepare(
         migration = migrations.get(version)
         if migration is None:
             raise VisualSearchError(
-                "store_invalid", f"no way from format {version} to {version + 1}", found=found, known=target
+                "store_invalid",
+                f"there is no upgrade from format {version} to {version + 1}",
+                found=found,
+                known=target,
             )
         _in_transaction(connection, _raising_version(migration, version + 1))
 

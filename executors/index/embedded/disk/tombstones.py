@@ -1,4 +1,4 @@
-"""What is remembered of what is gone, so that a late write neither revives nor doubles a document."""
+"""Tombstones and drops: a record of what was removed, so that a late write neither restores nor duplicates a document."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Removals:
         self._drops: dict[str, str] = {}
 
     def tombstone(self, collection: str, document_id: str) -> Held | None:
-        """What is remembered of an id that has no document."""
+        """The tombstone of an id that has no document; None if there is none."""
         row = self._connection.execute(
             "SELECT version, reason, result FROM tombstones WHERE collection = ? AND id = ?", (collection, document_id)
         ).fetchone()
@@ -39,11 +39,11 @@ class Removals:
         )
 
     def forget(self, collection: str, document_id: str) -> None:
-        """A newer write was accepted: the tombstone has done its work."""
+        """Forget a tombstone, because a newer write of the id was accepted."""
         self._connection.execute("DELETE FROM tombstones WHERE collection = ? AND id = ?", (collection, document_id))
 
     def prune(self, older_than_ms: int) -> bool:
-        """Forget what was recorded before that time, a bounded number at once; whether there may be more."""
+        """Forget records made before that time, a limited number per call; returns whether there may be more."""
         cursor = self._connection.execute(
             "DELETE FROM tombstones WHERE (collection, id) IN"
             " (SELECT collection, id FROM tombstones WHERE recorded_at < ? LIMIT ?)",
@@ -53,7 +53,7 @@ class Removals:
         return cursor.rowcount == _PRUNED_AT_ONCE
 
     def note_drop(self, name: str, version: str) -> None:
-        """Refuse writes into a collection of that name that are not newer."""
+        """Remember a drop, so that writes to a collection of that name which are not newer are refused."""
         self._connection.execute(
             "INSERT INTO drops (name, version, recorded_at) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE"
             " SET version = max(version, excluded.version), recorded_at = excluded.recorded_at",
@@ -62,7 +62,7 @@ class Removals:
         self._drops.pop(name, None)
 
     def dropped_at(self, name: str) -> str:
-        """The version of the last drop of a collection of that name; empty: none is remembered."""
+        """The version of the last drop of a collection of that name; empty if none is remembered."""
         if name not in self._drops:
             row = self._connection.execute("SELECT version FROM drops WHERE name = ?", (name,)).fetchone()
             self._drops[name] = row[0] if row else ""

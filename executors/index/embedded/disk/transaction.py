@@ -1,4 +1,4 @@
-"""One transaction of the writer: what it changes on disk, and what memory has to learn once it is committed."""
+"""One transaction of the writer: its changes to the tables, and the changes that memory must apply after the commit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _VACUUMED_AT_ONCE: Final = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveDocument(Held):
-    """A document that is held, and where it is."""
+    """A live document and its row."""
 
     collection: KnownCollection
     row: int
@@ -30,9 +30,10 @@ class LiveDocument(Held):
 
 @dataclass(slots=True)
 class Changes:
-    """What memory has to learn after the commit.
+    """The changes that memory must apply after the commit.
 
-    `added`: row to (collection number, id, vector); `removed` and `retagged`: collection number and row; `dropped`: numbers.
+    `added`: row to (collection number, id, vector); `removed` and `retagged`: collection number and row; `dropped`:
+    numbers.
     """
 
     sequence: int = 0
@@ -54,7 +55,7 @@ class Transaction:
         known: the committed collections by name.
         now_ms: the wall clock at the beginning.
         epoch: names this run of the process in `epochs`.
-        damaged: for each collection number, the rows whose vector is not what was stored.
+        damaged: for each collection number, the rows whose vector differs from what was stored.
     """
 
     def __init__(
@@ -79,11 +80,11 @@ class Transaction:
 
     @property
     def identity(self) -> ShardIdentity | None:
-        """Who this shard is, as of this transaction."""
+        """The identity of this shard, as of this transaction."""
         return identity_of(self._meta | self._changed)
 
     def set_identity(self, identity: ShardIdentity) -> None:
-        """Become, or go on being, this shard."""
+        """Set the identity of this shard."""
         if identity == self.identity:
             return
         self._changed |= {
@@ -110,7 +111,7 @@ class Transaction:
         self._touched = True
 
     def drop_collection(self, collection: KnownCollection, version: str) -> None:
-        """Free the name; the documents are removed later, by `purge`."""
+        """Free the name; `purge` removes the documents later."""
         self._connection.execute(
             "UPDATE collections SET name = char(0) || number, dropped_version = ? WHERE number = ?",
             (version, collection.number),
@@ -120,7 +121,9 @@ class Transaction:
         self._touched = True
 
     def purge(self, number: int, most: int) -> int:
-        """Remove documents of a dropped collection, then the collection itself; how many documents there were."""
+        """Remove documents of a dropped collection, then the collection itself; returns the number of documents
+        removed.
+        """
         rows = self._connection.execute(
             "SELECT row FROM documents WHERE collection = ? LIMIT ?", (number, most)
         ).fetchall()
@@ -145,7 +148,7 @@ class Transaction:
         ).fetchall()
 
     def matching(self, collection: KnownCollection, where: Filter, version: str, most: int) -> list[tuple[str, int]]:
-        """Id and row of at most so many documents that match and were written before that version."""
+        """Id and row of documents that match and were written before that version, at most `limit`."""
         found: list[tuple[str, int]] = []
         for row in matching_rows(self._connection, collection.number, where).tolist():
             document_id, written = self._connection.execute(
@@ -174,7 +177,7 @@ class Transaction:
             self._changed["last_version"] = version
 
     def held(self, collection: str, document_id: str) -> Held | None:
-        """What is held under an id: a `LiveDocument`, a tombstone, or nothing."""
+        """The record under an id: a `LiveDocument`, a tombstone, or None."""
         known = self.collection(collection)
         found = None if known is None else self._live(known, document_id)
         return self.removals.tombstone(collection, document_id) if found is None else found
@@ -201,14 +204,14 @@ class Transaction:
         )
 
     def is_damaged(self, collection: KnownCollection, row: int) -> bool:
-        """Whether the vector or the tags of the row are not what was stored."""
+        """Whether the vector or the tags of the row differ from what was stored."""
         if row in self._damaged.get(collection.number, ()) or self.tags(row) is None:
             return True
         stored = self._connection.execute("SELECT checksum, embedding FROM vectors WHERE row = ?", (row,)).fetchone()
         return stored is None or checksum_of(row, stored[1]) != stored[0]
 
     def insert(self, collection: KnownCollection, record: EncodedRecord, result: WriteResult, created_at: int) -> None:
-        """Store a document in a row of its own, which no document had before."""
+        """Store a document in a new row."""
         row: int = self._value("next_row")
         self._changed["next_row"] = row + 1
         execute = self._connection.execute
@@ -228,28 +231,28 @@ class Transaction:
         self.changes.added[row] = (collection.number, record.id, record.embedding)
 
     def remove(self, collection: KnownCollection, row: int) -> None:
-        """Take a document out of all tables."""
+        """Remove a document from all tables."""
         self._remove_tags(collection.number, row, self.tags(row))
         self._delete_row(row)
         if self.changes.added.pop(row, None) is None:
             self.changes.removed.append((collection.number, row))
 
     def bury(self, collection: str, document_id: str, held: Held | None, tombstone: Held) -> None:
-        """Remove the document, if one is held, and remember the write that this was."""
+        """Remove the document, if there is one, and remember this write as a tombstone."""
         if isinstance(held, LiveDocument):
             self.remove(held.collection, held.row)
         self.removals.remember(collection, document_id, tombstone)
         self.accept(tombstone.version)
 
     def set_write(self, row: int, held: Held) -> None:
-        """Note the write that left a row as it is."""
+        """Note which write last changed a row."""
         self._connection.execute(
             "UPDATE documents SET version = ?, operation = ?, result = ?, updated_at = ? WHERE row = ?",
             (held.version, held.operation, held.result, self.now_ms, row),
         )
 
     def tags(self, row: int) -> Tags | None:
-        """The tags of a row; None if they are not what was stored."""
+        """The tags of a row; None if they differ from what was stored."""
         return sound_tags(
             *self._connection.execute(
                 "SELECT tags, content_digest, digest FROM documents WHERE row = ?", (row,)
@@ -257,7 +260,7 @@ class Transaction:
         )
 
     def set_tags(self, collection: KnownCollection, row: int, old: Tags | None, new: Tags, digest: bytes) -> None:
-        """Change the tags of a row in place; `old` is None where they can't be read."""
+        """Change the tags of a row in place; `old` is None if they can't be read."""
         if old is None:
             self._remove_tags(collection.number, row, None)
             self._tags.write(collection.number, row, new)
@@ -270,13 +273,13 @@ class Transaction:
 
     def _remove_tags(self, collection: int, row: int, tags: Tags | None) -> None:
         if tags is None:
-            # Nobody knows what they were: every entry is looked at.
+            # The old tags are unknown, so every entry of the index is examined.
             self._connection.execute("DELETE FROM tag_values WHERE row = ?", (row,))
         else:
             self._tags.remove(collection, row, tags)
 
     def rebuild_tag_index(self) -> None:
-        """Make the index of the tags anew from the documents."""
+        """Rebuild the tag index from the documents."""
         self._tags.rebuild()
         self.changes.tags_reindexed = True
         self._touched = True
@@ -287,7 +290,7 @@ class Transaction:
         return self._touched or bool(self._changed)
 
     def seal(self) -> None:
-        """Write the counters of this transaction; the last thing before the commit."""
+        """Write the counters of this transaction. This must be the last call before the commit."""
         sequence = self._meta["sequence"] + 1
         self._changed["sequence"] = self.changes.sequence = sequence
         self.changes.last_version = self._changed.get("last_version")

@@ -1,1 +1,1 @@
-"""The graph of one collection: approximate search over vectors that stand in SQLite, kept in memory and in a file."""
+"""The graph of one collection: approximate search over the vectors, kept in memory and in a file."""

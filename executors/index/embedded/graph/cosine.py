@@ -1,7 +1,7 @@
-"""Cosines: exact ones in float64, and how far those of float32 may be from them.
+"""Cosines: exact ones in float64, and the error bound of float32 ones.
 
-For unit vectors of D float32, every order of summation, fused or not, keeps the float32 dot product within
-gamma(D) = D*u / (1 - D*u), u = 2^-24, of the true one (N. Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition,
+For unit vectors of D float32, every order of summation, fused or not, keeps the float32 dot product within gamma(D) =
+D*u / (1 - D*u), u = 2^-24, of the true one (N. Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition,
 section 3.1).
 """
 
@@ -14,19 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 _UNIT_ROUNDOFF: Final = 2.0**-24
-# Roundings beside the dot product: the query's and the row's normalisation, and float64's own, which are far smaller.
+# Further rounding errors: the normalisation of the query and of the row, and those of float64, which are far smaller.
 _OTHER_ROUNDINGS: Final = 8
 _PRODUCTS_AT_ONCE: Final = 1 << 16
 
 
 def float32_error(dimension: int) -> float:
-    """How far a float32 score of two vectors of `dimension` numbers may be from their cosine."""
+    """The largest difference between a float32 score of two vectors of `dimension` numbers and their cosine."""
     terms = (dimension + _OTHER_ROUNDINGS) * _UNIT_ROUNDOFF
     return terms / (1.0 - terms)
 
 
 def exact_squares(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The squared length of each row of N x D float32, in float64; `exact_dots` of a row with itself is the same."""
+    """The squared length of each row of N x D float32, in float64; `exact_dots` of a row with itself gives the same
+    number.
+    """
     return _row_sums(vectors, lambda products: np.multiply(products, products, out=products))
 
 
@@ -43,7 +45,7 @@ def exact_dots(vectors: NDArray[np.float32], other: NDArray[np.float32]) -> NDAr
 def _row_sums(vectors: NDArray[np.float32], multiply: Callable[[NDArray[np.float64]], object]) -> NDArray[np.float64]:
     rows, dimension = vectors.shape
     sums = np.empty(rows, dtype=np.float64)
-    # A small buffer that is used again stays in the processor's cache: eight times as fast as one large product.
+    # A small buffer that is reused stays in the processor's cache: eight times as fast as one large product.
     step = max(1, _PRODUCTS_AT_ONCE // max(1, dimension))
     buffer = np.empty((min(step, rows), dimension), dtype=np.float64)
     for start in range(0, rows, step):

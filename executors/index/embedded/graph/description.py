@@ -1,4 +1,4 @@
-"""What stands at the end of a graph's file: what it is of, and how long and how sound its arrays are."""
+"""The description at the end of a graph's file: which graph it is, and the length and checksums of its arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST_DESCRIPTION: Final = 1 << 24
 
 
 class GraphFileInvalid(Exception):  # noqa: N818 - a state of the file, which is expected to happen
-    """The file can't be used, for `reason`; the graph has to be built anew."""
+    """The file can't be used, for `reason`; the graph has to be rebuilt."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -28,13 +28,13 @@ class GraphFileInvalid(Exception):  # noqa: N818 - a state of the file, which is
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What a graph is of.
+    """The identity of a graph.
 
     Attributes:
         store_id: the store's; `epoch`: of its contents; `sequence`: the last transaction that the graph covers.
         collection: the collection's number.
         dimension, precision, m, ef_construction, count: of the graph.
-        faiss_version, file_format: what wrote the file.
+        faiss_version, file_format: the versions that wrote the file.
     """
 
     store_id: str
@@ -52,7 +52,7 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """The stamp, how many bytes each array has, the CRC-32 of each piece of the file, and where a walk begins."""
+    """The stamp, the size of each array in bytes, the CRC-32 of each piece of the file, and the entry point of a walk."""
 
     stamp: Stamp
     sizes: Mapping[str, int]
@@ -62,20 +62,20 @@ class Description:
 
 
 def encode(description: Description, start: int) -> bytes:
-    """The end of a file whose arrays take the first `start` bytes."""
+    """The bytes after the arrays, which take the first `start` bytes of the file."""
     text = orjson.dumps(asdict(description))
     return text + TRAILER.pack(len(text), zlib.crc32(text), start + len(text) + TRAILER.size, _MAGIC)
 
 
 def text_length(trailer: bytes, size: int) -> int:
-    """How many bytes before the trailer the description has, in a file of `size` bytes.
+    """The length in bytes of the description, which ends before the trailer, in a file of `size` bytes.
 
     Raises:
-        GraphFileInvalid: this is no trailer of such a file.
+        GraphFileInvalid: these bytes are no trailer of a graph file.
     """
     length, _, said, magic = TRAILER.unpack(trailer)
     if magic != _MAGIC or said != size or length > min(size - TRAILER.size, _LONGEST_DESCRIPTION):
-        raise GraphFileInvalid("it is torn, or no graph")
+        raise GraphFileInvalid("it is truncated, or not a graph")
     return int(length)
 
 
@@ -83,7 +83,7 @@ def decode(text: bytes, trailer: bytes, start: int) -> Description:
     """The description of a file whose arrays take the first `start` bytes.
 
     Raises:
-        GraphFileInvalid: it is damaged, of another format, or not of such arrays.
+        GraphFileInvalid: it is damaged, of another format, or does not describe such arrays.
     """
     if zlib.crc32(text) != TRAILER.unpack(trailer)[1]:
         raise GraphFileInvalid("its description is damaged")
@@ -95,26 +95,26 @@ def decode(text: bytes, trailer: bytes, start: int) -> Description:
         description = Description(stamp=Stamp(**said_stamp), **read)
         _check_types(description)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise GraphFileInvalid("its description says something else") from error
+        raise GraphFileInvalid("its description does not match") from error
     if sum(description.sizes.values()) != start or description.sizes != _sizes(description):
         raise GraphFileInvalid("its arrays are not as long as its description says")
     return description
 
 
 def _check_types(description: Description) -> None:
-    """What JSON can't promise."""
+    """Check the types of the values, which JSON does not guarantee."""
     stamp = description.stamp
     whole = (*description.sizes.values(), *description.checksums, stamp.count, stamp.sequence)
     if any(type(each) is not int or each < 0 for each in whole):
         raise TypeError("lengths, checksums and counts are whole numbers")
     if type(stamp.store_id) is not str or type(stamp.epoch) is not str:
-        raise TypeError("a store and an epoch are named by text")
+        raise TypeError("the names of a store and an epoch are text")
     if type(description.entry_point) is not int or type(description.max_level) is not int:
         raise TypeError("an entry point is a whole number")
 
 
 def _sizes(description: Description) -> dict[str, int]:
-    """How many bytes the arrays of so many vectors have; only the links' are free."""
+    """The size in bytes of each array for a number of vectors; only the size of the links may vary."""
     stamp = description.stamp
     return {
         "rows": 8 * stamp.count,

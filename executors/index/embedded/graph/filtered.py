@@ -1,8 +1,9 @@
 """Search among some of the slots: those that a filter matches, or those that are not deleted.
 
-A walk finds what lies near the query. So it first looks how much of that may be found at all: enough, and it is the answer;
-some, and a longer walk finds the rest; next to nothing, and only comparing all that match finds the best of them: far from
-the query everything is about as far, and a walk, however long, meets some of it by chance (measured: 5 to 45 % missed).
+A walk finds what lies near the query. So the search first estimates how many of the slots near the query are selected.
+If there are enough, the first walk's result is the answer; if there are some, a longer walk finds the rest. If there
+are next to none, only comparing all selected slots finds the best of them: far from the query, all vectors are about
+equally far, and a walk of any length meets some of them by chance (measured: 5 to 45 % missed).
 """
 
 from __future__ import annotations
@@ -20,22 +21,23 @@ from executors.index.embedded.graph.tuning import default_ef, filtered_ef, scan_
 
 _NEAR_FOR_EACH: Final = 2
 _ENOUGH_TO_JUDGE: Final = 4
-# Of so many nearest, at least, and so many that at least five would be expected to match, less than a fifth of that do.
+# At least this many of the nearest slots are examined, and enough that at least five selected ones are expected among
+# them. Selection avoids the query if fewer than a fifth of the expected number are selected.
 _NEAREST: Final = 16
 _EXPECTED: Final = 5.0
 _HARDLY_ANY: Final = 0.2
-# A walk is not yet right near its rim. One this many times as long as the last match lies deep finds those before it
-# (measured where the matches lie far out: recall 0.955 -> 0.996).
+# A walk is unreliable near its edge. A walk this many times as long as the position of the last match finds the matches
+# before it (measured where the matches lie far out: recall 0.955 -> 0.996).
 _BEYOND_THE_LAST: Final = 2.5
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """What was found, best first, and how.
+    """The slots that were found, best first, and how they were found.
 
     Attributes:
         slots: int64; `scores`: float32.
-        plan: `walk` over the links, or `scan` of all that match.
+        plan: `walk` over the links, or `scan` of all selected slots.
         ef: of the walk that found them; None for a scan.
     """
 
@@ -54,14 +56,14 @@ def search_selected(
     matching: int,
     ef: int | None = None,
 ) -> Candidates:
-    """The k best of the selected slots; k of them whenever k are selected.
+    """The k best of the selected slots; always k of them if k are selected.
 
     Args:
-        lock: its read side is taken for walks only, its write side is what `graph.add` is under.
+        lock: its read side is taken for walks only; `graph.add` holds its write side.
         query: D float32.
         selected: packed bits of complete slots, as `HnswGraph.search` takes them; None: all.
         matching: how many bits are set.
-        ef: how hard to try; by default what suits the size of the graph.
+        ef: how many candidates a walk keeps; the default suits the size of the graph.
 
     Raises:
         ValueError: the query has no direction.
@@ -93,7 +95,7 @@ def search_selected(
         if int(np.count_nonzero(kept)) >= k:
             return Candidates(slots[kept][:k], scores[kept][:k], "walk", effort)
     if near >= _ENOUGH_TO_JUDGE:
-        # Few were looked at, so that chance may show more than there are.
+        # The sample is small, so chance may make the share look larger than it is.
         share = min(near / len(slots), matching / count)
         longer = filtered_ef(effort, count, int(share * count))
         if walk_us(longer) < scan_us(count, matching):
@@ -105,13 +107,15 @@ def search_selected(
 
 
 def _is_avoided(kept: NDArray[np.bool_], share: float) -> bool:
-    """Whether hardly any of the nearest may be found, although many others may: the filter leaves out what the query is like."""
+    """Whether hardly any of the nearest slots are selected although many others are: the filter excludes the query's
+    neighbourhood.
+    """
     nearest = max(_NEAREST, math.ceil(_EXPECTED / share))
     return nearest <= len(kept) and bool(np.count_nonzero(kept[:nearest]) < _HARDLY_ANY * share * nearest)
 
 
 def _are_selected(slots: NDArray[np.int64], selected: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Whether each slot's bit is set; none has one beyond the end."""
+    """Whether each slot's bit is set; slots beyond the end have none."""
     inside = slots >> 3 < selected.size
     bits = np.zeros(slots.size, dtype=np.bool_)
     bits[inside] = (selected[slots[inside] >> 3] >> (slots[inside] & 7).astype(np.uint8)) & 1

@@ -1,8 +1,9 @@
-"""The graph in a file: a cache that saves a rebuild, never the truth.
+"""The file of a graph: a cache that saves a rebuild, never the source of truth.
 
-Layout: the arrays one after another, then a description (JSON: the stamp, each array's length, a CRC-32 of every 8 MiB), then
-24 bytes: the description's length and CRC-32, four bytes each, the file's length and a magic word, eight each. Every byte is
-covered, and nothing reaches the graph that was not checked. The file is complete before it gets its name.
+Layout: the arrays one after another, then a description (JSON: the stamp, each array's length, a CRC-32 of every 8
+MiB), then 24 bytes: the description's length and CRC-32, four bytes each, the file's length and a magic word, eight
+each. A checksum covers every byte, and nothing is put into the graph before it is checked. The file gets its name only
+when it is complete.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _CHECKING_THREADS: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class LoadedGraph:
-    """A graph from a file, the row number of each slot (int64), and what it is of."""
+    """A graph from a file, the row number of each slot (int64), and the stamp."""
 
     graph: HnswGraph
     rows: NDArray[np.int64]
@@ -49,9 +50,9 @@ class LoadedGraph:
 
 
 def save(graph: HnswGraph, rows: NDArray[np.int64], stamp: Stamp, folder: Path, name: str) -> int:
-    """Write a graph; the file of that name is the old one until the new one is whole and on the disk.
+    """Write a graph; the old file of that name stays until the new one is complete and on disk.
 
-    Searches may go on, nobody may add meanwhile.
+    Searches may run meanwhile, adds may not.
 
     Args:
         rows: the row number of each slot.
@@ -60,7 +61,7 @@ def save(graph: HnswGraph, rows: NDArray[np.int64], stamp: Stamp, folder: Path, 
         The file's length in bytes.
 
     Raises:
-        ValueError: the stamp or the rows are not the graph's.
+        ValueError: the stamp or the rows don't belong to the graph.
         OSError: the disk is full or can't be written; the old file is still there, and nothing else.
     """
     _check_agreement(graph, rows, stamp)
@@ -79,7 +80,7 @@ def save(graph: HnswGraph, rows: NDArray[np.int64], stamp: Stamp, folder: Path, 
 
 
 def remove(folder: Path, name: str) -> None:
-    """Remove a graph's file and what a crash may have left of the next one.
+    """Remove a graph's file and any unfinished file that a crash left.
 
     Raises:
         OSError: the folder can't be written.
@@ -89,7 +90,7 @@ def remove(folder: Path, name: str) -> None:
 
 
 def read_stamp(folder: Path, name: str) -> Stamp:
-    """What a file says it is of; the arrays are not checked.
+    """Read the stamp of a file, without checking the arrays.
 
     Raises:
         GraphFileInvalid: there is none, or its description is damaged or of another format.
@@ -110,13 +111,13 @@ def load(
     ef_construction: int = 200,
     capacity: int = 0,
 ) -> LoadedGraph:
-    """Read a graph that has room for `capacity` vectors, or for those that it has, if they are more.
+    """Read a graph with room for `capacity` vectors, or for those that it has if there are more.
 
-    Whether `epoch` and `sequence` fit is the caller's to judge by the stamp.
+    The caller must check `epoch` and `sequence` of the stamp.
 
     Raises:
-        GraphFileInvalid: there is none, it is damaged anywhere, or it is of something else.
-        MemoryError: there is not enough.
+        GraphFileInvalid: there is none, it is damaged anywhere, or it belongs to something else.
+        MemoryError: there is not enough memory.
     """
     with closing(_open(folder, name)) as file:
         description = _describe(file.descriptor)
@@ -181,12 +182,12 @@ def _write(descriptor: int, graph: HnswGraph, rows: NDArray[np.int64], stamp: St
     checksums: list[int] = []
     written = synced = 0
     for piece in _pieces([_bytes(each) for each in named.values()]):
-        # zlib and the system calls release the GIL: searches go on meanwhile.
+        # zlib and the system calls release the GIL, so searches continue.
         checksums.append(zlib.crc32(piece))
         _write_all(descriptor, piece)
         written += len(piece)
         if written - synced >= _SYNCED_AT_ONCE:
-            # A gigabyte at the end would keep the database's own fsync waiting for seconds.
+            # Flushing a gigabyte at the end would make the database's own fsync wait for seconds.
             os.fdatasync(descriptor)
             synced = written
     sizes = {name: each.nbytes for name, each in named.items()}
@@ -200,7 +201,7 @@ def _describe(descriptor: int) -> Description:
     try:
         size = os.fstat(descriptor).st_size
         if size < TRAILER.size:
-            raise GraphFileInvalid("it is torn")
+            raise GraphFileInvalid("it is truncated")
         trailer = _read_exactly(descriptor, TRAILER.size, size - TRAILER.size)
         length = text_length(trailer, size)
         start = size - TRAILER.size - length
@@ -227,7 +228,7 @@ def _check_stamp(
 
 
 def _arrays(graph: HnswGraph, rows: NDArray[np.int64], description: Description) -> list[memoryview]:
-    """Where the bytes of the file belong, in the order of the file."""
+    """The memory that receives the bytes of the file, in the order of the file."""
     arrays = graph.expand(description.stamp.count, description.sizes["neighbors"] // 4)
     places: dict[str, NDArray[Any]] = {
         "rows": rows,
@@ -243,7 +244,7 @@ def _read(descriptor: int, arrays: Sequence[memoryview], checksums: Sequence[int
     pieces = list(_pieces(arrays))
     starts = list(accumulate((len(piece) for piece in pieces), initial=0))
     if len(pieces) != len(checksums):
-        raise GraphFileInvalid("its description says something else")
+        raise GraphFileInvalid("its description does not match")
 
     def check(number: int) -> bool:
         return _fill(descriptor, pieces[number], starts[number]) and zlib.crc32(pieces[number]) == checksums[number]
@@ -275,12 +276,12 @@ def _write_all(descriptor: int, data: memoryview) -> None:
 def _read_exactly(descriptor: int, length: int, start: int) -> bytes:
     buffer = bytearray(length)
     if not _fill(descriptor, memoryview(buffer), start):
-        raise GraphFileInvalid("it is torn")
+        raise GraphFileInvalid("it is truncated")
     return bytes(buffer)
 
 
 def _fill(descriptor: int, target: memoryview, start: int) -> bool:
-    """Fill a buffer from a place in the file; whether there were enough bytes."""
+    """Fill a buffer from an offset of the file; returns whether there were enough bytes."""
     while target:
         got = os.preadv(descriptor, [target], start)
         if not got:

@@ -1,8 +1,9 @@
 """Approximate search: an HNSW graph (Y. Malkov, D. Yashunin, 2016, arXiv:1603.09320) over unit vectors in memory.
 
-A slot is the place of a vector in the order in which the graph got them; slots are never used again. Memory for all of
-`capacity` is reserved at once, so that no add moves what searches read. `search` walks the links and needs the read side of
-a lock whose write side `add` holds; what reads only vectors (`scan`, `scan_above`, `stored`) needs none.
+A slot is the position of a vector in the order in which the graph got them; slots are never reused. Memory for the
+whole `capacity` is reserved at once, so that an add never moves memory that searches read. `search` walks the links and
+needs the read side of a lock whose write side `add` holds; methods that read only vectors (`scan`, `scan_above`,
+`stored`) need no lock.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ class HnswGraph:
     Args:
         dimension: D.
         precision: of the stored vectors, `half` (2 D bytes each) or `single` (4 D bytes).
-        capacity: how many vectors it can take.
+        capacity: the maximum number of vectors.
         m: links of a vector on the upper levels; twice as many on the lowest.
-        ef_construction: how many candidates are kept while a vector's neighbours are looked for.
-        used: how many vectors `expand` is about to make it hold; saves time.
+        ef_construction: how many candidates are kept while a vector's neighbours are searched.
+        used: the number of vectors that `expand` is about to fill in; saves time.
 
     Raises:
         ValueError: an argument out of range.
@@ -77,27 +78,27 @@ class HnswGraph:
         self.capacity = capacity
         self.m = m
         self.ef_construction = ef_construction
-        # Grows when an add is complete, so that whoever reads vectors without a lock sees whole ones only.
+        # The count grows when an add is complete, so that threads that read vectors without a lock see whole ones only.
         self.count = 0
         self._complete = True
         self._native = NativeIndex(dimension, precision, capacity, m, ef_construction, used)
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes that are filled; what is reserved beyond them takes no memory until it is used."""
+        """Bytes that are filled; the reserved rest takes no memory until it is used."""
         code_size = self.dimension * (2 if self.precision == "half" else 4)
         return int(self.count * (code_size + 12) + 4 * self._native.index.hnsw.neighbors.size())
 
     @property
     def complete(self) -> bool:
-        """False once an add has failed halfway: then the graph has to be built anew."""
+        """False once an add has failed halfway; then the graph has to be rebuilt."""
         return self._complete
 
     def add(self, vectors: NDArray[np.float32]) -> None:
-        """Add N x D float32 vectors, N at most `ADDED_AT_ONCE`; nobody may search meanwhile.
+        """Add N x D float32 vectors, N at most `ADDED_AT_ONCE`. No search may run meanwhile.
 
         Raises:
-            ValueError: too many, no room for them, or a vector that has no direction.
+            ValueError: too many vectors, no room for them, or a vector that has no direction.
             RuntimeError: an earlier add failed halfway.
         """
         if len(vectors) > ADDED_AT_ONCE:
@@ -106,7 +107,7 @@ class HnswGraph:
             self._add(vectors)
 
     def add_many(self, vectors: NDArray[np.float32], threads: int) -> None:
-        """Add N x D float32 vectors to a graph that nobody searches yet, with that many threads.
+        """Add N x D float32 vectors with that many threads, before any search uses the graph.
 
         Raises:
             ValueError: no room for them, or a vector that has no direction.
@@ -117,10 +118,11 @@ class HnswGraph:
                 self._add(vectors[start : start + _FILLED_AT_ONCE])
 
     def grown(self, capacity: int) -> Self:
-        """A copy with more room: the same slots and links. Searches may go on, nobody may add meanwhile.
+        """A copy with more room and the same slots and links. Searches may run meanwhile, adds may not.
 
         Raises:
-            ValueError: `capacity` is less than what is held; MemoryError.
+            ValueError: `capacity` is less than the number of vectors.
+            MemoryError: there is not enough memory.
         """
         if capacity < self.count:
             raise ValueError(f"{self.count} vectors don't fit into {capacity}")
@@ -140,22 +142,23 @@ class HnswGraph:
             (source.offsets, target.offsets),
             (source.neighbors, target.neighbors),
         ):
-            # numpy releases the GIL while it copies; in pieces, so that the memory fills as the copy goes on.
+            # numpy releases the GIL while it copies. The copy is made in pieces, so that memory fills gradually.
             for start in range(0, old.size, _COPIED_AT_ONCE):
                 np.copyto(new[start : start + _COPIED_AT_ONCE], old[start : start + _COPIED_AT_ONCE])
         copy.settle(self.entry_point, self.max_level)
         return copy
 
     def search(self, query: NDArray[np.float32], k: int, ef: int, selected: NDArray[np.uint8] | None) -> Found:
-        """About the k best slots of a walk; nobody may add meanwhile.
+        """About the k best slots, found by a walk. No add may run meanwhile.
 
         Args:
             query: D float32.
-            ef: how many candidates the walk keeps: more find more and take longer; k, if it is less.
-            selected: packed bits, the lowest first (`np.packbits(..., bitorder="little")`): which slots may be found. None: all.
+            ef: how many candidates the walk keeps: more of them find more and take longer; at least k are kept.
+            selected: packed bits, the lowest first (`np.packbits(..., bitorder="little")`): the slots that may be
+                found. None: all.
 
         Returns:
-            Slots, int64, and their scores, float32, best first; fewer than k where the walk met no more.
+            Slots, int64, and their scores, float32, best first; fewer than k if the walk met no more.
 
         Raises:
             ValueError: the query has no direction.
@@ -172,12 +175,12 @@ class HnswGraph:
     def scan(
         self, query: NDArray[np.float32], k: int, selected: NDArray[np.uint8] | None, count: int | None = None
     ) -> Found:
-        """The k best slots by comparing every one that is selected; needs no lock.
+        """The k best slots, found by comparing every selected one; needs no lock.
 
         Args:
             query: D float32.
             selected: as in `search`; no bit for a slot whose add is not complete.
-            count: without `selected`: how many slots to look at; by default those that are complete now.
+            count: without `selected`, the number of slots to compare; by default those that are complete now.
 
         Raises:
             ValueError: the query has no direction.
@@ -195,7 +198,7 @@ class HnswGraph:
     ) -> Found:
         """All slots with a score above `floor`, in no particular order; needs no lock. Arguments as in `scan`.
 
-        Scores may differ from those of `scan` by float32 rounding: faiss adds up in another order here.
+        Scores may differ from those of `scan` by float32 rounding, because faiss sums in another order here.
 
         Raises:
             ValueError: the query has no direction.
@@ -205,12 +208,12 @@ class HnswGraph:
         if limit < 1:
             return _nothing()
         parameters = scan_parameters(limit, _bits(selected))
-        # faiss finds the best few eight times as fast as all within a range: mostly these are the same.
+        # faiss finds the best few eight times as fast as all within a range, and mostly both give the same slots.
         few = min(_FEW, limit)
         scores, slots = self._native.storage.search(unit, few, params=parameters)
         scores, slots = scores[0], slots[0]
         if few < limit and slots[-1] >= 0 and scores[-1] > floor:
-            # It takes a float32: one that is not above the floor, so that nothing is missed.
+            # The limit is converted to a float32 that is not above the floor, so that no slot is missed.
             threshold = np.nextafter(np.float32(floor), np.float32(-np.inf))
             _, scores, slots = self._native.storage.range_search(unit, float(threshold), params=parameters)
         kept = (slots >= 0) & (scores.astype(np.float64) > floor)
@@ -231,7 +234,7 @@ class HnswGraph:
         return vectors
 
     def rounded(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """N x D float32 as `stored` would give them back once they are added.
+        """N x D float32 as `stored` would return them once they are added.
 
         Raises:
             ValueError: a vector has no direction.
@@ -245,16 +248,16 @@ class HnswGraph:
 
     @property
     def entry_point(self) -> int:
-        """The slot where a walk begins; -1 without any."""
+        """The slot where a walk begins; -1 in an empty graph."""
         return self._native.entry_point
 
     @property
     def max_level(self) -> int:
-        """The level at which a walk begins; -1 without any."""
+        """The level at which a walk begins; -1 in an empty graph."""
         return self._native.max_level
 
     def arrays(self) -> Arrays:
-        """Views of what the graph consists of, to be read while nobody adds.
+        """Views of the arrays of the graph, which may be read while no add runs.
 
         Raises:
             RuntimeError: an earlier add failed halfway.
@@ -263,7 +266,7 @@ class HnswGraph:
         return self._native.arrays()
 
     def addresses(self) -> tuple[int, int, int, int]:
-        """Where the arrays stand in memory; they stay there for as long as the graph lives."""
+        """The addresses of the arrays in memory, which stay the same for the life of the graph."""
         return self._native.addresses()
 
     def expand(self, count: int, links: int) -> Arrays:
@@ -278,7 +281,7 @@ class HnswGraph:
         return self._native.expand(count, links)
 
     def settle(self, entry_point: int, max_level: int) -> None:
-        """Check what was filled in, so that no walk can leave the arrays, and put it to use.
+        """Check the arrays that were filled in, so that no walk can leave them, and put them to use.
 
         Raises:
             ValueError: the arrays are no graph.
@@ -306,7 +309,7 @@ class HnswGraph:
 
     def _check_complete(self) -> None:
         if not self._complete:
-            raise RuntimeError("an earlier add failed halfway: build the graph anew")
+            raise RuntimeError("an earlier add failed halfway: rebuild the graph")
 
     def _limit(self, count: int | None) -> int:
         return self.count if count is None else min(count, self.count)

@@ -1,6 +1,6 @@
-"""faiss, behind what the graph needs of it: memory that never moves, views of its arrays, and its thread settings.
+"""The part of faiss that the graph needs: memory that never moves, views of its arrays, and its thread settings.
 
-The only module that imports faiss.
+This is the only module that imports faiss.
 """
 
 from __future__ import annotations
@@ -33,20 +33,21 @@ _MADVISE: Final[Any] = getattr(ctypes.CDLL(None), "madvise", None) if sys.platfo
 if _MADVISE is not None:
     _MADVISE.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
-# faiss asks Python for signals in every search and in every add, also on threads that get none: it takes the GIL for that,
-# which waits for up to a switch interval (5 ms) while other threads compute, in an add with the write lock held.
+# faiss asks Python for signals in every search and in every add, also on threads that receive none. For that it takes
+# the GIL, which waits for up to a switch interval (5 ms) while other threads compute; in an add, the write lock is held
+# meanwhile.
 faiss.InterruptCallback.clear_instance()
 
 
 @dataclass(frozen=True, slots=True)
 class Arrays:
-    """Views of what a graph consists of; valid until the graph grows.
+    """Views of the arrays of a graph; valid until the graph grows.
 
     Attributes:
         codes: uint8, the stored vectors one after another.
         levels: int32, on how many levels each vector is linked.
-        offsets: uint64, one more than there are vectors: where the links of each begin.
-        neighbors: int32 slots, -1 where a link is free.
+        offsets: uint64, one more than there are vectors: the positions where the links of each begin.
+        neighbors: int32 slots, -1 for a free link.
     """
 
     codes: NDArray[np.uint8]
@@ -59,7 +60,7 @@ class NativeIndex:
     """A faiss HNSW index by inner product whose arrays keep room for `capacity` vectors.
 
     Args:
-        used: how many of them are about to be filled in at once, by `expand`.
+        used: how many of them `expand` is about to fill in at once.
 
     Attributes:
         index: the faiss index; `storage`: the index in it that holds the vectors.
@@ -83,21 +84,21 @@ class NativeIndex:
         _reserve(hnsw.offsets, capacity + 1, 8, used)
         _reserve(hnsw.neighbors, links, 4, 2 * m * used)
         hnsw.offsets.resize(1)
-        # Whoever lets go of an index last may be a search, or hold the lock that searches wait for.
+        # The last thread to drop an index may be a search, or may hold the lock that searches wait for.
         weakref.finalize(self, _free_aside, self.index, self.storage).atexit = False
 
     @property
     def entry_point(self) -> int:
-        """The slot where a walk begins; -1 without any."""
+        """The slot where a walk begins; -1 in an empty graph."""
         return int(self.index.hnsw.entry_point)
 
     @property
     def max_level(self) -> int:
-        """The level at which a walk begins; -1 without any."""
+        """The level at which a walk begins; -1 in an empty graph."""
         return int(self.index.hnsw.max_level)
 
     def addresses(self) -> tuple[int, int, int, int]:
-        """Where codes, levels, offsets and neighbors stand in memory."""
+        """The addresses of codes, levels, offsets and neighbors in memory."""
         hnsw = self.index.hnsw
         codes, levels, offsets, neighbors = self.storage.codes, hnsw.levels, hnsw.offsets, hnsw.neighbors
         return int(codes.data()), int(levels.data()), int(offsets.data()), int(neighbors.data())
@@ -121,35 +122,35 @@ class NativeIndex:
         hnsw = self.index.hnsw
         hnsw.entry_point, hnsw.max_level = entry_point, max_level
         self.storage.ntotal = self.index.ntotal = count
-        # Otherwise the levels of what is added next would repeat those of the first vectors.
+        # Otherwise the levels of the next vectors would repeat those of the first ones.
         hnsw.rng = faiss.RandomGenerator(count)
 
     def first_links(self) -> NDArray[np.int64]:
-        """How many links a vector has that is linked on 0, 1, 2, ... levels: int64, ascending."""
+        """The number of links of a vector that is linked on 0, 1, 2, ... levels: int64, ascending."""
         return np.asarray(faiss.vector_to_array(self.index.hnsw.cum_nneighbor_per_level), dtype=np.int64)
 
 
 def walk_parameters(ef: int, selected: NDArray[np.uint8] | None) -> Any:
-    """What `index.search` takes; a slot without a bit in `selected` is walked over, but not returned."""
+    """The parameters of `index.search`; a slot without a bit in `selected` is walked over, but not returned."""
     if selected is None:
         return faiss.SearchParametersHNSW(efSearch=ef)
     return faiss.SearchParametersHNSW(efSearch=ef, sel=faiss.IDSelectorBitmap(selected))
 
 
 def scan_parameters(count: int, selected: NDArray[np.uint8] | None) -> Any:
-    """What `storage.search` takes: the selected slots, or the first `count`."""
+    """The parameters of `storage.search`: the selected slots, or the first `count`."""
     selector = faiss.IDSelectorRange(0, count) if selected is None else faiss.IDSelectorBitmap(selected)
     return faiss.SearchParameters(sel=selector)
 
 
 def use_one_thread() -> None:
-    """Let faiss use only the calling thread when that one calls it; what every thread that searches does first."""
+    """Make faiss use only the calling thread for calls from it. Every search thread calls this first."""
     faiss.omp_set_num_threads(1)
 
 
 @contextmanager
 def using_threads(threads: int) -> Iterator[None]:
-    """Let faiss use that many threads when the calling thread calls it; afterwards as many as before."""
+    """Let faiss use that many threads for calls from this thread, and afterwards as many as before."""
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(threads)
     try:
@@ -159,10 +160,11 @@ def using_threads(threads: int) -> Iterator[None]:
 
 
 def _links_expected(capacity: int, m: int) -> int:
-    """How many links that many vectors have at most.
+    """The maximum number of links of that many vectors.
 
-    Each has 2 m on the lowest level and m on every further one; it is on the next level with a probability of 1 / m
-    (faiss draws it so). Eight standard deviations above the mean are never reached; if they were, one add would move memory.
+    Each vector has 2 m links on the lowest level and m on every further one; it is on the next level with a probability
+    of 1 / m (as faiss draws it). Eight standard deviations above the mean are never reached; if they were, one add
+    would move memory.
     """
     chance = 1.0 / m
     levels = capacity * chance / (1.0 - chance) + _SIGMAS * sqrt(capacity * chance) / (1.0 - chance)
@@ -174,9 +176,9 @@ def _view(vector: Any) -> NDArray[Any]:
 
 
 def _reserve(vector: Any, elements: int, element_size: int, used: int) -> None:
-    """Give an empty C++ vector room that it keeps: one that gets smaller never gives memory back.
+    """Give an empty C++ vector capacity, which it keeps: a C++ vector that shrinks never gives memory back.
 
-    `used` of the elements are about to be filled: their pages stay.
+    `used` of the elements are about to be filled, so their pages stay.
     """
     vector.resize(elements)
     if elements > used:
@@ -185,9 +187,10 @@ def _reserve(vector: Any, elements: int, element_size: int, used: int) -> None:
 
 
 def _forget(address: int, size: int) -> None:
-    """Return the pages there: they come back as zeros one by one when they are used again.
+    """Return the memory pages to the system; they come back as zeros one by one when they are used again.
 
-    In pieces: until one is done, the kernel lets no other thread of the process map memory, which numpy does for any large array.
+    This happens in pieces: during each one, the kernel lets no other thread of the process map memory, which numpy does
+    for any large array.
     """
     if _MADVISE is None:
         return
@@ -196,12 +199,12 @@ def _forget(address: int, size: int) -> None:
     for piece in range(start, end, _FREED_AT_ONCE):
         if piece > start:
             time.sleep(_FREED_PAUSE_S)
-        # Refused, it costs only memory.
+        # If the kernel refuses, the only cost is memory.
         _MADVISE(piece, min(_FREED_AT_ONCE, end - piece), mmap.MADV_DONTNEED)
 
 
 def _free_aside(index: Any, storage: Any) -> None:
-    """Let go of the memory of an index that nobody has any more, on a thread of its own if it is much.
+    """Free the memory of an index that is no longer used, on a separate thread if it is large.
 
     The kernel takes about 100 ms for a gigabyte, and lets no other thread map memory meanwhile.
     """
@@ -210,7 +213,7 @@ def _free_aside(index: Any, storage: Any) -> None:
     try:
         threading.Thread(target=_free, args=(index, storage), name="index-free", daemon=True).start()
     except RuntimeError:
-        # No thread can be had. Left to malloc, the memory may never go back.
+        # No thread can be started. If malloc kept the memory, it might never go back.
         _free(index, storage)
 
 

@@ -15,24 +15,24 @@ from types import TracebackType
 
 
 class RwLock:
-    """Many readers or one writer. Not reentrant: who has one side must not ask for either."""
+    """Many readers or one writer. Not reentrant: a thread that holds one side must not ask for either."""
 
     def __init__(self) -> None:
         self._state = threading.Lock()
         self._readers = 0
         self._writing = False
-        # Everyone who waits does so at a gate of their own, which is opened when the lock has been handed to them.
+        # Every waiting thread waits at a gate of its own, which opens when the lock has been handed to it.
         self._readers_waiting: list[threading.Lock] = []
         self._writers_waiting: deque[threading.Lock] = deque()
         self._read_side = _Side(self._start_reading, self._end_reading)
         self._write_side = _Side(self._start_writing, self._end_writing)
 
     def reading(self) -> AbstractContextManager[None]:
-        """`with lock.reading():` beside other readers, without a writer."""
+        """`with lock.reading():` runs beside other readers, without a writer."""
         return self._read_side
 
     def writing(self) -> AbstractContextManager[None]:
-        """`with lock.writing():` alone."""
+        """`with lock.writing():` runs alone."""
         return self._write_side
 
     def _start_reading(self) -> None:
@@ -87,7 +87,9 @@ class RwLock:
             self._writers_waiting.popleft().release()
 
     def _give_up_reading(self, gate: threading.Lock) -> None:
-        """An exception from outside (Ctrl-C) ended the wait: whatever was handed over goes on to the others."""
+        """Clean up after an exception from outside (Ctrl-C) ended the wait: if the lock was already handed over, pass
+        it on to the others.
+        """
         with self._state:
             waiting = gate in self._readers_waiting
             if waiting:
@@ -107,7 +109,7 @@ class RwLock:
 
 
 class _Side(AbstractContextManager[None]):
-    """A context manager without state of its own: one serves all threads."""
+    """A context manager without state of its own, so that all threads can share it."""
 
     def __init__(self, enter: Callable[[], None], leave: Callable[[], None]) -> None:
         self._enter = enter

@@ -1,11 +1,11 @@
-"""How hard a search tries, from what was measured.
+"""Search effort, derived from measurements.
 
-At 100,000 x 512 (1000 clusters of uneven sizes, half precision, M 16, candidates ranked again exactly) a walk now and then
-misses the whole cluster: with ef_construction 128, ef 64 finds 98.1 % of the true best ten and 256 99.4 %; with 200, which
-takes 15 % longer to build, 64 finds 98.9 %, 96 99.4 % and 256 99.95 %. In even clusters 64 finds all; at 1,000,000 it takes
-256 for 99.1 %. With a filter that matches rows at random, 98.5 % takes ef 32 at a half of the rows, 256 at a tenth, 2048 at
-3 %; that is about the power 1.25 of the share. What decides is the share *near the query*: where a filter leaves out the
-query's own cluster, ef 256 finds 90 % at a half and 54 % at a twentieth of the rows.
+At 100,000 x 512 (1000 clusters of uneven sizes, half precision, M 16, candidates ranked again exactly) a walk now and
+then misses the whole cluster: with ef_construction 128, ef 64 finds 98.1 % of the true best ten and 256 99.4 %; with
+200, which takes 15 % longer to build, 64 finds 98.9 %, 96 99.4 % and 256 99.95 %. In even clusters 64 finds all; at
+1,000,000 it takes 256 for 99.1 %. With a filter that matches rows at random, 98.5 % takes ef 32 at a half of the rows,
+256 at a tenth, 2048 at 3 %; that is about the power 1.25 of the share. The share *near the query* decides: if a filter
+excludes the query's own cluster, ef 256 finds 90 % at a half and 54 % at a twentieth of the rows.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _OF_UNFILTERED: Final = 0.4
 _EXACT_SHARE: Final = 0.03
 _EXACT_ROWS: Final = 1000
 
-# Microseconds at 512 dimensions on one core; only their ratios matter, and those hardly depend on either.
+# Microseconds at 512 dimensions on one core. Only their ratios matter, and these depend little on the dimension or the
+# machine.
 _STEP_US: Final = 3.6
 _SELECTED_ROW_US: Final = 0.2
 _NEXT_ROW_US: Final = 0.06
@@ -37,24 +38,27 @@ def default_ef(count: int) -> int:
 
 
 def filtered_ef(ef: int, count: int, matching: int) -> int:
-    """How many candidates find with a filter what `ef` finds without it, if `matching` of `count` may be found.
+    """How many candidates a walk with a filter must keep to find as much as `ef` finds without it, if `matching` of
+    `count` may be found.
 
-    Grows faster than the share shrinks, since what matches lies sparser than the links lead.
+    It grows faster than the share shrinks, since matching slots lie more sparsely than the links lead.
     """
     share = max(1, matching) / max(1, count)
     return ef if share >= 1.0 else max(ef, ceil(_OF_UNFILTERED * ef * share**-_EXPONENT))
 
 
 def use_exact(count: int, matching: int) -> bool:
-    """Whether so few of `count` match that comparing them all is both quicker and better than any walk."""
+    """Whether so few of `count` match that comparing them all is both faster and better than any walk."""
     return matching <= max(_EXACT_ROWS, _EXACT_SHARE * count)
 
 
 def walk_us(ef: int) -> float:
-    """About how long a walk takes."""
+    """The estimated time of a walk in microseconds."""
     return _STEP_US * ef
 
 
 def scan_us(count: int, matching: int) -> float:
-    """About how long it takes to compare all that match: rows far from each other come slower from memory than neighbours."""
+    """The estimated time in microseconds to compare all matching rows: rows far apart are read more slowly from memory
+    than neighbours.
+    """
     return min(_SELECTED_ROW_US * matching, _NEXT_ROW_US * count) + _SKIPPED_ROW_US * count

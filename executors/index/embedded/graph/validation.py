@@ -1,4 +1,6 @@
-"""What makes arrays a graph: faiss checks no number that it finds in them, and would read wherever it points."""
+"""Validation of a graph's arrays: faiss does not check the numbers in them, and would read memory at any address they
+give.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,10 @@ from executors.index.embedded.graph.native import Arrays
 
 
 def problem_of(arrays: Arrays, count: int, entry_point: int, max_level: int, links: NDArray[np.int64]) -> str | None:
-    """What is wrong with the arrays of a graph of `count` vectors, so that a walk could leave them; None: nothing.
+    """The fault in the arrays of a graph of `count` vectors that could let a walk leave them; None if there is none.
 
     Args:
-        links: how many links a vector has that is linked on 0, 1, 2, ... levels.
+        links: the number of links of a vector that is linked on 0, 1, 2, ... levels.
     """
     if not count:
         return (

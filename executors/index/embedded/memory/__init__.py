@@ -1,1 +1,1 @@
-"""What a shard keeps in memory: vectors and graphs, each as of the last transaction."""
+"""The memory of a shard: vectors and graphs, each as of the last transaction."""

@@ -1,7 +1,7 @@
-"""What memory holds of one collection: vectors that are compared one by one, and a graph over those that it covers.
+"""One collection in memory: vectors that are compared one by one, and a graph that covers most of the others.
 
-New rows come into `flat`, so they are found at once; the maintenance thread moves them into the graph. A search takes its
-view of `flat` first and of the graph afterwards: what leaves `flat` in between is in the graph by then.
+New rows first go to `flat`, so they are found at once; the maintenance thread moves them into the graph. A search takes
+its view of `flat` first and of the graph afterwards, so a row that leaves `flat` in between is in the graph by then.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class GraphOptions:
     """How collections are searched.
 
     Attributes:
-        graph_from: from how many documents on a graph is built.
+        graph_from: the number of documents from which on a graph is built.
         precision: of the vectors in the graph: half or single.
-        rerank: where the vectors come from that decide: the disk, or memory.
+        rerank: where vectors for exact scores are read: the disk, or memory.
         m: links of a document in the graph.
-        ef_construction: candidates that are looked at when it is linked.
+        ef_construction: candidates that are examined when a document is linked.
         save_every: after how many changed rows the graph is saved (0: a tenth of what it holds, at least 10,000).
-        threads: for building a graph anew.
+        threads: for building a graph.
     """
 
     graph_from: int = 10_000
@@ -42,13 +42,13 @@ class GraphOptions:
 
     @property
     def keeps_vectors(self) -> bool:
-        """Whether the vectors stay in `flat` when the graph covers them: a graph of single precision has them itself."""
+        """Whether vectors stay in `flat` once the graph covers them; a graph of single precision has them itself."""
         return self.rerank == "memory" and self.precision == "half"
 
 
 @dataclass(frozen=True, slots=True)
 class GraphView:
-    """A graph as of one transaction: as much of it as there was, and what of that is alive."""
+    """A graph as of one transaction: the part of it that existed, and what is alive in it."""
 
     graph: LiveGraph
     extent: Extent
@@ -68,7 +68,7 @@ class CollectionView:
     """A collection as of one transaction.
 
     Attributes:
-        flat: views of the vectors that may not be in the graph; rows that it has, too.
+        flat: views of the vectors that may not be in the graph, and of some rows that are.
         graph: None without one.
     """
 
@@ -77,12 +77,12 @@ class CollectionView:
 
     @property
     def covered(self) -> int:
-        """Up to which row number the graph answers."""
+        """The row number up to which the graph answers."""
         return 0 if self.graph is None else self.graph.extent.covered
 
 
 class CollectionMemory:
-    """Changed by the writer's thread (what is there) and by the maintenance thread (where it is), read by many.
+    """The writer's thread changes which rows there are, the maintenance thread where they are; many threads read.
 
     Attributes:
         documents: how many there are; those whose vector is damaged count.
@@ -94,18 +94,18 @@ class CollectionMemory:
         self.flat = VectorCache(dimension)
         self.graph: LiveGraph | None = None
         self.documents = 0
-        # The last transaction that removed anything.
+        # The last transaction that removed a row.
         self.last_removed = 0
-        # Held for moments by the two threads that change anything, never by a search.
+        # The two threads that make changes hold this briefly; a search never does.
         self.changing = FairLock()
-        # While a graph is built anew: what was removed since its building began.
+        # While a graph is rebuilt: the rows removed since the rebuild began.
         self.removed_meanwhile: list[int] | None = None
 
     def view(self, sequence: int, next_row: int) -> CollectionView | None:
-        """The collection as of a transaction that has been applied; None when it is not kept any more.
+        """The collection as of a transaction that has been applied; None if that state is no longer kept.
 
         Args:
-            next_row: the first row number that the transaction has not given out.
+            next_row: the first row number that the transaction has not used.
         """
         flat = self.flat.view(sequence)
         if flat is None:
@@ -115,13 +115,14 @@ class CollectionMemory:
             return CollectionView(flat, None)
         extent = graph.extent_before(next_row)
         alive = graph.alive(sequence)
-        # Removed rows that a compaction took out of `flat` never come into the graph, which then answers for them, too.
+        # Removed rows that a compaction took out of `flat` never reach the graph, so the graph then answers for them,
+        # too.
         if alive is None or self.flat.floor > sequence:
             return None
         return CollectionView(flat, GraphView(graph, extent, alive))
 
     def reserve(self, rows: int) -> None:
-        """Make room for as many more rows, so that adding them can't fail for want of memory.
+        """Make room for as many more rows, so that adding them can't run out of memory.
 
         Raises:
             MemoryError: nothing was changed.
@@ -130,7 +131,7 @@ class CollectionMemory:
             self.flat.reserve(rows)
 
     def add(self, sequence: int, rows: list[int], ids: list[str], vectors: NDArray[np.float32]) -> None:
-        """Add what a committed transaction stored."""
+        """Add the rows that a committed transaction stored."""
         with self.changing:
             self.flat.add(sequence, rows, ids, vectors)
 
@@ -145,12 +146,12 @@ class CollectionMemory:
                 self.removed_meanwhile.extend(rows)
 
     def compact(self, sequence: int) -> None:
-        """Give back what removed rows take in `flat`."""
+        """Release the memory of removed rows in `flat`."""
         with self.changing:
             self.flat.compact(sequence)
 
     def new_graph(self, documents: int, sequence: int = 0) -> LiveGraph:
-        """A graph without rows, with room for so many, that is right from a transaction on."""
+        """An empty graph with room for that many documents and some more, valid from a transaction on."""
         options = self.options
         graph = HnswGraph(
             self.dimension,
@@ -169,7 +170,7 @@ class CollectionMemory:
             self.graph = graph
 
     def move_some(self, most: int) -> int:
-        """Add the next few rows to the graph; how many. Called by the maintenance thread alone."""
+        """Add the next few rows to the graph; returns how many. Only the maintenance thread calls this."""
         assert self.graph is not None
         with self.changing:
             rows, vectors, died = self.flat.pending(self.graph.extent.covered, most)
@@ -178,13 +179,13 @@ class CollectionMemory:
         return len(rows)
 
     def drop_covered(self) -> None:
-        """Let go of vectors that the graph covers, where they are read from the disk (or from the graph)."""
+        """Release vectors that the graph covers, if they are read from the disk (or from the graph) instead."""
         if self.graph is not None and not self.options.keeps_vectors:
             with self.changing:
                 self.flat.drop_through(self.graph.extent.covered)
 
     def vectors_in_memory(self, rows: NDArray[np.int64], view: GraphView) -> NDArray[np.float32] | None:
-        """The vectors of ascending row numbers that the graph covers, where memory has them in full precision."""
+        """The vectors of ascending row numbers that the graph covers, if memory has them in full precision."""
         if self.options.rerank == "disk":
             return None
         if self.options.precision == "single":
@@ -192,7 +193,7 @@ class CollectionMemory:
         try:
             return self.flat.fetch(rows)
         except KeyError:
-            # Removed since this search began; the disk still has it for this transaction.
+            # The row was removed since this search began; the disk still has it for this transaction.
             return None
 
     @property

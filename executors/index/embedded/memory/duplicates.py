@@ -1,7 +1,7 @@
-"""Copies of one vector: a graph takes a few of them, all others are remembered beside it.
+"""Duplicates of one vector: a graph takes a few of them, the others are recorded beside it.
 
-Copies fill each other's links, so that a walk does not get in or out and whole parts of a graph are lost (seen from about
-twice as many as a vector has links). A library has them: placeholder pictures, black frames.
+Duplicates fill each other's links, so that a walk does not get in or out and whole parts of a graph are lost (seen from
+about twice as many as a vector has links). Real libraries have them: placeholder pictures, black frames.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _READ_AT_ONCE: Final = 8192
 
 
 class CopyCounter:
-    """Counts how often a vector came, roughly and in little memory: a count-min sketch of two rows (Cormode, 2005).
+    """Estimates how often a vector was added, in little memory: a count-min sketch of two rows (Cormode, 2005).
 
-    It may count too high, never too low: who is told "often" has to look.
+    It over-counts and never under-counts, so verify a positive answer against the vectors.
 
     Args:
         capacity: how many vectors are expected.
@@ -35,7 +35,9 @@ class CopyCounter:
         self._counts = np.zeros((2, self._cells), dtype=np.uint8)
 
     def add(self, vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Count N x D float32 vectors (as they are stored); which of them came often before, or earlier among these."""
+        """Count N x D float32 vectors (as they are stored); returns which of them were frequent before, or earlier
+        among these.
+        """
         cells = self._cells_of(vectors)
         often = np.empty(len(vectors), dtype=np.bool_)
         for n, (first, second) in enumerate(cells.T.tolist()):
@@ -47,7 +49,7 @@ class CopyCounter:
         return often
 
     def add_all(self, graph: HnswGraph) -> None:
-        """Count what a graph holds."""
+        """Count all vectors of a graph."""
         for start in range(0, graph.count, _READ_AT_ONCE):
             slots = np.arange(start, min(graph.count, start + _READ_AT_ONCE), dtype=np.int64)
             for counts, cells in zip(self._counts, self._cells_of(graph.stored(slots)), strict=True):
@@ -69,7 +71,7 @@ class CopyCounter:
 
 
 class Copies:
-    """The rows, ascending, that are copies of what a slot holds. One thread adds, many read what was there."""
+    """The rows, ascending, that duplicate the vector of a slot. One thread adds; many threads read."""
 
     def __init__(self) -> None:
         self._rows: NDArray[np.int64] = np.empty(0, dtype=np.int64)
@@ -89,11 +91,11 @@ class Copies:
         self._count += 1
 
     def rows(self, count: int) -> NDArray[np.int64]:
-        """The first so many rows."""
+        """The first `count` rows."""
         return self._rows[:count]
 
     def slots(self, count: int) -> NDArray[np.int64]:
-        """The slots that the first so many are copies of."""
+        """The slots that the first `count` rows duplicate."""
         return self._slots[:count]
 
     def of_slots(self, slots: NDArray[np.int64], count: int) -> NDArray[np.int64]:
@@ -105,7 +107,7 @@ class Copies:
 
 
 def find_copy(graph: HnswGraph, stored: NDArray[np.float32]) -> int | None:
-    """A slot that holds this very vector (D float32, as it is stored); None when a walk does not find one."""
+    """A slot that holds exactly this vector (D float32, as it is stored); None if a walk does not find one."""
     slots, _ = graph.search(stored, 1, _EFFORT, None)
     if slots.size and np.array_equal(graph.stored(slots)[0], stored):
         return int(slots[0])

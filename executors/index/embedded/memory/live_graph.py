@@ -1,12 +1,12 @@
-"""A graph that is searched while it grows: which rows it holds, and which of them are gone as of which transaction.
+"""A graph that is searched while it grows: the rows it holds, and since which transaction each removed one is gone.
 
-Rows come in ascending order; each gets a slot of the graph, or is remembered as a copy of what a slot holds. So everything
-up to some row (`Extent`) is here; what came later is compared one by one until it is added. One thread adds, the writer's
-thread removes, many search:
+Rows are added in ascending order. Each gets a slot of the graph, or is recorded as a copy of a slot's vector. So the
+graph has every row up to some number (`Extent`); later rows are compared one by one until they are added. One thread
+adds, the writer's thread removes, many search:
 
 - adding takes the lock of the graph for a few rows at a time, and lets waiting searches go first;
-- removing makes a new set of bits, which leaves those that searches have in their hands as they were;
-- a search asks for the bits as of its transaction, and for no more than was there when it asked.
+- removing makes a new set of bits and leaves those that running searches use unchanged;
+- a search asks for the bits as of its transaction, and for no more than existed when it asked.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How many slots and copies there are, and up to which row number they answer."""
+    """The number of slots and copies, and the row number up to which they answer."""
 
     slots: int
     copies: int
@@ -42,9 +42,10 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class Alive:
-    """What is alive from a sequence number on: little-endian bits of slots and of copies, and how many of both are dead.
+    """The rows that are alive from a sequence number on: little-endian bits of slots and of copies, and how many of
+    both are dead.
 
-    Bits of what is not given out yet are set.
+    Bits beyond the slots and copies in use are set.
     """
 
     sequence: int
@@ -54,12 +55,12 @@ class Alive:
 
 
 class LiveGraph:
-    """See the module.
+    """A graph with its rows and their deletions; see the module.
 
     Args:
-        graph: what was built or loaded.
+        graph: a graph that was built or loaded.
         rows: int64, ascending: the row number of each slot.
-        sequence: from which transaction on this is right.
+        sequence: the transaction from which on this is valid.
     """
 
     def __init__(self, graph: HnswGraph, rows: Rows, sequence: int) -> None:
@@ -76,22 +77,22 @@ class LiveGraph:
 
     @property
     def extent(self) -> Extent:
-        """What is here now."""
+        """The current extent."""
         return self._extent
 
     @property
     def count(self) -> int:
-        """How many rows are here, removed ones included."""
+        """How many rows it holds, removed ones included."""
         return self._extent.slots + self._extent.copies
 
     @property
     def dead(self) -> int:
-        """How many rows that are here are gone."""
+        """How many of its rows are removed."""
         return self._alive[-1].dead
 
     @property
     def has_room(self) -> bool:
-        """Whether a few more slots can be given out."""
+        """Whether there is room for a few more slots."""
         return self._extent.slots + ROWS_UNDER_LOCK <= self.graph.capacity
 
     def rows(self, extent: Extent) -> Rows:
@@ -99,11 +100,11 @@ class LiveGraph:
         return self._rows[: extent.slots]
 
     def alive(self, sequence: int) -> Alive | None:
-        """What is alive as of a transaction; None when that is not kept any more."""
+        """The live slots and copies as of a transaction; None if that is no longer kept."""
         return next((each for each in reversed(self._alive) if each.sequence <= sequence), None)
 
     def extent_before(self, row: int) -> Extent:
-        """What is here of the rows before that row number."""
+        """The extent of the rows before that row number."""
         extent = self._extent
         if extent.covered < row:
             return extent
@@ -112,7 +113,7 @@ class LiveGraph:
         return Extent(slots, copies, row - 1)
 
     def vectors(self, rows: Rows, extent: Extent) -> NDArray[np.float32]:
-        """The vectors of ascending row numbers that are here, as they are stored: N x D float32."""
+        """The vectors of ascending row numbers that it holds, as they are stored: N x D float32."""
         slots = np.zeros(len(rows), dtype=np.int64)
         for among, meant in (
             (self.rows(extent), None),
@@ -124,10 +125,10 @@ class LiveGraph:
         return self.graph.stored(slots)
 
     def append(self, rows: Rows, vectors: NDArray[np.float32], died: NDArray[np.int64]) -> None:
-        """Add a few rows after those that are there; the caller, who looked up `died`, lets nobody remove meanwhile.
+        """Add a few rows at the end. The caller, who looked up `died`, must keep removals out meanwhile.
 
         Args:
-            died: from which transaction on each is gone.
+            died: the transaction from which on each is gone.
         """
         extent = self._extent
         stored = self.graph.rounded(vectors)
@@ -143,7 +144,7 @@ class LiveGraph:
             _clear(each.slots, extent.slots + np.flatnonzero(gone[is_new]))
             _clear(each.copies, extent.copies + np.flatnonzero(gone[~is_new]))
             alive.append(Alive(each.sequence, each.slots, each.copies, each.dead + int(np.count_nonzero(gone))))
-        # Before the extent: whoever sees the rows has to know that some are dead.
+        # This comes before the extent: a thread that sees the rows must also see which of them are dead.
         self._alive = tuple(alive)
         for row, slot in copies:
             self.copies.add(row, slot)
@@ -154,7 +155,7 @@ class LiveGraph:
             self._extent = Extent(extent.slots + added, extent.copies + len(copies), int(rows[-1]))
 
     def build(self, rows: Rows, vectors: NDArray[np.float32], threads: int) -> None:
-        """Add rows to a graph that nobody searches yet and that has room for them."""
+        """Add rows to a graph that has room for them and is not searched yet."""
         stored = self.graph.rounded(vectors)
         often = self._counter.add(stored)
         start = 0
@@ -176,18 +177,19 @@ class LiveGraph:
         self._extent = Extent(extent.slots + len(rows), extent.copies, max(extent.covered, int(rows[-1])))
 
     def add_copy(self, row: int, slot: int) -> None:
-        """Remember a copy in a graph that nobody searches yet."""
+        """Record a copy in a graph that is not searched yet."""
         extent = self._extent
         self._make_room_for_copies(extent.copies + 1)
         self.copies.add(row, slot)
         self._extent = Extent(extent.slots, extent.copies + 1, max(extent.covered, row))
 
     def remove(self, sequence: int, rows: Rows) -> None:
-        """Mark rows (ascending) as gone from that transaction on; rows that are not here are none of our business."""
+        """Mark rows (ascending) as gone from that transaction on; rows that it does not hold are ignored."""
         extent, newest = self._extent, self._alive[-1]
         slots = places_of(rows, self.rows(extent))
         copies = places_of(rows, self.copies.rows(extent.copies))
-        # Also without any: rows that are added later are gone from this transaction on, not from an earlier one.
+        # This happens even without any rows: rows that are added later are gone from this transaction on, not from an
+        # earlier one.
         slots, copies = slots[is_set(newest.slots, slots)], copies[is_set(newest.copies, copies)]
         alive = Alive(
             sequence, newest.slots.copy(), newest.copies.copy(), newest.dead + len(slots) + len(copies)
@@ -197,14 +199,14 @@ class LiveGraph:
         self._alive = (*self._alive, alive)[-_BITS_KEPT:]
 
     def take_over(self, sequence: int, removed: Rows, covered: int) -> None:
-        """Become right from that transaction on, without these rows (ascending), for all rows up to `covered`."""
+        """Become valid from that transaction on for all rows up to `covered`, without these rows (ascending)."""
         extent = self._extent
         self._extent = Extent(extent.slots, extent.copies, max(extent.covered, covered))
         self.remove(sequence, removed)
         self._alive = self._alive[-1:]
 
     def keep_only(self, live: Rows) -> None:
-        """Mark every row as gone that is not among these (ascending); before anybody searches."""
+        """Mark every row as gone that is not among these (ascending), before the first search."""
         extent, newest = self._extent, self._alive[-1]
         slots = np.flatnonzero(~np.isin(self.rows(extent), live, assume_unique=True))
         copies = np.flatnonzero(~np.isin(self.copies.rows(extent.copies), live, assume_unique=True))
@@ -213,7 +215,9 @@ class LiveGraph:
         self._alive = (Alive(newest.sequence, newest.slots, newest.copies, len(slots) + len(copies)),)
 
     def grow(self, capacity: int, changing: AbstractContextManager[object]) -> None:
-        """More room; searches go on with what was there. Called by the thread that adds; `changing` keeps removers out."""
+        """Make more room; searches continue with the old graph. The adding thread calls this; `changing` keeps removals
+        out.
+        """
         graph = self.graph.grown(capacity)
         rows = np.zeros(capacity, dtype=np.int64)
         counter = CopyCounter(capacity)
@@ -234,12 +238,12 @@ class LiveGraph:
 
 
 def room_for(count: int) -> int:
-    """How many slots a graph of that size should have, to be able to grow for a while."""
+    """The number of slots that a graph of that size should have, to be able to grow for a while."""
     return max(1024, int(count * _ROOM))
 
 
 def places_of(rows: Rows, among: Rows) -> NDArray[np.intp]:
-    """Where ascending row numbers stand among others, ascending; those that don't are left out."""
+    """The positions of ascending row numbers among others, ascending; rows that are not among them are left out."""
     places = np.searchsorted(among, rows)
     inside = places < len(among)
     places, rows = places[inside], rows[inside]
@@ -261,12 +265,12 @@ def bits_of(slots: NDArray[np.intp], count: int) -> Bits:
 
 
 def set_places(bits: Bits, count: int) -> NDArray[np.intp]:
-    """Which of the first so many little-endian bits are set."""
+    """The positions of the set bits among the first `count` little-endian bits."""
     return np.flatnonzero(np.unpackbits(bits, count=count, bitorder="little"))
 
 
 def first_bits(bits: Bits, count: int) -> Bits:
-    """The bits of the first `count` places, and none after them; a copy."""
+    """A copy of the first `count` bits, and none after them."""
     cut = bits[: _bytes_for(count)].copy()
     if count % 8:
         cut[-1] &= (1 << count % 8) - 1

@@ -1,4 +1,6 @@
-"""What a shard reads when it starts: saved graphs that fit, and the vectors of the rows that they don't cover."""
+"""Loading at the start of a shard: saved graphs that are still valid, and the vectors of the rows that they don't
+cover.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ from executors.index.embedded.tags.query import all_rows
 from executors.index.encoding import decode_embedding
 
 _LOADED_AT_ONCE: Final = 1024
-_ANOTHER_PAST: Final = "it belongs to another past of the shard (one of the two files was put back)"
+_ANOTHER_PAST: Final = "it belongs to another history of the shard (one of the two files was restored)"
 
 
 def graph_name(number: int) -> str:
@@ -37,7 +39,7 @@ def load_memory(
     options: GraphOptions = DEFAULT_OPTIONS,
     notes: list[str] | None = None,
 ) -> Memory:
-    """Read everything that searches need; `notes` is told what was done.
+    """Read everything that searches need; `notes` receives a line for each step.
 
     Raises:
         VisualSearchError: `store_invalid` if the file lacks its counters.
@@ -75,10 +77,10 @@ def _load_graph(
     live: NDArray[np.int64],
     notes: list[str],
 ) -> tuple[LiveGraph | None, dict[int, str]]:
-    """The saved graph of a collection, or None (with a note) when there is none that fits.
+    """The saved graph of a collection, or None (with a note) if there is no valid one.
 
-    Vectors that the graph has stay damaged on disk until someone looks (`verify`, a search that needs one); rows that are
-    known to be damaged by now come with their ids.
+    Damaged vectors of rows in the graph are found later (by `verify`, or a search that needs one); rows already known
+    to be damaged are returned with their ids.
     """
     number = known.number
     options, held = memory.options, memory.held[number]
@@ -100,8 +102,8 @@ def _load_graph(
         graph = LiveGraph(loaded.graph, loaded.rows, memory.applied)
         damaged = _add_copies(connection, graph, number, live)
     except (GraphFileInvalid, OSError) as error:
-        notes.append(f"collection {known.collection.name!r}: the graph is built anew: {error}")
-        # What does not fit now must not seem to fit later.
+        notes.append(f"collection {known.collection.name!r}: the graph is rebuilt: {error}")
+        # A file that is not valid now must not look valid later.
         with suppress(OSError):
             remove(folder, graph_name(number))
         return None, {}
@@ -112,10 +114,10 @@ def _load_graph(
 def _add_copies(
     connection: sqlite3.Connection, graph: LiveGraph, number: int, live: NDArray[np.int64]
 ) -> dict[int, str]:
-    """Find the documents that the graph covers as copies of others, which the file does not hold; the damaged ones.
+    """Find the documents that the graph covers as copies, which the file does not hold; returns the damaged ones.
 
     Raises:
-        GraphFileInvalid: a document that it should cover is no copy of anything.
+        GraphFileInvalid: a document that the graph should cover is no copy of anything.
     """
     extent = graph.extent
     expected = live[: np.searchsorted(live, extent.covered, side="right")]
@@ -133,21 +135,21 @@ def _add_copies(
 
 
 def _check_past(connection: sqlite3.Connection, loaded: LoadedGraph) -> None:
-    """Refuse a graph that was saved in a past which is not this file's.
+    """Refuse a graph that was saved in another history than this file's.
 
     Raises:
         GraphFileInvalid: the run of a process that saved it, or the sequence number, is unknown here.
     """
     if epoch_of(connection, loaded.stamp.sequence) != loaded.stamp.epoch:
         raise GraphFileInvalid(_ANOTHER_PAST)
-    # Rows come into memory a moment before their transaction's number does, so the stamp may be of the one before.
+    # Rows reach memory a moment before the number of their transaction, so the stamp may have the number before.
     next_row = connection.execute("SELECT value FROM meta WHERE key = 'next_row'").fetchone()[0]
     if len(loaded.rows) and loaded.rows[-1] >= next_row:
         raise GraphFileInvalid(_ANOTHER_PAST)
 
 
 def epoch_of(connection: sqlite3.Connection, sequence: int) -> str:
-    """The run of a process that wrote the transaction of that number; empty for one that is not in the file."""
+    """The run of a process that wrote the transaction of that number; empty if the transaction is not in the file."""
     row = connection.execute(
         "SELECT token FROM epochs WHERE first_sequence <= :at AND :at <= (SELECT value FROM meta WHERE key = 'sequence')"
         " ORDER BY first_sequence DESC LIMIT 1",
@@ -159,7 +161,7 @@ def epoch_of(connection: sqlite3.Connection, sequence: int) -> str:
 def _load_vectors(
     connection: sqlite3.Connection, sequence: int, held: CollectionMemory, number: int, after: int
 ) -> dict[int, str]:
-    """Load the vectors of a collection after a row; the rows that are damaged, with their ids."""
+    """Load the vectors of a collection after a row; returns the damaged rows, with their ids."""
     damaged: dict[int, str] = {}
     documents = vectors_after(connection, number, after)
     while some := list(islice(documents, _LOADED_AT_ONCE)):

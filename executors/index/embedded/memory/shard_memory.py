@@ -1,4 +1,4 @@
-"""What a shard keeps in memory: who it is, its collections, and their vectors, each as of the last applied transaction."""
+"""The memory of a shard: its identity, its collections, and their vectors, each as of the last applied transaction."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ LoadedVector: TypeAlias = tuple[int, str, bytes]
 
 
 class Memory:
-    """Written by one thread (the one that opened the store, then the writer's), read by many.
+    """One thread writes (the one that opened the store, then the writer's), many read.
 
     Attributes:
         collections: by name; replaced as a whole, never changed.
-        held: what is held of each collection, by its number; replaced as a whole, too.
-        damaged: for each collection number, the rows whose vector is not what was stored, with their ids.
+        held: each collection in memory, by its number; replaced as a whole, too.
+        damaged: for each collection number, the rows whose vector differs from what was stored, with their ids.
         filters: rows that match recent filters.
         applied: the number of the last transaction that everything here shows.
     """
@@ -51,7 +51,7 @@ class Memory:
         self.broken = False
 
     def prepare(self, changes: Changes) -> None:
-        """Make room for what is about to be committed, so that publishing it can't fail.
+        """Make room for the changes that are about to be committed, so that publishing them can't fail.
 
         Raises:
             MemoryError: nothing was changed.
@@ -64,7 +64,7 @@ class Memory:
                 self.held[number].reserve(count)
 
     def publish(self, changes: Changes) -> None:
-        """Show what was committed."""
+        """Show the changes that were committed."""
         try:
             self._apply(changes)
         except BaseException:
@@ -74,7 +74,7 @@ class Memory:
             with self._arrived:
                 self._arrived.notify_all()
         for number in {number for number, _ in changes.removed} & self.held.keys():
-            # Without memory for the copy, the old blocks simply stay.
+            # If there is no memory for the copy, the old blocks stay.
             with suppress(MemoryError):
                 self.held[number].compact(changes.sequence)
 
@@ -87,7 +87,7 @@ class Memory:
         """Wait until that transaction, which is committed, is shown: the moment between the commit and `publish`.
 
         Raises:
-            VisualSearchError: `internal` if publishing failed, which is a defect: then memory is not the truth any more.
+            VisualSearchError: `internal` if publishing failed, which is a defect: memory then differs from the disk.
         """
         if self.applied < sequence:
             with self._arrived:
@@ -116,9 +116,9 @@ class Memory:
                 held.remove(sequence, removed[number])
             if number in added:
                 add_vectors(held, sequence, added[number])
-            # Between its removals and its additions a transaction would count less.
+            # If a transaction's removals came first, the count would be too low between its removals and its additions.
             held.documents += len(added.get(number, ())) - len(removed.get(number, ()))
-        # After a repair of the tags' index, answers from before it are worth nothing.
+        # After a repair of the tag index, older answers are invalid.
         self.filters.note(sequence, None if changes.tags_reindexed else changed)
         if changes.identity is not None:
             self.identity = changes.identity
@@ -133,7 +133,7 @@ class Memory:
             self.held = self.held | new
             self.collections = self.collections | changes.collections
         if changes.dropped:
-            # Searches that run have what they need in their hands.
+            # Running searches hold references to the old dictionaries.
             self.collections = {
                 name: each for name, each in self.collections.items() if each.number not in changes.dropped
             }
@@ -143,7 +143,7 @@ class Memory:
 
 
 def add_vectors(held: CollectionMemory, sequence: int, documents: Sequence[LoadedVector]) -> None:
-    """Add encoded vectors, a bounded number at once: row, id and little-endian float32 of each."""
+    """Add encoded vectors, a limited number at once: row, id and little-endian float32 of each."""
     for start in range(0, len(documents), ADDED_AT_ONCE):
         some = documents[start : start + ADDED_AT_ONCE]
         vectors: NDArray[np.float32] = decode_embedding(b"".join(embedding for _, _, embedding in some))

@@ -1,4 +1,4 @@
-"""The slots of a graph that filters leave, kept for the next search with the same filter."""
+"""A cache of the slots that filters select, for the next search with the same filter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_KEPT: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Slots that may be found.
+    """The slots that may be found.
 
     Attributes:
         bits: little-endian, one for each slot.
@@ -30,17 +30,18 @@ class Selection:
 
 
 class Selections:
-    """The selections that were asked for last. Any thread may use it."""
+    """The selections that were used last. Any thread may use it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[Hashable, tuple[object, Selection]] = OrderedDict()
 
     def get(self, key: Hashable, owner: object, make: Callable[[], Selection]) -> Selection:
-        """The selection of a key, made where it is not there.
+        """The selection of a key, made if it is not there.
 
         Args:
-            owner: what the key names by its identity: it is kept as long as the selection, so that no other gets the name.
+            owner: the object whose identity is part of the key. It is kept as long as the selection, so that no other
+                object gets the same identity.
         """
         with self._lock:
             kept = self._kept.get(key)

@@ -1,6 +1,6 @@
-"""The vectors of one collection in memory: a cache of the truth that searches can read while it is written.
+"""The vectors of one collection in memory: a cache that searches can read while it is written.
 
-Rows stand in blocks that never move, so growth copies nothing. Every row knows the sequence number of the transaction that
+Rows are in blocks that never move, so growth copies nothing. Every row has the sequence number of the transaction that
 added it and of the one that removed it; a search reads the rows as of one sequence number, without a lock and without a
 copy. Only the writer's thread changes anything here.
 """
@@ -49,7 +49,7 @@ class Block:
 
     @property
     def live(self) -> int:
-        """How many rows are there now."""
+        """How many rows are alive now."""
         return self.count - self.dead
 
     def extend(self, sequence: int, rows: Sequence[int], ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
@@ -96,7 +96,7 @@ class VectorCache:
 
     Args:
         dimension: D.
-        first_block_rows: how small the first block is; later ones double up to 32 MiB of vectors.
+        first_block_rows: rows of the first block; later blocks double up to 32 MiB of vectors.
     """
 
     def __init__(self, dimension: int, first_block_rows: int = FIRST_BLOCK_ROWS) -> None:
@@ -110,7 +110,7 @@ class VectorCache:
 
     @property
     def floor(self) -> int:
-        """From which sequence number on nothing is missing."""
+        """The sequence number from which on nothing is missing."""
         return self._layout.floor
 
     @property
@@ -124,7 +124,7 @@ class VectorCache:
         return self.rows_held * self.dimension * 4
 
     def reserve(self, rows: int) -> None:
-        """Make room for as many more rows, so that adding them can't fail for want of memory.
+        """Make room for as many more rows, so that adding them can't run out of memory.
 
         Raises:
             MemoryError: there is none; nothing was changed.
@@ -141,7 +141,9 @@ class VectorCache:
             self._layout = Layout((*blocks, *new), self._layout.floor)
 
     def add(self, sequence: int, rows: Sequence[int], ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
-        """Add what a committed transaction stored: N ascending row numbers (they only ever grow), N ids, N x D float32."""
+        """Add the rows that a committed transaction stored: N ascending row numbers (they only ever grow), N ids, N x D
+        float32.
+        """
         self.reserve(len(rows))
         done = 0
         while done < len(rows):
@@ -154,7 +156,7 @@ class VectorCache:
         self.live += len(rows)
 
     def remove(self, sequence: int, rows: Sequence[int]) -> None:
-        """Mark rows as gone from that sequence number on; unknown rows are none of our business."""
+        """Mark rows as gone from that sequence number on; unknown rows are ignored."""
         wanted = np.unique(np.asarray(rows, dtype=np.int64))
         for block in self._layout.blocks:
             slots = np.searchsorted(block.rows[: block.count], wanted)
@@ -166,9 +168,10 @@ class VectorCache:
             self.live -= found.size
 
     def compact(self, sequence: int) -> None:
-        """Give back the memory of blocks of which at least half is gone; views of the old blocks stay as they are.
+        """Release the memory of blocks that are at least half gone; views of the old blocks stay valid.
 
-        Two neighbours that are small afterwards become one, so that their number stays within twice what is needed.
+        Two neighbours that are small afterwards are merged, so that the number of blocks stays within twice what is
+        needed.
         """
         blocks = [block for block in self._layout.blocks if block.count]
         if not any(_is_wasteful(block) for block in blocks):
@@ -183,13 +186,14 @@ class VectorCache:
                     merged.append(_merge((block,), self.dimension))
             else:
                 merged.append(block)
-        # Two of which nothing is left make one without a row: what comes next would stand in it, before older rows.
+        # Two blocks with no rows left are merged into one without a row: the next rows would go into it, before older
+        # rows.
         merged = [block for block in merged if block.count]
         self._layout = Layout(tuple(merged), sequence)
         self._filling = sum(block.count == block.capacity for block in merged)
 
     def drop_through(self, row: int) -> None:
-        """Let go of the full blocks that hold no row after that one: something else covers them now."""
+        """Release the full blocks that hold no row after that one, because the graph covers them now."""
         layout = self._layout
         gone = 0
         for block in layout.blocks[: self._filling]:
@@ -202,7 +206,9 @@ class VectorCache:
             self._filling -= gone
 
     def pending(self, after: int, most: int) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
-        """The next rows after a row number, removed ones included: row numbers, vectors, and since when each is gone."""
+        """The next rows after a row number, removed ones included: row numbers, vectors, and the transaction that
+        removed each.
+        """
         for block in self._layout.blocks:
             start = int(np.searchsorted(block.rows[: block.count], after, side="right"))
             if start < block.count:
@@ -225,7 +231,7 @@ class VectorCache:
         """
         found = np.empty((len(rows), self.dimension), dtype=np.float32)
         blocks = [block for block in self._layout.blocks if block.count]
-        # Of many blocks only those are looked at that may hold one of the rows.
+        # Only the blocks that may hold one of the rows are examined.
         ends = [*np.searchsorted(rows, [block.rows[0] for block in blocks[1:]]).tolist(), len(rows)] if blocks else []
         start = 0
         for block, end in zip(blocks, ends, strict=True):
@@ -242,7 +248,9 @@ class VectorCache:
         return found
 
     def view(self, sequence: int) -> list[View] | None:
-        """The rows as of a sequence number that has been applied; None if a compaction has already dropped some of them."""
+        """The rows as of a sequence number that has been applied; None if a compaction has already dropped some of
+        them.
+        """
         layout = self._layout
         if layout.floor > sequence:
             return None
@@ -262,7 +270,7 @@ def _is_wasteful(block: Block) -> bool:
 
 
 def _fit_together(first: Block, second: Block) -> bool:
-    """Whether two neighbours are worth merging: both have shrunk, and together they are no more than one was."""
+    """Whether two neighbours should be merged: both have shrunk, and together they are no larger than one was."""
     return (first.dead > 0 or second.dead > 0) and first.live + second.live <= max(first.capacity, second.capacity) // 2
 
 

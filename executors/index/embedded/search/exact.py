@@ -1,4 +1,4 @@
-"""Exact search: the best rows by true cosine, the same to the last bit however the documents are laid out or divided.
+"""Exact search: the best rows by true cosine, identical to the last bit however documents are laid out or divided.
 
 Float32 finds candidates quickly, float64 decides: no row of the true best k has a float32 score that is more than twice
 `float32_error` below the k-th best float32 score.
@@ -17,8 +17,9 @@ from executors.errors import VisualSearchError
 from executors.index.embedded.graph.cosine import exact_dots, exact_squares, float32_error
 from executors.index.embedded.memory.vectors import View
 
-# For few queries a dot product a row is as fast as memory allows, on one thread. BLAS would share a matrix-vector product
-# among threads that wait for each other once a block: five times as slow as soon as anything else runs on the machine.
+# For few queries, one dot product per row is as fast as memory allows, on one thread. BLAS would split a matrix-vector
+# product among threads that wait for each other once per block: five times as slow as soon as anything else runs on the
+# machine.
 _WORTH_A_MATRIX_PRODUCT: Final = 4
 _SCORES_AT_ONCE: Final = 1 << 24
 _GATHERED_AT_ONCE: Final = 1 << 20
@@ -34,9 +35,9 @@ class Best:
 
     @classmethod
     def of(cls, found: Iterable[tuple[float, str, int]], limit: int) -> Best:
-        """The best `limit` of what was found: score, id and row of each, in any order."""
+        """The best `limit` of the rows found: score, id and row of each, in any order."""
         order = sorted((-score, document_id, row) for score, document_id, row in found)[:limit]
-        # Subtracting from zero turns the -0.0 of a negated zero back.
+        # Subtracting from zero turns the -0.0 of a negated zero back into 0.0.
         return cls([row for *_, row in order], [each for _, each, _ in order], [0.0 - score for score, *_ in order])
 
 
@@ -49,7 +50,7 @@ def best_rows(
         queries: N x D float32, finite, not zero.
 
     Raises:
-        VisualSearchError: `invalid_embedding` for a query without direction.
+        VisualSearchError: `invalid_embedding` for a query of zero or infinite length.
     """
     squares = check_queries(queries)
     count = sum(view.count for view in views)
@@ -73,7 +74,7 @@ def check_queries(queries: NDArray[np.float32]) -> NDArray[np.float64]:
     """The squared lengths of N x D float32.
 
     Raises:
-        VisualSearchError: `invalid_embedding` for a query without direction.
+        VisualSearchError: `invalid_embedding` for a query of zero or infinite length.
     """
     squares = exact_squares(queries)
     if not np.all(np.isfinite(squares) & (squares > 0.0)):
@@ -142,7 +143,7 @@ def _exact_scores(
         for start in range(0, len(slots), at_once):
             some = slots[start : start + at_once]
             dots = exact_dots(view.block.vectors[some], query)
-            # One root of the product: a vector compared with itself then scores exactly 1.
+            # One root of the product, not a product of roots: a vector compared with itself then scores exactly 1.
             parts.append(dots / np.sqrt(view.block.squares[some] * square))
     return np.clip(np.concatenate(parts), -1.0, 1.0)
 
@@ -158,10 +159,31 @@ def _names(views: Sequence[View], candidates: NDArray[np.intp]) -> tuple[list[in
 
 
 def _by_view(views: Sequence[View], candidates: NDArray[np.intp]) -> Iterator[tuple[View, NDArray[np.intp]]]:
-    """Ascending positions over all views as slots of each."""
+    """Split ascending positions over all views into the slots of each view."""
     end = 0
     for view in views:
         start, end = end, end + view.count
         low, high = np.searchsorted(candidates, (start, end))
         if low < high:
             yield view, candidates[low:high] - start
+
+
+def selected_views(views: Sequence[View], after: int, rows: NDArray[np.int64] | None) -> list[View]:
+    """Restrict each view to rows after a row number, and to those of `rows` (ascending; None: all)."""
+    kept: list[View] = []
+    for view in views:
+        numbers = view.block.rows[: view.count]
+        if numbers[-1] <= after:
+            continue
+        gone = view.gone
+        if numbers[0] <= after:
+            gone = (numbers <= after) if gone is None else gone | (numbers <= after)
+        if rows is not None:
+            unwanted = np.ones(view.count, dtype=np.bool_)
+            low, high = np.searchsorted(rows, (numbers[0], numbers[-1] + 1))
+            slots = np.searchsorted(numbers, rows[low:high])
+            unwanted[slots[numbers[slots] == rows[low:high]]] = False
+            gone = unwanted if gone is None else gone | unwanted
+        if gone is None or not gone.all():
+            kept.append(View(view.block, view.count, gone))
+    return kept

@@ -1,8 +1,8 @@
-"""The best documents for one query: the plan, the candidates, and the vectors that decide.
+"""The best documents for one query: the plan, the candidates, and exact scores.
 
-Three plans: every document (or every one that a filter leaves) is compared; or the graph is walked, among the documents that
-a filter leaves if there is one. Whatever finds the candidates, their true cosines are computed from the vectors as they were
-given, in float64, so scores don't depend on the plan.
+There are three plans: compare every document (or every one that a filter selects), walk the graph, or walk the graph
+among the selected documents. Every plan computes the true cosines of its candidates in float64 from the original
+vectors, so scores don't depend on the plan.
 """
 
 from __future__ import annotations
@@ -24,18 +24,17 @@ from executors.index.embedded.graph.hnsw import HnswGraph, score_error
 from executors.index.embedded.graph.tuning import use_exact
 from executors.index.embedded.memory.collection_memory import CollectionMemory, CollectionView, GraphView
 from executors.index.embedded.memory.live_graph import Rows
-from executors.index.embedded.search.exact import Best, best_rows
-from executors.index.embedded.search.selection import selected_views
+from executors.index.embedded.search.exact import Best, best_rows, selected_views
 from executors.index.embedded.search.targets import Targets, targets_of
 
-# Pages are cut from the same walk as far as possible, so that one seldom repeats or leaves out what another shows.
+# Pages come from the same walk as far as possible, so that one seldom repeats or omits hits of another.
 _FIRST_PAGES: Final = 32
-# Beyond the limit: what rounding in the graph may have put behind.
+# Extra candidates beyond the limit, since rounding in the graph may have ranked a true hit lower.
 _SPARE_CANDIDATES: Final = 16
 
 
 class DamagedRowsError(Exception):
-    """Candidates whose vectors on disk are not what was stored."""
+    """Candidates whose vectors on disk differ from what was stored."""
 
     def __init__(self, rows: list[int]) -> None:
         super().__init__(rows)
@@ -44,7 +43,7 @@ class DamagedRowsError(Exception):
 
 @dataclass(slots=True)
 class Plan:
-    """How a search finds its candidates, and what it took; the values of `explain`."""
+    """How a search finds its candidates, and the time of each part; the values of `explain`."""
 
     name: str
     documents: int
@@ -55,11 +54,11 @@ class Plan:
     took_ms: dict[str, float] = field(default_factory=dict)
 
     def add_time(self, part: str, started: float) -> None:
-        """Count the time since `started` (perf_counter) as that part's."""
+        """Add the time since `started` (perf_counter) to that part."""
         self.took_ms[part] = round(self.took_ms.get(part, 0.0) + (time.perf_counter() - started) * 1000, 3)
 
     def to_json(self) -> dict[str, Any]:
-        """The plan as it is shown."""
+        """The plan as clients see it."""
         shown: dict[str, Any] = {"plan": self.name, "documents": self.documents}
         for name in ("matching", "ef"):
             if getattr(self, name) is not None:
@@ -68,7 +67,7 @@ class Plan:
 
 
 def in_all(plans: Sequence[Plan]) -> Plan:
-    """The first of a search's plans, with what all of them took."""
+    """The first of a search's plans, with the time of all of them."""
     first, *others = plans
     for other in others:
         first.candidates += other.candidates
@@ -79,13 +78,13 @@ def in_all(plans: Sequence[Plan]) -> Plan:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What is searched.
+    """The documents to search.
 
     Attributes:
         view: a collection as of one transaction.
-        rows: the rows that a filter leaves, ascending; None: all.
+        rows: the rows that a filter selects, ascending; None: all.
         size: how many documents there are to choose from.
-        hits: reads what they show.
+        hits: reads the fields of hits.
     """
 
     connection: sqlite3.Connection
@@ -99,7 +98,7 @@ class Scope:
 def scope_of(
     connection: sqlite3.Connection, memory: CollectionMemory, view: CollectionView, rows: Rows | None
 ) -> Scope:
-    """What is searched, with its size as of the view."""
+    """The documents to search, counted as of the view."""
     hits = HitReader(connection)
     if rows is not None:
         return Scope(connection, hits, memory, view, rows, len(rows))
@@ -113,7 +112,7 @@ def scope_of(
 
 
 def make_plan(scope: Scope, limit: int, *, exact: bool, ef: int | None) -> Plan:
-    """Choose: the graph where there is one and it is worth it."""
+    """Choose a plan: the graph if there is one and it is worth using."""
     documents = scope.memory.documents
     matching = None if scope.rows is None else len(scope.rows)
     small = _is_empty(scope.view) or (matching is not None and use_exact(documents, matching))
@@ -128,10 +127,10 @@ def rank(scope: Scope, query: NDArray[np.float32], limit: int, threshold: float 
 
     Args:
         query: D float32, finite, not zero.
-        plan: from `make_plan` with the same limit; it learns what was done.
+        plan: from `make_plan` with the same limit; the steps taken are recorded in it.
 
     Raises:
-        DamagedRowsError: a vector that decides is damaged.
+        DamagedRowsError: a vector needed for exact scores is damaged.
     """
     found = _rank_flat(scope, query, limit, threshold, plan)
     if _is_empty(scope.view):
@@ -162,7 +161,7 @@ def _rank_graph(scope: Scope, query: NDArray[np.float32], limit: int, threshold:
     if plan.walks:
         rows = targets.rows_of(_walk(targets, query, limit, plan))
         if len(rows) < min(limit, targets.size):
-            # Parts of the graph that the walk did not reach.
+            # The walk did not reach some parts of the graph.
             plan.name, rows = f"exact after: {plan.name}", None
     if rows is None:
         rows = targets.rows_of(_every_candidate(targets, query, limit, threshold))
@@ -192,12 +191,14 @@ def _walk(targets: Targets, query: NDArray[np.float32], limit: int, plan: Plan) 
 
 
 def _floor(graph: HnswGraph, scores: NDArray[np.float32], limit: int) -> float:
-    """No slot with a lower score is among the true best: twice the error of storing below the last of them (best first)."""
+    """The score below which no slot can be among the true best: twice the rounding error below the last of them (best
+    first).
+    """
     return float(scores[limit - 1]) - 2.0 * score_error(graph.dimension, graph.precision)
 
 
 def _walked(limit: int) -> int:
-    """For how many hits a walk is made: the next power of two."""
+    """The number of hits to walk for: the next power of two."""
     return limit if limit <= _FIRST_PAGES else 1 << (limit - 1).bit_length()
 
 
@@ -243,7 +244,7 @@ def _decide(
 
 
 def _merged(one: Best, other: Best, limit: int) -> Best:
-    """The best of both, ties by id."""
+    """The best of both lists, ties by id."""
     if not one.rows or not other.rows:
         return other if not one.rows else one
     return Best.of(chain(*(zip(each.scores, each.ids, each.rows, strict=True) for each in (one, other))), limit)

@@ -1,4 +1,6 @@
-"""Documents one page after the other, and how many there are. Every function reads inside the transaction of its connection."""
+"""Pages of documents in id order, counts, and recent writes. Every function reads inside the transaction of its
+connection.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ def documents_after(
     embedding: bool,
     thumbnail: bool,
 ) -> list[StoredDocument]:
-    """The next `limit` documents by id that match.
+    """The next `limit` matching documents by id.
 
     Raises:
         VisualSearchError: `store_invalid` if an embedding was asked for and does not match its checksum.
@@ -57,7 +59,7 @@ def count_matching(connection: sqlite3.Connection, memory: Memory, collection: K
 
 
 def recent_writes(connection: sqlite3.Connection, since: str, before: int, limit: int) -> RecentWrites:
-    """The last documents that were put, by row: a put that stores anything gets a new row. First, the last drops."""
+    """The most recently put documents, by row: every put that stores something gets a new row. The first page has drops."""
     rows = connection.execute(
         "SELECT d.row, c.name, d.id, d.version, d.digest FROM documents d"
         " JOIN collections c ON c.number = d.collection AND c.dropped_version IS NULL"
@@ -91,7 +93,9 @@ def _rows_after(
     limit: int,
     where: Filter | None,
 ) -> list[tuple[Any, ...]]:
-    """The columns of the next documents; those that don't match are passed over in id order, without reading their rows."""
+    """The columns of the next documents; documents that don't match are skipped in id order, without reading their
+    rows.
+    """
     if where is None:
         return connection.execute(
             f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE collection = ? AND id > ? ORDER BY id LIMIT ?",

@@ -1,4 +1,4 @@
-"""A search: the best rows by their plan, what they show from disk, both as of one transaction."""
+"""A search: ranks rows by a plan, then reads the fields of hits from disk, both as of one transaction."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from executors.index.embedded.disk.reads import HitFields, damaged, ids_of, mome
 from executors.index.embedded.memory.live_graph import Rows
 from executors.index.embedded.memory.shard_memory import Memory
 from executors.index.embedded.search.exact import Best, check_queries
-from executors.index.embedded.search.group_rows import GroupRows
-from executors.index.embedded.search.grouping import best_of_groups
+from executors.index.embedded.search.grouping import GroupRows, best_of_groups
 from executors.index.embedded.search.ranking import DamagedRowsError, Plan, Scope, in_all, make_plan, rank, scope_of
 from executors.index.outcomes import check_binding
 from executors.index.records import Hits, SearchRequest
@@ -28,7 +27,7 @@ def search_once(connection: sqlite3.Connection, memory: Memory, request: SearchR
     """The hits of every query, inside the reading transaction that the connection is in.
 
     Returns:
-        None if memory has already dropped what this transaction still sees: try again with a new one.
+        None if memory has already dropped rows that this transaction still sees: try again with a new one.
 
     Raises:
         VisualSearchError: `collection_not_found`, `model_mismatch`, `dimension_mismatch`, `invalid_embedding`, or
@@ -80,7 +79,7 @@ def _search_one(
     def left(rows: Rows | None, seen: Sequence[int], found: Sequence[Any]) -> Rows:
         started = time.perf_counter()
         assert group_rows is not None
-        others = group_rows.left(scope.rows if rows is None else rows, seen, found)
+        others = group_rows.remaining(scope.rows if rows is None else rows, seen, found)
         plans[-1].add_time("groups", started)
         return others
 
@@ -100,7 +99,7 @@ def _search_one(
 
 
 def _without(document_id: str | None, best: Best, limit: int) -> Best:
-    """At most `limit` of the best, that document not among them."""
+    """At most `limit` of the best hits, without that document."""
     kept = [n for n, each in enumerate(best.ids) if each != document_id][:limit]
     return Best([best.rows[n] for n in kept], [best.ids[n] for n in kept], [best.scores[n] for n in kept])
 
@@ -122,7 +121,7 @@ def _refuse_damaged(memory: Memory, known: KnownCollection) -> None:
 def _as_matrix(queries: NDArray[np.float32]) -> NDArray[np.float32]:
     matrix = np.ascontiguousarray(queries, dtype=np.float32)
     if matrix.ndim != 2:
-        raise VisualSearchError("invalid_embedding", "queries must be a matrix, one vector a row")
+        raise VisualSearchError("invalid_embedding", "queries must be a matrix with one vector per row")
     return matrix
 
 

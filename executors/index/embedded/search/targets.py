@@ -1,4 +1,4 @@
-"""What of a graph a search may find, and what the slots that it finds stand for."""
+"""The slots of a graph that a search may find, and the rows that they stand for."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Targets:
 
     Attributes:
         view: the graph as of the search's transaction.
-        wanted: the row numbers that a filter leaves, ascending; None: everything that is alive.
+        wanted: the row numbers that a filter selects, ascending; None: everything that is alive.
         selection: the slots that stand for one of them; None: all do.
     """
 
@@ -56,7 +56,7 @@ class Targets:
 
 
 def targets_of(view: GraphView, wanted: Rows | None) -> Targets:
-    """What a search may find: everything alive, or the rows that a filter leaves (all of them alive)."""
+    """The targets of a search: everything alive, or the rows that a filter selects (all of them alive)."""
     selections = view.graph.selections
     if wanted is not None:
         key = (view.extent, id(wanted))
@@ -81,7 +81,7 @@ def _alive(view: GraphView) -> Selection:
 
 
 def _selection(view: GraphView, bits: Bits, copies: NDArray[np.intp], size: int) -> Selection:
-    """Also with the bits of the slots that these copies are of."""
+    """Selected slots, including those whose vectors these copies share."""
     if copies.size:
         of = view.graph.copies.slots(view.extent.copies)[copies]
         np.bitwise_or.at(bits, of >> 3, np.uint8(1) << (of & 7).astype(np.uint8))

@@ -1,1 +1,1 @@
-"""The tag index: which rows have which value at which path, and filters answered from it."""
+"""The tag index: it finds rows by the values at their paths, and answers filters."""

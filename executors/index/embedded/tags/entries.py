@@ -1,8 +1,8 @@
-"""What the tag index holds of one document: an entry for each value of each path of its tags. Pure.
+"""The entries of the tag index for one document: one for each value of each path of its tags. Pure.
 
-A text that is too long for an entry has two: its head, which puts it in order, and its digest, which equals only its own.
-Where the head could leave an answer open, the tags themselves are asked. A document that can't be indexed within bounds
-has no entries and is always asked.
+A text that is too long for an entry has two: its head, which gives its order, and its digest, which only equal texts
+share. If the head can't decide a comparison, the tags themselves are read. A document that can't be indexed within
+bounds has no entries, and its tags are always read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 from executors.index.filters import Leaf, flatten, kind_of
 
 _MOST_TEXT_BYTES: Final = 250
-# What is left of a text that was cut: up to three bytes fewer, at a character's boundary.
+# The length of the head of a long text: it may be up to three bytes shorter, to end at a character's boundary.
 LEAST_CUT_BYTES: Final = _MOST_TEXT_BYTES - 3
 _DIGEST_BYTES: Final = 16
 _MOST_PATH_BYTES: Final = 512
@@ -22,7 +22,7 @@ _MOST_ENTRIES: Final = 1_000
 LARGEST_INTEGER: Final = 2**63 - 1
 
 
-# The kind of an entry, as it stands in the file: the type of its value, and a few more.
+# The kind of an entry in the file: the type of its value, and a few more.
 NULL: Final = 0
 BOOLEAN: Final = 1
 NUMBER: Final = 2
@@ -32,12 +32,13 @@ EMPTY: Final = 4
 # A text that is too long, as its head, and as its digest.
 CUT_STRING: Final = 5
 DIGEST: Final = 7
-# No value, but a note that the document may have more than one value at the path: it has, or an array leads there.
+# A mark instead of a value: the document may have more than one value at the path, because it has, or because an array
+# leads there.
 SEVERAL: Final = 6
 
 KINDS: Final[Mapping[str, int]] = {"null": NULL, "boolean": BOOLEAN, "number": NUMBER, "string": STRING}
 
-# Path, kind, value. The value is never None: SQLite allows none in a key.
+# Path, kind, value. The value is never None: SQLite allows no NULL in a key.
 Key: TypeAlias = tuple[int, int | float | str | bytes]
 Entry: TypeAlias = tuple[str, int, int | float | str | bytes]
 
@@ -62,14 +63,14 @@ def entries_of(tags: Mapping[str, Any]) -> set[Entry] | None:
 
 def cut(text: str, most_bytes: int) -> str:
     """The longest beginning of at most that many bytes of UTF-8, at a character's boundary."""
-    # No character takes less than a byte.
+    # Every character takes at least one byte.
     head = text[:most_bytes]
     encoded = head.encode()
     return head if len(encoded) <= most_bytes else encoded[:most_bytes].decode(errors="ignore")
 
 
 def keys_of(leaf: Leaf) -> tuple[Key, ...]:
-    """The kinds and values of the entries for one value; equal values share the last of them, others don't."""
+    """The kinds and values of the entries for one value; the last one is the same for equal values only."""
     value = leaf.value
     if leaf.empty:
         return ((EMPTY, 0),)

@@ -1,8 +1,8 @@
-"""The rows of filters that were asked before, brought up to date by what was written since instead of computed anew.
+"""A cache of the rows that filters match; cached answers are updated with later writes instead of being computed again.
 
-The writer notes which rows each transaction changed. An answer as of one transaction becomes the answer as of a later one
-by asking the tags of the rows that changed in between. A search that sees an older moment than the answer gets one of its
-own, which is not kept.
+The writer notes which rows each transaction changed. An answer as of one transaction becomes the answer as of a later
+one by testing the tags of the rows that changed in between. A search that sees an older moment than the cached answer
+computes its own, which is not kept.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ _EVERYTHING: Final = And(())
 _MOST_BYTES: Final = 256 * 1024 * 1024
 _MOST_NOTED_ROWS: Final = 65_536
 _MOST_NOTED_TRANSACTIONS: Final = 8_192
-# Measured: reading and asking the tags of one document. Above this times the rows that changed, starting anew is faster.
+# Measured: the time to read and test the tags of one document. If this times the number of changed rows is more than a
+# new computation takes, the answer is computed again.
 _CHECK_SECONDS: Final = 10e-6
-# What an entry takes besides its rows, about: the filter, the lock, the table.
+# The approximate size of an entry besides its rows: the filter, the lock, the table.
 _ENTRY_BYTES: Final = 2_048
 
 
 @dataclass(slots=True)
 class _Entry:
-    """An answer as of a transaction, and how long it took to compute. `lock`: one search at a time works on it."""
+    """An answer as of a transaction, and how long it took to compute. One search at a time works on it, under `lock`."""
 
     rows: Rows | None = None
     sequence: int = -1
@@ -48,7 +49,7 @@ class _Entry:
 
 
 class FilterCache:
-    """Answers to filters, the least recently used ones forgotten. Any thread may use it.
+    """Answers to filters; the least recently used ones are dropped. Any thread may use it.
 
     Args:
         sequence: the last transaction that was committed before the first one that is noted.
@@ -61,7 +62,7 @@ class FilterCache:
         self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
         self._bytes = 0
         self._noted_to = sequence
-        # Everything after this transaction, and up to `_noted_to`, is in the log.
+        # The log covers everything after this transaction, up to `_noted_to`.
         self._noted_from = sequence
         self._log: deque[tuple[int, dict[int, Rows]]] = deque()
         self._logged_rows = 0
@@ -73,21 +74,22 @@ class FilterCache:
 
     @property
     def bytes_held(self) -> int:
-        """The memory of all answers, about."""
+        """The approximate memory of all answers."""
         return self._bytes
 
     def note(self, sequence: int, changed: Mapping[int, Iterable[int]] | None) -> None:
-        """Learn of a committed transaction. Call it once for each, in order, also when nothing changed.
+        """Record a committed transaction. Call it once for each, in order, also if nothing changed.
 
         Args:
             sequence: the transaction's.
             changed: by collection number, the rows that were added, removed, or given other tags. None: any answer may
-                differ (the index was made anew).
+                differ (the index was rebuilt).
         """
         rows = {number: as_rowset(np.fromiter(each, dtype=np.int64)) for number, each in (changed or {}).items()}
         with self._lock:
             if changed is None or sequence != self._noted_to + 1:
-                # What this one, or one that was left out, changed is not known: nothing from before is brought up to date.
+                # The changes of this transaction, or of one that was skipped, are unknown, so no earlier answer can be
+                # updated.
                 self._log.clear()
                 self._logged_rows = 0
                 self._noted_from = sequence
@@ -115,7 +117,7 @@ class FilterCache:
                 return self._bring_up(entry, connection, sequence, key)
             if entry.sequence == sequence:
                 return entry.rows
-        # The answer that is there is of a later moment than this search.
+        # The cached answer is of a later moment than this search.
         return self._computed(connection, sequence, key)
 
     def _entry(self, key: _Key) -> _Entry:
@@ -128,7 +130,7 @@ class FilterCache:
             return entry
 
     def _bring_up(self, entry: _Entry, connection: sqlite3.Connection, sequence: int, key: _Key) -> Rows:
-        """Make the entry's answer the one as of `sequence`; its lock is held."""
+        """Update the entry's answer to `sequence`; the caller holds its lock."""
         changed = None if entry.rows is None else self._changed(key[0], entry.sequence, sequence)
         if entry.rows is None or changed is None or len(changed) * _CHECK_SECONDS > entry.seconds:
             began = time.perf_counter()
@@ -150,7 +152,7 @@ class FilterCache:
         )
 
     def _changed(self, collection: int, after: int, to: int) -> Rows | None:
-        """The rows that changed after one transaction and up to another; None if that is not known any more, or not yet."""
+        """The rows that changed after one transaction and up to another; None if that is no longer known, or not yet."""
         with self._lock:
             if after < self._noted_from or to > self._noted_to:
                 return None
@@ -176,7 +178,7 @@ class FilterCache:
 
 
 def _with_changes(rows: Rows, changed: Rows, matching: Rows) -> Rows:
-    """The rows with those that changed put in or taken out; the same array if that makes no difference."""
+    """The rows with the changed ones added or removed; the same array if nothing differs."""
     before = changed[is_in(changed, rows)]
     if np.array_equal(before, matching):
         return rows

@@ -1,7 +1,7 @@
-"""Writing the tag index: which rows have which value at which path. `tag_query` reads it.
+"""Writes to the tag index, which finds rows by the values at their paths; query.py reads it.
 
-It covers every path of every document, so every tag has an index. It is derived from `documents.tags`, always in the same
-transaction, and can be made anew from them.
+The index covers every path of every document. It is derived from `documents.tags`, always in the same transaction, and
+can be rebuilt from them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any, Final, TypeAlias
 from executors.index.embedded.tags.entries import Entry, entries_of
 from executors.index.encoding import decode_tags
 
-# The key of the entries that say which rows of a collection (the value) are not in the index; real paths start at 1.
+# The key of the entries that list the rows of a collection (the value) that are not in the index; real paths start at
+# 1.
 UNINDEXED_KEY: Final = 0
 
-# None is the mark of a document that can't be indexed.
+# None marks a document that can't be indexed.
 IndexEntry: TypeAlias = Entry | None
 _Stored: TypeAlias = tuple[int, int, int | float | str | bytes, int]
 
@@ -35,26 +36,26 @@ class TagWriter:
         self._numbers: dict[tuple[int, str], int] = {}
 
     def write(self, collection: int, row: int, tags: Mapping[str, Any]) -> None:
-        """Enter a new document."""
+        """Add a new document."""
         self._insert(collection, row, index_entries(tags))
 
     def remove(self, collection: int, row: int, tags: Mapping[str, Any]) -> None:
-        """Take out a document; `tags` as they were entered."""
+        """Remove a document; `tags` must be the tags that were added."""
         self._delete(collection, row, index_entries(tags))
 
     def replace(self, collection: int, row: int, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-        """Enter new tags of a document; what stays the same is not touched."""
+        """Replace the tags of a document; unchanged entries are not touched."""
         before, after = index_entries(old), index_entries(new)
         self._delete(collection, row, before - after)
         self._insert(collection, row, after - before)
 
     def forget_paths(self, collection: int) -> None:
-        """Forget the paths of a collection whose last document was taken out."""
+        """Forget the paths of a collection after its last document was removed."""
         self._connection.execute("DELETE FROM tag_keys WHERE collection = ?", (collection,))
         self._numbers.clear()
 
     def rebuild(self) -> None:
-        """Make the whole index anew from the documents."""
+        """Rebuild the whole index from the documents."""
         self._numbers.clear()
         self._connection.execute("DELETE FROM tag_values")
         self._connection.execute("DELETE FROM tag_keys")
@@ -96,7 +97,7 @@ class TagWriter:
 
 
 def path_number(connection: sqlite3.Connection, collection: int, path: str) -> int | None:
-    """The number that stands for a path of a collection; None if no document ever had it."""
+    """The number of a path in a collection; None if no document ever had the path."""
     found = connection.execute(
         "SELECT number FROM tag_keys WHERE collection = ? AND path = ?", (collection, path)
     ).fetchone()
@@ -104,6 +105,6 @@ def path_number(connection: sqlite3.Connection, collection: int, path: str) -> i
 
 
 def index_entries(tags: Mapping[str, Any]) -> set[IndexEntry]:
-    """What stands in the index for a document with these tags."""
+    """The entries of the index for a document with these tags."""
     entries = entries_of(tags)
     return {None} if entries is None else {*entries}

@@ -1,4 +1,4 @@
-"""Conditions as ranges of the tag index: for each, which entries hold the rows that fulfil it."""
+"""Conditions as ranges of the tag index: for each condition, the entries that hold the rows that fulfil it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ from executors.index.instants import Instant, text_bounds
 
 _Value: TypeAlias = int | float | str | bytes
 
-# A cut text is at most a few bytes longer than the head that it is compared with: two of the last character are after it.
+# A cut text is at most a few bytes longer than the head that it is compared with: two of the last character are after
+# it.
 _LAST: Final = "\U0010ffff" * 2
 
 
@@ -40,8 +41,8 @@ class Posting:
 
     Attributes:
         condition: on the columns of `tag_values`, in SQL.
-        values: what stands for its question marks.
-        exact: whether every row there fulfils the condition; else they are candidates.
+        values: the values of its question marks.
+        exact: whether every row in the range fulfils the condition; otherwise they are candidates.
     """
 
     condition: str
@@ -55,9 +56,9 @@ class Posting:
 
 @dataclass(frozen=True, slots=True)
 class InstantPosting(Posting):
-    """A range of texts that holds all the date-times of a condition, and others: each is read and asked.
+    """A range of texts that holds all the date-times of a condition, among others: each text is read and tested.
 
-    That takes about 3 µs an entry, where the index alone answers a range of texts in a tenth of a µs.
+    That takes about 3 µs an entry; the index alone answers a range of texts in a tenth of a µs.
     """
 
     asked: In | Range = field(kw_only=True)
@@ -71,7 +72,9 @@ class InstantPosting(Posting):
 
 
 def fetch_rows(connection: sqlite3.Connection, source: str, values: Sequence[_Value]) -> Rows:
-    """All numbers in the column `row` of a source, as one text: far faster than an object for each, and without the GIL."""
+    """All numbers in the column `row` of a source, fetched as one text: far faster than one object for each, and
+    without the GIL.
+    """
     joined = connection.execute(f"SELECT group_concat(row) FROM {source}", values).fetchone()[0]
     if joined is None:
         return NO_ROWS
@@ -98,13 +101,13 @@ def unindexed(connection: sqlite3.Connection, collection: int) -> Rows:
 
 
 def several_values(connection: sqlite3.Connection, collection: int, path: str) -> list[Posting]:
-    """Where the documents are that may have more than one value at the path."""
+    """The entries of documents that may have more than one value at the path."""
     number = path_number(connection, collection, path)
     return [] if number is None else [_of_kind(number, SEVERAL)]
 
 
 def postings_of(connection: sqlite3.Connection, collection: int, condition: In | Range | Exists) -> list[Posting]:
-    """Where the rows are that fulfil a condition, those of documents that are not in the index aside."""
+    """The entries whose rows fulfil a condition, not counting documents that are not in the index."""
     number = path_number(connection, collection, condition.path)
     if number is None:
         return []
@@ -120,7 +123,7 @@ def postings_of(connection: sqlite3.Connection, collection: int, condition: In |
 def _equal(number: int, condition: In) -> list[Posting]:
     wanted: dict[int, list[_Value]] = defaultdict(list)
     for value in condition.values:
-        # The last of the entries for a value is the one to find it by.
+        # The last of the entries for a value identifies it.
         if not isinstance(value, Instant):
             kind, key = keys_of(Leaf(value))[-1]
             wanted[kind].append(key)
@@ -128,7 +131,7 @@ def _equal(number: int, condition: In) -> list[Posting]:
         Posting(f"key = ? AND kind = ? AND value IN ({', '.join('?' * len(keys))})", (number, kind, *keys))
         for kind, keys in wanted.items()
     ]
-    # One range for each: two moments may lie years apart.
+    # Use one range for each, since two moments may lie years apart.
     return postings + [
         _instants(number, In(condition.path, (each,)), each, each) for each in dict.fromkeys(condition.instants)
     ]
@@ -142,7 +145,7 @@ def _between(number: int, condition: Range) -> list[Posting]:
     if len(kinds) > 1:
         return []
     if isinstance(low, Instant) or isinstance(high, Instant):
-        # The other side is a moment as well, or open.
+        # The other bound is a moment as well, or open.
         ends = [each if isinstance(each, Instant) else None for each in (low, high)]
         return [_instants(number, condition, *ends)]
     sides: list[tuple[str, _Value]] = []
@@ -157,7 +160,9 @@ def _between(number: int, condition: Range) -> list[Posting]:
 
 
 def _between_cut(number: int, low: object, high: object) -> list[Posting]:
-    """Texts that were cut, by their heads. A bound shorter than any head decides; with a longer one, equal heads don't."""
+    """Texts that were cut, by their heads. A bound that is shorter than the heads decides; with a longer one, equal
+    heads leave it open.
+    """
     sides: list[tuple[str, _Value]] = []
     postings = []
     for bound, side in ((low, ">="), (high, "<")):

@@ -1,8 +1,8 @@
 """Filters answered from the tag index: the rows of a collection whose tags match, exactly those of `filters.matches`.
 
-The index alone answers nearly everything. Where it can't (text that was cut, documents that are not in it), it names the
-candidates, and their tags are asked. The same is done where a few candidates are left and the other parts of the filter
-have many rows, because asking is cheaper then.
+The index alone answers nearly everything. Where it can't (text that was cut, documents that are not in it), it gives
+candidates, and their tags are read and tested. The same is done if few candidates are left and the other parts of the
+filter have many rows, because reading tags is cheaper then.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from executors.index.embedded.tags.rowsets import Rows, as_rowset, difference, i
 from executors.index.encoding import decode_tags
 from executors.index.filters import And, Condition, Filter, Not, Or, Range, kind_of, matches
 
-# Beyond this many entries a part of a filter counts as large, whatever its size.
+# A part of a filter with more entries than this counts as large, whatever its size.
 _LARGE: Final = 16_384
-# Asking the tags of one document takes as long as reading about this many entries.
+# Testing the tags of one document takes as long as reading about this many entries.
 _ENTRIES_PER_CHECK: Final = 64
 _MOST_CHECKED: Final = 4_096
 
@@ -43,7 +43,7 @@ def matching_rows(
         connection: inside a transaction.
         collection: the collection's number.
         where: from `parse_filter`.
-        everything: gives all rows of the collection, when someone has them ready.
+        everything: returns all rows of the collection, if the caller has them ready.
     """
     return _Query(connection, collection, everything).matching(where)
 
@@ -54,7 +54,7 @@ def all_rows(connection: sqlite3.Connection, collection: int) -> Rows:
 
 
 def rows_that_match(connection: sqlite3.Connection, collection: int, rows: Rows, where: Filter) -> Rows:
-    """Which of these rows are documents of the collection that match, by asking their tags."""
+    """The documents of the collection that match, among these rows, by testing their tags."""
     query = "SELECT row, tags FROM documents WHERE row IN ({marks}) AND collection = ?1"
     asked = in_batches(connection, query, rows.tolist(), collection)
     return as_rowset(np.array([row for row, tags in asked if matches(where, decode_tags(tags))], dtype=np.int64))
@@ -62,7 +62,7 @@ def rows_that_match(connection: sqlite3.Connection, collection: int, rows: Rows,
 
 @dataclass(frozen=True, slots=True)
 class _Between:
-    """Two bounds on one path. Most paths have one value in each document; then it has to lie between them."""
+    """Two bounds on one path. Most paths have one value in each document, and that value has to lie between them."""
 
     low: Range
     high: Range
@@ -87,7 +87,7 @@ class _Query:
 
     def matching(self, where: Filter) -> Rows:
         rows = self._rows(where)
-        # What the index says of documents that are not in it is nothing, which `Not` takes for a match.
+        # The index has no entries for unindexed documents, which `Not` would take for a match.
         asked = unindexed(self._connection, self._collection)
         if not len(asked):
             return rows
@@ -127,7 +127,9 @@ class _Query:
         return intersection(self._rows(part.low), self._rows(part.high))
 
     def _and(self, parts: Sequence[_Part]) -> Rows:
-        """The part with the fewest rows first; the others narrow it down, or are asked of the few that are left."""
+        """Evaluate the part with the fewest rows first; the others narrow it down, or the tags of the few remaining
+        rows are tested.
+        """
         sizes = {id(part): self._at_most(part, _LARGE) for part in parts}
         waiting = sorted(parts, key=lambda part: sizes[id(part)])
         rows = self._everything() if not waiting or isinstance(waiting[0], Not) else self._rows(waiting.pop(0))
@@ -151,7 +153,7 @@ class _Query:
         return False
 
     def _at_most(self, part: _Part, limit: int) -> int:
-        """At least as many as the part has rows, at most `limit`; what negates sorts last."""
+        """An upper bound on the rows of the part, at most `limit`; negations sort last."""
         match part:
             case And(parts):
                 return min((self._at_most(each, limit) for each in parts), default=limit)
@@ -188,7 +190,7 @@ class _Query:
 
 
 def _paired(parts: Sequence[Filter]) -> list[_Part]:
-    """The parts of an `And`, those of an `And` inside it among them, and two bounds on one path as one."""
+    """The parts of an `And`, with nested `And`s flattened, and two bounds on one path as one."""
     paired: list[_Part] = []
     lows: dict[tuple[str, str], Range] = {}
     highs: dict[tuple[str, str], Range] = {}

@@ -12,12 +12,13 @@ Rows: TypeAlias = NDArray[np.int64]
 
 NO_ROWS: Final[Rows] = np.empty(0, dtype=np.int64)
 NO_ROWS.setflags(write=False)
-# A table with a byte for each number of a span beats a search for each row up to about this many bytes a row.
+# A table with one byte for each number of a span is faster than a search for each row, up to about this many bytes per
+# row.
 _SPAN_PER_ROW: Final = 32
 
 
 def as_rowset(rows: Rows) -> Rows:
-    """Any row numbers, sorted, each once."""
+    """Row numbers in any order, sorted, each once."""
     if len(rows) < 2:
         return rows
     if not (rows[1:] > rows[:-1]).all():
@@ -27,7 +28,7 @@ def as_rowset(rows: Rows) -> Rows:
 
 
 def union(sets: Sequence[Rows]) -> Rows:
-    """What is in any of them."""
+    """Rows that are in any of the sets."""
     some = [each for each in sets if len(each)]
     if not some:
         return NO_ROWS
@@ -35,18 +36,18 @@ def union(sets: Sequence[Rows]) -> Rows:
 
 
 def intersection(one: Rows, other: Rows) -> Rows:
-    """What is in both."""
+    """Rows that are in both."""
     few, many = (one, other) if len(one) <= len(other) else (other, one)
     return few[is_in(few, many)]
 
 
 def difference(one: Rows, other: Rows) -> Rows:
-    """What is in `one` and not in `other`."""
+    """Rows that are in `one` and not in `other`."""
     return one[~is_in(one, other)] if len(other) else one
 
 
 def is_in(rows: Rows, others: Rows) -> NDArray[np.bool_]:
-    """For each of the rows whether it is in `others`."""
+    """For each of the rows, whether it is in `others`."""
     if not len(rows) or not len(others):
         return np.zeros(len(rows), dtype=np.bool_)
     low, high = int(rows[0]), int(rows[-1])

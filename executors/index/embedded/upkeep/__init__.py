@@ -1,1 +1,1 @@
-"""What keeps a shard sound: graphs that are extended and rebuilt, and full checks."""
+"""Upkeep of a shard: graphs that are extended and rebuilt, and full checks."""

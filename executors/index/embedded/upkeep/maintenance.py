@@ -1,7 +1,8 @@
-"""The one thread that keeps the graphs: adds what is new, builds anew what is full of removed rows, saves, purges.
+"""The maintenance thread: it adds new rows to the graphs, rebuilds graphs that are full of removed rows, saves, and
+purges.
 
-It works in small steps and takes turns between collections, so that nothing waits long: not a search (the graph's lock is held
-for a few rows), not a write (which only waits for a moment in which rows change their place), not another collection.
+It works in small steps and takes turns between collections, so that no search waits long (the graph's lock is held for
+a few rows), no write (a write only waits for the moment in which rows change their place), and no other collection.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ _MOVED_A_TURN: Final = 256
 _PURGED_A_TURN: Final = 500
 _REBUILD_FROM_DEAD: Final = 0.2
 _SAVE_AT_LEAST: Final = 10_000
-# A graph that differs by fewer rows is not worth being written when the shard closes: they are added again at the start.
+# A graph that differs from its file by fewer rows is not saved when the shard closes: they are added again at the
+# start.
 _SAVE_AT_CLOSE: Final = 1_000
 _SAVE_RETRY_S: Final = 60.0
 _IDLE_S: Final = 0.5
@@ -42,11 +44,11 @@ _log = logging.getLogger(__name__)
 
 
 class Maintenance:
-    """See the module. `wake` after every write; `close` waits for the step that runs, and saves.
+    """The maintenance thread of a shard. Call `wake` after every write; `close` waits for the running step, and saves.
 
     Args:
-        placement: the folder where graphs are saved, as long as it is the shard's.
-        memory: what is kept up to date.
+        placement: the folder where graphs are saved, as long as it belongs to the shard.
+        memory: the memory to keep up to date.
         reading: connections of this thread's own.
         writer: removes the documents of dropped collections.
     """
@@ -61,7 +63,7 @@ class Maintenance:
         self._closing = False
         self._rebuilds: dict[int, Rebuild] = {}
         self._wanted: set[int] = set()
-        # By collection: how many rebuilds have been finished since this process started.
+        # By collection: how many rebuilds have finished since this process started.
         self._rebuilt: Counter[int] = Counter()
         # By collection: the graph that was saved last, and how many rows it had.
         self._saved: dict[int, tuple[LiveGraph, int]] = {
@@ -74,11 +76,11 @@ class Maintenance:
         self._thread.start()
 
     def wake(self) -> None:
-        """There may be something to do."""
+        """Tell the thread that there may be work."""
         self._wake.set()
 
     def reindex(self, numbers: set[int]) -> None:
-        """Build the graphs of these collections anew."""
+        """Rebuild the graphs of these collections."""
         self._wanted |= numbers
         self._wake.set()
 
@@ -88,15 +90,16 @@ class Maintenance:
         self._wake.set()
 
     def close(self) -> None:
-        """Finish the step that runs, save what is worth it, end the thread."""
+        """Finish the running step, save the graphs that changed enough, end the thread."""
         self._closing = True
         self._wake.set()
         self._thread.join()
 
     def report(self) -> list[dict[str, Any]]:
-        """For each collection: what the graph covers, whether it is being built anew, and how often it has been.
+        """For each collection: what the graph covers, whether it is being rebuilt, and how often it has been.
 
-        Who sees no rebuild any more sees it counted: what the thread sets last is read first.
+        The counter of finished rebuilds is read after the running ones, in the reverse of the order in which the thread
+        sets them, so that a finished rebuild is never missing from both.
         """
         lines = []
         for name, known in sorted(self._memory.collections.items()):
@@ -113,7 +116,7 @@ class Maintenance:
                     "in_graph": 0 if graph is None else graph.count - graph.dead,
                     "removed_in_graph": 0 if graph is None else graph.dead,
                     "uncovered": held.uncovered,
-                    # Where there is no graph, nothing will be built, whoever asked for it.
+                    # Without a graph, there is nothing to rebuild, also on request.
                     "rebuilding": None if rebuild is None and not (waiting and graph is not None)
                     else {"done": 0 if rebuild is None else rebuild.done, "total": held.documents},
                     "rebuilds": self._rebuilt[known.number],
@@ -133,7 +136,7 @@ class Maintenance:
                 try:
                     busy = step() or busy
                 except Exception:
-                    # Whatever it is, searches and writes go on; the step is tried again later.
+                    # Whatever the error is, searches and writes go on; the step is tried again later.
                     _log.exception("the graphs could not be kept up to date; trying again")
                     time.sleep(_IDLE_S)
             if not busy:
@@ -153,13 +156,14 @@ class Maintenance:
                     held.start_graph(self._memory.applied)
                 busy = self._move(held) or busy
             except Exception:
-                # Mostly want of memory. What is not in the graph is compared one by one; the other collections go on.
+                # The usual cause is a lack of memory. Rows outside the graph are compared one by one; the other
+                # collections go on.
                 _log.exception("the graph of collection %d could not be kept up to date; trying again", number)
             self._plan_rebuild(number, held)
         return busy
 
     def _move(self, held: CollectionMemory) -> bool:
-        """Add some of what is new to the graph; whether there may be more."""
+        """Add some of the new rows to the graph; returns whether there may be more."""
         graph = held.graph
         if graph is None or not graph.graph.complete:
             return False
@@ -195,7 +199,8 @@ class Maintenance:
                 del self._rebuilds[number]
                 raise
             if rebuild.finished:
-                # One that ended because the collection was dropped, or its graph is missing, has put nothing in its place.
+                # A rebuild that ended because its collection was dropped, or because its graph is missing, has replaced
+                # nothing.
                 if held is not None and held.graph is not old:
                     self._rebuilt[number] += 1
                 del self._rebuilds[number]
@@ -208,7 +213,7 @@ class Maintenance:
         return False
 
     def _save_all(self, at_least: int) -> None:
-        """Save the graphs that differ from their files by so many rows (0: a tenth, and at least 10,000)."""
+        """Save the graphs that differ from their files by that many rows (0: a tenth, and at least 10,000)."""
         for number, held in list(self._memory.held.items()):
             graph = held.graph
             if graph is None:
@@ -221,7 +226,7 @@ class Maintenance:
                     self._saved[number] = (graph, rows)
 
     def _save(self, number: int, graph: LiveGraph) -> bool:
-        """Write the graph's file; False when the disk does not take it."""
+        """Write the graph's file; False if the disk refuses it."""
         started = time.perf_counter()
         sequence = self._memory.applied
         store_id, epoch = self._reading.run(
@@ -240,7 +245,7 @@ class Maintenance:
             count=graph.extent.slots,
         )
         try:
-            # Nobody else adds, so it stays as it is while searches go on.
+            # Only this thread adds rows, so the graph stays the same while searches go on.
             size = save(built, graph.rows(graph.extent).copy(), stamp, self._folder, graph_name(number))
         except OSError as error:
             self._save_again_at = time.monotonic() + _SAVE_RETRY_S
@@ -263,7 +268,7 @@ class Maintenance:
         try:
             purged = self._writer.submit(some, _PURGED_A_TURN, frees_space=True).result()
         except VisualSearchError as error:
-            # A full disk, or the shard is closing: the next start goes on.
+            # The disk is full, or the shard is closing: the next start continues.
             _log.warning("a dropped collection is not removed yet: %s", error)
             self._wake.wait(_IDLE_S)
             return False
@@ -276,7 +281,7 @@ class Maintenance:
         return True
 
     def _vacuum(self) -> bool:
-        """Give free pages at the end of the file back to the disk, some at a time; whether there are more."""
+        """Give free pages at the end of the file back to the disk, some at a time; returns whether there are more."""
         if time.monotonic() < self._vacuum_at:
             return False
         free, pages = self._reading.run(free_pages)

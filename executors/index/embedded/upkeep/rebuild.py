@@ -1,4 +1,4 @@
-"""A graph built anew from the documents, in steps, while the old one answers."""
+"""A rebuild of a graph from the documents, in steps, while the old graph keeps answering."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Rebuild:
     """One rebuild of one collection's graph. Every `step` is short; between two of them the old graph may grow.
 
     Attributes:
-        done, total: rows, for those who wait.
-        finished: whether the new graph has taken the old one's place, or the collection has gone.
+        done, total: rows, to show the progress.
+        finished: whether the new graph has replaced the old one, or the collection has been dropped.
     """
 
     def __init__(self, memory: Memory, number: int, held: CollectionMemory, reading: ReadConnections) -> None:
@@ -46,7 +46,7 @@ class Rebuild:
             self._held.removed_meanwhile = []
 
     def step(self) -> None:
-        """Add some rows to the new graph, or put it in the old one's place."""
+        """Add some rows to the new graph, or replace the old graph by it."""
         if self._memory.held.get(self._number) is not self._held or self._held.graph is None:
             self._end()
             return
@@ -90,20 +90,21 @@ class Rebuild:
         return found, damaged
 
     def _swap(self) -> None:
-        """The new graph covers what the old one does: it takes its place, less what was removed meanwhile."""
+        """Replace the old graph by the new one, which covers the same rows except those removed meanwhile."""
         assert self._graph is not None
         old = self._held.graph
         assert old is not None
         with self._held.changing:
             removed = np.unique(np.asarray(self._held.removed_meanwhile, dtype=np.int64))
-            # Rows that were removed before the documents were read are not here: searches as of then ask again.
+            # Rows that were removed before the documents were read are not in the new graph, so searches as of that
+            # time must start again.
             sequence = max(self._memory.applied, self._held.last_removed, self._seen)
             self._graph.take_over(sequence, removed, old.extent.covered)
             self._held.graph = self._graph
             self._held.removed_meanwhile = None
         self.finished = True
         _log.info(
-            "collection %d: graph of %d documents built anew in %.1f s",
+            "collection %d: graph of %d documents rebuilt in %.1f s",
             self._number, self._graph.count, time.perf_counter() - self._started,
         )  # fmt: skip
 

@@ -1,19 +1,24 @@
-"""A full check of one shard: the file's structure, every document's checksums, and that memory shows the same."""
+"""A full check of one shard: the file's structure, the checksums of every document, the tag index, and memory."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from executors.index.embedded.disk.database import as_visual_search_error, structural_faults
 from executors.index.embedded.disk.reads import moment_of
+from executors.index.embedded.graph.cosine import exact_squares
+from executors.index.embedded.memory.collection_memory import CollectionView, GraphView
 from executors.index.embedded.memory.shard_memory import Memory
-from executors.index.embedded.upkeep.tag_check import tag_faults
-from executors.index.embedded.upkeep.verify_memory import RowsInMemory
-from executors.index.encoding import checksum_of, content_digest, sound_tags
+from executors.index.embedded.tags.index import UNINDEXED_KEY, IndexEntry, index_entries
+from executors.index.encoding import checksum_of, content_digest, decode_embedding, sound_tags
 from executors.index.records import DocumentKey, VerifyReport
 
 _MOST_FAULTS: Final = 1_000
@@ -29,31 +34,36 @@ _DOCUMENTS: Final = """
     ORDER BY d.row
 """
 
-# What must be empty, and what it means if it is not.
+# Queries that must find nothing, and the fault if they do.
 _CONTRADICTIONS: Final = (
     ("SELECT row FROM vectors WHERE row NOT IN (SELECT row FROM documents)", "a vector without a document"),
     ("SELECT row FROM thumbnails WHERE row NOT IN (SELECT row FROM documents)", "a thumbnail without a document"),
     (
         "SELECT row FROM documents WHERE row >= (SELECT value FROM meta WHERE key = 'next_row')",
-        "a row number that would be given out again",
+        "a row number that would be reused",
     ),
     (
         "SELECT d.row FROM tombstones t JOIN collections c ON c.name = t.collection"
         " JOIN documents d ON d.collection = c.number AND d.id = t.id",
-        "a document that is remembered as removed",
+        "a document with a tombstone",
     ),
 )
+_DECODED_AT_ONCE: Final = 1024
+# Half precision keeps 11 bits of each number, and nothing below about 6e-8.
+_RELATIVE: Final = 2.0**-10
+_ABSOLUTE: Final = 1e-6
+_MOST_TAG_FAULTS: Final = 20
 
 
 @dataclass(slots=True)
 class Findings:
-    """What a check found.
+    """The results of a check.
 
     Attributes:
         keys: every document.
-        truth: faults of what is stored, which nothing else can mend.
-        memory: by the name of the collection, what memory or its graph shows differently.
-        tags: faults of the tags' index.
+        truth: faults of the documents on disk, which can't be repaired from anything else.
+        memory: by the name of the collection, differences in memory or in its graph.
+        tags: faults of the tag index.
     """
 
     keys: list[DocumentKey] = field(default_factory=list)
@@ -62,14 +72,16 @@ class Findings:
     tags: list[str] = field(default_factory=list)
 
     def report(self, repaired: Mapping[str, str] = MappingProxyType({})) -> VerifyReport:
-        """The findings, less those that are mended: `""` for the tags' index, else the name of a collection, to what was done."""
+        """The findings without the repaired ones. `repaired` maps the name of a collection, or `""` for the tag index,
+        to a description of the repair.
+        """
         faults = [*self.truth, *(line for name, lines in self.memory.items() if name not in repaired for line in lines)]
         faults += [] if "" in repaired else self.tags
         return VerifyReport(len(self.keys), faults[:_MOST_FAULTS], self.keys, list(repaired.values()))
 
     @property
     def is_full(self) -> bool:
-        """Whether more faults would not be shown."""
+        """Whether the report has no room for more faults."""
         return len(self.truth) + sum(map(len, self.memory.values())) >= _MOST_FAULTS
 
 
@@ -123,9 +135,9 @@ def _check_documents(connection: sqlite3.Connection, rows: Mapping[int, RowsInMe
 def _faults_on_disk(document: tuple[Any, ...]) -> Iterator[str]:
     row, _, name, dimension, _, _, digest, content, uri, parent, box, text, tags, checksum, embedding, jpeg = document
     if name is None:
-        yield "its collection is not there"
+        yield "its collection is missing"
     if embedding is None:
-        yield "its vector is not there"
+        yield "its vector is missing"
         return
     if checksum_of(row, embedding) != checksum:
         yield "its vector does not match its checksum"
@@ -135,3 +147,105 @@ def _faults_on_disk(document: tuple[Any, ...]) -> Iterator[str]:
         yield "its content does not match its digest"
     if sound_tags(tags, content, digest) is None:
         yield "its tags do not match its digest"
+
+
+class RowsInMemory:
+    """The rows of one collection as of one transaction."""
+
+    def __init__(self, view: CollectionView) -> None:
+        self._rows = _rows_of(view)
+        self._next = next(self._rows, None)
+        self._unasked: list[int] = []
+
+    def faults(self, row: int, document_id: str, embedding: bytes | None) -> list[str]:
+        """The faults in memory of a row that the disk has. The caller must ask for rows in ascending order."""
+        while self._next is not None and self._next[0] < row:
+            self._unasked.append(self._next[0])
+            self._next = next(self._rows, None)
+        if self._next is None or self._next[0] != row:
+            return ["it is not in memory"]
+        _, name, vector = self._next
+        self._next = next(self._rows, None)
+        if name is not None and name != document_id:
+            return [f"memory has it as {name!r}"]
+        if embedding is None or _same(decode_embedding(embedding), vector, exact=name is not None):
+            return []
+        return ["memory has another vector" if name is not None else "the graph has another vector"]
+
+    def rest(self) -> Iterator[int]:
+        """Every row that was never asked for."""
+        yield from self._unasked
+        if self._next is not None:
+            yield self._next[0]
+        yield from (row for row, _, _ in self._rows)
+
+
+def _same(stored: NDArray[np.float32], held: NDArray[np.float32], *, exact: bool) -> bool:
+    if exact or stored.shape != held.shape:
+        return np.array_equal(stored, held)
+    unit = stored / np.sqrt(exact_squares(stored[np.newaxis])[0])
+    return bool(np.allclose(held, unit, rtol=_RELATIVE, atol=_ABSOLUTE))
+
+
+def _rows_of(view: CollectionView) -> Iterator[tuple[int, str | None, NDArray[np.float32]]]:
+    """Row, id and vector of everything alive, by row; rows that only the graph has come without an id."""
+    if view.graph is not None:
+        yield from _rows_in_graph(view.graph)
+    for each in view.flat:
+        for slot in range(each.count):
+            row = int(each.block.rows[slot])
+            if row > view.covered and (each.gone is None or not each.gone[slot]):
+                yield row, each.block.ids[slot], each.block.vectors[slot]
+
+
+def _rows_in_graph(view: GraphView) -> Iterator[tuple[int, str | None, NDArray[np.float32]]]:
+    graph, extent = view.graph, view.extent
+    of_slots = graph.rows(extent)[view.live_slots()]
+    of_copies = graph.copies.rows(extent.copies)[view.live_copies()]
+    rows = np.sort(np.concatenate([of_slots, of_copies]))
+    for start in range(0, len(rows), _DECODED_AT_ONCE):
+        some = rows[start : start + _DECODED_AT_ONCE]
+        for row, vector in zip(some.tolist(), graph.vectors(some, extent), strict=True):
+            yield row, None, vector
+
+
+def tag_faults(connection: sqlite3.Connection) -> list[str]:
+    """The missing and surplus entries of the index, at most 20 lines. Reads inside the transaction of the connection."""
+    return list(islice(_tag_faults(connection), _MOST_TAG_FAULTS))
+
+
+def _tag_faults(connection: sqlite3.Connection) -> Iterator[str]:
+    numbers = {(key[0], key[1]): key[2] for key in connection.execute("SELECT collection, path, number FROM tag_keys")}
+    entries = 0
+    for collection, row, encoded, content, digest in connection.execute(
+        "SELECT collection, row, tags, content_digest, digest FROM documents ORDER BY row"
+    ):
+        tags = sound_tags(encoded, content, digest)
+        if tags is None:
+            # The document is damaged, not the index, which still has the original entries.
+            entries += connection.execute("SELECT count(*) FROM tag_values WHERE row = ?", (row,)).fetchone()[0]
+            continue
+        expected = index_entries(tags)
+        found = sum(_is_stored(connection, numbers, collection, row, entry) for entry in expected)
+        entries += found
+        if found < len(expected):
+            yield f"the tag index lacks {len(expected) - found} of {len(expected)} entries of row {row}"
+    total = connection.execute("SELECT count(*) FROM tag_values").fetchone()[0]
+    if total != entries:
+        yield f"the tag index has {total - entries} entries that no document has"
+
+
+def _is_stored(
+    connection: sqlite3.Connection, numbers: Mapping[tuple[int, str], int], collection: int, row: int, entry: IndexEntry
+) -> bool:
+    sought: tuple[object, ...]
+    if entry is None:
+        sought = (UNINDEXED_KEY, 0, collection, row)
+    else:
+        # A path without a number has no entries.
+        path, kind, value = entry
+        sought = (numbers.get((collection, path)), kind, value, row)
+    found = connection.execute(
+        "SELECT 1 FROM tag_values WHERE key = ? AND kind = ? AND value = ? AND row = ?", sought
+    ).fetchone()
+    return found is not None

@@ -1,1 +1,1 @@
-"""Writes: one thread, one transaction for many callers, one outcome for each write."""
+"""Writes: one thread, one transaction for several calls, one outcome for each write."""

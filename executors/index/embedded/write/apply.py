@@ -1,4 +1,4 @@
-"""Writes applied to the tables: each is read, decided by the rules of versions, and carried out, in one transaction."""
+"""Writes applied to the tables in one transaction: read what is held, decide by the rules of versions, carry out."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from executors.errors import VisualSearchError, collection_not_found
 from executors.index.embedded.disk.reads import damaged_tags
 from executors.index.embedded.disk.transaction import LiveDocument, Transaction
 from executors.index.encoding import EncodedRecord
-from executors.index.outcomes import adopted, check_binding, refused, require_identity
+from executors.index.outcomes import check_binding, identity_after, refusal, require_identity
 from executors.index.records import Collection, ShardIdentity, Superseded, TagUpdate, WriteOutcome
 from executors.index.write_rules import decide_put, decide_supersede, decide_update
 
 
 def adopt(transaction: Transaction, identity: ShardIdentity, *, proposed: bool = False) -> None:
     """See `Store.adopt`."""
-    transaction.set_identity(adopted(transaction.identity, identity, proposed=proposed))
+    transaction.set_identity(identity_after(transaction.identity, identity, proposed=proposed))
 
 
 def ensure_collection(transaction: Transaction, collection: Collection) -> None:
@@ -28,9 +28,9 @@ def ensure_collection(transaction: Transaction, collection: Collection) -> None:
 
 
 def put(transaction: Transaction, records: Sequence[EncodedRecord | VisualSearchError]) -> list[WriteOutcome]:
-    """See `Store.put`; what could not be encoded comes as its error."""
+    """See `Store.put`; a record that could not be encoded is given as its error."""
     identity = require_identity(transaction.identity)
-    outcomes = [refused(each) if isinstance(each, VisualSearchError) else _put(transaction, each) for each in records]
+    outcomes = [refusal(each) if isinstance(each, VisualSearchError) else _put(transaction, each) for each in records]
     if not identity.populated and any(outcome.error is None for outcome in outcomes):
         transaction.set_identity(ShardIdentity(identity.index_uuid, identity.shard, identity.shards, True))
     return outcomes
@@ -39,11 +39,11 @@ def put(transaction: Transaction, records: Sequence[EncodedRecord | VisualSearch
 def _put(transaction: Transaction, record: EncodedRecord) -> WriteOutcome:
     collection = transaction.collection(record.collection)
     if collection is None:
-        return refused(collection_not_found(record.collection))
+        return refusal(collection_not_found(record.collection))
     try:
         check_binding(collection.collection, record.model_id, len(record.embedding) // 4)
     except VisualSearchError as error:
-        return refused(error)
+        return refusal(error)
     held = transaction.held(record.collection, record.id)
     outcome, effect = decide_put(held, record, transaction.removals.dropped_at(record.collection))
     if effect is None:
@@ -54,7 +54,7 @@ def _put(transaction: Transaction, record: EncodedRecord) -> WriteOutcome:
         if effect.kind == "touch" and not transaction.is_damaged(collection, held.row):
             transaction.set_write(held.row, effect.held)
             return outcome
-        # The same content again is how a damaged vector is repaired.
+        # Putting the same content again repairs a damaged vector.
         created_at = held.created_at
         transaction.remove(collection, held.row)
     elif held is not None:
@@ -66,7 +66,7 @@ def _put(transaction: Transaction, record: EncodedRecord) -> WriteOutcome:
 def supersede(transaction: Transaction, writes: Sequence[Superseded | VisualSearchError]) -> list[WriteOutcome]:
     """See `Store.supersede`."""
     require_identity(transaction.identity)
-    return [refused(each) if isinstance(each, VisualSearchError) else _supersede(transaction, each) for each in writes]
+    return [refusal(each) if isinstance(each, VisualSearchError) else _supersede(transaction, each) for each in writes]
 
 
 def _supersede(transaction: Transaction, write: Superseded) -> WriteOutcome:
@@ -80,7 +80,7 @@ def _supersede(transaction: Transaction, write: Superseded) -> WriteOutcome:
 def update(transaction: Transaction, updates: Sequence[TagUpdate | VisualSearchError]) -> list[WriteOutcome]:
     """See `Store.update`."""
     require_identity(transaction.identity)
-    return [refused(each) if isinstance(each, VisualSearchError) else _update(transaction, each) for each in updates]
+    return [refusal(each) if isinstance(each, VisualSearchError) else _update(transaction, each) for each in updates]
 
 
 def _update(transaction: Transaction, update: TagUpdate) -> WriteOutcome:

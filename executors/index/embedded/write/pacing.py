@@ -1,4 +1,4 @@
-"""Writes wait for graphs that have fallen behind: what a graph does not have yet is compared one by one, by every search."""
+"""Pacing: writes wait if the graphs have fallen behind, because every search compares the missing rows one by one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Final
 from executors.index.embedded.memory.collection_memory import CollectionMemory
 from executors.index.embedded.memory.shard_memory import Memory
 
-# About 8 ms of comparing on one core.
+# Comparing this many takes about 8 ms on one core.
 _MOST_UNCOVERED_BYTES: Final = 64_000_000
-# Whoever writes a few documents is held up twice as late, so that bulk loads hardly slow them down.
+# Small writes wait only from twice as many rows on, so that bulk loads hardly slow them down.
 _FEW: Final = 8
 _POLL_S: Final = 0.01
 # A graph that stands still this long is being saved or copied, or can't be kept up to date: no reason to refuse writes.
@@ -31,7 +31,7 @@ async def wait_for_graphs(
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[], Awaitable[None]] = _pause,
 ) -> None:
-    """Wait until the graphs are near enough, as long as they come nearer, and never long.
+    """Wait until the graphs have caught up enough, as long as they make progress, and never for long.
 
     Args:
         memory: what searches use, with the graphs of its collections.

@@ -1,4 +1,4 @@
-"""What a delete means: the document, what came from it, what a filter matches, or a whole collection."""
+"""Deletes: of documents with their descendants, of everything that a filter matches, or of a whole collection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from executors.errors import VisualSearchError
 from executors.index.embedded.disk.meta import KnownCollection
 from executors.index.embedded.disk.transaction import Transaction
 from executors.index.filters import And, Filter
-from executors.index.outcomes import refused, require_identity
+from executors.index.outcomes import refusal, require_identity
 from executors.index.records import DocumentKey, WriteOutcome
 from executors.index.write_rules import Held, decide_delete
 
@@ -20,7 +20,7 @@ _EVERYTHING: Final = And(())
 def delete(transaction: Transaction, keys: Sequence[DocumentKey | VisualSearchError]) -> list[WriteOutcome]:
     """See `Store.delete`."""
     require_identity(transaction.identity)
-    return [refused(each) if isinstance(each, VisualSearchError) else _delete(transaction, each) for each in keys]
+    return [refusal(each) if isinstance(each, VisualSearchError) else _delete(transaction, each) for each in keys]
 
 
 def _delete(transaction: Transaction, key: DocumentKey) -> WriteOutcome:
@@ -31,7 +31,7 @@ def _delete(transaction: Transaction, key: DocumentKey) -> WriteOutcome:
     collection = transaction.collection(key.collection)
     if collection is None or outcome.error is not None:
         return outcome
-    # Also when it is executed again: what came from it may have come late.
+    # This also runs when the delete is executed again: a descendant may have arrived late.
     descendants = _remove_descendants(transaction, collection, [key.id], key.version)
     return replace(outcome, descendants=tuple(descendants))
 
@@ -61,7 +61,7 @@ def drop_collection(transaction: Transaction, name: str, version: str, documents
     require_identity(transaction.identity)
     known, before = transaction.collection(name), transaction.removals.dropped_at(name)
     if version <= before:
-        # Executed again, or too late: what was created since is none of its business.
+        # Executed again, or too late: documents created since are kept.
         return 0 if version == before else None
     transaction.removals.note_drop(name, version)
     late = version < transaction.last_version
@@ -80,7 +80,7 @@ def drop_collection(transaction: Transaction, name: str, version: str, documents
 def _remove_descendants(
     transaction: Transaction, collection: KnownCollection, parents: Sequence[str], version: str
 ) -> list[str]:
-    """Remove what came from these ids, and what came from that; a parent may come from its own descendant."""
+    """Remove the documents derived from these ids, and those derived from them; a parent may be its own descendant."""
     removed: list[str] = []
     waiting, seen = list(parents), set(parents)
     while waiting:

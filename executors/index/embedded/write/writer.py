@@ -1,4 +1,4 @@
-"""The one thread that writes: calls that wait together share a transaction and its flush to disk."""
+"""The writing thread: calls that wait together share a transaction and its flush to disk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from executors.index.embedded.memory.shard_memory import Memory
 T = TypeVar("T")
 
 _PRUNE_EVERY_MS: Final = 60_000
-# A transaction takes no further call once it has as many writes: the first caller should not wait for all that follow.
+# A transaction takes no further call once it has this many writes, so that the first caller does not wait for all that
+# follow.
 _WRITES_TOGETHER: Final = 1_024
 
 
@@ -38,14 +39,14 @@ class _Job:
 class Writer:
     """Runs work inside transactions, in the order of submission, and answers when it is durable and published.
 
-    Work must be repeatable: when one call of a shared transaction fails, every call is run again by itself, so that the
-    failure stays with the call that it belongs to.
+    Work must be repeatable: if one call of a shared transaction fails, every call is run again by itself, so that only
+    the failing call gets the failure.
 
     Args:
-        connection: the writing connection; nobody else uses it until `close` has returned.
-        memory: learns every committed change before its call is answered.
-        placement: whether the connection's files are still the shard's.
-        reserve: given to the disk where work that makes room finds none.
+        connection: the writing connection; no other code may use it until `close` has returned.
+        memory: receives every committed change before its call is answered.
+        placement: checks whether the connection's files still belong to the shard.
+        reserve: disk space for work that frees space, released if the disk is full.
         now_ms: the wall clock.
         keep_tombstones_ms: how long deletes and supersedes are remembered.
         checkpointer: called after every transaction that was answered.
@@ -65,27 +66,27 @@ class Writer:
         self._memory = memory
         self._placement = placement
         self._reserve = reserve
-        # What the disk said to the last transaction, None while it takes them.
+        # The disk's error for the last transaction; None if it succeeded.
         self.disk_error: VisualSearchError | None = None
         self._now_ms = now_ms
         self._keep_tombstones_ms = keep_tombstones_ms
         self._epoch = new_epoch()
         self._prune_from_ms = 0
         self._checkpointer = checkpointer
-        # Told after every transaction that changed something.
+        # Called after every transaction that changed something.
         self.after_commit: Callable[[], None] = _nothing
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
         self._closing = threading.Lock()
-        # A process that ends without closing the store must not hang on this thread; every commit is whole anyway.
+        # A process that ends without closing the store must not hang on this thread; every commit is complete anyway.
         self._thread = threading.Thread(target=self._run, name="index-writer", daemon=True)
         self._thread.start()
 
     def submit(self, work: Callable[[Transaction], T], weight: int = 1, *, frees_space: bool = False) -> Future[T]:
-        """Queue work of `weight` writes. Cancelling the future before its turn takes it out; later it runs to its end.
+        """Queue work of `weight` writes. Cancelling the future before its turn removes it; later it runs to its end.
 
         Args:
-            frees_space: whether it may use the reserve when the disk is full.
+            frees_space: whether it may use the reserve if the disk is full.
 
         Raises:
             VisualSearchError: `storage_unavailable` after `close`.
@@ -98,7 +99,7 @@ class Writer:
         return job.future
 
     def close(self) -> None:
-        """Finish what is queued and end the thread."""
+        """Finish the queued work and end the thread."""
         with self._closing:
             if not self._closed:
                 self._closed = True
@@ -112,7 +113,7 @@ class Writer:
             started = [job for job in jobs if job.future.set_running_or_notify_cancel()]
             if started:
                 self._answer(started)
-                with suppress(VisualSearchError):  # the files are elsewhere
+                with suppress(VisualSearchError):  # the files were moved
                     self._placement.begin_writing()
                     if self._reserve.disk_is_tight:
                         self._checkpointer.run()
@@ -185,7 +186,7 @@ class Writer:
                     with suppress(sqlite3.Error):
                         self._connection.execute("ROLLBACK")
                 raise
-        # What is in files that no start will find is not acknowledged.
+        # Data in files that no later start will find must not be acknowledged.
         self._placement.check()
         if transaction.has_changes:
             memory.publish(transaction.changes)
@@ -201,4 +202,4 @@ class Writer:
 
 
 def _nothing() -> None:
-    """Nobody wants to know."""
+    """Default for `after_commit`."""

@@ -1,1 +1,1 @@
-"""The cluster: requests, indices, aliases, and what it knows of the collections."""
+"""The cluster: its requests, indices and aliases, and its catalog of collections."""

@@ -1,4 +1,4 @@
-"""Bulk requests: small writes that come at the same time share one, and each gets its own result."""
+"""Bulk requests: small writes that arrive at the same time share one request, and each gets its own result."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import orjson
 
 from executors.index.opensearch.cluster.connection import Connection
 
-# Larger requests gain nothing, and cost the server memory.
+# Larger requests are no faster, and cost the server memory.
 _MOST_BYTES: Final = 8_000_000
-# While one is on its way, the next one is put together, and a third one is not sent yet: it grows.
+# While one request is on its way, the next one is assembled; a third one is not sent yet, so that it grows.
 _IN_FLIGHT: Final = 2
 
 Item = dict[str, Any]
@@ -21,14 +21,14 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One document to be written.
+    """One document to write.
 
     Attributes:
         alias: of the index.
         key: the document's `_id`.
-        source: what takes the place of what is there.
-        place: sequence number and primary term of what it may replace; None: there must be nothing.
-        version: instead of a place: an external version, which has to be newer than the one that is there.
+        source: the new document.
+        place: sequence number and primary term of the document that it may replace; None: there must be none.
+        version: instead of a place: an external version, which has to be newer than the stored one.
     """
 
     alias: str
@@ -58,7 +58,7 @@ class _Job:
 
 
 class BulkQueue:
-    """Sends what is submitted; as long as requests are on their way, what comes waits and goes together."""
+    """Sends the submitted documents; while requests are on their way, new documents wait and are sent together."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -66,13 +66,13 @@ class BulkQueue:
         self._sending: set[asyncio.Task[None]] = set()
 
     async def submit(self, actions: Sequence[Action], *, refresh: bool) -> list[Item]:
-        """Write them; the server's result for each, in their order.
+        """Write documents; returns the server's result for each, in their order.
 
         Args:
             refresh: searches that start after this returned see them.
 
         Raises:
-            VisualSearchError: `storage_unavailable`, `storage_denied`; they may have been written all the same.
+            VisualSearchError: `storage_unavailable`, `storage_denied`; they may still have been written.
         """
         if not actions:
             return []
@@ -109,7 +109,7 @@ class BulkQueue:
         params = {
             "require_alias": "true",
             "refresh": "true" if jobs[0].refresh else "false",
-            # What waits for a missing shard fails by itself, and costs its neighbours nothing.
+            # A write that waits for a missing shard fails alone, and does not delay the others.
             "timeout": f"{max(1, round(500 * self._connection.timeout_s))}ms",
         }
         try:

@@ -1,6 +1,6 @@
-"""What the index knows of itself: who it is, which collections there are, and which were dropped; shared by all processes.
+"""The catalog of the index: its identity, its collections, and the drops; shared by all processes.
 
-One document each, in the index `…-meta`, changed only as long as nobody else has changed it.
+Each is one document in the index `…-meta`, and is changed only if no other process has changed it since it was read.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ from executors.index.opensearch.cluster import layout
 from executors.index.opensearch.cluster.connection import Connection, IndexGoneError, RefusedError
 from executors.index.opensearch.cluster.layout import IndexOptions
 from executors.index.opensearch.search.reading import read_by_id
-from executors.index.outcomes import adopted, check_binding
+from executors.index.outcomes import check_binding, identity_after
 from executors.index.records import Collection, ShardIdentity
 
 _IDENTITY: Final = "index"
-# How long a process takes for true what it knows of a collection. An alias never comes back, so an older opinion does no harm.
+# How long a process trusts what it knows of a collection. An alias is never reused, so outdated knowledge does no harm.
 _FRESH_S: Final = 1.0
 _MOST_COLLECTIONS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is known of a name.
+    """The catalog's record of a name.
 
     Attributes:
         collection, alias: None if there is none now.
-        building: the alias of the index that is being filled to take its place.
-        beat: when (ms since 1970) somebody last said that a rebuild or a drop goes on, which may keep writes waiting; 0: none.
+        building: the alias of the index that is being filled to replace it.
+        beat: when (ms since 1970) a process last reported that a rebuild or a drop goes on, which may hold up writes;
+            0: none.
         dropped: the version of the last drop; empty: never.
-        failed: why the last rebuild was given up; None: it was not.
+        failed: why the last rebuild failed; None: it did not.
         place: of this document.
     """
 
@@ -50,7 +51,7 @@ class Entry:
 
 
 class Catalog:
-    """Reads and changes the documents of the index about itself."""
+    """Reads and changes the documents of the catalog."""
 
     def __init__(self, connection: Connection, options: IndexOptions) -> None:
         self._connection = connection
@@ -60,7 +61,7 @@ class Catalog:
         self.identity: ShardIdentity | None = None
 
     async def open(self) -> None:
-        """Make the indices that every index of ours has, unless they are there, and read who this is.
+        """Create the indices that every index of ours has, unless they exist, and read the identity.
 
         Raises:
             VisualSearchError: `store_invalid` for indices of another format.
@@ -73,7 +74,7 @@ class Catalog:
         await self.read_identity()
 
     async def make_index(self, name: str, alias: str, body: dict[str, Any]) -> None:
-        """Make an index with its alias; nothing happens if it exists."""
+        """Create an index with its alias; if it exists, do nothing."""
         try:
             await self._connection.call("PUT", f"/{name}", {**body, "aliases": {alias: {}}}, timeout_s=30)
         except RefusedError as error:
@@ -84,7 +85,7 @@ class Catalog:
         """See `Store.adopt`."""
         while True:
             place = await self.read_identity()
-            merged = adopted(self.identity, identity, proposed=proposed)
+            merged = identity_after(self.identity, identity, proposed=proposed)
             if merged == self.identity:
                 return
             source = {
@@ -98,12 +99,12 @@ class Catalog:
                 return
 
     async def mark_populated(self) -> None:
-        """The first write was accepted."""
+        """Record that the first write was accepted."""
         if self.identity is not None and not self.identity.populated:
             await self.adopt(replace(self.identity, populated=True))
 
     async def entry(self, name: str, *, fresh: bool = False) -> Entry:
-        """What is known of a name."""
+        """The record of a name."""
         known = self._entries.get(name)
         if known is not None and not fresh and known[1].alias and time.monotonic() - known[0] < _FRESH_S:
             return known[1]
@@ -113,7 +114,7 @@ class Catalog:
         return entry
 
     async def entries(self) -> list[Entry]:
-        """All names that are known, dropped ones too."""
+        """The records of all names, dropped ones included."""
         body = {
             "size": _MOST_COLLECTIONS,
             "seq_no_primary_term": True,
@@ -125,7 +126,7 @@ class Catalog:
         return sorted(found, key=lambda each: each.name)
 
     async def change(self, entry: Entry, **changes: Any) -> Entry | None:
-        """Change what is known of a name; None if it has changed since it was read."""
+        """Change the record of a name; None if another process has changed it since it was read."""
         changed = replace(entry, **changes)
         bound = changed.collection
         source = {
@@ -143,10 +144,10 @@ class Catalog:
         return replace(changed, place=place) if place else None
 
     async def create(self, collection: Collection, prepare: Callable[[str], Awaitable[None]]) -> Entry:
-        """The collection, made if it is not there.
+        """The collection, created if it does not exist.
 
         Args:
-            prepare: what is to be done with the new index (its alias) before anybody sees it.
+            prepare: what to do with the new index (its alias) before other processes see it.
 
         Raises:
             VisualSearchError: `model_mismatch`, `dimension_mismatch`.
@@ -171,12 +172,12 @@ class Catalog:
         return list(await self._connection.call("GET", f"/_alias/{alias}"))
 
     async def behind(self) -> dict[str, str]:
-        """The index behind each alias of a collection, those that are being filled included."""
+        """The index behind each alias of a collection, including an alias that is being filled."""
         found = await self._connection.call("GET", f"/{layout.collection_pattern(self._options.prefix)}/_alias")
         return {alias: name for name, each in found.items() for alias in each["aliases"]}
 
     async def check_there(self, entry: Entry) -> None:
-        """Refuse a collection whose index was deleted by somebody else.
+        """Refuse a collection whose index was deleted by another program.
 
         Raises:
             VisualSearchError: `store_invalid`.
@@ -186,12 +187,12 @@ class Catalog:
         try:
             await self.indices_of(entry.alias)
         except IndexGoneError:
-            # Who drops a collection says so before its index is deleted.
+            # A drop is recorded in the catalog before the index is deleted.
             if (await self.entry(entry.name, fresh=True)).alias == entry.alias:
                 raise index_lost(entry.name) from None
 
     async def delete_indices(self, alias: str) -> None:
-        """Delete what is behind an alias."""
+        """Delete the indices behind an alias."""
         for name in await self.indices_of(alias):
             await self._connection.call("DELETE", f"/{name}", timeout_s=30)
 
@@ -200,7 +201,7 @@ class Catalog:
             check_format(name, each["mappings"])
 
     async def read_identity(self) -> tuple[int, int] | None:
-        """Learn who this index is by now; where that is written."""
+        """Read the current identity of this index, and the place of its document."""
         source, place = await self._read(_IDENTITY)
         if source is not None:
             self.identity = ShardIdentity(source["uuid"], source["shard"], source["shards"], source["populated"])
@@ -217,7 +218,7 @@ class Catalog:
         return found["_source"], (found["_seq_no"], found["_primary_term"])
 
     async def _write(self, key: str, source: dict[str, Any], place: tuple[int, int] | None) -> tuple[int, int] | None:
-        """Write a document if it is as it was read; its place, or None."""
+        """Write a document if it has not changed since it was read; its place, or None."""
         params = {"require_alias": "true"}
         if place is None:
             params["op_type"] = "create"
@@ -233,7 +234,7 @@ class Catalog:
 
 
 def index_lost(name: str) -> VisualSearchError:
-    """The error for a collection whose index somebody else has deleted."""
+    """The error for a collection whose index was deleted by another program."""
     return VisualSearchError(
         "store_invalid",
         f"the index of the collection {name!r} is gone from OpenSearch, and its documents with it: restore it from a"
@@ -243,7 +244,7 @@ def index_lost(name: str) -> VisualSearchError:
 
 
 def check_format(index: str, mapping: dict[str, Any]) -> None:
-    """Refuse an index that was not made by this version.
+    """Refuse an index that was made by another version.
 
     Raises:
         VisualSearchError: `store_invalid`.

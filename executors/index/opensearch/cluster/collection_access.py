@@ -1,4 +1,4 @@
-"""Work in a collection's index, whichever index that is by now."""
+"""Access to the current index of a collection, which rebuilds and drops may change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from executors.index.opensearch.cluster.connection import IndexGoneError, ReadOn
 from executors.index.opensearch.cluster.typed_fields import Fields
 from executors.index.opensearch.upkeep.rebuild import ABANDONED_MS, Rebuild
 from executors.index.opensearch.write.conditional_writes import Target, UnknownFieldError
-from executors.index.outcomes import refused
+from executors.index.outcomes import refusal
 from executors.index.records import WriteOutcome
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ class Access:
     """Finds the index of a collection.
 
     Args:
-        timeout_s: how long a collection that changes hands is waited for.
+        timeout_s: how long to wait for a collection that is being replaced or dropped.
     """
 
     def __init__(self, catalog: Catalog, fields: Fields, rebuild: Rebuild, timeout_s: float) -> None:
@@ -34,9 +34,9 @@ class Access:
         self._timeout_s = timeout_s
 
     async def run(self, name: str, work: Callable[[Target, Entry], Awaitable[T]]) -> T | None:
-        """Do something in a collection's index; None if there is no such collection.
+        """Run work in a collection's index; None if there is no such collection.
 
-        While the collection changes hands (a rebuild is being finished, a drop goes on), it is waited for.
+        While the collection is being replaced or dropped, this waits.
         """
         deadline = time.monotonic() + self._timeout_s
         entry = await self._catalog.entry(name)
@@ -51,23 +51,23 @@ class Access:
             except VisualSearchError as error:
                 if error.code != "storage_unavailable" or not (await self._catalog.entry(name, fresh=True)).beat:
                     raise
-                failure = held_up(name) if isinstance(error, ReadOnlyError) and error.by_request else error
+                failure = held_up_error(name) if isinstance(error, ReadOnlyError) and error.by_request else error
             if time.monotonic() > deadline:
                 raise failure or VisualSearchError("storage_unavailable", f"the collection {name!r} keeps changing")
             await asyncio.sleep(_PAUSE_S)
-            entry = await self._rebuild.recovered(await self._catalog.entry(name, fresh=True))
+            entry = await self._rebuild.recover(await self._catalog.entry(name, fresh=True))
         return None
 
     async def dropped(self, name: str) -> str:
-        """The version of the last drop of a collection of that name; empty: none is remembered."""
+        """The version of the last drop of a collection of that name; empty if none is remembered."""
         return (await self._catalog.entry(name)).dropped
 
 
-def held_up(name: str) -> VisualSearchError:
-    """The error for a write that a rebuild or a drop kept waiting for too long."""
+def held_up_error(name: str) -> VisualSearchError:
+    """The error for a write that a rebuild or a drop held up for too long."""
     return VisualSearchError(
         "storage_unavailable",
-        f"a rebuild or a drop of the collection {name!r} keeps writes waiting; if its process was killed, they go on"
+        f"a rebuild or a drop of the collection {name!r} holds up writes; if its process was killed, they continue"
         f" within {ABANDONED_MS // 1000} s",
         collection=name,
     )
@@ -78,16 +78,18 @@ async def by_collection(
     apply: Callable[[str, Sequence[T]], Awaitable[list[WriteOutcome]]],
     name_of: Callable[[T], str],
 ) -> list[WriteOutcome]:
-    """Apply writes collection by collection; outcomes in the order of the writes, what was refused before in its place.
+    """Apply writes collection by collection; outcomes in the order of the writes, including the writes that were
+    refused before.
 
     Raises:
-        VisualSearchError: nothing could be applied; the failure of one collection of several stands in its outcomes.
+        VisualSearchError: nothing could be applied. If there are several collections, the failure of one is in its
+            outcomes instead.
     """
     outcomes: dict[int, WriteOutcome] = {}
     groups: dict[str, list[tuple[int, T]]] = {}
     for n, item in enumerate(items):
         if isinstance(item, VisualSearchError):
-            outcomes[n] = refused(item)
+            outcomes[n] = refusal(item)
         else:
             groups.setdefault(name_of(item), []).append((n, item))
     failures = []
@@ -96,7 +98,7 @@ async def by_collection(
             done = await apply(name, [item for _, item in group])
         except VisualSearchError as error:
             failures.append(error)
-            done = [refused(error)] * len(group)
+            done = [refusal(error)] * len(group)
         outcomes.update((n, outcome) for (n, _), outcome in zip(group, done, strict=True))
     if failures and len(failures) == len(groups):
         raise failures[0]

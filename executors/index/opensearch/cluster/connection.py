@@ -1,4 +1,4 @@
-"""Requests to an OpenSearch cluster: retried within a deadline, answered or failed with a stable code."""
+"""Requests to an OpenSearch cluster: retried within a timeout, and answered or failed with a stable code."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from opensearchpy.serializer import JSONSerializer
 
 from executors.errors import VisualSearchError
 
-# The client library tells of every failed try, with a trace; what counts is told to the caller.
+# The client library logs every failed try with a trace; the caller gets the final error instead.
 logging.getLogger("opensearch").setLevel(logging.CRITICAL)
 
-# The server is overloaded, or a part of it is away for the moment.
+# The server is overloaded, or a part of it is temporarily unavailable.
 _TRY_AGAIN: Final = frozenset({429, 502, 503, 504})
 TOO_MANY_CLAUSES: Final = frozenset({"too_many_clauses", "too_many_nested_clauses"})
 _PASSING: Final = frozenset(
@@ -49,10 +49,10 @@ class IndexGoneError(Exception):
 
 
 class ReadOnlyError(VisualSearchError):
-    """The index takes no writes, and a repetition does not change that: `storage_unavailable`.
+    """The index refuses writes, and retrying does not help: `storage_unavailable`.
 
     Attributes:
-        by_request: somebody asked for just that, as a rebuild does for a moment; not that a disk is full.
+        by_request: the block was requested, as a rebuild does for a moment, rather than set because a disk is full.
     """
 
     def __init__(self, reason: str) -> None:
@@ -65,11 +65,11 @@ class ReadOnlyError(VisualSearchError):
 
 
 class RefusedError(VisualSearchError):
-    """The server refuses the request as it is: `storage_denied`, with its own words.
+    """The server refuses the request itself: `storage_denied`, with the server's words.
 
     Attributes:
-        answered: its status of HTTP.
-        kind: its name for the error, such as `mapper_parsing_exception`; that of its cause, if it tells one.
+        answered: its HTTP status.
+        kind: its name for the error, such as `mapper_parsing_exception`; that of the cause, if it gives one.
     """
 
     def __init__(self, answered: int, kind: str, reason: str) -> None:
@@ -79,7 +79,7 @@ class RefusedError(VisualSearchError):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionOptions:
-    """How the cluster is reached; secrets stay out of every text that is made of this.
+    """How the cluster is reached; the secrets do not appear in its text form.
 
     Attributes:
         urls: `http(s)://host:port` of each node that may be asked.
@@ -87,7 +87,7 @@ class ConnectionOptions:
         api_key: sent as `Authorization: ApiKey …`.
         ca: a file with the certificates of authorities; None: those of the system.
         verify: whether the server's certificate has to be valid.
-        timeout_s: until when a request, with all its repetitions, has to be answered.
+        timeout_s: timeout of one request, retries included.
     """
 
     urls: tuple[str, ...]
@@ -100,7 +100,7 @@ class ConnectionOptions:
 
 
 class Connection:
-    """One client for a process; made anew when it is used on another event loop."""
+    """The client of a process; it is made again when it is used on another event loop."""
 
     def __init__(self, options: ConnectionOptions) -> None:
         self._options = options
@@ -110,13 +110,13 @@ class Connection:
 
     @property
     def timeout_s(self) -> float:
-        """Until when a request has to be answered, repetitions included."""
+        """The timeout of one request, retries included."""
         return self._options.timeout_s
 
     async def close(self) -> None:
-        """Let go of the connections. Safe to call twice."""
+        """Close the connections. Safe to call twice."""
         client, self._client = self._client, None
-        # One of a loop that has stopped can't be closed any more, and needs not be: the process ends.
+        # Connections of a stopped event loop can't be closed any more, and need not be: the process ends.
         if client is not None and self._loop is asyncio.get_running_loop():
             await client.close()
 
@@ -129,11 +129,11 @@ class Connection:
         params: dict[str, str] | None = None,
         timeout_s: float | None = None,
     ) -> Any:
-        """One request with a JSON body; the answer as Python values.
+        """Send one request with a JSON body; returns the answer as Python values.
 
         Raises:
             IndexGoneError: the index does not exist.
-            RefusedError: the server refuses it for another reason that a repetition does not change.
+            RefusedError: the server refuses it for another reason, and retrying does not help.
             VisualSearchError: `storage_unavailable`, `storage_denied`.
         """
         data = None if body is None else orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -142,17 +142,18 @@ class Connection:
     async def send_lines(
         self, path: str, lines: Sequence[bytes], *, params: dict[str, str] | None = None, timeout_s: float | None = None
     ) -> Any:
-        """One request whose body is JSON by lines (`_bulk`, `_msearch`); see `call`."""
+        """Send one request whose body is JSON lines (`_bulk`, `_msearch`); see `call`."""
         return await self._send("POST", path, b"\n".join(lines) + b"\n", params, _LINES, timeout_s)
 
     async def call_whole(
         self, send: Callable[[float], Awaitable[Any]], parts_of: Callable[[Any], Iterable[dict[str, Any]]]
     ) -> Any:
-        """A request of several parts, sent again within the deadline while one of them is turned away for the moment.
+        """Send a request of several parts, and retry within the timeout while one of the parts is refused for a
+        temporary reason.
 
         Args:
-            send: given how many seconds are left.
-            parts_of: the parts of an answer, with `error` and perhaps `status` where one failed.
+            send: is given how many seconds are left.
+            parts_of: the parts of an answer, with `error` and perhaps `status` for those that failed.
         """
         deadline = time.monotonic() + self.timeout_s
         attempt = 0
@@ -195,7 +196,7 @@ class Connection:
                 attempt += 1
 
     def _pause_s(self, attempt: int) -> float:
-        """With jitter, so that those who were turned away together do not come back together."""
+        """The pause before a retry, with jitter, so that clients that were refused together do not come back together."""
         pause: float = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**attempt) * self._rng.uniform(0.5, 1.0)
         return pause
 
@@ -217,7 +218,7 @@ class Connection:
             http_auth=(chosen.user, chosen.password or "") if chosen.user else None,
             headers={"authorization": f"ApiKey {chosen.api_key}"} if chosen.api_key else None,
             serializer=_Json(),
-            # Repetitions are counted here, and nowhere else.
+            # Retries are made here, and nowhere else.
             max_retries=0,
             retry_on_timeout=False,
             retry_on_status=(),
@@ -242,12 +243,13 @@ def _may_pass(error: TransportError | NoConnection) -> bool:
 
 
 def _is_passing(status: int, kind: str) -> bool:
-    # A block that comes with 503 (no cluster manager, a state that is not recovered yet) passes; a read-only index stays so.
+    # A block with status 503 (no cluster manager, a state that is not recovered yet) is temporary; a read-only index is
+    # not.
     return status == 503 if kind == _BLOCK else status in _TRY_AGAIN
 
 
 def cause_of(error: Mapping[str, Any]) -> str:
-    """The kind of an error as the server tells it, or that of what caused it."""
+    """The kind of an error as the server names it, or the kind of its cause."""
     causes = error.get("root_cause") or [error]
     return str(causes[0].get("type") or error.get("type") or "")
 
@@ -260,7 +262,7 @@ def too_many_clauses() -> VisualSearchError:
 
 
 def is_turned_away(part: Mapping[str, Any]) -> bool:
-    """Whether a part of a request failed for a reason that passes: overload, or a shard that is about to come back."""
+    """Whether a part of a request failed for a temporary reason: overload, or a shard that is about to come back."""
     error = part.get("error")
     if error is None:
         return False
@@ -269,12 +271,12 @@ def is_turned_away(part: Mapping[str, Any]) -> bool:
 
 
 def _is_distrust(error: Exception) -> bool:
-    """Whether the server's certificate is the matter; the asynchronous client hides that in what it was given."""
+    """Whether the server's certificate is the problem; the asynchronous client hides that in the original exception."""
     return isinstance(error, SSLError) or any(isinstance(each, ClientSSLError) for each in error.args)
 
 
 def _final(error: TransportError | NoConnection) -> Exception:
-    """The error for what no repetition changes."""
+    """The error for a failure that retrying does not fix."""
     if _is_distrust(error):
         return VisualSearchError(
             "storage_denied",

@@ -1,4 +1,4 @@
-"""A collection is dropped: writes wait, what is newer decides, and what has to be remembered is carried over."""
+"""Drops of collections: writes are held up, newer documents decide, and tombstones are carried over."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ async def drop(
 ) -> int | None:
     """See `Store.drop_collection`."""
     while True:
-        entry = await rebuild.recovered(await catalog.entry(name, fresh=True))
+        entry = await rebuild.recover(await catalog.entry(name, fresh=True))
         if version <= entry.dropped:
-            # Executed again, or too late: what was created since is none of its business.
+            # Executed again, or too late: documents created since are kept.
             return 0 if version == entry.dropped else None
         if entry.alias is None:
             if await catalog.change(entry, dropped=version) is not None:
@@ -41,11 +41,11 @@ async def drop(
         except VisualSearchError as error:
             if error.code != "store_invalid":
                 raise
-            # Somebody else has deleted its documents, and what was to be remembered of removed ones.
+            # Another program has deleted its documents and its tombstones.
             if await catalog.change(entry, collection=None, alias=None, building=None, beat=0, dropped=version):
                 return 0
             continue
-        # Whoever meets the block sees by this that it will pass.
+        # A writer that meets the block sees by this that the block is temporary.
         begun = await catalog.change(entry, beat=now_ms())
         if begun is None:
             continue

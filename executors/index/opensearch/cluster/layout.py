@@ -1,8 +1,8 @@
-"""How an index of ours looks in OpenSearch: names, settings, mappings. Pure.
+"""The layout of our indices in OpenSearch: names, settings, mappings. Pure.
 
-A collection has an index of its own behind an alias of its own; the alias never comes back for another collection of the
-same name, so that a late write into a dropped one fails. Beside them: `…-meta` (who the index is, which collections there
-are) and `…-removed` (what is remembered of ids whose collection does not exist).
+A collection has an index of its own behind an alias of its own. The alias is never reused for another collection of the
+same name, so that a late write into a dropped one fails. Beside them are `…-meta` (the identity of the index, its
+collections) and `…-removed` (tombstones of ids whose collection does not exist).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 FORMAT: Final = 1
-# Late writes come within the deadline of a request; a collection's documents remember longer than that on their own.
+# Late writes arrive within the timeout of a request; a collection's documents remember longer than that themselves.
 _GC_DELETES: Final = "15m"
-# Stored in the source, and nowhere else.
+# Stored in the source only, not indexed.
 _UNINDEXED: Final = {"type": "keyword", "index": False, "doc_values": False}
 _KEYWORD: Final = {"type": "keyword"}
 # Fields of `_FIXED`, and the objects that hold the typed tags.
@@ -29,9 +29,9 @@ _FIXED: Final[dict[str, Any]] = {
     "id": _KEYWORD,
     "live": {"type": "boolean"},
     "version": _KEYWORD,
-    # The parent's id, cut to what a term may hold.
+    # The parent's id, cut to the maximum length of a term.
     "of": _KEYWORD,
-    # Everything about tags that has no typed field (tag_fields.py).
+    # Everything in tags that has no typed field (tag_fields.py).
     "t": _KEYWORD,
     "removed_at": {"type": "long"},
     "thumbnail": {"type": "binary"},
@@ -45,7 +45,7 @@ TYPED: Final = {"k": {"type": "keyword"}, "n": {"type": "double"}, "b": {"type":
 
 @dataclass(frozen=True, slots=True)
 class IndexOptions:
-    """What an operator chooses of the indices.
+    """Settings of the indices that an operator chooses.
 
     Attributes:
         prefix: of all names.
@@ -67,17 +67,17 @@ class IndexOptions:
 
 
 def meta_alias(prefix: str) -> str:
-    """Where the index keeps who it is."""
+    """The alias of the index that keeps the identity and the catalog."""
     return f"{prefix}-meta"
 
 
 def removed_alias(prefix: str) -> str:
-    """Where it is remembered what was removed from collections that do not exist."""
+    """The alias of the index that keeps tombstones of collections that do not exist."""
     return f"{prefix}-removed"
 
 
 def collection_pattern(prefix: str) -> str:
-    """The names of all indices of collections."""
+    """A pattern of the names of all indices of collections."""
     return f"{prefix}-c-*"
 
 
@@ -88,22 +88,26 @@ def new_alias(prefix: str, collection: str, unique: str) -> str:
 
 
 def index_name(alias: str, generation: int, unique: str = "") -> str:
-    """The index behind an alias; each rebuild makes the next one, `unique` even where one was broken off."""
+    """The name of the index behind an alias. Each rebuild makes the next generation; `unique` distinguishes it from one
+    that an aborted rebuild left.
+    """
     return f"{alias}-{generation:06d}{unique and '-'}{unique}"
 
 
 def generation_of(index: str, alias: str) -> int:
-    """The generation that an index's name tells."""
+    """The generation in an index's name."""
     return int(index.removeprefix(f"{alias}-").partition("-")[0])
 
 
 def next_alias(alias: str) -> str:
-    """The alias of the index that is being filled in place of the one behind `alias`."""
+    """The alias of the index that is being filled to replace the one behind `alias`."""
     return f"{alias}-next"
 
 
 def small_index() -> dict[str, Any]:
-    """The body of an index for documents about the index itself; every other one needs them, so they have a copy if they can."""
+    """The body of an index for documents about the index itself. All others depend on it, so it gets a replica if
+    possible.
+    """
     return {
         "settings": {"index": {"number_of_shards": 1, "auto_expand_replicas": "0-1", "gc_deletes": _GC_DELETES}},
         "mappings": {
@@ -129,7 +133,7 @@ def collection_index(options: IndexOptions, collection: str, model_id: str, dime
         },
         "mappings": {
             "_meta": {"format": FORMAT, "collection": collection, "model_id": model_id, "dimension": dimension},
-            # What is not known here is refused, so that no field is left out of filters in silence.
+            # Unknown fields are refused, so that no field is silently left out of filters.
             "dynamic": "strict",
             "properties": {
                 **_FIXED,

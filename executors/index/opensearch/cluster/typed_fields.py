@@ -1,4 +1,4 @@
-"""The typed fields of each index: known to every process that writes, added as tags need them, up to the cap."""
+"""The typed fields of each index: known to every process that writes, and added when tags need them, up to the maximum."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from executors.index.opensearch.cluster.connection import Connection, RefusedError
 from executors.index.opensearch.cluster.layout import known_fields, typed_fields
-from executors.index.opensearch.documents.tag_fields import united, wanted_fields
+from executors.index.opensearch.documents.tag_fields import all_fields, wanted_fields
 from executors.index.records import Tags
 
 
@@ -25,24 +25,24 @@ class Fields:
         self._left_out: dict[str, set[str]] = {}
 
     async def known(self, alias: str) -> frozenset[str]:
-        """The typed fields that an index has at least."""
+        """Typed fields that an index is known to have; it may have more."""
         found = self._known.get(alias)
         return await self.reload(alias) if found is None else found
 
     async def reload(self, alias: str) -> frozenset[str]:
-        """Read them again: they are fewer than was thought if another index took the alias."""
+        """Read the fields again: there may be fewer if another index took the alias."""
         mappings = await self._connection.call("GET", f"/{alias}/_mapping")
         (mapping,) = (each["mappings"] for each in mappings.values())
         self._known[alias] = known_fields(mapping)
         return self._known[alias]
 
     async def ensure(self, alias: str, tags: Iterable[Tags]) -> frozenset[str]:
-        """Add the fields that these tags want, as long as there is room; all that there are then."""
+        """Add the fields that these tags need, as long as there is room; returns all fields of the index."""
         known = await self.known(alias)
         left_out = self._left_out.setdefault(alias, set())
         wanted = {
             name: kind
-            for name, kind in united(wanted_fields(each, known) for each in tags).items()
+            for name, kind in all_fields(wanted_fields(each, known) for each in tags).items()
             if name not in left_out
         }
         if not wanted:
@@ -53,15 +53,15 @@ class Fields:
         return await self.add(alias, chosen) if chosen else known
 
     async def add(self, alias: str, fields: Mapping[str, str]) -> frozenset[str]:
-        """Add fields by name, with their kinds; all that there are then."""
+        """Add fields by name, with their kinds; returns all fields of the index."""
         try:
             await self._connection.call("PUT", f"/{alias}/_mapping", typed_fields(dict(fields)))
         except RefusedError:
-            # Other processes have filled the cap, which the index itself holds to.
+            # Other processes have used up the maximum, which the index itself enforces.
             self._left_out.setdefault(alias, set()).update(fields)
         return await self.reload(alias)
 
     def forget(self, alias: str) -> None:
-        """Another index has taken the alias."""
+        """Forget the fields, because another index has taken the alias."""
         self._known.pop(alias, None)
         self._left_out.pop(alias, None)

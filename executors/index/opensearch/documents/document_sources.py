@@ -1,4 +1,4 @@
-"""Documents as OpenSearch holds them: the source of each, and what is read from one. Pure."""
+"""Sources of documents in OpenSearch: written from records, and read back. Pure."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from executors.index.records import Box, StoredDocument, Tags
 from executors.index.write_rules import Held
 
 Source = dict[str, Any]
-# What decides about a write to an id; a tombstone has no digests.
+# The fields that decide about a write to an id; a tombstone has no digests.
 TOMBSTONE_FIELDS: Final = ("live", "version", "operation", "result")
 STATE_FIELDS: Final = (*TOMBSTONE_FIELDS, "digest", "content")
-# A fault that the tags can mend.
+# A fault that can be repaired from the tags.
 WRONG_FIELDS: Final = "its filter fields do not match its tags"
 HIT_FIELDS: Final = ("id", "version", "uri", "tags", "parent", "box", "digest", "content")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State(Held):
-    """What is held under an id, and where.
+    """The record held under an id, and its place.
 
     Attributes:
         place: sequence number and primary term, for a write that must find it unchanged.
-        source: what was read of it.
+        source: the fields that were read.
     """
 
     place: tuple[int, int]
@@ -49,7 +49,7 @@ class State(Held):
 
 
 def state_of(found: Mapping[str, Any]) -> State | None:
-    """The state that an item of `_mget` or `_search` shows."""
+    """The state in an item of an `_mget` or `_search` answer."""
     if not found.get("found", True):
         return None
     source = found["_source"]
@@ -98,7 +98,7 @@ def with_fields(source: Source, known: frozenset[str]) -> Source:
 
 
 def tombstone_source(document_id: str, held: Held, now_ms: int, collection: str | None = None) -> Source:
-    """What is remembered of an id without a document; `collection` where that is not known from the index."""
+    """A tombstone of an id without a document; `collection` if the index does not imply it."""
     source: Source = {"id": document_id, **_state_part(held), "removed_at": now_ms}
     return source if collection is None else {**source, "collection": collection}
 
@@ -148,15 +148,15 @@ def box_of(source: Source) -> Box | None:
 
 
 def vector_of(source: Source) -> NDArray[np.float32]:
-    """D float32, exactly as it was written: the shortest decimal form of a float32 reads back as the same."""
+    """D float32, exactly as it was written: the shortest decimal form of a float32 reads back as the same number."""
     return np.asarray(source[VECTOR], dtype=np.float32)
 
 
 def faults_of(source: Source, dimension: int, known: frozenset[str]) -> list[str]:
-    """What is wrong with a document that was read whole: its content against its digests, its index fields against its tags."""
+    """The faults of a document that was read whole: its content against its digests, its index fields against its tags."""
     vector: Sequence[float] = source.get(VECTOR) or ()
     if len(vector) != dimension:
-        return ["its vector is not there, or has another dimension than the collection"]
+        return ["its vector is missing, or has another dimension than the collection"]
     faults = []
     picture = source.get("thumbnail")
     try:
@@ -190,7 +190,9 @@ def _tag_part(tags: Tags, encoded: str, known: frozenset[str]) -> Source:
 
 
 def _same_filters(source: Source, tags: Tags, known: frozenset[str]) -> bool:
-    """Whether filters see these tags: each value in its typed field, or among the terms, as when it was written."""
+    """Whether the indexed fields match these tags: each value in its typed field or among the terms, as when it was
+    written.
+    """
     typed = {f"{kind}.{name}" for kind in TYPED for name in source.get(kind, {})}
     expected = index_tags(tags, frozenset(typed & known))
     held = {kind: source[kind] for kind in TYPED if source.get(kind)}

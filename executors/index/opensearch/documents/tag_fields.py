@@ -1,9 +1,9 @@
-"""Tags as OpenSearch indexes them: typed fields as long as there is room, one field of terms for everything else. Pure.
+"""Tags as OpenSearch indexes them: typed fields as long as there is room, and one field of terms for the rest. Pure.
 
-A path has a field for each kind of its values: `k.brand` (keyword), `n.price` (double), `b.sold` (boolean). Fields cost the
-whole cluster memory, so their number has a cap; what comes later, or has a name or a text that is too long, becomes a term
-of the field `t`, where every filter looks, too: the answers are the same, ranges take longer. A term is the path, NUL, a
-letter for its kind, and the value in a form whose order as bytes is the order of the values.
+A path has a field for each kind of its values: `k.brand` (keyword), `n.price` (double), `b.sold` (boolean). Fields cost
+the whole cluster memory, so their number has a maximum. A value of a later path, or with a name or a text that is too
+long, becomes a term of the field `t`, where every filter looks, too: the answers are the same, but ranges take longer.
+A term is the path, NUL, a letter for its kind, and the value in a form whose order as bytes is the order of the values.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from executors.index.tag_values import value_at, value_key
 
 # Longer texts have no typed field.
 _LONGEST_TYPED: Final = 1_000
-# A term may have 32,766 bytes; a digest takes the place of what is beyond these.
+# A term may have 32,766 bytes; anything longer is replaced by its beginning and a digest.
 _LONGEST_TEXT: Final = 30_000
 _LONGEST_PATH_PART: Final = 1_000
 _LONGEST_PATH: Final = 200
@@ -34,14 +34,14 @@ _WHOLE: Final = "w"
 
 @dataclass(frozen=True, slots=True)
 class IndexedTags:
-    """What is indexed of a document's tags: values by kind and field name, and terms."""
+    """The indexed form of a document's tags: values by kind and field name, and terms."""
 
     typed: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
     terms: list[str] = field(default_factory=list)
 
 
 def index_tags(tags: Mapping[str, Any], known: frozenset[str]) -> IndexedTags:
-    """What is indexed of these tags where these typed fields exist."""
+    """The indexed form of these tags, given the typed fields that exist."""
     typed: dict[str, dict[str, list[Any]]] = {}
     terms: set[str] = set()
     for path, leaves in flatten(tags).items():
@@ -61,7 +61,7 @@ def index_tags(tags: Mapping[str, Any], known: frozenset[str]) -> IndexedTags:
 
 
 def wanted_fields(tags: Mapping[str, Any], known: frozenset[str]) -> dict[str, str]:
-    """Typed fields that these tags would have, and that do not exist yet, with their kinds; none for a document with too many."""
+    """Typed fields that these tags need and that do not exist yet, with their kinds; none for a document with too many."""
     wanted: dict[str, str] = {}
     for path, leaves in flatten(tags).items():
         for leaf in leaves:
@@ -87,7 +87,7 @@ def field_of(path: str, kind: str) -> str:
 
 
 def plain_value(value: Scalar) -> Scalar:
-    """A value as a typed field compares it: for Lucene, the zero below zero is another number."""
+    """A value as a typed field compares it: Lucene treats -0.0 and 0.0 as different numbers."""
     return 0 if kind_of(value) == "number" and value == 0 else value
 
 
@@ -108,7 +108,9 @@ def value_term(path: str, value: Scalar) -> str:
 
 
 def kind_bounds(path: str, kind: str) -> tuple[str, str]:
-    """The terms of all values of a kind (`number` or `string`) at a path lie from the first to before the second."""
+    """The range of the terms of all values of a kind (`number` or `string`) at a path: from the first to before the
+    second.
+    """
     letter = _KINDS[kind]
     return f"{_path_part(path)}{letter}", f"{_path_part(path)}{chr(ord(letter) + 1)}"
 
@@ -119,7 +121,7 @@ def whole_term(path: str, value: Any) -> str:
 
 
 def any_whole_prefix(path: str) -> str:
-    """What the terms of all whole values at a path begin with."""
+    """The common prefix of the terms of all whole values at a path."""
     return f"{_path_part(path)}{_WHOLE}"
 
 
@@ -133,7 +135,7 @@ def _name_of(path: str, leaf: Leaf) -> str:
 
 
 def _whole_values(tags: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Every path at which `value_at` finds something, with what it finds; arrays are not entered."""
+    """Every path at which `value_at` finds something, with its value; arrays are not entered."""
     waiting: list[tuple[str, Any]] = [(str(key), value) for key, value in tags.items()]
     while waiting:
         path, value = waiting.pop()
@@ -143,7 +145,7 @@ def _whole_values(tags: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _path_part(path: str) -> str:
-    # No NUL of the path may be taken for the one that ends it.
+    # A NUL in the path must not look like the one that ends it.
     escaped = path.replace("\x01", "\x01\x02").replace("\x00", "\x01\x01")
     if len(escaped.encode()) > _LONGEST_PATH_PART:
         escaped = f"{escaped[:_LONGEST_PATH]}\x01\x03{_digest(path.encode())}"
@@ -158,7 +160,9 @@ def _cut(value: str) -> str:
 
 
 def _sortable(value: float) -> str:
-    """16 hexadecimal digits whose order is that of the numbers (IEEE 754: order of the bits, those of negatives reversed)."""
+    """16 hexadecimal digits whose order is that of the numbers (IEEE 754: order of the bits, those of negatives
+    reversed).
+    """
     (bits,) = struct.unpack(">Q", struct.pack(">d", value + 0.0))
     return f"{bits ^ (0xFFFF_FFFF_FFFF_FFFF if bits >> 63 else 1 << 63):016x}"
 
@@ -167,8 +171,8 @@ def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def united(wanted: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """The fields that several documents want."""
+def all_fields(wanted: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """All fields that several documents need."""
     fields: dict[str, str] = {}
     for each in wanted:
         fields.update(each)

@@ -1,7 +1,7 @@
-"""Conditions on moments as OpenSearch evaluates them: a range of texts names the candidates, a script reads each. Pure.
+"""Conditions on moments in OpenSearch: a range of texts gives the candidates, a script reads each. Pure.
 
-Moments are not indexed: their texts are, as those of all tags, so that an index of any age answers. The script has the rules
-of `executors.index.instants`, and a test holds the two against each other.
+Moments are not indexed; their texts are, like those of all tags, so that an index of any age answers. The script
+follows the rules of `executors.index.instants`, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ return false;
 
 
 def instant_queries(where: In | Range) -> list[Query]:
-    """The queries of which one has to hold for a condition on moments; none if it has no moments."""
+    """The alternative queries for a condition on moments, at least one of which must hold; none if it has no moments."""
     if isinstance(where, In):
         wanted = sorted(set(where.instants))
         ranges = [[_bound(each), True, _bound(each), True] for each in wanted]

@@ -28,7 +28,7 @@ _NOTHING: Final[Query] = {"match_none": {}}
 
 
 def live_query(where: Filter | None, *more: Query) -> Query:
-    """Documents that are there, match the filter, and fulfil what else is asked for."""
+    """A query for live documents that match the filter and the further conditions."""
     conditions = [LIVE, *more]
     if where is not None:
         conditions.append(filter_query(where))
@@ -36,7 +36,7 @@ def live_query(where: Filter | None, *more: Query) -> Query:
 
 
 def filter_query(where: Filter) -> Query:
-    """The query of a filter. Fields that do not exist match nothing, so nobody has to know which there are."""
+    """The query of a filter. Fields that do not exist match nothing, so the caller need not know which exist."""
     match where:
         case And(parts):
             return _all_of(parts)
@@ -63,7 +63,7 @@ def older_than(version: str) -> Query:
 
 
 def children_of(parents: Iterable[str]) -> Query:
-    """Documents that came from one of these."""
+    """Documents derived from one of these."""
     return {"terms": {"of": sorted({short_text(parent) for parent in parents})}}
 
 
@@ -87,7 +87,7 @@ def _in(where: In) -> Query:
         name = typed_name(path, value)
         if name:
             typed.setdefault(name, []).append(plain_value(value))
-    # A value may also be in a document that was written before its field existed.
+    # A document that was written before the field existed has the value as a term.
     alternatives: list[Query] = [{"terms": {name: wanted}} for name, wanted in typed.items()]
     if values:
         alternatives.append({"terms": {"t": sorted({value_term(path, value) for value in values})}})
@@ -122,7 +122,7 @@ def _range(where: Range) -> Query:
 
 
 def _all_of(parts: Sequence[Filter]) -> Query:
-    # Side by side rather than nested: OpenSearch counts clauses, to 1,024 of them.
+    # Clauses are flat rather than nested, because OpenSearch allows 1,024 clauses.
     clauses: dict[str, list[Query]] = {}
     for part in parts:
         if isinstance(part, Not):

@@ -1,4 +1,4 @@
-"""Searches of OpenSearch that read documents rather than rank them: pages in id order, counts, the newest versions."""
+"""Reads without ranking: pages in id order, counts, the newest versions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LARGEST_PAGE: Final = 10_000
 
 
 def check_whole(answer: Mapping[str, Any]) -> None:
-    """Refuse an answer that not all shards of OpenSearch took part in.
+    """Refuse an answer if some of OpenSearch's shards are missing from it.
 
     Raises:
         VisualSearchError: `shard_missing`.
@@ -33,12 +33,12 @@ def shards_of(answer: Mapping[str, Any]) -> tuple[int, int]:
     """How many shards of OpenSearch gave a whole answer, and how many there are."""
     shards = answer["_shards"]
     answered, total = int(shards["successful"]), int(shards["total"])
-    # Nobody tells which of them ran out of time.
+    # OpenSearch does not report which shards ran out of time.
     return (min(answered, total - 1), total) if answer.get("timed_out") or shards.get("failed") else (answered, total)
 
 
 async def read_by_id(connection: Connection, docs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What `_mget` finds for each of `docs`; also what no search sees yet.
+    """The result of `_mget` for each of `docs`; it also sees writes that searches do not see yet.
 
     Raises:
         IndexGoneError: an index does not exist.
@@ -59,16 +59,16 @@ async def read_by_id(connection: Connection, docs: Sequence[dict[str, Any]]) -> 
 
 
 class Reader:
-    """Reads what is behind an alias."""
+    """Reads the documents behind an alias."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def refresh(self, alias: str) -> None:
-        """Let searches see what was written without a refresh.
+        """Make writes without a refresh visible to searches.
 
         Raises:
-            VisualSearchError: `shard_missing`: OpenSearch waits for one to come back; `storage_unavailable`.
+            VisualSearchError: `shard_missing` while OpenSearch waits for a shard to come back; `storage_unavailable`.
         """
         try:
             answer = await self._connection.call("POST", f"/{alias}/_refresh", timeout_s=self._connection.timeout_s / 2)
@@ -129,14 +129,14 @@ class Reader:
                 return
 
     async def count(self, alias: str, query: Query, *, whole: bool = True) -> int:
-        """How many documents match; without `whole`, of the shards that answer."""
+        """How many documents match; without `whole`, in the shards that answer."""
         answer = await self._connection.call("POST", f"/{alias}/_count", {"query": query})
         if whole:
             check_whole(answer)
         return int(answer["count"])
 
     async def counts(self, aliases: Sequence[str], query: Query, *, whole: bool = True) -> list[int]:
-        """How many documents match behind each alias; 0 where there is none. Without `whole`, of the shards that answer."""
+        """How many documents match behind each alias; 0 if there is none. Without `whole`, in the shards that answer."""
         if not aliases:
             return []
         body = {"size": 0, "track_total_hits": True, "query": query}

@@ -1,4 +1,6 @@
-"""Searches by vector: inside the graph of OpenSearch or against every document, filters within, scores as true cosines."""
+"""Vector searches: in OpenSearch's graph or over every document, with filters applied inside, and true cosines as
+scores.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,11 @@ from executors.index.opensearch.search.reading import Hit, Reader, shards_of
 from executors.index.records import Hits, SearchRequest
 from executors.index.tag_values import value_at, value_key
 
-# The most that the k-NN query takes.
+# The maximum of the k-NN query.
 _MOST_CANDIDATES: Final = 10_000
-# Hits to begin with for each group that is wanted.
+# Hits to start with for each group that is wanted.
 _FIRST: Final = 4
-# Candidates for each hit where the graph holds rounded numbers, and the exact ones decide.
+# Candidates for each hit if the graph holds rounded numbers, so that exact scores can decide.
 _OVERSAMPLED: Final = 3
 _COUNT_HOLDS_S: Final = 5.0
 _ORDER: Final = [{"_score": "desc"}, {"id": "asc"}]
@@ -31,7 +33,7 @@ _ORDER: Final = [{"_score": "desc"}, {"id": "asc"}]
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What is searched: an alias, and whether every document is compared."""
+    """The documents to search: an alias, and whether every document is compared."""
 
     alias: str
     exact: bool
@@ -53,7 +55,7 @@ class Search:
         self._reader = reader
         self._graph_from = graph_from
         self._counts: dict[str, tuple[float, int]] = {}
-        # Shards that need longer are missing from the answer, which says so; without them it still comes in time.
+        # Shards that need longer are missing from the answer, which says so, and the answer is still in time.
         self._timeout_ms = max(1, round(800 * timeout_s))
         self._options = options
 
@@ -80,7 +82,7 @@ class Search:
     async def _rank(
         self, request: SearchRequest, scope: Scope, queries: NDArray[np.float32], limit: int, more: Sequence[Query] = ()
     ) -> list[_Found]:
-        """The `limit` best documents for each query, those below the threshold left out."""
+        """The `limit` best documents for each query, without those below the threshold."""
         exact = scope.exact or limit > _MOST_CANDIDATES
         rounded = self._options.precision != "single" and not exact
         if request.without is not None:
@@ -109,7 +111,9 @@ class Search:
         return [_found(answer, request.threshold) for answer in answers]
 
     async def _groups(self, request: SearchRequest, scope: Scope, query: NDArray[np.float32], path: str) -> Hits:
-        """The best hit of each of the best groups: searches go on among the others until there are enough, or nothing is left."""
+        """The best hit of each of the best groups. The search continues among the other documents until there are
+        enough groups, or no documents are left.
+        """
         groups: dict[str, tuple[float, Hit, Any]] = {}
         wanted = min(_MOST_CANDIDATES, request.limit * _FIRST)
         shards, took = (1, 1), 0
@@ -122,7 +126,7 @@ class Search:
                 there, value = _group_of(path, hit)
                 if there:
                     groups.setdefault(value_key(value), (score, hit, value))
-            # Fewer than asked for: whatever is left is below the threshold.
+            # There were fewer hits than asked for, so all other documents are below the threshold.
             if len(groups) >= request.limit or len(found.hits) < wanted or len(groups) == before:
                 break
             seen = [value for _, _, value in groups.values()]
@@ -132,7 +136,7 @@ class Search:
         return self._hits(request, scope, answer, [value for *_, value in best])
 
     async def _is_small(self, alias: str) -> bool:
-        """Whether comparing with every document takes no longer than the graph; looked up again every few seconds."""
+        """Whether comparing with every document takes no longer than the graph; checked again every few seconds."""
         counted = self._counts.get(alias)
         if counted is None or time.monotonic() - counted[0] > _COUNT_HOLDS_S:
             counted = time.monotonic(), await self._reader.count(alias, LIVE, whole=False)
@@ -202,7 +206,8 @@ def _body(ranking: Query, size: int, fields: Sequence[str], timeout_ms: int) -> 
 
 
 def _found(answer: dict[str, Any], threshold: float | None) -> _Found:
-    # OpenSearch's score is (1 + cosine) / 2. Where hits are sorted, `_score` would be computed a second time (4 ms of 14).
+    # OpenSearch's score is (1 + cosine) / 2. If hits are sorted by another key, `_score` would be computed a second
+    # time (4 ms of 14).
     scored = [(min(1.0, max(-1.0, 2.0 * hit["sort"][0] - 1.0)), hit) for hit in answer["hits"]["hits"]]
     kept = [each for each in scored if threshold is None or each[0] >= threshold]
     return _Found(kept, shards_of(answer), int(answer["took"]))
@@ -211,7 +216,7 @@ def _found(answer: dict[str, Any], threshold: float | None) -> _Found:
 def _group_of(path: str, hit: Hit) -> tuple[bool, Any]:
     source = hit["_source"]
     if path == BY_PARENT:
-        # A picture stands with what came from it.
+        # A picture is in one group with the documents derived from it.
         return True, source["id"] if source.get("parent") is None else source["parent"]
     return value_at(tags_of(source), path)
 

@@ -1,1 +1,1 @@
-"""Rebuilds, full checks, and what the status tells."""
+"""Upkeep: rebuilds, full checks, and the status report."""

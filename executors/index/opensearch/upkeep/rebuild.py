@@ -1,7 +1,9 @@
-"""A new index in place of a collection's old one, while searches and writes go on: another mapping, engine or precision.
+"""Rebuilds: a new index replaces a collection's old one (another mapping, engine or precision) while searches and
+writes go on.
 
-It is filled behind an alias of its own while every write goes to both; the newest version wins in whatever order they come.
-Then writes wait for a moment (a block on the old index), both are compared id by id, and the alias is switched.
+It is filled behind an alias of its own while every write goes to both; the newest version wins in whatever order they
+arrive. Then writes are held up for a moment (a block on the old index), both indices are compared id by id, and the
+alias is switched.
 """
 
 from __future__ import annotations
@@ -28,20 +30,20 @@ from executors.index.opensearch.write.conditional_writes import external_version
 from executors.index.opensearch.write.orphan_tombstones import check_copied
 from executors.index.records import Collection
 
-# Who does not say so for that long has been killed.
+# A process that has not reported for this long counts as killed.
 ABANDONED_MS: Final = 30_000
 _BEAT_S: Final = 3.0
-# Longer than a process keeps what it knows of a collection: after that, every new write goes to both.
+# Longer than a process trusts what it knows of a collection: after that, every new write goes to both.
 _ALL_KNOW_S: Final = 1.5
-# A server that hangs keeps nobody from ending for longer.
+# Waiting for a server that hangs must not prevent this process from ending for longer.
 _CLOSING_S: Final = 5.0
-_BROKEN_OFF: Final = "it was broken off: its process, or OpenSearch, stopped; the old index is in use"
+_BROKEN_OFF: Final = "it was aborted because its process or OpenSearch stopped; the old index is in use"
 _PAGE: Final = 500
 _ALL: Final[dict[str, Any]] = {"match_all": {}}
 
 
 class Rebuild:
-    """Rebuilds collections, one at a time each, whichever process began."""
+    """Rebuilds collections, each at most once at a time, whichever process began."""
 
     def __init__(
         self,
@@ -57,14 +59,14 @@ class Rebuild:
         self._fields, self._options, self._now_ms = fields, options, now_ms
 
     async def begin(self, name: str) -> Callable[[], Coroutine[Any, Any, None]] | None:
-        """Let everybody know that a collection is being rebuilt; what is left to do, None if there is nothing to do.
+        """Announce a rebuild to all processes; returns the work that is left, or None if there is none.
 
-        There is nothing to do where there is no such collection, or a rebuild is under way already.
+        There is no work if there is no such collection, or a rebuild is under way already.
 
         Raises:
-            VisualSearchError: `store_invalid`: there is nothing that it could be filled from.
+            VisualSearchError: `store_invalid`: the new index could not be filled from anything.
         """
-        entry = await self.recovered(await self._catalog.entry(name, fresh=True))
+        entry = await self.recover(await self._catalog.entry(name, fresh=True))
         if entry.collection is None or entry.alias is None or entry.beat:
             return None
         await self._catalog.check_there(entry)
@@ -79,7 +81,7 @@ class Rebuild:
             (old,) = await self._catalog.indices_of(alias)
             new = layout.index_name(alias, layout.generation_of(old, alias) + 1, uuid.uuid4().hex[:4])
             body = layout.collection_index(self._options, bound.name, bound.model_id, bound.dimension)
-            # Of a process that was killed while it asked for one.
+            # A process that was killed while it requested a rebuild may have left such an index.
             with suppress(IndexGoneError):
                 await self._catalog.delete_indices(building)
             await _to_its_end(self._catalog.make_index(new, building, body))
@@ -92,7 +94,7 @@ class Rebuild:
             failed = str(error) if isinstance(error, VisualSearchError) else _BROKEN_OFF
             with suppress(VisualSearchError, IndexGoneError):
                 entry = await self._catalog.entry(name, fresh=True)
-                # Otherwise the new index had been taken over already.
+                # If it is None, the new index has already taken over.
                 if entry.building is not None:
                     await self.give_up(entry, failed)
             # An index is gone: the collection was dropped in the meantime, or another process took this one for dead.
@@ -103,28 +105,28 @@ class Rebuild:
 
     async def _take_over(self, name: str, alias: str, old: str, building: str, new: str) -> None:
         await self._switch(alias, old, building, new)
-        # From here on `verify` finds what could not be done any more.
+        # `verify` finds anything that fails from here on.
         with suppress(VisualSearchError, IndexGoneError):
             await self._end(name)
             await self._connection.call("DELETE", f"/{old}", timeout_s=30)
 
-    async def recovered(self, entry: Entry) -> Entry:
-        """The entry after what a killed process left has been cleaned up: writes that wait would wait for ever."""
+    async def recover(self, entry: Entry) -> Entry:
+        """The entry after cleaning up what a killed process left, so that waiting writes do not wait forever."""
         if not entry.beat or entry.alias is None or self._now_ms() - entry.beat < ABANDONED_MS:
             return entry
         failed = entry.failed
         if entry.building is not None:
-            # Once it has taken the alias, there is none of that name.
+            # Once the new index has taken the alias, there is none of that name.
             with suppress(IndexGoneError):
                 await self._catalog.indices_of(entry.building)
                 failed = _BROKEN_OFF
         return await self.give_up(entry, failed)
 
     async def give_up(self, entry: Entry, failed: str | None) -> Entry:
-        """Let writes go on into the index behind the alias, and remove a half-filled one.
+        """Let writes continue into the index behind the alias, and remove a half-filled one.
 
         Args:
-            failed: what is told of the last rebuild from now on.
+            failed: the reported reason why the last rebuild failed.
         """
         if entry.alias is not None:
             if entry.building is not None:
@@ -137,7 +139,7 @@ class Rebuild:
         return await self._catalog.entry(entry.name, fresh=True)
 
     async def block(self, index: str, on: bool) -> None:
-        """Let writes into an index wait; those under way are waited for."""
+        """Block writes into an index, and wait for those under way."""
         if on:
             await self._connection.call("PUT", f"/{index}/_block/write", timeout_s=30)
         else:
@@ -171,7 +173,9 @@ class Rebuild:
         check_copied(await self._bulk.submit(actions, refresh=False))
 
     async def _compare(self, alias: str, building: str) -> None:
-        """Bring what the new index lacks, and remove what the old one has forgotten; until both hold the same."""
+        """Copy documents that the new index lacks, and remove those that the old one no longer has, until both are the
+        same.
+        """
         for _ in range(3):
             await self._reader.refresh(alias)
             await self._reader.refresh(building)
@@ -218,14 +222,14 @@ class Rebuild:
 
 
 async def _to_its_end(step: Coroutine[Any, Any, None]) -> None:
-    """Await what the server does even if nobody waits for its answer: who is cancelled meanwhile ends after it."""
+    """Await the server's work even if the caller is cancelled meanwhile; the cancellation is raised afterwards."""
     task = asyncio.ensure_future(step)
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task], timeout=_CLOSING_S)
         if task.done() and not task.cancelled():
-            # Looked at, so that asyncio does not complain; the cancellation is what counts.
+            # Retrieve the exception, so that asyncio does not complain; the cancellation takes precedence.
             task.exception()
         task.cancel()
         raise

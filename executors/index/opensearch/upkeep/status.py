@@ -1,4 +1,4 @@
-"""What `/status` tells of the index on OpenSearch."""
+"""The status report of the index on OpenSearch."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ async def status_of(
     format_version: int,
     now_ms: int,
 ) -> StoreStatus:
-    """See `Store.status`; `details` tell of the cluster, and of rebuilds, whichever process runs them."""
+    """See `Store.status`; `details` report on the cluster, and on rebuilds, whichever process runs them."""
     behind = await catalog.behind()
     live = [(each, each.collection, each.alias) for each in entries if each.collection and each.alias]
     counts = await reader.counts([alias for _, _, alias in live], queries.LIVE)
-    # What is just being made has shards that do not answer yet.
+    # The shards of an index that is just being made do not answer yet.
     copied = await reader.counts([each.building or "-" for each, _, _ in live], queries.LIVE, whole=False)
-    # By their names, for the same reason.
+    # These are asked for by name, for the same reason.
     names = [layout.removed_alias(options.prefix), *(alias for _, _, alias in live if alias in behind)]
-    # Those that are dropped at this moment are nobody's loss.
+    # Collections that are being dropped now are not counted as missing.
     unreadable = {
         each.name: str(index_lost(each.name))
         for each, _, alias in live

@@ -1,4 +1,6 @@
-"""A full check of what OpenSearch holds: documents against digests, filter fields against tags, indices against the catalog."""
+"""A full check of the documents in OpenSearch: content against digests, filter fields against tags, indices against the
+catalog.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ _CHANGING_HANDS_S: Final = 5.0
 
 
 class Verify:
-    """See `run`."""
+    """Runs full checks; see `run`."""
 
     def __init__(
         self, connection: Connection, catalog: Catalog, reader: Reader, bulk: BulkQueue, fields: Fields, prefix: str
@@ -31,7 +33,9 @@ class Verify:
         self._bulk, self._fields, self._prefix = bulk, fields, prefix
 
     async def run(self, *, repair: bool) -> VerifyReport:
-        """See `Store.verify`; `repair` makes filter fields anew from the tags, and removes indices that no collection has."""
+        """See `Store.verify`; `repair` rebuilds filter fields from the tags, and removes indices that no collection
+        uses.
+        """
         keys: list[DocumentKey] = []
         faults: list[str] = []
         repaired: list[str] = []
@@ -41,7 +45,7 @@ class Verify:
                     await self._catalog.check_there(entry)
                     await self._check_collection(entry, entry.alias, keys, faults, repaired if repair else None)
                 except IndexGoneError:
-                    # Dropped in the meantime.
+                    # The collection was dropped in the meantime.
                     continue
                 except VisualSearchError as error:
                     if error.code != "store_invalid":
@@ -50,7 +54,7 @@ class Verify:
         for index in await self._leftovers():
             if repair:
                 await self._connection.call("DELETE", f"/{index}", timeout_s=30)
-                repaired.append(f"the index {index!r}, which no collection has, was deleted")
+                repaired.append(f"the index {index!r}, which no collection uses, was deleted")
             else:
                 faults.append(f"the index {index!r} belongs to no collection")
         return VerifyReport(len(keys), faults[:_MOST_FAULTS], keys, repaired)
@@ -76,7 +80,7 @@ class Verify:
                     faults += [f"document {source['id']!r} of {entry.name!r}: {fault}" for fault in found]
             mended += await self._mend(alias, wrong, known)
         if mended and repaired is not None:
-            repaired.append(f"the filter fields of {mended} documents of {entry.name!r} were made anew")
+            repaired.append(f"the filter fields of {mended} documents of {entry.name!r} were rebuilt")
 
     async def _mend(self, alias: str, hits: list[Hit], known: frozenset[str]) -> int:
         actions = [
@@ -85,11 +89,13 @@ class Verify:
             )
             for hit in hits
         ]
-        # One that was written in the meantime has been made anew by that.
+        # A document that was written in the meantime has been repaired by that write.
         return sum("error" not in item for item in await self._bulk.submit(actions, refresh=True))
 
     async def _leftovers(self) -> list[str]:
-        """Indices that no collection has, now and a while later: for a moment, one that is being made or replaced has none."""
+        """Indices that no collection uses, now and a while later: an index that is being made or replaced is unused for
+        a moment.
+        """
         before = await self._unowned()
         if not before:
             return []
@@ -98,7 +104,7 @@ class Verify:
 
     async def _unowned(self) -> set[str]:
         found = await self._connection.call("GET", f"/{layout.collection_pattern(self._prefix)}/_alias")
-        # Read afterwards: the collection that was created since has its index.
+        # Read the catalog afterwards, so that a collection that was created since is counted with its index.
         entries = await self._catalog.entries()
         aliases = {alias for entry in entries for alias in (entry.alias, entry.building) if alias is not None}
         return {name for name, each in found.items() if not aliases & set(each["aliases"])}

@@ -1,4 +1,4 @@
-"""Writes collection by collection: into its index, or, for one that does not exist, into what is remembered of it."""
+"""Writes to one collection: into its index, or, if it does not exist, into the tombstones of missing collections."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from executors.index.opensearch.write.conditional_writes import Change, Target, 
 from executors.index.opensearch.write.decisions import plan_delete, plan_put, plan_supersede, plan_update
 from executors.index.opensearch.write.orphan_tombstones import Attic, attic_key
 from executors.index.opensearch.write.removal import Removal
-from executors.index.outcomes import check_binding, refused
+from executors.index.outcomes import check_binding, refusal
 from executors.index.records import DocumentKey, Superseded, TagUpdate, WriteOutcome
 
 
 class Writes:
-    """What `Store.put`, `update`, `supersede` and `delete` do in one collection, named first."""
+    """`Store.put`, `update`, `supersede` and `delete` for one collection, which is the first argument."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Writes:
                 try:
                     check_binding(entry.collection, each.model_id, len(each.embedding) // 4)
                 except VisualSearchError as error:
-                    outcomes[n] = refused(error)
+                    outcomes[n] = refusal(error)
             sound = [n for n in range(len(records)) if n not in outcomes]
             known = await self._fields.ensure(target.alias, [decode_tags(records[n].tags) for n in sound])
             changes = [
@@ -56,7 +56,7 @@ class Writes:
             return [outcomes[n] for n in range(len(records))]
 
         outcomes = await self._access.run(name, in_index)
-        return [refused(collection_not_found(name))] * len(records) if outcomes is None else outcomes
+        return [refusal(collection_not_found(name))] * len(records) if outcomes is None else outcomes
 
     async def update(self, name: str, updates: Sequence[TagUpdate], *, refresh: bool) -> list[WriteOutcome]:
         """Change tags."""
@@ -78,7 +78,7 @@ class Writes:
         ]
 
     async def supersede(self, name: str, writes: Sequence[Superseded]) -> list[WriteOutcome]:
-        """Remove copies that are not newer than a write elsewhere."""
+        """Remove copies that are not newer than a write to another shard."""
         plan = partial(plan_supersede, now_ms=self._now_ms())
 
         async def in_index(target: Target, entry: Entry) -> list[WriteOutcome]:
@@ -93,7 +93,7 @@ class Writes:
         return await self._writer.apply(Target(self._attic.alias), changes)
 
     async def delete(self, name: str, keys: Sequence[DocumentKey]) -> list[WriteOutcome]:
-        """Remove documents and what came from them."""
+        """Remove documents and their descendants."""
         outcomes = await self._access.run(name, lambda target, entry: self._removal.delete(target, keys, entry.dropped))
         if outcomes is not None:
             return outcomes

@@ -1,7 +1,7 @@
-"""Writes beside those of other processes: read what is held, decide, and put it there if nothing came in between.
+"""Conditional writes, safe beside other processes: read what is held, decide, and write if nothing changed in between.
 
-Every write names the sequence number of what it replaces (or that there must be nothing), so a repetition, a write that
-was late, and writers in other processes can neither revive nor overwrite anything that they have not seen.
+Every write names the sequence number of the document that it replaces (or that there must be none). So a repetition, a
+late write, or a writer in another process can neither restore nor overwrite a document that it has not seen.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from executors.index.opensearch.cluster.connection import Connection, IndexGoneE
 from executors.index.opensearch.documents.document_sources import STATE_FIELDS, State, state_of
 from executors.index.opensearch.search.reading import read_by_id
 from executors.index.opensearch.write.decisions import MakePlan, Plan
-from executors.index.outcomes import refused
+from executors.index.outcomes import refusal
 from executors.index.records import WriteOutcome
 
 _AT_ONCE: Final = 500
@@ -34,12 +34,12 @@ _BUSY: Final = VisualSearchError(
 
 
 class UnknownFieldError(Exception):
-    """The index lacks a typed field that this process takes for known."""
+    """The index lacks a typed field that this process believes to exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One write: the `_id`, and what it makes of what is held there."""
+    """One write: the `_id`, and a function from the held document to the new one."""
 
     key: str
     plan: MakePlan
@@ -47,14 +47,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where writes go: an alias, and the alias of the index that is being filled to take its place, if there is one."""
+    """Where writes go: an alias, and the alias of the index that is being filled to replace it, if there is one."""
 
     alias: str
     also: str | None = None
 
 
 class Writer:
-    """See `apply`."""
+    """Applies changes; see `apply`."""
 
     def __init__(self, connection: Connection, bulk: BulkQueue) -> None:
         self._connection = connection
@@ -69,16 +69,16 @@ class Writer:
         expect_new: bool = False,
         whole: bool = False,
     ) -> list[WriteOutcome]:
-        """Make the changes; outcomes in their order, errors of single ones in their place.
+        """Make the changes; outcomes in their order, including the errors of single ones.
 
         Args:
             refresh: searches that start after this returned see them.
-            expect_new: most ids are new: write first, and read only where something is held.
-            whole: plans need the whole document that is there.
+            expect_new: most ids are new: write first, and read only if a document exists.
+            whole: plans need the whole existing document.
 
         Raises:
             IndexGoneError: the target does not exist (any more).
-            UnknownFieldError: the mapping lacks a field; nothing is lost by doing everything again.
+            UnknownFieldError: the mapping lacks a field; doing everything again is safe.
             VisualSearchError: `storage_unavailable`, `storage_denied`.
         """
         outcomes: dict[int, WriteOutcome] = {}
@@ -91,7 +91,7 @@ class Writer:
         return [outcomes[n] for n in range(len(changes))]
 
     async def states(self, alias: str, keys: Sequence[str], fields: Sequence[str] | None) -> list[State | None]:
-        """What is held under each key; also what no search sees yet.
+        """The state under each key; it also sees writes that searches do not see yet.
 
         Args:
             fields: of the source, or None for all.
@@ -136,18 +136,18 @@ class Writer:
                 elif item["status"] == _CONFLICT or is_turned_away(item):
                     waiting.append((n, change))
                 else:
-                    outcomes[n] = refused(error)
+                    outcomes[n] = refusal(error)
             if target.also is not None:
                 await self._copy(target.also, written, refresh)
             if not waiting:
                 return outcomes
             if time.monotonic() > deadline:
-                return outcomes | {n: refused(_BUSY) for n, _ in waiting}
+                return outcomes | {n: refusal(_BUSY) for n, _ in waiting}
             await asyncio.sleep(_PAUSE_S * min(turn, 20) * random.random())
             turn += 1
 
     async def _copy(self, alias: str, written: Iterable[tuple[Change, Plan]], refresh: bool) -> None:
-        """Write the same into the index that is being filled, where the newest version wins in whatever order they come."""
+        """Write the same into the index that is being filled; the newest version wins in whatever order they arrive."""
         actions = [
             Action(alias, change.key, plan.source, version=external_version(plan.source["version"]))
             for change, plan in written
@@ -155,7 +155,8 @@ class Writer:
         ]
         try:
             for item in await self._bulk.submit(actions, refresh=refresh):
-                # A conflict: it holds a newer one. Everything else is found and mended before the switch.
+                # On a conflict, the index holds a newer one. All other failures are found and repaired before the
+                # switch.
                 _error_of(item)
         except (IndexGoneError, UnknownFieldError):
             return
@@ -168,7 +169,7 @@ def external_version(version: str) -> int:
 
 
 def _waves(changes: Sequence[Change]) -> list[list[tuple[int, Change]]]:
-    """The changes in groups within which no key stands twice, each key's in their order."""
+    """The changes in groups in which each key occurs at most once; the order for each key is kept."""
     waves: list[list[tuple[int, Change]]] = []
     times: dict[str, int] = {}
     for n, change in enumerate(changes):
@@ -186,7 +187,7 @@ def _action(alias: str, key: str, state: State | None, plan: Plan) -> Action:
 
 
 def _error_of(item: Item) -> VisualSearchError | None:
-    """What is wrong with one write; the index as a whole raises."""
+    """The error of one write; an error of the whole index is raised."""
     error = item.get("error")
     if error is None:
         return None

@@ -1,4 +1,4 @@
-"""The rules of versions (`write_rules`) for documents of OpenSearch: each decision as the source that it leaves. Pure."""
+"""The rules of versions (`write_rules`) for documents in OpenSearch: each decision with the resulting source. Pure."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from executors.index.write_rules import (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a write is answered, once `source` (None: nothing) has taken the place of what was held."""
+    """The answer to a write, valid once `source` (None: nothing) has replaced the held document."""
 
     outcome: WriteOutcome
     source: Source | None = None
 
 
-# From what is held under the id (None: nothing) to what becomes of it.
+# A function from the state under the id (None: nothing) to the plan.
 MakePlan: TypeAlias = Callable[[State | None], Plan]
 
 
@@ -58,7 +58,7 @@ def plan_update(state: State | None, update: TagUpdate, dropped: str, known: fro
 def plan_delete(
     state: State | None, key: DocumentKey, dropped: str, now_ms: int, collection: str | None = None
 ) -> Plan:
-    """See `decide_delete`; `collection` where no index tells it."""
+    """See `decide_delete`; `collection` if the index does not imply it."""
     return _burial(decide_delete(state, key, dropped), key.id, now_ms, collection)
 
 
@@ -70,7 +70,7 @@ def plan_removal(state: State | None, document_id: str, version: str, now_ms: in
 def plan_supersede(
     state: State | None, write: Superseded, dropped: str, now_ms: int, collection: str | None = None
 ) -> Plan:
-    """See `decide_supersede`; `collection` where no index tells it."""
+    """See `decide_supersede`; `collection` if the index does not imply it."""
     return _burial(decide_supersede(state, write, dropped), write.id, now_ms, collection)
 
 
@@ -80,7 +80,7 @@ def _burial(decision: Decision, document_id: str, now_ms: int, collection: str |
 
 
 def _readable_tags(state: State | None) -> Tags | VisualSearchError:
-    """The tags of the document, if there is one, or why they can't be read."""
+    """The tags of the document, if there is one, or the error if they can't be read."""
     if state is None or not state.live:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""What is remembered of ids whose collection does not exist: removed before it came, or after which it was dropped."""
+"""Tombstones of ids whose collection does not exist: removed before the collection came, or kept after it was dropped."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _CONFLICT = 409
 
 
 def attic_key(collection: str, document_id: str) -> str:
-    """The `_id` of what is remembered of a document."""
+    """The `_id` of the tombstone of a document."""
     return hashlib.blake2b(f"{collection}\x00{document_id}".encode(), digest_size=20).hexdigest()
 
 
 class Attic:
-    """Moves what is remembered between the attic and the indices of collections."""
+    """Moves tombstones between their own index (the attic) and the indices of collections."""
 
     def __init__(self, prefix: str, reader: Reader, bulk: BulkQueue) -> None:
         self.alias = removed_alias(prefix)
@@ -28,7 +28,7 @@ class Attic:
         self._bulk = bulk
 
     async def bring_back(self, name: str, alias: str) -> None:
-        """Remember in a new index what was removed under the collection's name before."""
+        """Copy tombstones from earlier collections of that name into a new index."""
         await self._reader.refresh(self.alias)
         async for hits in self._reader.scan(self.alias, {"term": {"collection": name}}, None):
             actions = [
@@ -38,7 +38,7 @@ class Attic:
             check_copied(await self._bulk.submit(actions, refresh=True))
 
     async def keep(self, name: str, alias: str, version: str) -> None:
-        """Keep what an index remembers of writes that are newer than the drop of its collection."""
+        """Keep the tombstones of an index for writes that are newer than the drop of its collection."""
         query = {"bool": {"filter": [GONE, newer_than(version)]}}
         async for hits in self._reader.scan(alias, query, None):
             actions = [
@@ -54,7 +54,8 @@ class Attic:
 
 
 def check_copied(items: list[Item]) -> None:
-    """Copies that must arrive: a conflict is a newer one that is there already, and nothing else may go wrong.
+    """Check that all copies were written. A conflict means that a newer one is there already; any other failure is an
+    error.
 
     Raises:
         VisualSearchError: `storage_unavailable`.

@@ -1,4 +1,4 @@
-"""Deletes that take more than one document with them: what came from a document, and what a filter matches."""
+"""Deletes of several documents at once: descendants of a document, and everything that a filter matches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from executors.index.opensearch.write.conditional_writes import Change, Target, 
 from executors.index.opensearch.write.decisions import Plan, plan_delete, plan_removal
 from executors.index.records import DocumentKey, WriteOutcome
 
-# Parents in one query.
+# The maximum number of parents in one query.
 _AT_ONCE: Final = 1_000
 _EVERY: Final = 10_000
 
@@ -32,7 +32,7 @@ class Removal:
         await self._reader.refresh(target.alias)
         if not await self._children(target, [key.id for key in keys], None):
             return await self._delete_alone(target, keys, dropped)
-        # One after the other: what one takes with it decides what another finds.
+        # One after the other: each delete removes documents that others would find.
         outcomes = []
         for key in keys:
             (outcome,) = await self._delete_alone(target, [key], dropped)
@@ -70,12 +70,12 @@ class Removal:
             removed = await self._remove(
                 target, ids, version, still=lambda state: matches(where, tags_of(state.source))
             )
-            # All of them may have changed since.
+            # All of the documents may have changed since.
             after = ids[-1]
         return removed + await self.delete_children(target, removed, version)
 
     async def delete_older(self, target: Target, version: str) -> int:
-        """Remove every document that is older than this version; how many there were."""
+        """Remove every document that is older than this version; returns how many there were."""
         removed = 0
         async for hits in self._reader.scan(target.alias, {"bool": {"filter": [LIVE, older_than(version)]}}, ["id"]):
             ids = [hit["_source"]["id"] for hit in hits]
@@ -90,7 +90,9 @@ class Removal:
     async def _remove(
         self, target: Target, ids: Sequence[str], version: str, *, still: Callable[[State], bool]
     ) -> list[str]:
-        """Remove what was found, as long as it is not newer, and still what was looked for; the ids of what was removed."""
+        """Remove the documents that were found, if they are not newer and still match; returns the ids of those
+        removed.
+        """
         now = self._now_ms()
 
         def plan(state: State | None, document_id: str) -> Plan:
@@ -106,7 +108,7 @@ class Removal:
         return [each for each, outcome in zip(ids, outcomes, strict=True) if outcome.result == "deleted"]
 
     async def _children(self, target: Target, parents: Sequence[str], version: str | None) -> list[str]:
-        """The ids of what came from these, older than the version."""
+        """The ids of documents derived from these, older than the version."""
         wanted = set(parents)
         children: list[str] = []
         for at in range(0, len(parents), _AT_ONCE):

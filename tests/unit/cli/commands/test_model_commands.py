@@ -171,7 +171,7 @@ def test_an_unknown_model_is_not_answered_with_a_command_that_fails(repository: 
     for action in ("build", "verify"):
         assert main(["models", action, "no-such-model"]) == 1
         said = capsys.readouterr().err
-        assert "there is efficientnet-lite0, clip-vit-b32, clip-vit-b32-laion2b, tiny" in said
+        assert "known models: efficientnet-lite0, clip-vit-b32, clip-vit-b32-laion2b, tiny" in said
         assert "models build" not in said
 
 

@@ -17,7 +17,7 @@ from tests.support.triton.triton_stand_in import ONLY_IMAGE, StandInTriton, writ
 FAST = MonitorPace(
     check_every=0.05, retry_after=0.03, verify_every=60.0, verify_within=1.0, check_within=0.5, supervise_every=0.02
 )
-# Looks at a server that is fine so rarely that only what happens to calls and connections can tell.
+# Checks of a healthy server are so rare that only calls and connections can reveal a change.
 RARELY = replace(FAST, check_every=60.0)
 
 
@@ -47,7 +47,7 @@ async def until(condition: Callable[[], Any]) -> None:
 
 @pytest.fixture
 async def servers() -> AsyncIterator[list[StandInTriton]]:
-    """Three sound servers."""
+    """Three healthy servers."""
     started = [await StandInTriton().start() for _ in range(3)]
     yield started
     for server in started:
@@ -100,5 +100,5 @@ async def make_backend(tmp_path: Path) -> AsyncIterator[MakeBackend]:
 
 
 async def all_verified(backend: TritonBackend) -> None:
-    """Until every server can be called."""
+    """Wait until every server can be called."""
     await until(lambda: {each["models"]["tiny"]["state"] for each in backend.status()["endpoints"]} == {"ready"})

@@ -1,4 +1,4 @@
-"""The backend against sound servers that speak Triton's protocol: answers, limits, event loops, status."""
+"""The backend with healthy servers that speak Triton's protocol: answers, limits, event loops, status."""
 
 from __future__ import annotations
 

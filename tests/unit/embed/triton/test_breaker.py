@@ -27,30 +27,30 @@ def breaker(clock: Clock) -> CircuitBreaker:
 
 def open_it(breaker: CircuitBreaker) -> None:
     for _ in range(LIMITS.failures):
-        breaker.failed()
+        breaker.record_failure()
 
 
 def fail_probe(breaker: CircuitBreaker, clock: Clock) -> float:
-    """Wait for the probe, let it fail, and return for how long the circuit is open then."""
+    """Wait for the probe, let it fail, and return how long the circuit is open then."""
     clock.now += breaker.probe_in()
     assert breaker.begin_probe()
-    breaker.probe_failed()
+    breaker.record_probe_failure()
     return breaker.probe_in()
 
 
 def test_failures_in_a_row_open_it(breaker: CircuitBreaker) -> None:
-    breaker.failed()
-    breaker.failed()
+    breaker.record_failure()
+    breaker.record_failure()
     assert breaker.closed
-    breaker.failed()
+    breaker.record_failure()
     assert breaker.state is State.OPEN
 
 
 def test_an_answer_in_between_keeps_it_closed(breaker: CircuitBreaker) -> None:
     for _ in range(10):
-        breaker.failed()
-        breaker.failed()
-        breaker.succeeded()
+        breaker.record_failure()
+        breaker.record_failure()
+        breaker.record_success()
     assert breaker.closed
 
 
@@ -69,10 +69,10 @@ def test_a_probe_that_succeeds_closes_it(breaker: CircuitBreaker, clock: Clock) 
     open_it(breaker)
     clock.now += 0.5
     breaker.begin_probe()
-    breaker.probe_succeeded()
+    breaker.record_probe_success()
     assert breaker.closed
-    breaker.failed()
-    breaker.failed()
+    breaker.record_failure()
+    breaker.record_failure()
     assert breaker.closed, "failures from before count no more"
 
 
@@ -89,7 +89,7 @@ def test_a_server_that_flaps_is_left_alone_for_longer(breaker: CircuitBreaker, c
         assert breaker.probe_in() == expected
         clock.now += expected
         breaker.begin_probe()
-        breaker.probe_succeeded()
+        breaker.record_probe_success()
         clock.now += 1
 
 
@@ -99,7 +99,7 @@ def test_after_a_sound_while_the_shortest_time_counts_again(breaker: CircuitBrea
         fail_probe(breaker, clock)
     clock.now += breaker.probe_in()
     breaker.begin_probe()
-    breaker.probe_succeeded()
+    breaker.record_probe_success()
     clock.now += 15
     open_it(breaker)
     assert breaker.probe_in() == 0.5
@@ -107,17 +107,17 @@ def test_after_a_sound_while_the_shortest_time_counts_again(breaker: CircuitBrea
 
 def test_outcomes_of_calls_from_before_change_nothing(breaker: CircuitBreaker, clock: Clock) -> None:
     open_it(breaker)
-    breaker.failed()
-    breaker.succeeded()
+    breaker.record_failure()
+    breaker.record_success()
     assert breaker.state is State.OPEN
     assert breaker.probe_in() == 0.5
     clock.now += 0.5
     breaker.begin_probe()
-    breaker.succeeded()
-    breaker.failed()
+    breaker.record_success()
+    breaker.record_failure()
     assert str(breaker.state) == "half_open"
-    breaker.probe_succeeded()
-    breaker.probe_failed()
+    breaker.record_probe_success()
+    breaker.record_probe_failure()
     assert breaker.closed, "a probe has one outcome"
 
 

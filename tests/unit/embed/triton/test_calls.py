@@ -1,4 +1,4 @@
-"""A call that nobody waits for any longer is left to end by itself, those of the checks as well."""
+"""A call without a waiting caller is left to end by itself, and so are those of the checks."""
 
 from __future__ import annotations
 

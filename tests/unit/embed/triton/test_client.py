@@ -1,4 +1,4 @@
-"""What a failure of a call means."""
+"""The meaning of a call's failure."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def test_what_the_server_says_stays_out_of_the_message(server: StandInTrit
 async def test_a_dead_process_of_the_server_is_told_in_words_of_ours(server: StandInTriton, client: Any) -> None:
     server.fault = (grpc.StatusCode.INTERNAL, "Stub process 'tiny_0' is not healthy.")
     error = await failure(client)
-    assert error.message == "a process of it that runs the model is dead or hung"
+    assert error.message == "a process that runs the model is dead or hung"
 
 
 async def test_a_deadline_holds(server: StandInTriton, client: Any) -> None:

@@ -1,4 +1,4 @@
-"""How long a call may take, and what becomes of one that took longer."""
+"""Deadlines of calls, and the fate of calls that miss them."""
 
 from __future__ import annotations
 

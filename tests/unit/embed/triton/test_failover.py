@@ -1,4 +1,4 @@
-"""Where a call goes when a server fails."""
+"""Failover: the next server for a call if one fails."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ async def test_a_call_whose_answer_is_in_doubt_says_what_is_known(servers: Serve
     servers[0].models["tiny"].inferences = 0
     await until(lambda: backend.status()["endpoints"][0]["models"]["tiny"]["state"] == "checking")
     servers[0].let_go()
-    with pytest.raises(VisualSearchError, match="the model was loaded anew while it ran"):
+    with pytest.raises(VisualSearchError, match="the model was reloaded while it ran"):
         await call
 
 

@@ -29,9 +29,9 @@ def faults(clock: Clock) -> CallFaults:
 
 def fail(faults: CallFaults, clock: Clock, times: int, every_s: float, sound: int = 5) -> None:
     for _ in range(times):
-        faults.faulty("no answer within 5 s")
+        faults.record_failure("no answer within 5 s")
         for _ in range(sound):
-            faults.sound()
+            faults.record_success()
         clock.now += every_s
 
 
@@ -52,7 +52,7 @@ def test_one_that_is_rare_does_not(faults: CallFaults, clock: Clock) -> None:
     assert faults.sick == ""
 
     for _ in range(4):
-        faults.faulty("no answer within 5 s", stuck=True)
+        faults.record_failure("no answer within 5 s", stuck=True)
     assert faults.sick, "no input explains that a later call was answered before"
 
 
@@ -74,8 +74,8 @@ def test_what_is_long_ago_counts_no_more(faults: CallFaults, clock: Clock) -> No
 
 def test_what_it_says_itself_counts_at_once_and_for_a_while(faults: CallFaults, clock: Clock) -> None:
     for _ in range(1000):
-        faults.sound()
-    faults.broken("a process of it is dead")
+        faults.record_success()
+    faults.record_dead("a process of it is dead")
     assert faults.sick == "a process of it is dead"
     clock.now += 29
     assert faults.sick
@@ -85,6 +85,6 @@ def test_what_it_says_itself_counts_at_once_and_for_a_while(faults: CallFaults, 
 
 def test_a_new_start_begins_with_nothing(faults: CallFaults, clock: Clock) -> None:
     fail(faults, clock, 9, 1)
-    faults.broken("a process of it is dead")
+    faults.record_dead("a process of it is dead")
     faults.clear()
     assert faults.sick == ""

@@ -1,4 +1,4 @@
-"""What is compared between a server's model and the local configuration, on Triton's own messages."""
+"""The comparison of a server's model with the local configuration, on Triton's own messages."""
 
 from __future__ import annotations
 

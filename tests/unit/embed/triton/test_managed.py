@@ -1,4 +1,4 @@
-"""A server of its own: started, followed when it comes up elsewhere, started again when it hangs, ended."""
+"""A managed server: started, followed when it comes up elsewhere, restarted when it hangs, ended."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.unit.embed.triton.conftest import FAST, PATIENCE_S, Clock, until
 
 
 class OwnServer:
-    """In the place of a process: a stand-in that comes up some time after `start`, and at another address each time."""
+    """A stand-in for a process: it comes up some time after `start`, at another address each time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, towers: Towers) -> None:
         self.triton = StandInTriton(towers)
@@ -233,7 +233,7 @@ async def test_a_server_that_says_that_a_process_of_it_is_dead_is_started_again_
     await backend.embed(backend.towers.image, pictures(1))
     server.triton.models["tiny"].function = one_of_two_instances_fails("Stub process 'tiny_1' is not healthy.")
     await calls_until(backend, lambda: server.reasons, PATIENCE_S)
-    assert server.reasons[0].startswith("a process of it that runs the model is dead or hung")
+    assert server.reasons[0].startswith("a process that runs the model is dead or hung")
     server.triton.load(backend.towers.image)
     await until_ready(backend)
     await supervised(server)

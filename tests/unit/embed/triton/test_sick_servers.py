@@ -1,4 +1,4 @@
-"""A server that answers some calls and fails others is left alone while there is another."""
+"""A server that answers some calls and fails others is not called while there is another."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STUB_DEAD = "Stub process 'tiny_0' is not healthy."
 
 
 class Stuck:
-    """The model's work, of which one call of `every`, counting those with one row, never ends."""
+    """The model's work; one call of `every`, counting those with one row, never ends."""
 
     def __init__(self, server: StandInTriton, every: int) -> None:
         self._numbers = itertools.count()
@@ -53,7 +53,7 @@ async def test_a_server_with_a_dead_process_is_left_alone_while_there_is_another
         await backend.embed(IMAGE, pictures(2))
     assert servers[0].sizes.count(2) == 1, "what it said is enough, although its checks pass"
     first = backend.status()["endpoints"][0]
-    assert first["sick"] == "a process of it that runs the model is dead or hung"
+    assert first["sick"] == "a process that runs the model is dead or hung"
     assert (first["breaker"], first["failures"]) == ("closed", {"broken": 1})
     await servers[1].stop()
     async with asyncio.timeout(5):

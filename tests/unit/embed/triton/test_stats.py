@@ -14,12 +14,12 @@ def test_before_the_first_call_there_are_no_figures_that_mean_nothing() -> None:
 def test_what_is_counted() -> None:
     stats = CallStats()
     for number in range(1, 101):
-        stats.answered(number % 2 + 1, number / 1000)
-    stats.failed("deadline", "no answer within 5 s")
-    stats.failed("deadline", "no answer within 5 s")
-    stats.failed("busy", "its queue is full")
-    stats.retried()
-    stats.cancelled()
+        stats.count_answer(number % 2 + 1, number / 1000)
+    stats.count_failure("deadline", "no answer within 5 s")
+    stats.count_failure("deadline", "no answer within 5 s")
+    stats.count_failure("busy", "its queue is full")
+    stats.count_retry()
+    stats.count_cancellation()
     report = stats.to_json()
     assert (report["calls"], report["inputs"], report["inputs_per_call"]) == (100, 150, 1.5)
     assert 50 <= report["p50_ms"] <= 51
@@ -33,7 +33,7 @@ def test_what_is_counted() -> None:
 def test_latencies_are_those_of_the_last_calls() -> None:
     stats = CallStats()
     for _ in range(3000):
-        stats.answered(1, 9.0)
+        stats.count_answer(1, 9.0)
     for _ in range(2000):
-        stats.answered(1, 0.001)
+        stats.count_answer(1, 0.001)
     assert stats.to_json()["p99_ms"] == 1.0

@@ -1,4 +1,4 @@
-"""Servers that answer, but not with the model that is expected: at the start, later, and for a moment."""
+"""Servers that answer with another model than the expected one: at the start, later, and for a moment."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ async def store(folder: Path) -> AsyncIterator[EmbeddedStore]:
 
 @pytest.fixture
 def hasty_threads() -> Iterator[None]:
-    """Threads that take turns far more often than they usually do."""
+    """Make threads switch far more often than they usually do."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-4)
     yield

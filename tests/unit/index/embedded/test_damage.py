@@ -1,4 +1,4 @@
-"""Damage on disk and in memory: found, named, never served in silence, and repairable."""
+"""Damage on disk and in memory is found, named, never served silently, and repairable."""
 
 from __future__ import annotations
 
@@ -102,15 +102,15 @@ async def test_verify_finds_a_flipped_bit_anywhere_in_a_document(
 @pytest.mark.parametrize(
     ("statement", "fault"),
     [
-        ("DELETE FROM vectors", "document 'a' of 'images': its vector is not there"),
+        ("DELETE FROM vectors", "document 'a' of 'images': its vector is missing"),
         ("INSERT INTO vectors VALUES (77, 0, x'00')", "row 77: a vector without a document"),
         ("INSERT INTO thumbnails VALUES (78, x'00')", "row 78: a thumbnail without a document"),
-        ("UPDATE meta SET value = 1 WHERE key = 'next_row'", "row 1: a row number that would be given out again"),
+        ("UPDATE meta SET value = 1 WHERE key = 'next_row'", "row 1: a row number that would be reused"),
         (
             "INSERT INTO tombstones VALUES ('images', 'a', 'v', 'deleted', 'deleted', 0)",
-            "row 1: a document that is remembered as removed",
+            "row 1: a document with a tombstone",
         ),
-        ("UPDATE documents SET collection = 9", "document 'a' of None: its collection is not there"),
+        ("UPDATE documents SET collection = 9", "document 'a' of None: its collection is missing"),
     ],
 )
 async def test_verify_finds_what_does_not_fit_together(

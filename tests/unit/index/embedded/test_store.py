@@ -1,4 +1,4 @@
-"""What the embedded store promises beyond the contract: its files, its lock, one moment for a search, cancelled callers."""
+"""Promises of the embedded store beyond the contract: its files, its lock, one moment for a search, cancelled callers."""
 
 from __future__ import annotations
 

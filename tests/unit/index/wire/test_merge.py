@@ -1,4 +1,4 @@
-"""The answers of all shards become one, and never pass off a part as the whole."""
+"""The answers of all shards are merged, and a part of them is never presented as the whole."""
 
 from typing import Any
 
@@ -147,7 +147,7 @@ def test_a_report_on_shards_is_given_even_when_they_do_not_fit_together() -> Non
 
 
 def test_parts_of_a_shard_that_are_missing_count_like_shards_that_are() -> None:
-    """A store that spreads a shard over a cluster says which part of it answered."""
+    """A store that spreads a shard over a cluster reports which part of it answered."""
     rows = Hits(["a"], [0.9], ["1"], [None], [{}], [None], [None], partial=(1, 3))
     merged = search(answer(identity(0, 1), hits_to_columns(rows)))
     assert (merged.shards_answered, merged.shards_total) == (1, 3)

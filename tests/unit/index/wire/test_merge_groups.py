@@ -26,7 +26,7 @@ SETTINGS: dict[str, Any] = {"limit": st.integers(1, 5), "offset": st.integers(0,
 
 
 def shard_answer(number: int, rows: list[tuple[str, float, Any]], *, limit: int, **options: Any) -> ImageDoc:
-    """What a shard answers: the best of each group, at most `limit` of them."""
+    """The answer of a shard: the best of each group, at most `limit` of them."""
     best: dict[str, tuple[str, float, Any]] = {}
     for row in sorted(rows, key=lambda row: (-row[1], row[0])):
         best.setdefault(value_key(row[2]), row)

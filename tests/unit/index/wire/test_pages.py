@@ -29,7 +29,7 @@ def stored(document_id: str, version: str = "1", parts: bool = True) -> StoredDo
         box=(1.0, 2.0, 3.0, 4.0),
         text="t",
         embedding=vector if parts else None,
-        # Empty ones and none at all are told apart.
+        # Empty ones and None are distinguished.
         thumbnail=(None if seed % 3 == 0 else bytes(range(seed)) * (seed % 2)) if parts else None,
     )
 
@@ -53,7 +53,7 @@ def test_a_page_is_the_first_ids_over_all_shards_each_once_and_the_newest(
     documents, more = documents_of_page(ImageDoc.from_protobuf(merged.to_protobuf()), "c")
     expected = sorted(first | second)
     assert [each.id for each in documents] == expected[:limit]
-    # There is nothing after the last page, and whoever stops before it has not seen everything.
+    # There is nothing after the last page, and a reader that stops before it has not seen everything.
     assert more or expected == expected[:limit]
     assert not more or len(documents) == limit
     for document in documents:

@@ -23,7 +23,7 @@ from tests.support.models.two_towers import (
 )
 
 PICTURES = np.random.default_rng(1).integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
-# Start, some words, end (the highest id), padding; the second text is as long as a text can be.
+# Start, some words, end (the highest id), padding; the second text has the maximum length.
 TOKENS = np.zeros((3, CONTEXT_LENGTH), np.int64)
 TOKENS[0, :4] = (538, 513, 521, 539)
 TOKENS[1] = [538, *range(513, 513 + CONTEXT_LENGTH - 2), 539]
@@ -88,7 +88,7 @@ def test_the_text_tower_gives_what_the_original_gives(
 
 @pytest.mark.parametrize("opset", [12, 17, 18])
 def test_an_attention_mask_is_computed_inside(tmp_path: Path, opset: int) -> None:
-    """clip-server's exports take one; padding is told from the token of the same id by the end token, as CLIP does."""
+    """clip-server's exports take one. As in CLIP, the end token tells padding from the token with the same id."""
     source = saved(tmp_path, textual_model(opset=opset, mask=True))
     tokens = TOKENS.astype(np.int32)
     tokens[0, 1] = 0  # a real token whose id is that of padding

@@ -41,7 +41,7 @@ def classifier(weights: Mapping[str, NDArray[Any]]) -> onnxruntime.InferenceSess
 
 
 def prepared(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture as the project's own preprocessing fits it to the model, sent as a file without loss."""
+    """The picture as the project's own preprocessing fits it to the model, sent as a lossless file."""
     colour = np.dstack([picture] * 3) if picture.ndim == 2 else picture
     blob = cv2.imencode(".png", colour[:, :, ::-1])[1].tobytes()
     spec = declared_tower(MODEL, NAME)

@@ -1,4 +1,4 @@
-"""Several fetch the same file at once, or are interrupted, or fill the disk."""
+"""Several processes fetch the same file at once, are interrupted, or fill the disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.models.fetching import CONTENT, SHA256, fetch, names
 from tests.support.models.file_server import FileServer
 
 ROOT = Path(__file__).resolve().parents[4]
-# What a person's Ctrl-C and a full disk are tested with: a pull in a process of its own.
+# A pull in a process of its own, to test Ctrl-C and a full disk.
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -109,7 +109,7 @@ def test_an_interrupted_process_leaves_a_part_that_the_next_one_completes(
 
 
 def test_a_full_disk_is_an_error_and_what_fits_is_kept(server: FileServer, target: Path) -> None:
-    """The kernel lets the process write 1 MB a file, which to a program looks like a disk that is full."""
+    """The kernel lets the process write 1 MB a file, which looks like a full disk to a program."""
     process = start_process(server, target, most_bytes=1_000_000)
     _, errors = process.communicate(timeout=30)
     assert errors.startswith("storage_unavailable: model.onnx can't be written")

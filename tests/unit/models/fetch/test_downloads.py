@@ -1,4 +1,4 @@
-"""A file is fetched, and nothing but the published bytes take its name."""
+"""A file is fetched, and only the published bytes take its name."""
 
 from __future__ import annotations
 

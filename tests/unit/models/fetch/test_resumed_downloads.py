@@ -1,4 +1,4 @@
-"""A fetch that broke off goes on where it stopped, if the server still has the same file."""
+"""An aborted download resumes where it stopped, if the server still has the same file."""
 
 from __future__ import annotations
 

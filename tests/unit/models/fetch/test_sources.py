@@ -24,7 +24,7 @@ needs_pip = pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="
 
 
 class Told:
-    """Remembers what a pull says."""
+    """Records the messages of a pull."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -62,7 +62,7 @@ def offered(server: FileServer, published: Path) -> ManifestModel:
 
 
 def write_wheel(folder: Path, content: bytes = WORDS) -> str:
-    """A package that is as small as can be, with one file; its checksum."""
+    """A minimal package with one file; returns its checksum."""
     folder.mkdir(parents=True, exist_ok=True)
     wheel = folder / "tiny_words-1.0-py3-none-any.whl"
     info = "tiny_words-1.0.dist-info"
@@ -97,7 +97,7 @@ def packaged(wheel_checksum: str, published: Path, **changes: Any) -> ManifestMo
 
 
 def install(site: Path, content: bytes = WORDS, version: str = "1.0") -> None:
-    """What an installed package looks like to importlib.metadata."""
+    """Make a package look installed to importlib.metadata."""
     info = site / f"tiny_words-{version}.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: tiny-words\nVersion: {version}\n")
@@ -107,7 +107,7 @@ def install(site: Path, content: bytes = WORDS, version: str = "1.0") -> None:
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What pip takes for the package index: a folder, and nothing else."""
+    """A folder that pip uses as its only package index."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
@@ -132,7 +132,7 @@ def test_a_pull_fetches_every_file_and_says_how_far_it_is(
 def test_what_is_fetched_lies_where_triton_does_not_take_it_for_a_model(
     server: FileServer, published: Path, repository: Path
 ) -> None:
-    """Triton takes every folder of its repository for a model, and does not start when it is none."""
+    """Triton treats every folder of its repository as a model, and does not start if it is none."""
     pull_model(offered(server, published), repository, Told())
     assert all(path.is_file() for path in repository.iterdir())
 
@@ -164,7 +164,7 @@ def test_a_file_that_was_damaged_since_is_refused_and_fetched_anew(
     file = model.files["visual"]
     path = download_path(file, repository)
     path.write_bytes(bytes(path.stat().st_size))
-    with pytest.raises(VisualSearchError, match=r"model_invalid.*`visual-search models pull colours` fetches it anew"):
+    with pytest.raises(VisualSearchError, match=r"model_invalid.*`visual-search models pull colours` fetches it again"):
         local_file(file, repository)
     assert pull_model(model, repository, told)[0].result == "fetched"
     assert any("damaged" in line for line in told.lines)

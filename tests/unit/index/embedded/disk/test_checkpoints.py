@@ -1,4 +1,4 @@
-"""The log is moved into the file, and does not grow for ever."""
+"""The log is moved into the file, and does not grow forever."""
 
 from __future__ import annotations
 

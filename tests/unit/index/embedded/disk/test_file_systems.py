@@ -1,4 +1,4 @@
-"""An index on a network file system is refused, whatever way leads there."""
+"""An index on a network file system is refused, by whatever path it is reached."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def delete_the_log(folder: Path) -> None:
 
 
 def copy_over_the_files(folder: Path) -> None:
-    time.sleep(0.05)  # the clock of files ticks every few milliseconds
+    time.sleep(0.05)  # file times advance every few milliseconds
     for name in (DATABASE_NAME, f"{DATABASE_NAME}-wal"):
         content = (folder / name).read_bytes()
         with (folder / name).open("r+b") as file:
@@ -61,7 +61,7 @@ CHANGES: list[Callable[[Path], None]] = [
 
 
 async def codes(store: Store) -> set[str]:
-    """What each kind of write is answered."""
+    """The answer to each kind of write."""
     answered: set[str] = set()
     for write in (
         store.put([record("new", 5)]),
@@ -95,7 +95,7 @@ async def test_nothing_is_acknowledged_once_the_files_are_elsewhere(
 
 
 def write_as_another_program(folder: Path) -> None:
-    time.sleep(0.05)  # the clock of files ticks every few milliseconds
+    time.sleep(0.05)  # file times advance every few milliseconds
     with sqlite3.connect(folder / DATABASE_NAME) as other:
         other.execute("DELETE FROM documents")
     other.close()
@@ -179,7 +179,7 @@ async def test_a_backup_that_was_copied_over_the_files_is_not_mixed_with_the_log
         source.backup(copy)
     copy.close()
     await store.put([record("after the backup", 2)])
-    await asyncio.sleep(0.05)  # the clock of files ticks every few milliseconds
+    await asyncio.sleep(0.05)  # file times advance every few milliseconds
     (folder / DATABASE_NAME).write_bytes(backup.read_bytes())
     before = (folder / DATABASE_NAME).read_bytes()
     await store.close()

@@ -1,4 +1,4 @@
-"""The file format: what is created, what is refused, and how an older format is brought up to date."""
+"""The file format: the tables of a new file, the files that are refused, and the upgrade of older formats."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from executors.errors import VisualSearchError
 from executors.index.embedded.disk.database import connect_writer, database_path
 from executors.index.embedded.disk.schema import APPLICATION_ID, FORMAT_VERSION, MIGRATIONS, prepare
 from executors.index.embedded.tags.query import matching_rows
-from executors.index.embedded.upkeep.tag_check import tag_faults
+from executors.index.embedded.upkeep.verify import tag_faults
 from executors.index.encoding import decode_tags
 from executors.index.filters import matches, parse_filter
 

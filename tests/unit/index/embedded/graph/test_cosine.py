@@ -1,4 +1,4 @@
-"""Exact cosines do not depend on what is computed beside them; float32 stays within its bound."""
+"""Exact cosines do not depend on other rows of the computation; float32 stays within its bound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nobody is kept from the lock by one who takes it again and again."""
+"""A thread that takes the lock again and again does not shut out the others."""
 
 from __future__ import annotations
 

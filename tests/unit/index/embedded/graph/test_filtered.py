@@ -20,7 +20,7 @@ EACH = 100
 COUNT = CLUSTERS * EACH
 QUERIES = 30
 BEST = 10
-# What the store asks for beyond the hits that it returns, to rank them again exactly.
+# The store asks for this many hits beyond those that it returns, to rank them again exactly.
 MARGIN = 16
 
 Mask = NDArray[np.bool_]
@@ -54,7 +54,7 @@ def ask(query: NDArray[np.float32], mask: Mask | None, k: int = BEST + MARGIN, e
 
 
 def recall(mask_of: Callable[[int], Mask | None]) -> tuple[float, set[str]]:
-    """The share of the best `BEST` among the candidates, over all queries, and by what plans."""
+    """The share of the best `BEST` among the candidates, over all queries, and the plans used."""
     _, vectors, _, queries, _ = collection()
     found = wanted = 0
     plans: set[str] = set()
@@ -91,7 +91,7 @@ def test_recall_with_a_filter_that_matches_at_random(share: float, dead: float) 
 @pytest.mark.parametrize("query_inside", [True, False])
 @pytest.mark.parametrize("share", [0.9, 0.5, 0.25, 0.1, 0.05])
 def test_recall_with_a_filter_that_goes_by_what_is_alike(share: float, query_inside: bool) -> None:
-    """All pictures of some brands: whole clusters match or don't, also those around the query."""
+    """All pictures of some brands match: whole clusters match or don't, also those around the query."""
     _, _, clusters, _, theirs = collection()
     chosen = np.random.default_rng(14).permutation(CLUSTERS)[: int(CLUSTERS * share)]
     inside = np.isin(clusters, chosen)
@@ -114,7 +114,7 @@ def test_what_lies_around_the_query_decides_how_it_is_searched() -> None:
     assert ask(queries[0], ~own | few_of_own).plan == "scan", "hardly any of the nearest may be found"
     assert recall(lambda _: random_mask(0.5))[1] == {"walk"}
     assert recall(lambda _: random_mask(0.02))[1] == {"scan"}
-    # For a third a longer walk is quicker than comparing that third.
+    # For a third of the slots, a longer walk is faster than comparing that third.
     longest = max(ask(query, random_mask(0.35)).ef or 0 for query in queries)
     assert longest > default_ef(COUNT)
 

@@ -1,4 +1,4 @@
-"""The graph's file: nothing but what was saved ever comes back."""
+"""The graph's file: it returns exactly what was saved, or nothing."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_a_file_of_another_faiss_or_another_format_is_refused(tmp_path: Path) ->
     ],
 )
 def test_a_description_that_was_forged_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
-    """Its checksum is right, but it does not describe what is there: nothing may crash."""
+    """Its checksum is right, but it does not describe the arrays: nothing may crash."""
     write(tmp_path, graph_of(20))
     path = tmp_path / NAME
     good = path.read_bytes()

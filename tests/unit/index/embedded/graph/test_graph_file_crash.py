@@ -1,4 +1,4 @@
-"""The graph's file after a full disk or a crash: the old or the new one whole."""
+"""The graph's file after a full disk or a crash: the old or the new one, whole."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ _SAVER = """
 
 @pytest.mark.parametrize("cycles", [4, pytest.param(60, marks=pytest.mark.slow)])
 def test_a_kill_at_any_moment_leaves_the_last_file_whole(tmp_path: Path, cycles: int) -> None:
-    """The child says what it saved; whatever moment it dies at, that or the next one is there, whole."""
+    """The child reports what it saved; at whatever moment it dies, that file or the next one is there, whole."""
     generator = np.random.default_rng(17)
     graphs = [graph_of(800, seed=seed) for seed in (1, 2)]
     for _ in range(cycles):

@@ -1,4 +1,4 @@
-"""The graph's memory: it stays where it is, is counted, and comes back without anybody waiting for it."""
+"""The graph's memory: it stays at its address, is counted, and is returned without anything waiting for it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ print(*[thread.name for thread in started], held - resident_bytes())
 @pytest.mark.parametrize("threads", ["some", "none"])
 @pytest.mark.parametrize("kept_by_malloc", ["131072", "1000000000"], ids=["malloc-returns", "malloc-keeps"])
 def test_the_memory_of_a_large_graph_comes_back_whatever_malloc_does(threads: str, kept_by_malloc: str) -> None:
-    # What is freed goes back to the system or stays with malloc, depending on what the process did before.
+    # Freed memory goes back to the system or stays with malloc, depending on earlier work of the process.
     malloc = {"MALLOC_MMAP_THRESHOLD_": kept_by_malloc, "MALLOC_TRIM_THRESHOLD_": kept_by_malloc}
     done = subprocess.run(
         [sys.executable, "-c", FREEING_PROGRAM, threads],

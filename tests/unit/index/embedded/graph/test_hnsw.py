@@ -1,4 +1,4 @@
-"""The graph: what it finds, and that vectors can be read beside an add."""
+"""The graph: it finds the right vectors, and they can be read during an add."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ def test_an_add_that_fails_halfway_is_never_searched_as_if_whole(monkeypatch: py
     graph = filled(some(20), capacity=40)
 
     class OutOfMemory:
-        """faiss when its own memory for a walk can't be had, after the vectors were appended."""
+        """A faiss that runs out of memory for a walk after the vectors were appended."""
 
         def __init__(self, index: object) -> None:
             self._index = index
@@ -252,11 +252,11 @@ def test_an_add_that_fails_halfway_is_never_searched_as_if_whole(monkeypatch: py
         graph.add(some(4))
     assert not graph.complete
     assert graph.count == 20
-    with pytest.raises(RuntimeError, match="anew"):
+    with pytest.raises(RuntimeError, match="rebuild the graph"):
         graph.add(some(4))
-    with pytest.raises(RuntimeError, match="anew"):
+    with pytest.raises(RuntimeError, match="rebuild the graph"):
         graph.arrays()
-    # What was there is still found meanwhile.
+    # Earlier vectors are still found meanwhile.
     assert graph.scan(some(1)[0], 100, None)[0].max() < 20
     assert graph.search(some(1)[0], 10, 30, None)[0].size == 10
 

@@ -1,4 +1,4 @@
-"""How far a score in the graph may be from the true cosine: a bound that holds, and is not far off."""
+"""The error of a score in the graph: the bound holds, and is not far off."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_scores_stay_within_their_error(precision: Precision, dimension: int) ->
         truth = cosines(rows, query)[slots]
         worst = max(worst, float(np.abs(scores - truth).max()))
     assert worst <= score_error(dimension, precision)
-    # The bound is no excuse: rounding to half is seen, and half costs more than single.
+    # The bound is tight: rounding to half is visible, and half has a larger error than single.
     assert (
         score_error(dimension, "single")
         < score_error(dimension, "half")

@@ -1,4 +1,4 @@
-"""Readers beside each other, writers alone, and neither side kept out by the other."""
+"""Readers run in parallel, writers alone, and neither side shuts out the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A collection in memory: every search sees one moment, wherever the rows stand by then and whatever is moved meanwhile."""
+"""A collection in memory: every search sees one moment, wherever the rows are and whatever is moved meanwhile."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ any_kind = pytest.mark.parametrize("options", KINDS.values(), ids=KINDS.keys())
 
 
 def seed_of(row: int) -> int:
-    """Which vector a row has: about every other one has one of two that are shared."""
+    """The seed of a row's vector: about every other row has one of two shared vectors."""
     return row if row % 2 else row % 8 // 4
 
 
 class Written:
-    """A collection in memory, and what was true of it after each transaction."""
+    """A collection in memory, and its true state after each transaction."""
 
     def __init__(self, options: GraphOptions) -> None:
         self.held = CollectionMemory(DIMENSION, options)
@@ -252,7 +252,7 @@ def test_what_the_graph_takes_is_counted() -> None:
 
 
 class Interrupted(VectorCache):
-    """Lets something happen right after a view was taken."""
+    """Runs a function right after a view was taken."""
 
     def __init__(self, then: Callable[[], None]) -> None:
         super().__init__(DIMENSION)

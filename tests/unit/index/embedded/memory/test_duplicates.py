@@ -1,4 +1,4 @@
-"""Copies of one vector: noticed whenever there are many, remembered beside the graph, never mistaken for another."""
+"""Copies of one vector: noticed if there are many, recorded beside the graph, never mistaken for another vector."""
 
 from __future__ import annotations
 

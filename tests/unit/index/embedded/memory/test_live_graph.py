@@ -1,4 +1,4 @@
-"""The graph that is searched while it grows: each live row once, none that is gone, none of a later transaction."""
+"""The graph that is searched while it grows: each live row once, no removed row, none of a later transaction."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def append(
 
 
 def seen(graph: LiveGraph, sequence: int, next_row: int = 10_000) -> list[int] | None:
-    """The rows that a search as of then would come across, as often as it does; None: it would have to ask again."""
+    """The rows that a search as of then would meet, with repetitions; None if it would have to start again."""
     extent = graph.extent_before(next_row)
     alive = graph.alive(sequence)
     if alive is None:
@@ -70,7 +70,9 @@ def test_rows_that_came_later_are_not_there_yet() -> None:
 
 
 def test_rows_that_were_gone_before_they_were_added_are_never_found() -> None:
-    """Removals that were published while their rows waited outside: as of each of these transactions they are gone."""
+    """Removals that were published while their rows were not in the graph yet: the rows are gone as of each of these
+    transactions.
+    """
     graph = small_graph(64)
     graph.remove(2, numbers(1))
     graph.remove(3, numbers(2))
@@ -89,7 +91,7 @@ def test_copies_removed_before_they_were_added_are_never_found() -> None:
 
 
 class WatchedLock(RwLock):
-    """Calls a function whenever a writer has let go: the first moment at which another thread may look."""
+    """Calls a function whenever a writer has released the lock: the first moment at which another thread may look."""
 
     def __init__(self, look: Callable[[], None]) -> None:
         super().__init__()
@@ -223,7 +225,7 @@ def test_there_is_room_to_grow_for_a_while() -> None:
 
 
 def test_searches_walk_while_rows_are_added_and_room_is_made() -> None:
-    """What was there when a search began is found by its own vector, whatever is added beside it."""
+    """Vectors that existed when a search began are found, whatever is added meanwhile."""
     graph = small_graph(64)
     append(graph, list(range(8)))
     changing, done = threading.Lock(), threading.Event()

@@ -1,4 +1,4 @@
-"""What a filter leaves of a graph is worked out once, and never taken for something else."""
+"""The slots that a filter selects are computed once, and never mixed up."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_same_key_is_worked_out_once_and_the_oldest_are_forgotten() -> None:
 
 
 def test_what_a_key_names_by_its_identity_lives_as_long_as_the_selection() -> None:
-    """Or another array could get the same identity, and the wrong rows."""
+    """Otherwise another array could get the same identity, and the wrong rows."""
     kept = Selections()
     for number in range(2_000):
         rows = np.arange(number % 7 + 1)

@@ -1,4 +1,4 @@
-"""The cache of vectors: every search sees one moment, whatever is written beside it."""
+"""The cache of vectors: every search sees one moment, whatever is written meanwhile."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add(cache: VectorCache, sequence: int, rows: list[int]) -> None:
 
 
 def shown(views: list[View] | None) -> list[tuple[int, str, float]]:
-    """Row, id and first number of the vector of everything that the views show, after checking what goes with a row."""
+    """Row, id and first number of the vector of everything that the views show, after checking its other columns."""
     assert views is not None
     seen = []
     for view in views:
@@ -155,7 +155,7 @@ def test_many_small_blocks_do_not_remain() -> None:
         max_size=25,
     )
 )
-# Blocks of which nothing is left, each too small to be compacted on its own.
+# Blocks of which nothing is left, each too small to be compacted alone.
 @example(
     [
         *(("add", n) for n in (120, 120, 142, 143)),
@@ -226,7 +226,7 @@ def test_readers_beside_a_writer_see_whole_transactions() -> None:
 
 @given(st.sets(st.integers(1, 60)), st.sets(st.integers(0, 62)), st.integers(1, 5))
 def test_vectors_are_fetched_from_whatever_block_holds_them(held: set[int], wanted: set[int], first: int) -> None:
-    """And none is taken for another: a row that is not held is told."""
+    """And none is mistaken for another: a row that is not held is an error."""
     cache = VectorCache(D, first_block_rows=first)
     for sequence, row in enumerate(sorted(held)):
         add(cache, sequence, [row])

@@ -1,4 +1,4 @@
-"""What is left when groups were found: every row of another group, and hardly more."""
+"""The remaining rows after groups were found: every row of another group, and hardly more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from executors.index.embedded.search.group_rows import GroupRows
+from executors.index.embedded.search.grouping import GroupRows
 from executors.index.embedded.tags.filter_cache import FilterCache
 from executors.index.tag_values import value_at, value_key
 from tests.support.stores.indexed_tags import COLLECTION, NEIGHBOUR, TaggedDocuments, tags
@@ -43,12 +43,12 @@ def test_no_row_of_another_group_is_left_out_and_the_index_knows_single_values(
         row: value for row, given_tags in shard.documents.items() for found, value in [value_at(given_tags, path)] if found
     }  # fmt: skip
     known = {value_key(groups[row]): groups[row] for row in seen if row in groups}
-    left = group_rows(shard, path).left(None, sorted(seen), list(known.values())).tolist()
-    assert not seen & set(left)
+    remaining = group_rows(shard, path).remaining(None, sorted(seen), list(known.values())).tolist()
+    assert not seen & set(remaining)
     others = {row for row, value in groups.items() if row not in seen and value_key(value) not in known}
-    assert others <= set(left)
-    for row in set(left) - others:
-        # Only arrays, objects, and what the index does not hold may stay although nothing new comes of them.
+    assert others <= set(remaining)
+    for row in set(remaining) - others:
+        # Only rows with arrays, objects, or values outside the index may remain although they add no group.
         assert holds_more_than_single_values(shard.documents[row])
 
 
@@ -63,10 +63,10 @@ def test_groups_of_few_values_leave_nothing(shard: TaggedDocuments) -> None:
         shard.add({"brand": "abc"[n % 3], "n": n})
     shard.add({"n": 1})
     rows = group_rows(shard, "brand")
-    assert rows.left(None, [1, 2], ["a", "b"]).tolist() == list(range(3, 61, 3))
-    assert rows.left(None, [1], ["a", "b", "c"]).tolist() == []
-    assert rows.left(np.array([2, 3, 61]), [1], ["a"]).tolist() == [2, 3]
-    assert group_rows(shard, "nobody has it").left(None, [1], []).tolist() == []
+    assert rows.remaining(None, [1, 2], ["a", "b"]).tolist() == list(range(3, 61, 3))
+    assert rows.remaining(None, [1], ["a", "b", "c"]).tolist() == []
+    assert rows.remaining(np.array([2, 3, 61]), [1], ["a"]).tolist() == [2, 3]
+    assert group_rows(shard, "nobody has it").remaining(None, [1], []).tolist() == []
 
 
 def test_pictures_stand_with_what_came_from_them(shard: TaggedDocuments) -> None:
@@ -76,7 +76,7 @@ def test_pictures_stand_with_what_came_from_them(shard: TaggedDocuments) -> None
     for row, parent in [(2, "d1"), (3, "d1"), (5, "d4"), (6, "d5"), (7, "gone")]:
         shard.connection.execute("UPDATE documents SET parent = ? WHERE row = ?", (parent, row))
     rows = group_rows(shard, "parent")
-    assert rows.left(None, [], []).tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert rows.left(None, [2], ["d1"]).tolist() == [4, 5, 6, 7, 8]
-    assert rows.left(None, [], ["d5", "gone"]).tolist() == [1, 2, 3, 4, 5, 8]
-    assert rows.left(None, [], [f"d{n}" for n in range(2000)]).tolist() == [7]
+    assert rows.remaining(None, [], []).tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert rows.remaining(None, [2], ["d1"]).tolist() == [4, 5, 6, 7, 8]
+    assert rows.remaining(None, [], ["d5", "gone"]).tolist() == [1, 2, 3, 4, 5, 8]
+    assert rows.remaining(None, [], [f"d{n}" for n in range(2000)]).tolist() == [7]

@@ -1,4 +1,4 @@
-"""Groups: the best hit of each, as many groups as there are, and no more looked at than it takes."""
+"""Groups: the best hit of each, all groups that exist, and no more documents read than necessary."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Ranking:
         return {row: self._fields[row] for row in rows}
 
     def left(self, rows: Rows | None, seen: Sequence[int], groups: Sequence[Any]) -> Rows:
-        """Those of arrays are not told apart, as in the index."""
+        """Groups of arrays are not distinguished, as in the index."""
         known = {value_key(each) for each in groups if not isinstance(each, list | dict)}
         asked = range(len(self._fields)) if rows is None else rows.tolist()
         return np.array(

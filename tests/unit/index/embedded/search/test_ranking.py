@@ -1,4 +1,4 @@
-"""The best documents for a query: the truth's own, whatever stands in the graph, in memory, or in both."""
+"""The best documents for a query are the true ones, whether they are in the graph, in memory, or in both."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def best(
 def truth(
     seeds: dict[str, int], query: NDArray[np.float32], limit: int, threshold: float | None
 ) -> list[tuple[str, float]]:
-    """What comparing everything in float64 gives: best first, ties by id."""
+    """The result of comparing everything in float64: best first, ties by id."""
     scores = {name: true_cosine(vectors_like([seed])[0], query) for name, seed in seeds.items()}
     order = sorted((-score, name) for name, score in scores.items() if threshold is None or score >= threshold)
     return [(name, -score) for score, name in order[:limit]]
@@ -147,7 +147,7 @@ def test_of_many_copies_the_first_by_id_come_wherever_they_stand(exact: bool) ->
 
 @any_kind
 def test_a_search_of_an_earlier_moment_gets_what_was_there(options: GraphOptions) -> None:
-    """Whatever happened since: documents replaced and removed, moved into the graph, the graph built anew."""
+    """Whatever happened since: documents were replaced and removed, moved into the graph, the graph was rebuilt."""
     seeds = {f"{n:02d}": n if n % 3 else 3005 for n in range(60)}
     query = vectors_like([3005])[0]
     with opened(options) as shard:

@@ -1,4 +1,4 @@
-"""What of a graph a search may find: rows by their slots, copies by what they are copies of, and no others."""
+"""The rows of a graph that a search may find: by their slots, or as copies, and no others."""
 
 from __future__ import annotations
 

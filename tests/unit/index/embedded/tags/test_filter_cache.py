@@ -1,4 +1,4 @@
-"""Kept answers are those that a new computation gives, whatever was written since and whoever sees which moment."""
+"""Cached answers equal those of a new computation, whatever was written since and whichever moment a search sees."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def book(tmp_path: Path) -> Iterator[Notebook]:
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[Filter]:
-    """The filters that were computed anew, in order."""
+    """The filters that were computed again, in order."""
     filters_computed: list[Filter] = []
 
     def spy(connection: sqlite3.Connection, collection: int, where: Filter, everything: Any = None) -> Any:
@@ -70,7 +70,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[Filter]:
 
 
 def never_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if every computation took so long that asking any number of documents is faster."""
+    """Pretend that every computation takes so long that reading any number of documents is faster."""
     monkeypatch.setattr(filter_cache, "_CHECK_SECONDS", 0.0)
 
 

@@ -1,4 +1,4 @@
-"""The tag index gives exactly the documents that match, whatever tags and filters are."""
+"""The tag index gives exactly the documents that match, for any tags and filters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from executors.index.embedded.tags.entries import DIGEST, cut, entries_of
 from executors.index.embedded.tags.index import TagWriter
 from executors.index.embedded.tags.query import all_rows, matching_rows, rows_that_match
 from executors.index.embedded.tags.rowsets import as_rowset, difference, intersection, union
-from executors.index.embedded.upkeep.tag_check import tag_faults
+from executors.index.embedded.upkeep.verify import tag_faults
 from executors.index.filters import And, Range, parse_filter
 from tests.support.stores.indexed_tags import COLLECTION, LONG, NEIGHBOUR, TaggedDocuments, filters, tags
 from tests.unit.index.test_filters import MEANINGS
@@ -41,7 +41,7 @@ def found(shard: TaggedDocuments, where: Any) -> list[int]:
 
 
 def no_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From here on the index alone has to know the answer."""
+    """From here on the index alone has to give the answer."""
 
     def refuse(connection: sqlite3.Connection, collection: int, rows: Any, where: Any) -> Any:
         assert not len(rows), "the tags were asked"

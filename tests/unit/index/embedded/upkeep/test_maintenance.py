@@ -1,4 +1,6 @@
-"""What the background does for a shard: nothing of a dropped collection stays, space comes back, and a failure is no end."""
+"""Background work of a shard: a dropped collection is removed completely, space is given back, and failures are
+retried.
+"""
 
 from __future__ import annotations
 
@@ -207,7 +209,7 @@ async def test_a_rebuild_whose_collection_is_dropped_is_not_counted(
         assert rebuild.finished
         ended.set()
 
-    # Which forgets what was counted.
+    # Which also resets the counters.
     monkeypatch.setattr(Maintenance, "_purge", lambda _: False)
     monkeypatch.setattr(Rebuild, "step", step)
     await store.reindex()
@@ -222,7 +224,7 @@ async def test_a_rebuild_whose_collection_is_dropped_is_not_counted(
 async def test_where_there_are_too_few_for_a_graph_no_rebuild_is_told_of(
     store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not even while the thread has not come to it: who saw one would wait for its end."""
+    """Not even before the thread has looked: a caller that saw a rebuild would wait for its end."""
     await store.put([record(f"{n}", 1, seed=n) for n in range(3)])
     await store.reindex()
     await until(lambda: not store._running.maintenance._wanted)  # type: ignore[union-attr]  # it is open
@@ -233,7 +235,7 @@ async def test_where_there_are_too_few_for_a_graph_no_rebuild_is_told_of(
 
 
 async def test_a_rebuild_that_was_asked_for_shows_until_it_is_counted(store: EmbeddedStore) -> None:
-    """Whoever waits asks all the time: there is no moment in which it is neither to come nor counted."""
+    """A caller that waits asks all the time: at every moment the rebuild is either pending or counted."""
     await store.put([record(f"{n}", 1, seed=n) for n in range(40)])
     await settled(store)
     report = store._running.maintenance.report  # type: ignore[union-attr]  # it is open

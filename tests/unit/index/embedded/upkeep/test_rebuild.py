@@ -1,4 +1,4 @@
-"""A graph built anew beside the old one: nothing is lost, nothing comes back, and searches see whole moments throughout."""
+"""A graph rebuilt beside the old one: nothing is lost, nothing comes back, and searches see whole moments throughout."""
 
 from __future__ import annotations
 

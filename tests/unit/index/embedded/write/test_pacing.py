@@ -1,4 +1,4 @@
-"""Writes wait for a graph that has fallen behind, as long as it comes nearer, and for nothing else."""
+"""Writes wait for a graph that has fallen behind, as long as it makes progress, and for nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The writing thread: shared transactions, failures that stay where they belong, nothing half applied."""
+"""The writing thread: shared transactions, failures that affect only their own call, nothing half applied."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HOUR_MS = 3_600_000
 
 
 class Shard:
-    """A writer with what it needs, and a wall clock that can be turned."""
+    """A writer with its collaborators, and a wall clock that the test can set."""
 
     def __init__(self, folder: Path) -> None:
         self.connection = connect_writer(folder)

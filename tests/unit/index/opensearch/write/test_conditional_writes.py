@@ -1,4 +1,4 @@
-"""Small promises of writes: external versions in the order of versions, and nobody's key twice in one request."""
+"""Details of conditional writes: external versions in the order of versions, and no key twice in one request."""
 
 from __future__ import annotations
 

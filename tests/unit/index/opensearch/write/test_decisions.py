@@ -1,4 +1,4 @@
-"""The rules of versions as sources: what a decision leaves is read back as what the rule says is held."""
+"""The rules of versions as sources: the source of a decision reads back as the state that the rule gives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KNOWN = frozenset({"n.n"})
 
 
 def read_back(plan: Plan) -> State:
-    """What is held after the plan."""
+    """The state after the plan."""
     assert plan.source is not None
     state = state_of({"_source": plan.source, "_seq_no": 1, "_primary_term": 1})
     assert state is not None
