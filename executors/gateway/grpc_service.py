@@ -20,12 +20,9 @@ from executors.document_faults import FAULT
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError
 from executors.exact_json import InvalidJsonError, read_json
-from executors.gateway.flow.chunks import size_of
-from executors.gateway.health import Health
-from executors.gateway.http.intake import Intake
-from executors.gateway.operations.service import SearchService
+from executors.gateway.door import Body, Caller, Door, endpoint_for_grpc
+from executors.gateway.intake import Held
 from executors.gateway.rendering import documents_for_grpc
-from executors.gateway.status import status_report
 from executors.lifecycle import Logger, as_error
 
 # Requests of one stream that are worked on at the same time.
@@ -39,11 +36,9 @@ _JINA_RESULTS = "__results__"
 class GrpcService:
     """Stands in front of Jina's gateway servicer; whatever is not a request for documents goes on to that one."""
 
-    def __init__(self, inner: Any, service: SearchService, health: Health, intake: Intake, logger: Logger) -> None:
+    def __init__(self, inner: Any, door: Door, logger: Logger) -> None:
         self._inner = inner
-        self._service = service
-        self._health = health
-        self._intake = intake
+        self._door = door
         self._logger = logger
         self.streamer = inner.streamer
         self.executor = inner.executor
@@ -66,7 +61,7 @@ class GrpcService:
             try:
                 async for request in request_iterator:
                     held = asyncio.Event()
-                    task = asyncio.create_task(self._answer(request, held))
+                    task = asyncio.create_task(self._answer(request, context, held))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
                     pending.put_nowait(task)
@@ -89,7 +84,7 @@ class GrpcService:
 
     async def process_single_data(self, request: DataRequest, context: Any = None) -> DataRequest:
         """Answer one request."""
-        return await self._answer(request)
+        return await self._answer(request, context)
 
     async def stream_doc(
         self, request: SingleDocumentRequest, context: Any = None
@@ -99,29 +94,28 @@ class GrpcService:
         _set_error(request, VisualSearchError("unknown_endpoint", f"{endpoint!r} does not stream single documents"))
         yield request
 
-    async def _answer(self, request: DataRequest, held: asyncio.Event | None = None) -> DataRequest:
+    async def _answer(
+        self, request: DataRequest, context: Any = None, held: asyncio.Event | None = None
+    ) -> DataRequest:
         """Answer one request; `held` is set as soon as it has its share of the memory, or none."""
         if request.buffer == b"":  # Jina does not decode it, but it is a message: one without anything
             request = DataRequest(jina_pb2.DataRequestProto())
         try:
             size = _size_of(request)
-            endpoint = _endpoint_of(request)
-            if endpoint == "/status":
-                # As over HTTP: also of a flow that is not ready. The report takes the place of the parameters.
-                _answer_with(request, [], await status_report(self._service, self._health))
-                return request
-            self._health.check_ready()
-            async with self._intake.body(_WEIGHT) as body:
+            endpoint = endpoint_for_grpc(_path_of(request))
+
+            async def read(body: Held) -> Body:
                 await body.add_whole(size)
                 if held is not None:
                     held.set()
                 documents = _read_documents(request)
                 del request.proto_with_data.data.docs.docs[:]  # they are not kept twice
-                parameters = _read_parameters(request)
-                body.keep(sum(map(size_of, documents)))
-                async with self._service.admitted():
-                    answer = await self._service.handle(endpoint, documents, parameters)
-            _answer_with(request, documents_for_grpc(endpoint, answer), answer.info())
+                return documents, _read_parameters(request)
+
+            answer = await self._door.answer(endpoint, _caller(context), read, weight=_WEIGHT)
+            # The report of an endpoint that is always answered takes the place of the parameters.
+            parameters = answer.extra if endpoint.always else answer.info()
+            _answer_with(request, documents_for_grpc(endpoint.rendering, answer), parameters)
         except Exception as error:
             if request.buffer:  # it could not be decoded, so it can't carry an answer either
                 request = DataRequest(jina_pb2.DataRequestProto())
@@ -137,7 +131,15 @@ def _size_of(request: DataRequest) -> int:
     return int(request.proto_with_data.ByteSize()) if request.buffer is None else len(request.buffer)
 
 
-def _endpoint_of(request: DataRequest) -> str:
+def _caller(context: Any) -> Caller:
+    """Who sent the request, as gRPC tells."""
+    if context is None:
+        return Caller("grpc")
+    metadata = {str(name): value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
+    return Caller("grpc", context.peer(), metadata)
+
+
+def _path_of(request: DataRequest) -> str:
     """What is asked for.
 
     Raises:

@@ -22,8 +22,7 @@ class Health:
         self._service = service
         self._logger = logger
         self._task: asyncio.Task[None] | None = None
-        self.ready = False
-        self.reason: VisualSearchError | None = VisualSearchError("not_ready", "the flow is starting")
+        self._readiness = service.readiness
 
     async def start(self) -> None:
         """Try once now, so that a sound flow is ready when it says so; else go on in the background."""
@@ -35,17 +34,6 @@ class Health:
         if self._task is not None:
             self._task.cancel()
 
-    def check_ready(self) -> None:
-        """Refuse work before the flow has heard from every stage once.
-
-        Raises:
-            VisualSearchError: why it is not ready: `not_ready`, `shard_identity`, `unavailable`, `draining`.
-        """
-        if self._service.gate.draining:
-            raise VisualSearchError("draining", "this gateway is stopping")
-        if not self.ready:
-            raise self.reason or VisualSearchError("not_ready", "the flow is starting")
-
     async def full(self) -> tuple[bool, dict[str, Any]]:
         """Ask every stage and every shard now.
 
@@ -55,8 +43,8 @@ class Health:
         names = ("preprocess", "embed", "index")
         states = await asyncio.gather(self._probe_preprocess(), self._probe_embed(), self._probe_index())
         report = dict(zip(names, states, strict=True))
-        sound = self.ready and not self._service.gate.draining and all(state["ok"] for state in states)
-        return sound, {"ok": sound, "ready": self.ready, "stages": report}
+        sound = self._readiness.ready and not self._service.gate.draining and all(state["ok"] for state in states)
+        return sound, {"ok": sound, "ready": self._readiness.ready, "stages": report}
 
     async def _probe_preprocess(self) -> dict[str, Any]:
         async def probe() -> dict[str, Any]:
@@ -80,8 +68,8 @@ class Health:
             state = await index_state(self._service)
             if state.error is not None:
                 raise state.error
-            if self.reason is not None:
-                raise self.reason
+            if self._readiness.reason is not None:
+                raise self._readiness.reason
             return {"shards": state.counts()}
 
         return await _probe(probe())
@@ -92,11 +80,11 @@ class Health:
                 await self._service.join()
         except (VisualSearchError, TimeoutError) as error:
             reason = error if isinstance(error, VisualSearchError) else VisualSearchError("not_ready", "no answer yet")
-            if self.reason is None or str(reason) != str(self.reason):
+            if str(reason) != str(self._readiness.reason):
                 self._logger.error(f"not ready: {reason}")
-            self.reason = reason
+            self._readiness.reason = reason
             return False
-        self.ready, self.reason = True, None
+        self._readiness.set_ready()
         return True
 
     async def _keep_joining(self) -> None:

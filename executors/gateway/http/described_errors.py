@@ -1,4 +1,4 @@
-"""Which errors each operation of the HTTP API can give, for its description; a test tries that none is missing.
+"""Which errors each endpoint of the HTTP API can give, for its description; a test tries that none is missing.
 
 What fails before an operation is known (`malformed_request`, `headers_too_large`, `unknown_endpoint`,
 `method_not_allowed`) belongs to none of them.
@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from executors.errors import ERRORS
+from executors.gateway.document_checks import Takes
+from executors.gateway.endpoints import Endpoint
 
 _CALLER: Final = ("forbidden_host", "forbidden_origin")
 _WORK: Final = (
@@ -17,50 +19,37 @@ _WORK: Final = (
 )
 _BODY: Final = ("malformed_body", "request_too_large", "unsupported_media_type", "body_timeout")
 _DOCUMENTS: Final = (
-    *("invalid_parameter", "empty_request", "duplicate_id", "too_many_documents"),
+    *("empty_request", "duplicate_id", "too_many_documents"),
     *("invalid_document", "invalid_id", "invalid_tags", "invalid_base64", "invalid_embedding", "image_too_large"),
 )
 _PICTURES: Final = (
     *("no_content", "dimension_mismatch", "model_mismatch", "embedding_failed"),
     *("image_too_many_pixels", "unsupported_format", "undecodable_image"),
 )
-_QUERIES: Final = ("text_not_supported", "invalid_text")
-_READING: Final = ("invalid_parameter", "invalid_filter", "collection_not_found")
-_BY_ID: Final = ("not_found", "collection_not_found")
-
-_CODES: Final[dict[str, tuple[str, ...]]] = {
-    "/index": (*_BODY, *_DOCUMENTS, *_PICTURES, "stale_version"),
-    "/search": (*_BODY, *_DOCUMENTS, *_PICTURES, *_QUERIES, *_BY_ID, "invalid_filter"),
-    "/embed": (*_BODY, *_DOCUMENTS, *_PICTURES, *_QUERIES),
-    "/update": (*_BODY, *_DOCUMENTS, *_BY_ID, "stale_version"),
-    "/get": (*_BODY, *_DOCUMENTS, *_BY_ID),
-    "/delete": (*_BODY, *_DOCUMENTS, *_BY_ID, "invalid_filter", "stale_version"),
-    "/scroll": (*_BODY, *_READING),
-    "/count": (*_BODY, *_READING),
-    "/verify": (*_BODY, "invalid_parameter"),
-    "/reindex": (*_BODY, "invalid_parameter", "collection_not_found"),
-    "/thumbnail": ("invalid_parameter", "invalid_id", *_BY_ID),
-    "list": ("invalid_parameter",),
-    "describe": ("invalid_parameter", "collection_not_found"),
-    "create": (*_BODY, "invalid_parameter", "model_mismatch", "dimension_mismatch"),
-    "drop": (*_BODY, "invalid_parameter", "collection_not_found", "stale_version"),
-}
-_WITH_DOCUMENTS: Final = frozenset({"/index", "/search", "/embed", "/update", "/get", "/delete"})
 
 
-def error_responses(operation: str, answer: dict[str, Any]) -> dict[int | str, Any]:
-    """The responses of an operation that are errors, by status.
+def error_responses(endpoint: Endpoint, answer: dict[str, Any]) -> dict[int | str, Any]:
+    """The responses of an endpoint that are errors, by status.
 
     Args:
-        operation: an endpoint, or what is done with collections.
         answer: the schema of the answer, which also tells that every document failed.
     """
-    return responses_of((*_CALLER, *_WORK, *_CODES[operation]), answer if operation in _WITH_DOCUMENTS else None)
+    if endpoint.always:
+        return responses_of((*_CALLER, "internal"), None)
+    by_document = endpoint.resource is None and endpoint.takes is not Takes.NOTHING
+    return responses_of(_codes(endpoint), answer if by_document else None)
 
 
-def status_responses() -> dict[int | str, Any]:
-    """The errors of `/status`, which answers in the form of a success whatever its stages say."""
-    return responses_of((*_CALLER, "internal"), None)
+def _codes(endpoint: Endpoint) -> tuple[str, ...]:
+    method = "POST" if endpoint.resource is None else endpoint.resource.method
+    codes = (*_CALLER, *_WORK, "invalid_parameter", *endpoint.errors)
+    if method != "GET":
+        codes += _BODY
+        if endpoint.takes is not Takes.NOTHING:
+            codes += _DOCUMENTS
+        if endpoint.takes.pictures:
+            codes += _PICTURES
+    return codes
 
 
 def responses_of(codes: tuple[str, ...], answer: dict[str, Any] | None) -> dict[int | str, Any]:

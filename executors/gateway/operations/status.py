@@ -7,32 +7,36 @@ from typing import Any, Final
 
 from executors import __version__
 from executors.errors import VisualSearchError
+from executors.gateway.flow.chunks import Answer
 from executors.gateway.flow.replicas import replica_reports
-from executors.gateway.health import Health
 from executors.gateway.operations.collections import collections_of
+from executors.gateway.operations.request import Request
 from executors.gateway.operations.service import SearchService
+from executors.gateway.parameters import NoParameters
 from executors.gateway.shards.index_state import IndexState, index_state
 
 API_VERSION = 1
 _ANSWER_S: Final = 5.0
 
 
-async def status_report(service: SearchService, health: Health) -> dict[str, Any]:
+async def status(service: SearchService, _: Request[NoParameters]) -> Answer:
     """Ask every process for its status; one that does not answer is named, with its error, and costs no other."""
     preprocess, embed, index = await asyncio.gather(
         _stage(service, "preprocess"), _stage(service, "embed"), index_state(service)
     )
-    return {
+    readiness, gate = service.readiness, service.gate
+    report = {
         "api": API_VERSION,
         "version": __version__,
-        "ready": health.ready,
-        "reason": health.reason.to_json() if health.reason else None,
+        "ready": readiness.ready,
+        "reason": readiness.reason.to_json() if readiness.reason else None,
         "silent": [*preprocess.get("silent", []), *embed.get("silent", []), *index.silent],
         "index": _index(service, index),
         "model": {key: service.model.get(key) for key in ("model_id", "name", "dimension", "text")},
         "stages": {"preprocess": preprocess, "embed": embed},
-        "gateway": {"in_flight": service.gate.in_flight, "max_concurrency": service.gate.limit},
+        "gateway": {"in_flight": gate.in_flight, "max_concurrency": gate.limit},
     }
+    return Answer([], extra=report)
 
 
 def _index(service: SearchService, state: IndexState) -> dict[str, Any]:
