@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel
 
-from executors.gateway import examples, parameters, rendering
+from executors.gateway import answers, examples, parameters, rendering
 from executors.gateway.document_checks import Takes
 from executors.gateway.flow.chunks import Answer
 from executors.gateway.operations import (
@@ -59,6 +59,7 @@ class Endpoint:
     Args:
         path: what gRPC callers post to and, without `resource`, HTTP callers as well.
         parameters: the model of its parameters.
+        answer: the model of its answer over HTTP; None for a picture.
         operation: what it does.
         rendering: how its answer is told.
         takes: what its documents are for.
@@ -76,6 +77,7 @@ class Endpoint:
 
     path: str
     parameters: type[BaseModel]
+    answer: type[BaseModel] | None
     operation: Operation
     rendering: Rendering
     takes: Takes
@@ -94,6 +96,7 @@ class Endpoint:
 STATUS: Final = Endpoint(
     "/status",
     parameters.NoParameters,
+    answers.StatusAnswer,
     status.status,
     rendering.REPORTED,
     Takes.NOTHING,
@@ -106,6 +109,7 @@ STATUS: Final = Endpoint(
 THUMBNAIL: Final = Endpoint(
     "/thumbnail",
     parameters.ThumbnailParameters,
+    None,
     get.thumbnail,
     rendering.FOUND,
     Takes.IDS,
@@ -121,6 +125,7 @@ ENDPOINTS: Final = (
     Endpoint(
         "/index",
         parameters.IndexParameters,
+        answers.WriteAnswer,
         index.index,
         rendering.WRITTEN,
         Takes.CONTENT,
@@ -133,6 +138,7 @@ ENDPOINTS: Final = (
     Endpoint(
         "/search",
         parameters.SearchParameters,
+        answers.SearchAnswer,
         search.search,
         rendering.SEARCHED,
         Takes.QUERIES,
@@ -145,6 +151,7 @@ ENDPOINTS: Final = (
     Endpoint(
         "/update",
         parameters.UpdateParameters,
+        answers.WriteAnswer,
         update.update,
         rendering.WRITTEN,
         Takes.TAGS,
@@ -157,6 +164,7 @@ ENDPOINTS: Final = (
     Endpoint(
         "/get",
         parameters.GetParameters,
+        answers.GetAnswer,
         get.get,
         rendering.FOUND,
         Takes.IDS,
@@ -168,6 +176,7 @@ ENDPOINTS: Final = (
     Endpoint(
         "/embed",
         parameters.EmbedParameters,
+        answers.EmbedAnswer,
         embed.embed,
         rendering.EMBEDDED,
         Takes.QUERIES,
@@ -179,6 +188,7 @@ ENDPOINTS: Final = (
     Endpoint(
         "/scroll",
         parameters.ScrollParameters,
+        answers.ScrollAnswer,
         scroll.scroll,
         rendering.FOUND,
         Takes.NOTHING,
@@ -190,6 +200,7 @@ ENDPOINTS: Final = (
     Endpoint(
         "/count",
         parameters.CountParameters,
+        answers.CountAnswer,
         scroll.count,
         rendering.WRITTEN,
         Takes.NOTHING,
@@ -201,6 +212,7 @@ ENDPOINTS: Final = (
     Endpoint(
         "/delete",
         parameters.DeleteParameters,
+        answers.DeleteAnswer,
         delete.delete,
         rendering.DELETED,
         Takes.IDS,
@@ -214,6 +226,7 @@ ENDPOINTS: Final = (
     Endpoint(
         "/verify",
         parameters.VerifyParameters,
+        answers.VerifyAnswer,
         maintenance.verify,
         rendering.REPORTED,
         Takes.NOTHING,
@@ -225,6 +238,7 @@ ENDPOINTS: Final = (
     Endpoint(
         "/reindex",
         parameters.ReindexParameters,
+        answers.ReindexAnswer,
         maintenance.reindex,
         rendering.REPORTED,
         Takes.NOTHING,
@@ -239,6 +253,7 @@ ENDPOINTS: Final = (
     Endpoint(
         "/collections/list",
         parameters.NoParameters,
+        answers.CollectionsAnswer,
         collections.list_collections,
         rendering.REPORTED,
         Takes.NOTHING,
@@ -250,6 +265,7 @@ ENDPOINTS: Final = (
     Endpoint(
         "/collections/describe",
         parameters.CollectionParameters,
+        answers.CollectionAnswer,
         collections.describe_collection,
         rendering.REPORTED,
         Takes.NOTHING,
@@ -262,6 +278,7 @@ ENDPOINTS: Final = (
     Endpoint(
         "/collections/create",
         parameters.CreateParameters,
+        answers.CreateAnswer,
         collections.create_collection,
         rendering.REPORTED,
         Takes.NOTHING,
@@ -276,6 +293,7 @@ ENDPOINTS: Final = (
     Endpoint(
         "/collections/drop",
         parameters.CollectionParameters,
+        answers.DropAnswer,
         collections.drop_collection,
         rendering.REPORTED,
         Takes.NOTHING,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from pydantic import BaseModel
+
 from executors.errors import ERRORS
 from executors.gateway.document_checks import Takes
 from executors.gateway.endpoints import Endpoint
@@ -28,16 +30,12 @@ _PICTURES: Final = (
 )
 
 
-def error_responses(endpoint: Endpoint, answer: dict[str, Any]) -> dict[int | str, Any]:
-    """The responses of an endpoint that are errors, by status.
-
-    Args:
-        answer: the schema of the answer, which also tells that every document failed.
-    """
+def error_responses(endpoint: Endpoint) -> dict[int | str, Any]:
+    """The responses of an endpoint that are errors, by status; an answer also tells that every document failed."""
     if endpoint.always:
         return responses_of((*_CALLER, "internal"), None)
     by_document = endpoint.resource is None and endpoint.takes is not Takes.NOTHING
-    return responses_of(_codes(endpoint), answer if by_document else None)
+    return responses_of(_codes(endpoint), endpoint.answer if by_document else None)
 
 
 def _codes(endpoint: Endpoint) -> tuple[str, ...]:
@@ -52,7 +50,7 @@ def _codes(endpoint: Endpoint) -> tuple[str, ...]:
     return codes
 
 
-def responses_of(codes: tuple[str, ...], answer: dict[str, Any] | None) -> dict[int | str, Any]:
+def responses_of(codes: tuple[str, ...], answer: type[BaseModel] | None) -> dict[int | str, Any]:
     """One response a status, with the codes that it can carry."""
     by_status: dict[int | str, list[str]] = {}
     for code in sorted(set(codes)):
@@ -60,14 +58,15 @@ def responses_of(codes: tuple[str, ...], answer: dict[str, Any] | None) -> dict[
     return {status: _response(by_status[status], answer) for status in sorted(by_status, key=str)}
 
 
-def _response(codes: list[str], answer: dict[str, Any] | None) -> dict[str, Any]:
+def _response(codes: list[str], answer: type[BaseModel] | None) -> dict[str, Any]:
     failed = {
         "type": "object",
         "required": ["error"],
         "properties": {"error": error_schema(codes)},
         "additionalProperties": False,
     }
-    schema = failed if answer is None else {"anyOf": [failed, answer]}
+    # FastAPI puts the models of answers there.
+    schema = failed if answer is None else {"anyOf": [failed, {"$ref": f"#/components/schemas/{answer.__name__}"}]}
     described = "\n".join(f"- `{code}`: {ERRORS[code].meaning}" for code in codes)
     return {"description": described, "content": {"application/json": {"schema": schema}}}
 

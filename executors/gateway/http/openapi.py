@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from pydantic import BaseModel
+
 from executors import __version__
 from executors.gateway import endpoints
+from executors.gateway.answers import HealthAnswer
 from executors.gateway.document_checks import Takes
 from executors.gateway.endpoints import Endpoint
 from executors.gateway.examples import Example
 from executors.gateway.http.described_errors import error_responses
 from executors.gateway.http.openapi_schemas import (
-    ANSWER,
     DOCUMENT,
     NO_DATA,
     PICTURE_BODY,
@@ -50,13 +52,13 @@ def describe_post(endpoint: Endpoint) -> dict[str, Any]:
     return {
         "summary": endpoint.summary,
         "openapi_extra": {"requestBody": body, "parameters": _query(endpoint)},
-        "responses": _responses(endpoint, {"type": "object"} if endpoint.rendering is REPORTED else ANSWER),
+        "responses": _responses(endpoint),
     }
 
 
 def describe_collections(endpoint: Endpoint) -> dict[str, Any]:
     """What FastAPI is told of an endpoint whose collection is in the path."""
-    described: dict[str, Any] = {"summary": endpoint.summary, "responses": _responses(endpoint, {"type": "object"})}
+    described: dict[str, Any] = {"summary": endpoint.summary, "responses": _responses(endpoint)}
     if endpoint.resource is not None and "{name}" in endpoint.resource.path:
         described["openapi_extra"] = {"parameters": [_parameter("name", "path", "products")]}
     if endpoint.examples:
@@ -92,30 +94,25 @@ def _examples(examples: Sequence[Example]) -> dict[str, Any]:
     return {"examples": {each.name: {"summary": each.summary, "value": each.body} for each in examples}}
 
 
-def health(meaning: str) -> dict[str, Any]:
-    """What FastAPI is told of a health endpoint."""
-    content = {"application/json": {"schema": {"type": "object"}}}
-    answers = {200: {"description": "it is so", "content": content}}
-    return {"summary": f"200 if {meaning}", "responses": answers}
+def health(
+    meaning: str, sound: type[BaseModel] = HealthAnswer, unsound: type[BaseModel] | None = None
+) -> dict[str, Any]:
+    """What FastAPI is told of a health endpoint.
+
+    Args:
+        unsound: the answer with status 503, where that can be.
+    """
+    responses: dict[int, Any] = {200: {"description": "it is so", "model": sound}}
+    if unsound is not None:
+        responses[503] = {"description": "it is not so", "model": unsound}
+    return {"summary": f"200 if {meaning}", "responses": responses}
 
 
-def unsound(meaning: str) -> dict[str, Any]:
-    """The same of one that can answer 503."""
-    described = health(meaning)
-    content = {"application/json": {"schema": {"type": "object"}}}
-    described["responses"] |= {503: {"description": "it is not so", "content": content}}
-    return described
+def _responses(endpoint: Endpoint) -> dict[int | str, Any]:
+    return {200: {"description": endpoint.success, "model": endpoint.answer}} | error_responses(endpoint)
 
 
-def _responses(endpoint: Endpoint, schema: dict[str, Any]) -> dict[int | str, Any]:
-    succeeded = {"description": endpoint.success, "content": {"application/json": {"schema": schema}}}
-    return {200: succeeded} | error_responses(endpoint, ANSWER)
-
-
-STATUS: Final[dict[str, Any]] = {
-    "summary": endpoints.STATUS.summary,
-    "responses": _responses(endpoints.STATUS, {"type": "object"}),
-}
+STATUS: Final[dict[str, Any]] = {"summary": endpoints.STATUS.summary, "responses": _responses(endpoints.STATUS)}
 _ENTITY_TAG_HEADER: Final = {
     "ETag": {"description": "changes with every write of the document", "schema": {"type": "string"}}
 }
@@ -129,7 +126,7 @@ _THUMBNAIL: Final[dict[str, Any]] = {
         },
         304: {"description": "The picture is the one of If-None-Match", "headers": _ENTITY_TAG_HEADER},
     }
-    | error_responses(endpoints.THUMBNAIL, {}),
+    | error_responses(endpoints.THUMBNAIL),
 }
 _IF_NONE_MATCH: Final = {"name": "If-None-Match", "in": "header", "required": False, "schema": {"type": "string"}}
 

@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
 from executors.errors import VisualSearchError
+from executors.gateway.answers import Failure, FullHealthAnswer
 from executors.gateway.door import Body, Door
 from executors.gateway.endpoints import ENDPOINTS, STATUS, Endpoint
 from executors.gateway.health import Health
@@ -94,22 +95,24 @@ def _add_status(app: FastAPI, door: Door) -> None:
 
 
 def _add_health(app: FastAPI, door: Door, health: Health) -> None:
+    live_answer = openapi.health("the process answers")
+    ready_answer = openapi.health("every stage answered once, and it is not stopping", unsound=Failure)
+    full_answer = openapi.health("every stage and shard answers now", FullHealthAnswer, FullHealthAnswer)
+
     @app.get("/", response_class=Json, include_in_schema=False)
     async def root() -> Response:
         return Json({"name": "visual-search", "api": 1, "docs": "/docs", "status": "/status"})
 
-    @app.get("/health/live", response_class=Json, **openapi.health("the process answers"))
+    @app.get("/health/live", response_class=Json, **live_answer)
     async def live() -> Response:
         return Json({"ok": True})
 
-    @app.get(
-        "/health/ready", response_class=Json, **openapi.unsound("every stage answered once, and it is not stopping")
-    )
+    @app.get("/health/ready", response_class=Json, **ready_answer)
     async def ready() -> Response:
         door.check_open()
         return Json({"ok": True})
 
-    @app.get("/health/full", response_class=Json, **openapi.unsound("every stage and shard answers now"))
+    @app.get("/health/full", response_class=Json, **full_answer)
     async def full() -> Response:
         sound, report = await health.full()
         return Json(report, 200 if sound else 503)
