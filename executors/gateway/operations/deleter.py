@@ -18,7 +18,7 @@ from executors.gateway.flow.stages import StageAnswer, Stages
 from executors.gateway.operations.collections import missing_is_empty
 from executors.gateway.operations.index_writer import failed
 from executors.gateway.parameters import DeleteParameters
-from executors.gateway.shards.index_client import INDEX, IndexClient
+from executors.gateway.shards.index_client import IndexClient
 from executors.index.filters import And, Filter, Not, Or
 from executors.index.versions import HybridClock
 from executors.index.wire.documents import collection_of
@@ -45,7 +45,7 @@ class Deleter:
         Raises:
             VisualSearchError: the index does not answer.
         """
-        answer = await self._stages.post("/delete", chunk, {}, INDEX)
+        answer = await self._stages.post("/delete", chunk, {}, self._stages.topology.index)
         descendants = {
             n: set(found) for n, each in enumerate(answer.documents) if (found := unpack(each).get("descendants"))
         }

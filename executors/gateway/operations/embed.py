@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from executors.gateway.flow.chunks import Answer
-from executors.gateway.operations.index_writer import PIPELINE
 from executors.gateway.operations.request import Request
 from executors.gateway.operations.service import SearchService
 from executors.gateway.parameters import EmbedParameters
@@ -11,6 +10,7 @@ from executors.gateway.parameters import EmbedParameters
 
 async def embed(service: SearchService, request: Request[EmbedParameters]) -> Answer:
     """Embed."""
+    pipeline = service.stages.topology.pipeline
     return await service.chunks.send(
-        request.documents, lambda chunk: service.stages.post("/embed", chunk, target=PIPELINE)
+        request.documents, lambda chunk: service.stages.post("/embed", chunk, target=pipeline)
     )

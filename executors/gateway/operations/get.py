@@ -9,7 +9,6 @@ from executors.gateway.flow.chunks import Answer, add_up, by_collection, counted
 from executors.gateway.operations.request import Request
 from executors.gateway.operations.service import SearchService
 from executors.gateway.parameters import GetParameters, ThumbnailParameters
-from executors.gateway.shards.index_client import INDEX
 
 
 async def get(service: SearchService, request: Request[GetParameters]) -> Answer:
@@ -37,7 +36,7 @@ async def read(service: SearchService, documents: Sequence[ImageDoc], wanted: Se
     for positions in by_collection(documents):
         answer = await service.chunks.send(
             [documents[n] for n in positions],
-            lambda chunk: service.stages.post("/get", chunk, {"with": list(wanted)}, INDEX),
+            lambda chunk: service.stages.post("/get", chunk, {"with": list(wanted)}, service.stages.topology.index),
         )
         for n, document in zip(positions, answer.documents, strict=True):
             found[n] = document

@@ -23,13 +23,12 @@ from executors.gateway.flow.chunks import add_up
 from executors.gateway.flow.stages import StageAnswer, Stages
 from executors.gateway.operations.completion import completed
 from executors.gateway.shards.id_locks import IdLocks, Key
-from executors.gateway.shards.index_client import INDEX, IndexClient
+from executors.gateway.shards.index_client import IndexClient
 from executors.index.records import Collection
 from executors.index.versions import HybridClock
 from executors.index.wire.documents import collection_of
 from executors.index.wire.merge import unpack
 
-PIPELINE: Final = "^(preprocess|embed)$"
 _ATTEMPTS: Final = 5
 _STALE: Final = "stale_version"
 _DROPPED: Final = "collection_not_found"
@@ -56,7 +55,7 @@ class IndexWriter:
         Raises:
             VisualSearchError: a stage does not answer; nothing of the chunk was acknowledged.
         """
-        prepared = await self._stages.post("/index", chunk, target=PIPELINE)
+        prepared = await self._stages.post("/index", chunk, target=self._stages.topology.pipeline)
         return await completed(self._write_prepared(prepared, fresh, refresh=refresh))
 
     async def _write_prepared(self, prepared: StageAnswer, fresh: AnyCollection[str], *, refresh: bool) -> StageAnswer:
@@ -104,7 +103,8 @@ class IndexWriter:
         version = self._clock.next()
         for n in pending:
             documents[n].version = version
-        stored = await self._stages.post("/index", [documents[n] for n in pending], {"refresh": refresh}, INDEX)
+        sent = [documents[n] for n in pending]
+        stored = await self._stages.post("/index", sent, {"refresh": refresh}, self._stages.topology.index)
         add_up(answer.took_ms, stored.took_ms)
         for n, returned in zip(pending, stored.documents, strict=True):
             returned.collection = documents[n].collection

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from executors.errors import VisualSearchError
 from executors.gateway.admission import Gate
 from executors.gateway.flow.chunks import Answer, ChunkSender
 from executors.gateway.flow.replicas import check_replicas_ready, replica_reports
@@ -44,10 +45,14 @@ class SearchService:
         """
         membership = await self.index_client.join()
         self.clock.observe(membership.last_version)
-        check_replicas_ready("preprocess", await replica_reports(self.stages, "preprocess"))
-        reports = await replica_reports(self.stages, "embed")
-        check_replicas_ready("embed", reports)
-        self.model = reports.answered[0]
+        models = []
+        for stage in self.stages.topology.others:
+            reports = await replica_reports(self.stages, stage)
+            check_replicas_ready(stage, reports)
+            models += [report for report in reports.answered[:1] if "model_id" in report]
+        if not models:
+            raise VisualSearchError("not_ready", "no stage of the flow says which model it runs (`model_id`)")
+        self.model = models[0]
 
     def report(self, **extra: Any) -> Answer:
         """An answer without documents, from all shards."""

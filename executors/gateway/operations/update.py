@@ -12,7 +12,6 @@ from executors.gateway.operations.index_writer import keys_of
 from executors.gateway.operations.request import Request
 from executors.gateway.operations.service import SearchService
 from executors.gateway.parameters import UpdateParameters
-from executors.gateway.shards.index_client import INDEX
 from executors.index.wire.documents import unknown
 
 
@@ -21,7 +20,7 @@ async def update(service: SearchService, request: Request[UpdateParameters]) -> 
     sent = {"mode": request.parameters.mode, "refresh": request.parameters.refresh}
 
     async def post(chunk: list[ImageDoc], _: str) -> StageAnswer:
-        return await service.stages.post("/update", chunk, sent, INDEX)
+        return await service.stages.post("/update", chunk, sent, service.stages.topology.index)
 
     answer = await write_everywhere(service, request.documents, post)
     for asked, answered in zip(request.documents, answer.documents, strict=True):

@@ -25,6 +25,7 @@ from executors.gateway.endpoints import BY_PATH
 from executors.gateway.flow.chunks import Answer
 from executors.gateway.flow.replica_calls import ReplicaAnswer
 from executors.gateway.flow.stages import StageAnswer
+from executors.gateway.flow.topology import Topology
 from executors.gateway.intake import Intake, IntakeLimits
 from executors.gateway.operations.service import SearchService
 from executors.index.executor import IndexShard, ShardMerge
@@ -52,6 +53,8 @@ class LocalStages:
         posted: every endpoint that was posted to, with its documents, as the index got them.
     """
 
+    topology = Topology(("preprocess", "embed", "index"), ("preprocess", "embed"), "index")
+
     def __init__(self, shards: int) -> None:
         self.logger = logging.getLogger("local")
         self.stores = [DictionaryStore() for _ in range(shards)]
@@ -69,10 +72,10 @@ class LocalStages:
         endpoint: str,
         documents: Sequence[ImageDoc],
         parameters: dict[str, Any] | None = None,
-        target: str | None = None,
+        target: str | Sequence[str] | None = None,
     ) -> StageAnswer:
         given = _wired(documents)
-        if target != "^index$":
+        if target != self.topology.index:
             for each in given:
                 _embed(each)
             if target is not None:
