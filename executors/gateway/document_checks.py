@@ -1,10 +1,10 @@
-"""The one door of the flow: what HTTP and gRPC requests must be before anything is done with them."""
+"""What the documents of a request must be before anything is done with them, whichever protocol brought them."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from enum import Enum
 from typing import Any
 
 from docarray.typing import ID
@@ -21,30 +21,24 @@ STAGE = "gateway"
 MAX_CHARACTERS = 8_000
 
 
-class Gate:
-    """Counts the requests in flight and refuses more than the limit at once, instead of queueing without end."""
+class Takes(Enum):
+    """What the documents of a request are for, which decides what they may hold."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.in_flight = 0
-        self.draining = False
+    CONTENT = "content"
+    """Pictures or vectors that are to be stored."""
+    QUERIES = "queries"
+    """Pictures, vectors or texts that are to be compared or embedded."""
+    TAGS = "tags"
+    """Ids with tags."""
+    IDS = "ids"
+    """Ids; whatever else a document holds is not looked at."""
+    NOTHING = "nothing"
+    """The request has no documents."""
 
-    @contextmanager
-    def enter(self) -> Iterator[None]:
-        """Hold a place for one request.
-
-        Raises:
-            VisualSearchError: `overloaded` or `draining`.
-        """
-        if self.draining:
-            raise VisualSearchError("draining", "this gateway is stopping; send the request again")
-        if self.in_flight >= self.limit:
-            raise VisualSearchError("overloaded", "too many requests in flight; try again", retry_after_s=1)
-        self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
+    @property
+    def pictures(self) -> bool:
+        """Whether a document may be a picture."""
+        return self in (Takes.CONTENT, Takes.QUERIES)
 
 
 def check_request(documents: Sequence[ImageDoc], max_documents: int, collection: str | None = None) -> None:
@@ -76,44 +70,45 @@ def check_request(documents: Sequence[ImageDoc], max_documents: int, collection:
         seen.add(key)
 
 
-def admit_documents(
-    documents: Sequence[ImageDoc],
-    *,
-    collection: str | None,
-    make_ids: bool,
-    queries: bool = False,
-    thumbnails: bool = False,
-    tags_only: bool = False,
-) -> set[int]:
+def refuse_documents(documents: Sequence[ImageDoc]) -> None:
+    """Refuse documents where a request has none.
+
+    Raises:
+        VisualSearchError: `invalid_parameter`.
+    """
+    if documents:
+        raise VisualSearchError("invalid_parameter", "data: this endpoint takes no documents")
+
+
+def admit_documents(documents: Sequence[ImageDoc], takes: Takes, *, collection: str | None) -> set[str]:
     """Give every document an id and a collection; put an error into those that can't be taken.
 
     Args:
-        queries: a `text` is a query in words, not what was read in a picture.
-        thumbnails: whether a `thumbnail` is taken. Where only ids count, one that came with a document is ignored.
-        tags_only: nothing but tags is taken.
+        takes: what the documents are for. Where only ids count, a `thumbnail` that came with one is ignored.
+        collection: where documents belong that name none.
 
     Returns:
-        The positions of the documents whose id was made here: nobody else can have used it.
+        The ids that were made here, so no other copy of them can exist.
     """
     made = set()
-    for position, document in enumerate(documents):
-        if document.id is None and make_ids and document.error is None:
+    for document in documents:
+        if document.id is None and takes.pictures and document.error is None:
             document.id = ID(uuid.uuid4().hex)
-            made.add(position)
+            made.add(str(document.id))
         if document.collection is None:
             document.collection = collection
         if document.error is None:
             try:
                 _check_document(document)
-                if tags_only:
+                if takes is Takes.TAGS:
                     _check_no_more_than_tags(document)
-                elif thumbnails:
+                elif takes is Takes.CONTENT:
                     check_thumbnail(document)
-                elif queries:
+                elif takes is Takes.QUERIES:
                     _check_query(document)
             except VisualSearchError as error:
                 document.error = Failure.of(error, STAGE)
-        if not thumbnails:
+        if takes is not Takes.CONTENT:
             document.thumbnail = None
         document.id = document.id or ID("")
     return made

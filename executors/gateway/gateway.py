@@ -9,7 +9,8 @@ from jina.serve.runtimes.gateway.composite import CompositeGateway
 from jina.serve.runtimes.servers.grpc import GRPCServer
 from jina.serve.runtimes.servers.http import FastAPIBaseServer
 
-from executors.gateway.document_checks import Gate
+from executors.gateway.admission import Gate
+from executors.gateway.door import Door
 from executors.gateway.flow.stages import Stages
 from executors.gateway.grpc_service import GrpcService
 from executors.gateway.health import Health
@@ -21,9 +22,9 @@ from executors.gateway.http.connections import (
     grpc_options,
     let_kernel_keep_waiting,
 )
-from executors.gateway.http.intake import Intake, IntakeLimits
 from executors.gateway.http.protocol import server_options
 from executors.gateway.http.routes import make_app
+from executors.gateway.intake import Intake, IntakeLimits
 from executors.gateway.large_buffers import give_large_buffers_back
 from executors.gateway.operations.completion import all_completed
 from executors.gateway.operations.service import SearchService
@@ -90,30 +91,23 @@ class VisualSearchGateway(CompositeGateway):
         self.logger.logger.addFilter(_is_news)
         clock = HybridClock(uuid.uuid4().hex[:8])
         stages = Stages(self.streamer, self.logger)
-        self._service = SearchService(
-            stages,
-            Gate(chosen.max_concurrency),
-            clock,
-            chosen.max_documents,
-            chosen.timeout_ms / 1000,
-            replicas=chosen.replicas,
-        )
+        timeout_s = chosen.timeout_ms / 1000
+        self._service = SearchService(stages, Gate(chosen.max_concurrency), clock, timeout_s, replicas=chosen.replicas)
         self._health = Health(self._service, self.logger)
-        self._intake = Intake(
+        intake = Intake(
             IntakeLimits(
                 chosen.max_bodies, chosen.max_bodies_bytes, chosen.body_timeout_ms / 1000, chosen.body_min_rate
             )
         )
-        application = make_app(self._service, self._health, self._intake, chosen, self.logger)
+        self._door = Door(self._service, intake, max_documents=chosen.max_documents, timeout_s=timeout_s)
+        application = make_app(self._door, self._health, chosen, self.logger)
         self._http_options = server_options(chosen.keepalive_s)
         self.servers = [self._adapt(server, application) for server in self.servers]
         self.gateways = self.servers
 
     def _adapt(self, server: Any, application: FastAPI) -> Any:
         if isinstance(server, GRPCServer):
-            server._request_handler = GrpcService(
-                self._request_handler, self._service, self._health, self._intake, self.logger
-            )
+            server._request_handler = GrpcService(self._request_handler, self._door, self.logger)
             return server
         given = next(each for each in self._server_kwargs if each["runtime_args"]["port"] == server.port)
         http = HttpServer(**(given | {"uvicorn_kwargs": self._http_options}))

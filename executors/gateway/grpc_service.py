@@ -20,12 +20,9 @@ from executors.document_faults import FAULT
 from executors.documents import Failure, ImageDoc
 from executors.errors import ErrorCode, Logger, VisualSearchError, as_error
 from executors.exact_json import InvalidJsonError, read_json
-from executors.gateway.flow.chunks import size_of
-from executors.gateway.health import Health
-from executors.gateway.http.intake import Intake
-from executors.gateway.operations.service import SearchService
+from executors.gateway.door import Body, Caller, Door, endpoint_for_grpc
+from executors.gateway.intake import Held
 from executors.gateway.rendering import documents_for_grpc
-from executors.gateway.status import status_report
 from executors.request_id import METADATA_KEY, current_request_id, request_id_from, request_scope, set_request_id
 
 # Requests of one stream that are worked on at the same time.
@@ -39,11 +36,9 @@ _JINA_RESULTS = "__results__"
 class GrpcService:
     """Stands in front of Jina's gateway servicer; whatever is not a request for documents goes on to that one."""
 
-    def __init__(self, inner: Any, service: SearchService, health: Health, intake: Intake, logger: Logger) -> None:
+    def __init__(self, inner: Any, door: Door, logger: Logger) -> None:
         self._inner = inner
-        self._service = service
-        self._health = health
-        self._intake = intake
+        self._door = door
         self._logger = logger
         self.streamer = inner.streamer
         self.executor = inner.executor
@@ -106,35 +101,33 @@ class GrpcService:
         """
         given = _given_id(context)
         with request_scope(request_id_from(given)):
-            answer = await self._answer_in_scope(request, given, held)
+            answer = await self._answer_in_scope(request, context, given, held)
             answer.header.request_id = current_request_id()
             return answer
 
     async def _answer_in_scope(
-        self, request: DataRequest, given: str | None, held: asyncio.Event | None
+        self, request: DataRequest, context: Any, given: str | None, held: asyncio.Event | None
     ) -> DataRequest:
         if request.buffer == b"":  # Jina does not decode it, but it is a message: one without anything
             request = DataRequest(jina_pb2.DataRequestProto())
         try:
             size = _size_of(request)
-            endpoint = _endpoint_of(request)
+            path = _path_of(request)
             set_request_id(request_id_from(given, request.header.request_id))
-            if endpoint == "/status":
-                # As over HTTP: also of a flow that is not ready. The report takes the place of the parameters.
-                _answer_with(request, [], await status_report(self._service, self._health))
-                return request
-            self._health.check_ready()
-            async with self._intake.body(_WEIGHT) as body:
+            endpoint = endpoint_for_grpc(path)
+
+            async def read(body: Held) -> Body:
                 await body.add_whole(size)
                 if held is not None:
                     held.set()
                 documents = _read_documents(request)
                 del request.proto_with_data.data.docs.docs[:]  # they are not kept twice
-                parameters = _read_parameters(request)
-                body.keep(sum(map(size_of, documents)))
-                async with self._service.admitted():
-                    answer = await self._service.handle(endpoint, documents, parameters)
-            _answer_with(request, documents_for_grpc(endpoint, answer), answer.info())
+                return documents, _read_parameters(request)
+
+            answer = await self._door.answer(endpoint, _caller(context), read, weight=_WEIGHT)
+            # The report of an endpoint that is always answered takes the place of the parameters.
+            parameters = answer.extra if endpoint.always else answer.info()
+            _answer_with(request, documents_for_grpc(endpoint.rendering, answer), parameters)
         except Exception as error:
             if request.buffer:  # it could not be decoded, so it can't carry an answer either
                 request = DataRequest(jina_pb2.DataRequestProto())
@@ -156,7 +149,15 @@ def _size_of(request: DataRequest) -> int:
     return int(request.proto_with_data.ByteSize()) if request.buffer is None else len(request.buffer)
 
 
-def _endpoint_of(request: DataRequest) -> str:
+def _caller(context: Any) -> Caller:
+    """Who sent the request, as gRPC tells."""
+    if context is None:
+        return Caller("grpc")
+    metadata = {str(name): value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
+    return Caller("grpc", context.peer(), metadata)
+
+
+def _path_of(request: DataRequest) -> str:
     """What is asked for.
 
     Raises:

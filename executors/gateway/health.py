@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from executors.errors import Logger, VisualSearchError
+from executors.gateway.flow.questions import answer_or_error
 from executors.gateway.flow.replicas import check_endpoints, check_replicas_ready, replica_reports
 from executors.gateway.operations.service import SearchService
 from executors.gateway.shards.index_state import index_state
@@ -21,8 +22,7 @@ class Health:
         self._service = service
         self._logger = logger
         self._task: asyncio.Task[None] | None = None
-        self.ready = False
-        self.reason: VisualSearchError | None = VisualSearchError("not_ready", "the flow is starting")
+        self._readiness = service.readiness
 
     async def start(self) -> None:
         """Try once now, so that a sound flow is ready when it says so; else go on in the background."""
@@ -34,56 +34,40 @@ class Health:
         if self._task is not None:
             self._task.cancel()
 
-    def check_ready(self) -> None:
-        """Refuse work before the flow has heard from every stage once.
-
-        Raises:
-            VisualSearchError: why it is not ready: `not_ready`, `shard_identity`, `unavailable`, `draining`.
-        """
-        if self._service.gate.draining:
-            raise VisualSearchError("draining", "this gateway is stopping")
-        if not self.ready:
-            raise self.reason or VisualSearchError("not_ready", "the flow is starting")
-
     async def full(self) -> tuple[bool, dict[str, Any]]:
         """Ask every stage and every shard now.
 
         Returns:
             Whether all of them answered, and the state of each by name.
         """
-        names = ("preprocess", "embed", "index")
-        states = await asyncio.gather(self._probe_preprocess(), self._probe_embed(), self._probe_index())
-        report = dict(zip(names, states, strict=True))
-        sound = self.ready and not self._service.gate.draining and all(state["ok"] for state in states)
-        return sound, {"ok": sound, "ready": self.ready, "stages": report}
+        topology = self._service.stages.topology
+        questions = [
+            self._ask_index(stage) if stage == topology.index else self._ask_stage(stage) for stage in topology.stages
+        ]
+        states = await asyncio.gather(*questions)
+        report = dict(zip(topology.stages, states, strict=True))
+        sound = self._readiness.ready and not self._service.gate.draining and all(state["ok"] for state in states)
+        return sound, {"ok": sound, "ready": self._readiness.ready, "stages": report}
 
-    async def _probe_preprocess(self) -> dict[str, Any]:
-        async def probe() -> dict[str, Any]:
-            reports = await replica_reports(self._service.stages, "preprocess")
-            check_replicas_ready("preprocess", reports)
+    async def _ask_stage(self, stage: str) -> dict[str, Any]:
+        async def ask() -> dict[str, Any]:
+            reports = await replica_reports(self._service.stages, stage)
+            check_replicas_ready(stage, reports)
+            check_endpoints(stage, reports.answered)
             return reports.to_json()
 
-        return await _probe(probe())
+        return _told(await answer_or_error(ask(), stage, _PROBE_TIMEOUT_S))
 
-    async def _probe_embed(self) -> dict[str, Any]:
-        async def probe() -> dict[str, Any]:
-            reports = await replica_reports(self._service.stages, "embed")
-            check_replicas_ready("embed", reports)
-            check_endpoints(reports.answered)
-            return reports.to_json()
-
-        return await _probe(probe())
-
-    async def _probe_index(self) -> dict[str, Any]:
-        async def probe() -> dict[str, Any]:
+    async def _ask_index(self, stage: str) -> dict[str, Any]:
+        async def ask() -> dict[str, Any]:
             state = await index_state(self._service)
             if state.error is not None:
                 raise state.error
-            if self.reason is not None:
-                raise self.reason
+            if self._readiness.reason is not None:
+                raise self._readiness.reason
             return {"shards": state.counts()}
 
-        return await _probe(probe())
+        return _told(await answer_or_error(ask(), stage, _PROBE_TIMEOUT_S))
 
     async def _try_join(self) -> bool:
         try:
@@ -91,11 +75,11 @@ class Health:
                 await self._service.join()
         except (VisualSearchError, TimeoutError) as error:
             reason = error if isinstance(error, VisualSearchError) else VisualSearchError("not_ready", "no answer yet")
-            if self.reason is None or str(reason) != str(self.reason):
+            if str(reason) != str(self._readiness.reason):
                 self._logger.error(f"not ready: {reason}")
-            self.reason = reason
+            self._readiness.reason = reason
             return False
-        self.ready, self.reason = True, None
+        self._readiness.set_ready()
         return True
 
     async def _keep_joining(self) -> None:
@@ -105,11 +89,7 @@ class Health:
             joined = await self._try_join()
 
 
-async def _probe(question: Any) -> dict[str, Any]:
-    try:
-        async with asyncio.timeout(_PROBE_TIMEOUT_S):
-            return {"ok": True, **await question}
-    except VisualSearchError as error:
-        return {"ok": False, "error": error.to_json()}
-    except TimeoutError:
-        return {"ok": False, "error": VisualSearchError("deadline_exceeded", "no answer in time").to_json()}
+def _told(answer: dict[str, Any] | VisualSearchError) -> dict[str, Any]:
+    if isinstance(answer, VisualSearchError):
+        return {"ok": False, "error": answer.to_json()}
+    return {"ok": True, **answer}

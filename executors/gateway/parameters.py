@@ -194,6 +194,12 @@ class GetParameters(Parameters):
     allow_partial: bool = Field(False, strict=True, description="accept an answer in which a shard is missing")
 
 
+class ThumbnailParameters(Parameters):
+    """`/thumbnail`"""
+
+    known: tuple[str, ...] = Field((), description="versions whose thumbnail the caller has")
+
+
 class CountParameters(Parameters):
     """`/count`"""
 

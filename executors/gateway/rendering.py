@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -33,13 +35,26 @@ def thumbnail_url(collection: str, document_id: str) -> str:
     return f"/thumbnail?collection={quote(collection, safe='')}&id={quote(document_id, safe='')}"
 
 
-def answer_to_json(endpoint: str, answer: Answer) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """How the documents of an answer are told.
+
+    Attributes:
+        to_json: one document of an HTTP answer; None where an answer has no documents and is what the operation says.
+        matches: whether gRPC callers get the hits as `matches`.
+        content: whether gRPC callers get the embedding and the thumbnail.
+    """
+
+    to_json: Callable[[ImageDoc, Answer], dict[str, Any]] | None
+    matches: bool = False
+    content: bool = False
+
+
+def answer_to_json(rendering: Rendering, answer: Answer) -> dict[str, Any]:
     """The body of an HTTP answer."""
-    render = _RENDERERS.get(endpoint, _write_to_json)
-    data = [
-        _search_to_json(document, answer) if endpoint == "/search" else render(document)
-        for document in answer.documents
-    ]
+    if rendering.to_json is None:
+        return answer.extra
+    data = [rendering.to_json(document, answer) for document in answer.documents]
     return {"data": data, "parameters": answer.info()}
 
 
@@ -70,14 +85,14 @@ def matches_of(document: ImageDoc, thumbnails_in: str | None = None) -> list[dic
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def documents_for_grpc(endpoint: str, answer: Answer) -> DocList[ImageDoc]:
+def documents_for_grpc(rendering: Rendering, answer: Answer) -> DocList[ImageDoc]:
     """The same answers as documents: `matches` built once, here; nothing of the inner columns leaves the flow."""
     for document in answer.documents:
-        if endpoint == "/search":
+        if rendering.matches:
             matches = matches_of(document, answer.thumbnails_in)
             document.matches = DocList[Match]([_match_of(match) for match in matches])
         document.hits = document.blob = document.tensor = None
-        if endpoint not in ("/get", "/embed", "/scroll"):
+        if not rendering.content:
             document.embedding = document.thumbnail = None
     return DocList[ImageDoc](answer.documents)
 
@@ -92,7 +107,7 @@ def _error_to_json(document: ImageDoc) -> dict[str, Any] | None:
     return document.error.model_dump(include={"code", "message", "details"}) if document.error else None
 
 
-def _write_to_json(document: ImageDoc) -> dict[str, Any]:
+def _write_to_json(document: ImageDoc, _: Answer) -> dict[str, Any]:
     return {
         "id": document.id,
         "result": document.result,
@@ -101,8 +116,8 @@ def _write_to_json(document: ImageDoc) -> dict[str, Any]:
     }
 
 
-def _delete_to_json(document: ImageDoc) -> dict[str, Any]:
-    return _write_to_json(document) | {"descendants": len(unpack(document).get("descendants", ()))}
+def _delete_to_json(document: ImageDoc, answer: Answer) -> dict[str, Any]:
+    return _write_to_json(document, answer) | {"descendants": len(unpack(document).get("descendants", ()))}
 
 
 def _search_to_json(document: ImageDoc, answer: Answer) -> dict[str, Any]:
@@ -115,7 +130,7 @@ def _tags(document: ImageDoc) -> dict[str, Any]:
     return {} if document.error else document.tags
 
 
-def _get_to_json(document: ImageDoc) -> dict[str, Any]:
+def _get_to_json(document: ImageDoc, _: Answer) -> dict[str, Any]:
     rendered: dict[str, Any] = {
         "id": document.id,
         "collection": document.collection,
@@ -139,7 +154,7 @@ def _get_to_json(document: ImageDoc) -> dict[str, Any]:
     return rendered
 
 
-def _embed_to_json(document: ImageDoc) -> dict[str, Any]:
+def _embed_to_json(document: ImageDoc, _: Answer) -> dict[str, Any]:
     embedding = None if document.embedding is None or document.error else np.asarray(document.embedding)
     return {
         "id": document.id,
@@ -149,9 +164,9 @@ def _embed_to_json(document: ImageDoc) -> dict[str, Any]:
     }
 
 
-_RENDERERS: Final = {
-    "/delete": _delete_to_json,
-    "/get": _get_to_json,
-    "/scroll": _get_to_json,
-    "/embed": _embed_to_json,
-}
+SEARCHED: Final = Rendering(_search_to_json, matches=True)
+WRITTEN: Final = Rendering(_write_to_json)
+DELETED: Final = Rendering(_delete_to_json)
+FOUND: Final = Rendering(_get_to_json, content=True)
+EMBEDDED: Final = Rendering(_embed_to_json, content=True)
+REPORTED: Final = Rendering(None)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
 
@@ -25,25 +26,47 @@ Parameters: TypeAlias = dict[str, Any]
 MergeOne: TypeAlias = Callable[[Sequence[ImageDoc], Sequence[merge.Columns]], ImageDoc]
 Report: TypeAlias = Callable[[Store, merge.Columns], Awaitable[merge.Columns | PackedPage]]
 
-# How the answers of all shards are merged, for endpoints where no parameter affects the merge.
-MERGES: Final[dict[str, MergeOne]] = {
-    "/update": merge.merge_write,
-    "/delete": merge.merge_write,
-    "/supersede": merge.merge_supersede,
-    "/get": merge.merge_get,
-    "/scroll": merge_pages,
-    "/count": merge.merge_count,
-    "/delete_matching": merge.merge_removed,
-    "/delete_children": merge.merge_removed,
-    "/drop": merge.merge_drop,
-    "/reindex": merge.gather,
-    "/recent": merge.gather,
-    "/verify": merge.gather,
-}
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """How the answers of all shards become one.
+
+    Args:
+        of: the merge for a request with these parameters.
+        strict: whether a shard at fault is the answer's error.
+    """
+
+    of: Callable[[Parameters], MergeOne]
+    strict: bool = True
+
+
+def _always(merge_one: MergeOne, *, strict: bool = True) -> Merge:
+    return Merge(lambda _: merge_one, strict)
 
 
 def _merge_of_search(parameters: Parameters) -> MergeOne:
     return partial(merge.merge_search, limit=int(parameters["limit"]), offset=int(parameters["offset"]))
+
+
+# By endpoint; what is not here is answered by one shard alone, and a flow file polls ANY of them for it.
+MERGES: Final[dict[str, Merge]] = {
+    "/search": Merge(_merge_of_search),
+    "/update": _always(merge.merge_write),
+    "/delete": _always(merge.merge_write),
+    "/supersede": _always(merge.merge_supersede),
+    "/get": _always(merge.merge_get),
+    "/scroll": _always(merge_pages),
+    "/count": _always(merge.merge_count),
+    "/delete_matching": _always(merge.merge_removed),
+    "/delete_children": _always(merge.merge_removed),
+    "/drop": _always(merge.merge_drop),
+    "/adopt": _always(merge.merge_adopted, strict=False),
+    "/reindex": _always(merge.gather),
+    "/recent": _always(merge.gather),
+    "/verify": _always(merge.gather),
+    "/status": _always(merge.gather, strict=False),
+}
+ONE_SHARD: Final = ("/index", "/embed")
 
 
 class IndexShard(Executor):
@@ -73,13 +96,16 @@ class IndexShard(Executor):
 
     @requests(on="/index")
     async def index(self, docs: DocList[ImageDoc], parameters: Parameters, **_: Any) -> DocList[ImageDoc]:
-        """Store documents durably, then answer; documents that an earlier stage refused pass through."""
-        accepted = [document for document in docs if document.error is None]
+        """Store durably, then answer; documents that an earlier stage refused pass through."""
+        sound = [position for position, document in enumerate(docs) if document.error is None]
         refresh = bool(parameters.get("refresh", True))
-        outcomes = await self._write(
-            len(accepted), lambda: self._store.put([documents.record_of(each) for each in accepted], refresh=refresh)
+        written = await self._write(
+            len(sound), lambda: self._store.put([documents.record_of(docs[n]) for n in sound], refresh=refresh)
         )
-        return self._write_answers(docs, accepted, outcomes)
+        outcomes: list[WriteOutcome | None] = [None] * len(docs)
+        for position, outcome in zip(sound, written, strict=True):
+            outcomes[position] = outcome
+        return self._write_answers(docs, outcomes)
 
     @requests(on="/update")
     async def update(self, docs: DocList[ImageDoc], parameters: Parameters, **_: Any) -> DocList[ImageDoc]:
@@ -88,19 +114,19 @@ class IndexShard(Executor):
         outcomes = await self._write(
             len(docs), lambda: self._store.update([documents.update_of(each, mode) for each in docs], refresh=refresh)
         )
-        return self._merged_if_alone(self._write_answers(docs, docs, outcomes), merge.merge_write)
+        return self._merged_if_alone("/update", self._write_answers(docs, outcomes))
 
     @requests(on="/delete")
     async def delete(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """Remove documents and their descendants, and remember the removal."""
+        """Remove documents and what came from them, and remember that they were removed."""
         outcomes = await self._write(len(docs), lambda: self._store.delete([documents.key_of(each) for each in docs]))
-        return self._merged_if_alone(self._write_answers(docs, docs, outcomes), merge.merge_write)
+        return self._merged_if_alone("/delete", self._write_answers(docs, outcomes))
 
     @requests(on="/get")
     async def get(self, docs: DocList[ImageDoc], parameters: Parameters, **_: Any) -> DocList[ImageDoc]:
         """Read documents by id; one collection a request."""
         answered = await self._read(docs, parameters.get("with") or [])
-        return self._merged_if_alone(DocList[ImageDoc](answered), merge.merge_get)
+        return self._merged_if_alone("/get", DocList[ImageDoc](answered))
 
     async def _read(self, docs: Documents, wanted: Sequence[str]) -> list[ImageDoc]:
         try:
@@ -122,8 +148,9 @@ class IndexShard(Executor):
     async def search(self, docs: DocList[ImageDoc], parameters: Parameters, **_: Any) -> DocList[ImageDoc]:
         """The best `offset + limit` hits of every query; the merge cuts the page."""
         found = await search_documents(self._store, docs, parameters)
-        answered = [self._search_answer(document, found.get(id(document)), parameters) for document in docs]
-        return self._merged_if_alone(DocList[ImageDoc](answered), _merge_of_search(parameters))
+        pairs = zip(docs, found, strict=True)
+        answered = [self._search_answer(document, hits, parameters) for document, hits in pairs]
+        return self._merged_if_alone("/search", DocList[ImageDoc](answered), parameters)
 
     @requests(on="/embed")
     async def embed(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
@@ -139,9 +166,8 @@ class IndexShard(Executor):
 
     @requests(on="/adopt")
     async def adopt(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """Become a shard of the index that the gateway names, with its collections."""
-        answered = await self._answer(docs, partial(shard_requests.adopt, self._number))
-        return self._merged_if_alone(answered, merge.merge_adopted, strict=False)
+        """Become a shard of the index that the gateway names, with the collections that it names."""
+        return await self._report("/adopt", docs, partial(shard_requests.adopt, self._number))
 
     @requests(on="/scroll")
     async def scroll(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
@@ -185,12 +211,11 @@ class IndexShard(Executor):
 
     @requests(on="/status")
     async def status(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """Report this shard's identity and contents."""
-        answered = await self._answer(docs, partial(shard_requests.status, self._number, self._shards))
-        return self._merged_if_alone(answered, merge.gather, strict=False)
+        """Who this shard is, and what it holds."""
+        return await self._report("/status", docs, partial(shard_requests.status, self._number, self._shards))
 
     async def _report(self, endpoint: str, docs: Documents, make: Report) -> DocList[ImageDoc]:
-        return self._merged_if_alone(await self._answer(docs, make), MERGES[endpoint])
+        return self._merged_if_alone(endpoint, await self._answer(docs, make))
 
     async def _answer(self, docs: Documents, make: Report) -> DocList[ImageDoc]:
         """Give each document the answer that `make` returns for its columns; each document stands for the whole
@@ -214,17 +239,15 @@ class IndexShard(Executor):
         except Exception as error:
             return [WriteOutcome(error=as_error(error, "index"))] * count
 
-    def _write_answers(
-        self, docs: Documents, tried: Sequence[ImageDoc], outcomes: Sequence[WriteOutcome]
-    ) -> DocList[ImageDoc]:
+    def _write_answers(self, docs: Documents, outcomes: Sequence[WriteOutcome | None]) -> DocList[ImageDoc]:
+        """The answers to writes; without an outcome, the document keeps the error that it came with."""
         identity = self._store.identity
-        outcome_of = {id(document): outcome for document, outcome in zip(tried, outcomes, strict=True)}
         return DocList[ImageDoc](
             [
-                documents.write_answer(document, outcome_of[id(document)], identity)
-                if id(document) in outcome_of
-                else ImageDoc.from_values(id=document.id, error=document.error, hits=merge.pack(identity, {}))
-                for document in docs
+                ImageDoc.from_values(id=document.id, error=document.error, hits=merge.pack(identity, {}))
+                if outcome is None
+                else documents.write_answer(document, outcome, identity)
+                for document, outcome in zip(docs, outcomes, strict=True)
             ]
         )
 
@@ -243,78 +266,38 @@ class IndexShard(Executor):
         hits = merge.pack(self._store.identity, {})
         return DocList[ImageDoc]([ImageDoc.from_values(id=each.id, error=failure, hits=hits) for each in docs])
 
-    def _merged_if_alone(self, docs: Documents, merge_one: MergeOne, *, strict: bool = True) -> DocList[ImageDoc]:
-        """Jina runs no merge at `shards: 1`, so a single shard applies it to its own answer."""
-        return DocList[ImageDoc](merge.merge_shards([docs], merge_one, strict=strict)) if self._shards == 1 else docs
+    def _merged_if_alone(
+        self, endpoint: str, docs: Documents, parameters: Parameters | None = None
+    ) -> DocList[ImageDoc]:
+        """Jina runs no merge at `shards: 1`, so the only shard applies it to its own answer."""
+        return _merged(endpoint, [docs], parameters or {}) if self._shards == 1 else docs
 
 
 class ShardMerge(Executor):
-    """The merge behind the shards (`uses_after`): it makes one answer of those of all shards that answered."""
+    """Runs behind the shards (`uses_after`): one answer from those of all shards that gave one, as `MERGES` says."""
 
-    @requests(on="/search")
-    async def search(
-        self, docs: DocList[ImageDoc], docs_matrix: Any, parameters: Parameters, **_: Any
-    ) -> DocList[ImageDoc]:
-        """The best hits of all shards."""
-        return self._merge(docs, docs_matrix, _merge_of_search(parameters))
-
-    @requests(on=["/update", "/delete"])
-    async def write(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
-        """The outcome of the shard that holds the id."""
-        return self._merge(docs, docs_matrix, merge.merge_write)
-
-    @requests(on="/supersede")
-    async def supersede(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
-        """The results for the older copies."""
-        return self._merge(docs, docs_matrix, merge.merge_supersede)
-
-    @requests(on="/get")
-    async def get(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
-        """The document of the shard that has it."""
-        return self._merge(docs, docs_matrix, merge.merge_get)
-
-    @requests(on="/scroll")
-    async def scroll(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
-        """The next documents by id over all shards."""
-        return self._merge(docs, docs_matrix, merge_pages)
-
-    @requests(on="/count")
-    async def count(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
-        """How many documents all shards hold."""
-        return self._merge(docs, docs_matrix, merge.merge_count)
-
-    @requests(on=["/delete_matching", "/delete_children"])
-    async def removed(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
-        """The ids of the documents that any shard removed."""
-        return self._merge(docs, docs_matrix, merge.merge_removed)
-
-    @requests(on="/drop")
-    async def drop(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
-        """How many documents were removed with the collection."""
-        return self._merge(docs, docs_matrix, merge.merge_drop)
-
-    @requests(on="/adopt")
-    async def adopt(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
-        """The identity of every shard."""
-        return self._merge(docs, docs_matrix, merge.merge_adopted, strict=False)
-
-    @requests(on=["/verify", "/reindex", "/recent"])
-    async def report(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
-        """The reports of all shards, side by side."""
-        return self._merge(docs, docs_matrix, merge.gather)
-
-    @requests(on="/status")
-    async def status(self, docs: DocList[ImageDoc], docs_matrix: Any, **_: Any) -> DocList[ImageDoc]:
-        """The reports of all shards, side by side, also of shards that do not fit together."""
-        return self._merge(docs, docs_matrix, merge.gather, strict=False)
-
-    @requests(on=["/index", "/embed"])
+    @requests(on=list(ONE_SHARD))
     async def pass_on(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
         """Return the answer of the one shard that took the request."""
         return docs
 
-    def _merge(
-        self, docs: Documents, docs_matrix: Any, merge_one: MergeOne, *, strict: bool = True
+
+def _merged(endpoint: str, per_shard: Sequence[Documents], parameters: Parameters) -> DocList[ImageDoc]:
+    found = MERGES[endpoint]
+    return DocList[ImageDoc](merge.merge_shards(per_shard, found.of(parameters), strict=found.strict))
+
+
+def _bind(endpoint: str) -> None:
+    """Have `ShardMerge` merge the answers of an endpoint; Jina does not tell a method which endpoint it is called for."""
+
+    async def merge_answers(
+        self: ShardMerge, docs: DocList[ImageDoc], docs_matrix: Any, parameters: Parameters, **_: Any
     ) -> DocList[ImageDoc]:
-        per_shard = docs_matrix or ([docs] if docs else [])
-        return DocList[ImageDoc](merge.merge_shards(per_shard, merge_one, strict=strict))
+        return _merged(endpoint, docs_matrix or ([docs] if docs else []), parameters)
+
+    # What Python does by itself for a name in the body of the class.
+    requests(on=endpoint)(merge_answers).__set_name__(ShardMerge, f"merge_{endpoint.strip('/')}")
+
+
+for _endpoint in MERGES:
+    _bind(_endpoint)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -66,12 +66,11 @@ class ChunkSender:
 
     async def send(self, documents: list[ImageDoc], post: Callable[[list[ImageDoc]], Awaitable[StageAnswer]]) -> Answer:
         """Send what is sound in chunks, several at once, and put the answers back in request order."""
-        sound = [document for document in documents if document.error is None]
-        answers: dict[int, ImageDoc] = {}
+        answers = list(documents)
         took_ms: dict[str, float] = {}
 
-        async def run(chunk: list[ImageDoc]) -> None:
-            positions = [id(document) for document in chunk]
+        async def run(positions: Sequence[int]) -> None:
+            chunk = [documents[n] for n in positions]
             turn = current_turn.get()
             async with self._places.hold(turn):
                 if turn.bulk:
@@ -79,29 +78,30 @@ class ChunkSender:
                 answer = await post(chunk)
             for document in chunk:
                 document.blob = document.tensor = None  # the rest of the request need not keep them in memory
-            answers.update(zip(positions, answer.documents, strict=True))
-            for stage, duration in answer.took_ms.items():
-                took_ms[stage] = round(took_ms.get(stage, 0.0) + duration, 2)
+            for n, answered in zip(positions, answer.documents, strict=True):
+                answers[n] = answered
+            add_up(took_ms, answer.took_ms)
 
-        async def run_or_fail(chunk: list[ImageDoc]) -> None:
+        async def run_or_fail(positions: Sequence[int]) -> None:
             try:
-                await run(chunk)
+                await run(positions)
             except asyncio.CancelledError:
                 if (task := asyncio.current_task()) is None or task.cancelling():
                     raise
                 # Only a call was cancelled: the task group would take that for an end without a fault.
-                fail(chunk, VisualSearchError("unavailable", "a call to a stage was cut off", stage="flow"))
+                fail(positions, VisualSearchError("unavailable", "a call to a stage was cut off", stage="flow"))
             except Exception as raised:
-                fail(chunk, as_error(raised, "gateway", self._logger))
+                fail(positions, as_error(raised, "gateway", self._logger))
 
-        def fail(chunk: list[ImageDoc], error: VisualSearchError) -> None:
+        def fail(positions: Sequence[int], error: VisualSearchError) -> None:
             failure = Failure.of(error, str(error.details.get("stage", "")))
-            answers.update((id(each), ImageDoc.from_values(id=each.id, error=failure)) for each in chunk)
+            for n in positions:
+                answers[n] = ImageDoc.from_values(id=documents[n].id, error=failure)
 
         async with asyncio.TaskGroup() as group:
-            for chunk in _chunks(sound):
-                group.create_task(run_or_fail(chunk))
-        return Answer([answers.get(id(document), document) for document in documents], took_ms)
+            for positions in _chunks(documents):
+                group.create_task(run_or_fail(positions))
+        return Answer(answers, took_ms)
 
     async def _wait_for_others(self) -> None:
         """Begin one bulk chunk in each turn of the event loop: to write the message takes it some 20 ms."""
@@ -109,15 +109,18 @@ class ChunkSender:
             await asyncio.sleep(0)
 
 
-def _chunks(documents: Sequence[ImageDoc]) -> Iterator[list[ImageDoc]]:
-    chunk: list[ImageDoc] = []
+def _chunks(documents: Sequence[ImageDoc]) -> Iterator[list[int]]:
+    """The positions of the documents without an error, in pieces."""
+    chunk: list[int] = []
     size = 0
-    for document in documents:
+    for position, document in enumerate(documents):
+        if document.error is not None:
+            continue
         weight = size_of(document)
         if chunk and (len(chunk) >= CHUNK_DOCUMENTS or size + weight > CHUNK_BYTES):
             yield chunk
             chunk, size = [], 0
-        chunk.append(document)
+        chunk.append(position)
         size += weight
     if chunk:
         yield chunk
@@ -128,24 +131,18 @@ def size_of(document: ImageDoc) -> int:
     return len(document.blob or b"") + (document.tensor.nbytes if document.tensor is not None else 0)
 
 
-def by_collection(documents: Sequence[ImageDoc]) -> list[list[ImageDoc]]:
-    groups: dict[str, list[ImageDoc]] = {}
-    for document in documents:
-        groups.setdefault(collection_of(document), []).append(document)
+def by_collection(documents: Sequence[ImageDoc]) -> list[list[int]]:
+    """The positions of the documents of each collection."""
+    groups: dict[str, list[int]] = {}
+    for position, document in enumerate(documents):
+        groups.setdefault(collection_of(document), []).append(position)
     return list(groups.values())
 
 
-def in_order(documents: Sequence[ImageDoc], groups: Sequence[Sequence[ImageDoc]], answers: Sequence[Answer]) -> Answer:
-    answer_of = {
-        id(document): answered
-        for group, answer in zip(groups, answers, strict=True)
-        for document, answered in zip(group, answer.documents, strict=True)
-    }
-    took_ms: dict[str, float] = {}
-    for answer in answers:
-        for stage, duration in answer.took_ms.items():
-            took_ms[stage] = round(took_ms.get(stage, 0.0) + duration, 2)
-    return Answer([answer_of[id(document)] for document in documents], took_ms)
+def add_up(took_ms: dict[str, float], more: Mapping[str, float]) -> None:
+    """Add the durations of one more message, stage by stage, in milliseconds."""
+    for stage, duration in more.items():
+        took_ms[stage] = round(took_ms.get(stage, 0.0) + duration, 2)
 
 
 def counted(answer: Answer) -> Answer:

@@ -59,7 +59,7 @@ def check_replicas_ready(stage: str, reports: ReplicaReports) -> None:
         raise VisualSearchError(found.code, f"{waiting[0].get('replica')}: {found.message}", **state)
 
 
-def check_endpoints(reports: Sequence[Mapping[str, Any]]) -> None:
+def check_endpoints(stage: str, reports: Sequence[Mapping[str, Any]]) -> None:
     """Whether every server that a replica calls is fit to be called.
 
     Raises:
@@ -73,7 +73,7 @@ def check_endpoints(reports: Sequence[Mapping[str, Any]]) -> None:
     ]
     if down:
         message = f"{down[0]['replica']}: the Triton server {down[0]['url']} is not used now ({down[0]['state']})"
-        raise VisualSearchError("unavailable", message, stage="embed", endpoints=down)
+        raise VisualSearchError("unavailable", message, stage=stage, endpoints=down)
 
 
 def _faults(endpoint: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

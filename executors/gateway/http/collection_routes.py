@@ -2,62 +2,66 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from executors.errors import VisualSearchError
 from executors.exact_json import InvalidJsonError, read_json
-from executors.gateway.health import Health
+from executors.gateway.door import Body, Door
+from executors.gateway.endpoints import ENDPOINTS, Endpoint
 from executors.gateway.http import openapi
 from executors.gateway.http.bodies import check_json_type
-from executors.gateway.http.incoming import incoming_body
-from executors.gateway.http.intake import Intake
+from executors.gateway.http.callers import caller_of
+from executors.gateway.http.incoming import IncomingBody
 from executors.gateway.http.query import query_values
 from executors.gateway.http.responses import Json
-from executors.gateway.operations.service import SearchService
+from executors.gateway.intake import Held
 from executors.settings import Settings
 
+# JSON is in memory as bytes and as values.
+_WEIGHT: Final = 2
 
-def add_collections(app: FastAPI, service: SearchService, health: Health, intake: Intake, settings: Settings) -> None:
+
+def add_collections(app: FastAPI, door: Door, settings: Settings) -> None:
     """Add the routes."""
-
-    async def answer(action: str, parameters: dict[str, Any], request: Request, *, body: bool = False) -> Response:
-        health.check_ready()
-        query_values(request, known=())
-        given = await _read_object(request, intake, settings.max_request_bytes) if body else {}
-        async with service.admitted():
-            return Json((await service.handle(f"/collections/{action}", [], given | parameters)).extra)
-
-    @app.get("/collections", response_class=Json, **openapi.COLLECTIONS["list"])
-    async def list_collections(request: Request) -> Response:
-        return await answer("list", {}, request)
-
-    # Names that no collection can have reach the check of names, instead of being an unknown endpoint.
-    @app.get("/collections/{name:rest}", response_class=Json, **openapi.COLLECTIONS["describe"])
-    async def describe_collection(request: Request) -> Response:
-        return await answer("describe", {"collection": request.path_params["name"]}, request)
-
-    @app.put("/collections/{name:rest}", response_class=Json, **openapi.COLLECTIONS["create"])
-    async def create_collection(request: Request) -> Response:
-        return await answer("create", {"collection": request.path_params["name"]}, request, body=True)
-
-    @app.delete("/collections/{name:rest}", response_class=Json, **openapi.COLLECTIONS["drop"])
-    async def drop_collection(request: Request) -> Response:
-        # A body that means something else than all documents is refused.
-        return await answer("drop", {"collection": request.path_params["name"]}, request, body=True)
+    for endpoint in ENDPOINTS:
+        if endpoint.resource is not None and endpoint.resource.path.startswith("/collections"):
+            # Names that no collection can have reach the check of names, instead of being an unknown endpoint.
+            path, method = endpoint.resource.path.replace("{name}", "{name:rest}"), endpoint.resource.method
+            description = openapi.describe_collections(endpoint)
+            add = app.api_route(path, methods=[method], response_class=Json, **description)
+            add(_resource(endpoint, door, settings.max_request_bytes, has_body=method != "GET"))
 
 
-async def _read_object(request: Request, intake: Intake, max_bytes: int) -> dict[str, Any]:
+def _resource(
+    endpoint: Endpoint, door: Door, max_bytes: int, *, has_body: bool
+) -> Callable[[Request], Awaitable[Response]]:
+    """A request whose collection is in the path. DELETE has a body, too: one that means less than all is refused."""
+
+    async def handle(request: Request) -> Response:
+        async def read(held: Held) -> Body:
+            query_values(request, known=())
+            given = await _read_object(IncomingBody(request, held, max_bytes)) if has_body else {}
+            named = {"collection": request.path_params["name"]} if "name" in request.path_params else {}
+            return [], given | named
+
+        return Json((await door.answer(endpoint, caller_of(request), read, weight=_WEIGHT)).extra)
+
+    handle.__name__ = endpoint.operation.__name__
+    return handle
+
+
+async def _read_object(incoming: IncomingBody) -> dict[str, Any]:
     """A body that is a JSON object, or nothing.
 
     Raises:
         VisualSearchError: `malformed_body`, `unsupported_media_type`, `request_too_large`, `invalid_parameter`.
     """
-    check_json_type(request)
-    async with incoming_body(request, intake, max_bytes) as incoming:
-        body = await incoming.read()
+    check_json_type(incoming.request)
+    body = await incoming.read()
     try:
         content = read_json(body) if body else {}
     except InvalidJsonError as error:

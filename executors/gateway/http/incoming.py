@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from executors.errors import VisualSearchError
-from executors.gateway.http.intake import Held, Intake
+from executors.gateway.intake import Held
 
 _GZIP: Final = frozenset({"gzip", "x-gzip"})
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
@@ -21,28 +20,11 @@ _PIECE: Final = 1_000_000
 _MOST_MEMBERS: Final = 10_000
 
 
-@asynccontextmanager
-async def incoming_body(
-    request: Request, intake: Intake, max_bytes: int, weight: int = 2
-) -> AsyncIterator[IncomingBody]:
-    """The body of a request, which holds memory until the request is answered.
-
-    Args:
-        request: whose body.
-        intake: all bodies of this gateway.
-        max_bytes: most bytes, as sent and unpacked.
-        weight: bytes of memory that one byte of it takes while it is read.
-    """
-    async with intake.body(weight) as held:
-        yield IncomingBody(request, intake, held, max_bytes)
-
-
 class IncomingBody:
     """Reads the body of a request once, piece by piece.
 
     Args:
         request: whose body.
-        intake: all bodies of this gateway.
         held: what this one holds of its memory and time.
         max_bytes: most bytes, as sent and unpacked.
 
@@ -51,9 +33,8 @@ class IncomingBody:
             what Content-Length says.
     """
 
-    def __init__(self, request: Request, intake: Intake, held: Held, max_bytes: int) -> None:
+    def __init__(self, request: Request, held: Held, max_bytes: int) -> None:
         self.request = request
-        self._intake = intake
         self.held = held
         self.max_bytes = max_bytes
         encodings = [each.strip().lower() for each in ",".join(request.headers.getlist("content-encoding")).split(",")]
@@ -84,7 +65,7 @@ class IncomingBody:
     async def _received(self) -> AsyncIterator[bytes]:
         """The body as it was sent."""
         size, more = 0, True
-        async with self._intake.arrival(self.held):
+        async with self.held.arrival():
             while more:
                 async with self.held.in_time():
                     message = await self.request.receive()

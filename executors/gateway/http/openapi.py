@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from pydantic import BaseModel
 
 from executors import __version__
-from executors.gateway.http.described_errors import error_responses, status_responses
+from executors.gateway import endpoints
+from executors.gateway.answers import HealthAnswer
+from executors.gateway.document_checks import Takes
+from executors.gateway.endpoints import Endpoint
+from executors.gateway.examples import Example
+from executors.gateway.http.described_errors import error_responses
 from executors.gateway.http.openapi_schemas import (
-    ANSWER,
     DOCUMENT,
     NO_DATA,
     PICTURE_BODY,
@@ -17,20 +22,7 @@ from executors.gateway.http.openapi_schemas import (
     form_schema,
     json_schema,
 )
-from executors.gateway.parameters import (
-    CountParameters,
-    CreateParameters,
-    DeleteParameters,
-    EmbedParameters,
-    GetParameters,
-    IndexParameters,
-    Parameters,
-    ReindexParameters,
-    ScrollParameters,
-    SearchParameters,
-    UpdateParameters,
-    VerifyParameters,
-)
+from executors.gateway.rendering import REPORTED
 
 METADATA: Final[dict[str, Any]] = {
     "title": "Visual Search Flows",
@@ -44,111 +36,46 @@ METADATA: Final[dict[str, Any]] = {
     ),
 }
 
-# A red square on white, 16 × 16 pixels.
-EXAMPLE_PICTURE: Final = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAIAAACQkWg2AAAAK0lEQVQoz2P8//8/AymAiYFEQHsNLMicu7aaWBUp"
-    "H74+mP0wHDQwDoO0BAAtygkb92OPGQAAAABJRU5ErkJggg=="
-)
 
-_PICTURE: Final = {"id": "red-square", "blob": EXAMPLE_PICTURE}
-# Beside the first example of an endpoint: name, what it shows, body. The default model takes no texts.
-_TEXT: Final = "a text, where the model has a text tower"
-_FURTHER_EXAMPLES: Final[dict[str, list[tuple[str, str, dict[str, Any]]]]] = {
-    "/search": [
-        ("text", _TEXT, {"data": [{"text": "a red square"}], "parameters": {"limit": 5}}),
-        (
-            "filter",
-            "the best match of each shape among those that are red, their tags only",
-            {
-                "data": [{"blob": EXAMPLE_PICTURE}],
-                "parameters": {"filter": {"colour": "red"}, "group_by": "shape", "fields": ["tags"], "explain": True},
-            },
-        ),
-    ],
-    "/embed": [("text", _TEXT, {"data": [{"text": "a red square"}]})],
-    "/delete": [("filter", "by filter", {"parameters": {"filter": {"colour": "red", "price": {"$gt": 100}}}})],
-}
-_ENDPOINTS: Final[dict[str, tuple[str, type[Parameters], dict[str, Any], bool]]] = {
-    "/index": (
-        "Store pictures or vectors; replaces what has the same id",
-        IndexParameters,
-        {"data": [_PICTURE | {"tags": {"colour": "red"}}]},
-        True,
-    ),
-    "/search": (
-        "The most similar documents for each picture, text, vector, or indexed document (`like`)",
-        SearchParameters,
-        {"data": [{"blob": EXAMPLE_PICTURE}], "parameters": {"limit": 5}},
-        True,
-    ),
-    "/update": (
-        "Change tags; a document that is not there is an error, `not_found`",
-        UpdateParameters,
-        {"data": [{"id": "red-square", "tags": {"shape": "square"}}], "parameters": {"mode": "merge"}},
-        False,
-    ),
-    "/get": (
-        "Read documents by id; one that is not there is an error, `not_found`",
-        GetParameters,
-        {"data": [{"id": "red-square"}]},
-        False,
-    ),
-    "/embed": (
-        "Vectors of pictures and texts, without storing anything",
-        EmbedParameters,
-        {"data": [_PICTURE]},
-        True,
-    ),
-    "/scroll": (
-        "Documents in the order of their ids; `next` of the answer is what to go on `after`",
-        ScrollParameters,
-        {"parameters": {"filter": {"colour": "red"}, "limit": 10}},
-        False,
-    ),
-    "/count": (
-        "How many documents there are",
-        CountParameters,
-        {"parameters": {"filter": {"colour": {"$in": ["red", "blue"]}}}},
-        False,
-    ),
-    "/delete": (
-        "Remove documents by id (`data`) or by filter, and what came from them (`parent`); what is not there is no failure",
-        DeleteParameters,
-        {"data": [{"id": "red-square"}]},
-        False,
-    ),
-}
-DOCUMENT_ENDPOINTS: Final = tuple(_ENDPOINTS)
-_WITHOUT_DOCUMENTS: Final = frozenset({"/scroll", "/count"})
-
-PICTURE_ENDPOINTS: Final = frozenset(endpoint for endpoint, (*_, files) in _ENDPOINTS.items() if files)
-
-
-def operation(endpoint: str) -> dict[str, Any]:
-    """What FastAPI is told of a document endpoint."""
-    summary, parameters, example, files = _ENDPOINTS[endpoint]
-    content: dict[str, Any] = {
-        "application/json": {"schema": _json_body(endpoint, parameters), **_examples(endpoint, example)}
-    }
-    if files:
-        content["multipart/form-data"] = {"schema": form_schema(parameters)}
+def describe_post(endpoint: Endpoint) -> dict[str, Any]:
+    """What FastAPI is told of an endpoint that is posted to at its own path."""
+    takes_documents = endpoint.takes is not Takes.NOTHING
+    documents = {"anyOf": [{"type": "array", "items": DOCUMENT}, DOCUMENT, {"type": "null"}]}
+    schema = body_schema(endpoint.parameters, {"data": documents if takes_documents else NO_DATA})
+    content: dict[str, Any] = {"application/json": {"schema": schema, **_examples(endpoint.examples)}}
+    if endpoint.takes.pictures:
+        content["multipart/form-data"] = {"schema": form_schema(endpoint.parameters)}
         content |= {"image/*": PICTURE_BODY, "application/octet-stream": PICTURE_BODY}
+    body: dict[str, Any] = {"content": content}
+    if endpoint.rendering is not REPORTED:
+        body["required"] = True
     return {
-        "summary": summary,
-        "openapi_extra": {
-            "requestBody": {"required": True, "content": content},
-            "parameters": _query(endpoint, parameters),
-        },
-        "responses": _responses(endpoint, "At least one document succeeded", ANSWER),
+        "summary": endpoint.summary,
+        "openapi_extra": {"requestBody": body, "parameters": _query(endpoint)},
+        "responses": _responses(endpoint),
     }
 
 
-def _query(endpoint: str, parameters: type[BaseModel]) -> list[dict[str, Any]]:
+def describe_collections(endpoint: Endpoint) -> dict[str, Any]:
+    """What FastAPI is told of an endpoint whose collection is in the path."""
+    described: dict[str, Any] = {"summary": endpoint.summary, "responses": _responses(endpoint)}
+    if endpoint.resource is not None and "{name}" in endpoint.resource.path:
+        described["openapi_extra"] = {"parameters": [_parameter("name", "path", "products")]}
+    if endpoint.examples:
+        schema = json_schema(endpoint.parameters)
+        properties = {name: each for name, each in schema["properties"].items() if name != "collection"}
+        body = {"type": "object", "additionalProperties": False, "properties": properties}
+        content = {"application/json": {"schema": body, **_examples(endpoint.examples)}}
+        described["openapi_extra"]["requestBody"] = {"content": content}
+    return described
+
+
+def _query(endpoint: Endpoint) -> list[dict[str, Any]]:
     """Parameters of a query string; without examples, which a page would send beside those of the body."""
-    schemas = json_schema(parameters)["properties"]
+    schemas = json_schema(endpoint.parameters)["properties"]
     shown = [each for each in ("collection", "limit", "repair") if each in schemas]
     described = [(each, schemas[each].get("description", ""), _without_default(schemas[each])) for each in shown]
-    if endpoint == "/index":
+    if endpoint.takes is Takes.CONTENT:
         described.append(("id", "the id, where the body is a picture as it is", {"type": "string"}))
     return [
         {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
@@ -161,64 +88,45 @@ def _without_default(schema: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in kept.items() if key not in ("default", "title", "description")}
 
 
-def _examples(endpoint: str, first: dict[str, Any]) -> dict[str, Any]:
-    further = _FURTHER_EXAMPLES.get(endpoint)
-    if further is None:
-        return {"example": first}
-    name, summary = ("ids", "by id") if endpoint == "/delete" else ("picture", "a picture")
-    examples = [(name, summary, first), *further]
-    return {"examples": {name: {"summary": summary, "value": value} for name, summary, value in examples}}
+def _examples(examples: Sequence[Example]) -> dict[str, Any]:
+    if len(examples) == 1:
+        return {"example": examples[0].body}
+    return {"examples": {each.name: {"summary": each.summary, "value": each.body} for each in examples}}
 
 
-def health(meaning: str) -> dict[str, Any]:
-    """What FastAPI is told of a health endpoint."""
-    content = {"application/json": {"schema": {"type": "object"}}}
-    answers = {200: {"description": "it is so", "content": content}}
-    return {"summary": f"200 if {meaning}", "responses": answers}
+def health(
+    meaning: str, sound: type[BaseModel] = HealthAnswer, unsound: type[BaseModel] | None = None
+) -> dict[str, Any]:
+    """What FastAPI is told of a health endpoint.
+
+    Args:
+        unsound: the answer with status 503, where that can be.
+    """
+    responses: dict[int, Any] = {200: {"description": "it is so", "model": sound}}
+    if unsound is not None:
+        responses[503] = {"description": "it is not so", "model": unsound}
+    return {"summary": f"200 if {meaning}", "responses": responses}
 
 
-def unsound(meaning: str) -> dict[str, Any]:
-    """The same of one that can answer 503."""
-    described = health(meaning)
-    content = {"application/json": {"schema": {"type": "object"}}}
-    described["responses"] |= {503: {"description": "it is not so", "content": content}}
-    return described
+def _responses(endpoint: Endpoint) -> dict[int | str, Any]:
+    return {200: {"description": endpoint.success, "model": endpoint.answer}} | error_responses(endpoint)
 
 
-def _json_body(endpoint: str, parameters: type[Parameters]) -> dict[str, Any]:
-    documents = {"anyOf": [{"type": "array", "items": DOCUMENT}, DOCUMENT, {"type": "null"}]}
-    return body_schema(parameters, {"data": NO_DATA if endpoint in _WITHOUT_DOCUMENTS else documents})
-
-
-def _responses(operation: str, meaning: str, schema: dict[str, Any]) -> dict[int | str, Any]:
-    succeeded = {"description": meaning, "content": {"application/json": {"schema": schema}}}
-    return {200: succeeded} | error_responses(operation, ANSWER)
-
-
-STATUS: Final[dict[str, Any]] = {
-    "summary": "The index, the model, the stages, this gateway",
-    "responses": {
-        200: {
-            "description": "What each says of itself",
-            "content": {"application/json": {"schema": {"type": "object"}}},
-        }
-    }
-    | status_responses(),
-}
+STATUS: Final[dict[str, Any]] = {"summary": endpoints.STATUS.summary, "responses": _responses(endpoints.STATUS)}
 _ENTITY_TAG_HEADER: Final = {
     "ETag": {"description": "changes with every write of the document", "schema": {"type": "string"}}
 }
 _THUMBNAIL: Final[dict[str, Any]] = {
-    "summary": "The small JPEG that was kept of a document",
+    "summary": endpoints.THUMBNAIL.summary,
     "responses": {
         200: {
-            "description": "The picture",
+            "description": endpoints.THUMBNAIL.success,
             "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
             "headers": _ENTITY_TAG_HEADER,
         },
         304: {"description": "The picture is the one of If-None-Match", "headers": _ENTITY_TAG_HEADER},
     }
-    | error_responses("/thumbnail", {}),
+    | error_responses(endpoints.THUMBNAIL),
 }
 _IF_NONE_MATCH: Final = {"name": "If-None-Match", "in": "header", "required": False, "schema": {"type": "string"}}
 
@@ -244,69 +152,5 @@ THUMBNAIL_BY_QUERY: Final = _THUMBNAIL | {
             _parameter("id", "query", "red-square"),
             _IF_NONE_MATCH,
         ]
-    },
-}
-
-
-def _upkeep(endpoint: str, summary: str, parameters: type[BaseModel]) -> dict[str, Any]:
-    content = {"application/json": {"schema": body_schema(parameters, {"data": NO_DATA}), "example": {}}}
-    return {
-        "summary": summary,
-        "openapi_extra": {"requestBody": {"content": content}, "parameters": _query(endpoint, parameters)},
-        "responses": _responses(endpoint, "What was found or begun", {"type": "object"}),
-    }
-
-
-VERIFY: Final = _upkeep("/verify", "Read everything back and check it", VerifyParameters)
-REINDEX: Final = _upkeep(
-    "/reindex", "Begin to build anew what searches walk through; /status shows how far", ReindexParameters
-)
-_COLLECTION: Final = {
-    "type": "object",
-    "properties": {
-        "name": {"type": "string"},
-        "model_id": {"type": "string"},
-        "dimension": {"type": "integer"},
-        "documents": {"type": "integer"},
-    },
-}
-_ONE: Final = {"type": "object", "properties": {"collection": _COLLECTION}}
-_CREATE_SCHEMA: Final = json_schema(CreateParameters)
-_CREATE_BODY: Final = {
-    "type": "object",
-    "additionalProperties": False,
-    "properties": {name: each for name, each in _CREATE_SCHEMA["properties"].items() if name != "collection"},
-}
-_NAME: Final = {"parameters": [_parameter("name", "path", "products")]}
-COLLECTIONS: Final[dict[str, dict[str, Any]]] = {
-    "list": {
-        "summary": "All collections, by name",
-        "responses": _responses(
-            "list",
-            "The collections",
-            {"type": "object", "properties": {"collections": {"type": "array", "items": _COLLECTION}}},
-        ),
-    },
-    "describe": {
-        "summary": "One collection",
-        "openapi_extra": _NAME,
-        "responses": _responses("describe", "The collection", _ONE),
-    },
-    "create": {
-        "summary": "Create a collection; by default bound to the flow's model",
-        "openapi_extra": _NAME
-        | {"requestBody": {"content": {"application/json": {"schema": _CREATE_BODY, "example": {}}}}},
-        "responses": _responses(
-            "create", "It was `created`, or is there already and bound as wanted (`unchanged`)", _ONE
-        ),
-    },
-    "drop": {
-        "summary": "Remove a collection with all its documents",
-        "openapi_extra": _NAME,
-        "responses": _responses(
-            "drop",
-            "It is gone",
-            {"type": "object", "properties": {"result": {"type": "string"}, "documents": {"type": "integer"}}},
-        ),
     },
 }

@@ -1,4 +1,4 @@
-"""Schemas of bodies and answers, in the words of JSON Schema."""
+"""Schemas of bodies, in the words of JSON Schema."""
 
 from __future__ import annotations
 
@@ -31,17 +31,6 @@ DOCUMENT: Final = {
         "text": {
             "type": ["string", "null"],
             "description": "a query in words; of an indexed document: what was read in the picture",
-        },
-    },
-}
-ANSWER: Final = {
-    "type": "object",
-    "required": ["data", "parameters"],
-    "properties": {
-        "data": {"type": "array", "items": {"type": "object"}, "description": "one a document, in request order"},
-        "parameters": {
-            "type": "object",
-            "description": "shards, partial, failed, took_ms; /search: explain; /scroll: next; /count: count; /delete: deleted",
         },
     },
 }

@@ -12,26 +12,26 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
 from executors.errors import Logger, VisualSearchError
-from executors.gateway.flow.chunks import size_of
+from executors.gateway.answers import Failure, FullHealthAnswer
+from executors.gateway.door import Body, Door
+from executors.gateway.endpoints import ENDPOINTS, STATUS, Endpoint
 from executors.gateway.health import Health
 from executors.gateway.http import openapi
 from executors.gateway.http.bodies import read_documents, weight_of
+from executors.gateway.http.callers import caller_of, no_body
 from executors.gateway.http.collection_routes import add_collections
-from executors.gateway.http.disconnection import unless_gone
 from executors.gateway.http.guard import CallerGuard, DefectGuard, RequestIds
-from executors.gateway.http.incoming import incoming_body
-from executors.gateway.http.intake import Intake
+from executors.gateway.http.incoming import IncomingBody
 from executors.gateway.http.origins import CallerCheck
 from executors.gateway.http.responses import Json, error_response
 from executors.gateway.http.thumbnails import add_thumbnails
-from executors.gateway.operations.service import SearchService
+from executors.gateway.intake import Held
 from executors.gateway.rendering import answer_to_json, status_of
-from executors.gateway.status import status_report
 from executors.request_id import HEADER
 from executors.settings import Settings
 
 
-def make_app(service: SearchService, health: Health, intake: Intake, settings: Settings, logger: Logger) -> FastAPI:
+def make_app(door: Door, health: Health, settings: Settings, logger: Logger) -> FastAPI:
     """The application that the HTTP gateway serves."""
     app = FastAPIOffline(redoc_url=None, redirect_slashes=False, **openapi.METADATA)
     callers = CallerCheck(settings.host, settings.allowed_hosts, settings.allowed_origins)
@@ -60,80 +60,60 @@ def make_app(service: SearchService, health: Health, intake: Intake, settings: S
             answer.headers["Allow"] = ", ".join(_allowed_methods(request))
         return answer
 
-    for endpoint in openapi.DOCUMENT_ENDPOINTS:
-        app.post(endpoint, response_class=Json, **openapi.operation(endpoint))(
-            _document_route(endpoint, service, health, intake, settings)
-        )
-    _add_reports(app, service, health, intake, settings)
-    add_thumbnails(app, service, health)
-    add_collections(app, service, health, intake, settings)
-    _add_health(app, service, health)
+    _add_posts(app, door, settings)
+    _add_status(app, door)
+    add_thumbnails(app, door)
+    add_collections(app, door, settings)
+    _add_health(app, door, health)
     return app
 
 
-def _document_route(
-    endpoint: str, service: SearchService, health: Health, intake: Intake, settings: Settings
-) -> Callable[[Request], Awaitable[Response]]:
-    async def handle(request: Request) -> Response:
-        health.check_ready()
-        # A place is taken when the body is there: one that comes slowly keeps nobody out.
-        async with incoming_body(request, intake, settings.max_request_bytes, weight_of(request)) as body:
-            documents, parameters = await read_documents(
-                body, settings.max_image_bytes, pictures=endpoint in openapi.PICTURE_ENDPOINTS
-            )
-            body.held.keep(sum(map(size_of, documents)))
-            async with service.admitted():
-                answer = await unless_gone(request, service.handle(endpoint, documents, parameters))
-        return Json(answer_to_json(endpoint, answer), status_of(answer))
+def _add_posts(app: FastAPI, door: Door, settings: Settings) -> None:
+    """The endpoints that are posted to at their own path."""
+    for endpoint in ENDPOINTS:
+        if endpoint.resource is None:
+            add = app.post(endpoint.path, response_class=Json, **openapi.describe_post(endpoint))
+            add(_posted(endpoint, door, settings))
 
-    handle.__name__ = endpoint.strip("/")
+
+def _posted(endpoint: Endpoint, door: Door, settings: Settings) -> Callable[[Request], Awaitable[Response]]:
+    async def handle(request: Request) -> Response:
+        async def read(held: Held) -> Body:
+            body = IncomingBody(request, held, settings.max_request_bytes)
+            return await read_documents(body, settings.max_image_bytes, pictures=endpoint.takes.pictures)
+
+        answer = await door.answer(endpoint, caller_of(request), read, weight=weight_of(request))
+        return Json(answer_to_json(endpoint.rendering, answer), status_of(answer))
+
+    handle.__name__ = endpoint.operation.__name__
     return handle
 
 
-def _add_reports(app: FastAPI, service: SearchService, health: Health, intake: Intake, settings: Settings) -> None:
+def _add_status(app: FastAPI, door: Door) -> None:
     @app.get("/status", response_class=Json, **openapi.STATUS)
-    async def status() -> Response:
-        return Json(await status_report(service, health))
-
-    for endpoint, description in (("/verify", openapi.VERIFY), ("/reindex", openapi.REINDEX)):
-        app.post(endpoint, response_class=Json, **description)(
-            _upkeep_route(endpoint, service, health, intake, settings)
-        )
+    async def status(request: Request) -> Response:
+        return Json((await door.answer(STATUS, caller_of(request), no_body)).extra)
 
 
-def _upkeep_route(
-    endpoint: str, service: SearchService, health: Health, intake: Intake, settings: Settings
-) -> Callable[[Request], Awaitable[Response]]:
-    """A request without documents, whose answer is an object of its own."""
+def _add_health(app: FastAPI, door: Door, health: Health) -> None:
+    live_answer = openapi.health("the process answers")
+    ready_answer = openapi.health("every stage answered once, and it is not stopping", unsound=Failure)
+    full_answer = openapi.health("every stage and shard answers now", FullHealthAnswer, FullHealthAnswer)
 
-    async def handle(request: Request) -> Response:
-        health.check_ready()
-        async with incoming_body(request, intake, settings.max_request_bytes, weight_of(request)) as body:
-            documents, parameters = await read_documents(body, settings.max_image_bytes, pictures=False)
-        async with service.admitted():
-            return Json((await service.handle(endpoint, documents, parameters)).extra)
-
-    handle.__name__ = endpoint.strip("/")
-    return handle
-
-
-def _add_health(app: FastAPI, service: SearchService, health: Health) -> None:
     @app.get("/", response_class=Json, include_in_schema=False)
     async def root() -> Response:
         return Json({"name": "visual-search", "api": 1, "docs": "/docs", "status": "/status"})
 
-    @app.get("/health/live", response_class=Json, **openapi.health("the process answers"))
+    @app.get("/health/live", response_class=Json, **live_answer)
     async def live() -> Response:
         return Json({"ok": True})
 
-    @app.get(
-        "/health/ready", response_class=Json, **openapi.unsound("every stage answered once, and it is not stopping")
-    )
+    @app.get("/health/ready", response_class=Json, **ready_answer)
     async def ready() -> Response:
-        health.check_ready()
+        door.check_open()
         return Json({"ok": True})
 
-    @app.get("/health/full", response_class=Json, **openapi.unsound("every stage and shard answers now"))
+    @app.get("/health/full", response_class=Json, **full_answer)
     async def full() -> Response:
         sound, report = await health.full()
         return Json(report, 200 if sound else 503)

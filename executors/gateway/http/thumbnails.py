@@ -10,22 +10,29 @@ from fastapi.responses import Response
 
 from executors.documents import DEFAULT_COLLECTION, ImageDoc
 from executors.errors import VisualSearchError
-from executors.gateway.health import Health
+from executors.gateway.door import Body, Door
+from executors.gateway.endpoints import THUMBNAIL
 from executors.gateway.http import openapi
+from executors.gateway.http.callers import caller_of
 from executors.gateway.http.query import query_values
-from executors.gateway.operations.service import SearchService
+from executors.gateway.intake import Held
 
 _ENTITY_TAG: Final = re.compile(r'(?:W/)?"([^"]*)"')
 
 
-def add_thumbnails(app: FastAPI, service: SearchService, health: Health) -> None:
+def add_thumbnails(app: FastAPI, door: Door) -> None:
     """Add the routes."""
 
     async def answer(collection: str, document_id: str, request: Request) -> Response:
-        health.check_ready()
-        async with service.admitted():
-            known = ", ".join(request.headers.getlist("if-none-match"))
-            return await _thumbnail(service, collection, document_id, known.strip())
+        known = ", ".join(request.headers.getlist("if-none-match")).strip()
+
+        async def read(_: Held) -> Body:
+            # A tag of ours is the document's version, which is known without the picture.
+            parameters = {"collection": collection, "known": _ENTITY_TAG.findall(known)}
+            return [ImageDoc.from_values(id=document_id)], parameters
+
+        document = (await door.answer(THUMBNAIL, caller_of(request), read)).documents[0]
+        return _response(document, document_id, known)
 
     @app.get("/thumbnail", response_class=Response, **openapi.THUMBNAIL_BY_QUERY)
     async def thumbnail_by_query(request: Request) -> Response:
@@ -40,32 +47,27 @@ def add_thumbnails(app: FastAPI, service: SearchService, health: Health) -> None
         return await answer(request.path_params["collection"], request.path_params["id"], request)
 
 
-async def _thumbnail(service: SearchService, collection: str, document_id: str, known: str) -> Response:
+def _response(document: ImageDoc, asked: str, known: str) -> Response:
     """The picture, or 304 when the caller knows it.
 
     Args:
-        known: the header If-None-Match. A tag of ours is the document's version, which is known without the picture.
+        asked: the id that was asked for.
+        known: the header If-None-Match.
+
+    Raises:
+        VisualSearchError: the document's error; `not_found` when no thumbnail is kept.
     """
-    if known and known != "*":
-        version = (await _read(service, collection, document_id, [])).version
-        if version in _ENTITY_TAG.findall(known):
-            return Response(status_code=304, headers=_headers(version))
-    document = await _read(service, collection, document_id, ["thumbnail"])
+    if document.error is not None:
+        raise document.error.to_error()
+    headers = {
+        "Cache-Control": "no-cache",
+        "ETag": f'"{document.version}"',
+        "X-Content-Type-Options": "nosniff",
+    }
+    if document.version in _ENTITY_TAG.findall(known):
+        return Response(status_code=304, headers=headers)
     if not document.thumbnail:
-        raise VisualSearchError("not_found", f"no thumbnail is kept of {document_id!r}")
-    headers = _headers(document.version)
+        raise VisualSearchError("not_found", f"no thumbnail is kept of {asked!r}")
     if known == "*":
         return Response(status_code=304, headers=headers)
     return Response(document.thumbnail, media_type="image/jpeg", headers=headers)
-
-
-async def _read(service: SearchService, collection: str, document_id: str, wanted: list[str]) -> ImageDoc:
-    parameters = {"collection": collection, "with": wanted}
-    document = (await service.handle("/get", [ImageDoc.from_values(id=document_id)], parameters)).documents[0]
-    if document.error is not None:
-        raise document.error.to_error()
-    return document
-
-
-def _headers(version: str | None) -> dict[str, str]:
-    return {"Cache-Control": "no-cache", "ETag": f'"{version}"', "X-Content-Type-Options": "nosniff"}

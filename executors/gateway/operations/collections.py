@@ -5,15 +5,52 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from executors.documents import DEFAULT_COLLECTION
 from executors.errors import VisualSearchError, collection_not_found
-from executors.gateway.parameters import CreateParameters
+from executors.gateway.flow.chunks import Answer
+from executors.gateway.operations.completion import completed
+from executors.gateway.operations.request import Request
+from executors.gateway.operations.service import SearchService
+from executors.gateway.parameters import CollectionParameters, CreateParameters, NoParameters
 from executors.gateway.shards.index_client import IndexClient, mismatch
 from executors.index.records import Collection
 from executors.index.versions import HybridClock
 
 
+async def create_collection(service: SearchService, request: Request[CreateParameters]) -> Answer:
+    """Create a collection."""
+    work = Collections(service.index_client, service.clock).create(request.parameters, service.model)
+    return service.report(**await completed(work))
+
+
+async def list_collections(service: SearchService, request: Request[NoParameters]) -> Answer:
+    """List all collections."""
+    return service.report(**await Collections(service.index_client, service.clock).list())
+
+
+async def describe_collection(service: SearchService, request: Request[CollectionParameters]) -> Answer:
+    """Describe one collection."""
+    name = request.parameters.collection
+    return service.report(**await Collections(service.index_client, service.clock).describe(name))
+
+
+async def drop_collection(service: SearchService, request: Request[CollectionParameters]) -> Answer:
+    """Drop a collection with all its documents."""
+    work = Collections(service.index_client, service.clock).drop(request.parameters.collection)
+    return service.report(**await completed(work))
+
+
+def missing_is_empty(collection: str | None) -> bool:
+    """Whether a collection that no shard knows counts as empty: the default one does, which its first write creates.
+
+    Args:
+        collection: the name that a request gives, or None for the default collection.
+    """
+    return collection in (None, DEFAULT_COLLECTION)
+
+
 class Collections:
-    """The collections of the index; one instance a gateway process."""
+    """The collections of the index."""
 
     def __init__(self, index_client: IndexClient, clock: HybridClock) -> None:
         self._index_client = index_client

@@ -1,166 +1,56 @@
-"""The way of a write: prepared and embedded, bound to its collection, stamped, stored in one shard, superseded elsewhere.
-
-The version is stamped last, just before the shard stores it: what another request does to the same id while this one is
-being embedded is older then. A caller that leaves before that leaves nothing behind; from then on the write is completed, so
-that an id never ends with two copies.
-
-In this gateway, writes of one id wait for each other; what another gateway writes in between is seen when older copies are
-superseded (one of them is newer), and the write is stored again under a new version: what is acknowledged is the only copy.
-"""
+"""`/index`: insert or replace by id; durable, and the only copy, when it is answered."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection as AnyCollection
 from collections.abc import Sequence
-from typing import Final
-
-import numpy as np
 
 from executors.documents import Failure, ImageDoc
-from executors.errors import ErrorCode, VisualSearchError, known_code
-from executors.gateway.flow.stages import StageAnswer, Stages
-from executors.gateway.operations.completion import completed
-from executors.gateway.shards.id_locks import IdLocks, Key
-from executors.gateway.shards.index_client import INDEX, IndexClient
+from executors.errors import VisualSearchError
+from executors.gateway.flow.chunks import Answer
+from executors.gateway.operations.index_writer import IndexWriter
+from executors.gateway.operations.request import Request
+from executors.gateway.operations.service import SearchService
+from executors.gateway.parameters import IndexParameters
+from executors.gateway.shards.index_client import mismatch
 from executors.index.records import Collection
-from executors.index.versions import HybridClock
 from executors.index.wire.documents import collection_of
-from executors.index.wire.merge import unpack
-
-PIPELINE: Final = "^(preprocess|embed)$"
-_ATTEMPTS: Final = 5
-_STALE: Final = "stale_version"
-_DROPPED: Final = "collection_not_found"
-# Outcomes of superseding that are no fault of the shard: something newer is seen to, nothing older is fine.
-_NO_FAULT: Final[frozenset[ErrorCode]] = frozenset({_STALE, "not_found"})
 
 
-class IndexWriter:
-    """Writes chunks of documents; one instance a gateway process."""
+async def index(service: SearchService, request: Request[IndexParameters]) -> Answer:
+    """Store documents with the vectors of their pictures, or with ready ones.
 
-    def __init__(self, stages: Stages, index_client: IndexClient, clock: HybridClock, locks: IdLocks) -> None:
-        self._stages = stages
-        self._index_client = index_client
-        self._clock = clock
-        self._locks = locks
-
-    async def write(self, chunk: list[ImageDoc], fresh: AnyCollection[str], *, refresh: bool = True) -> StageAnswer:
-        """Write a chunk; the answer holds a result or an error for each document, in order.
-
-        Args:
-            fresh: ids that this gateway has just made: nobody else can have a copy of them.
-            refresh: whether searches see the write once it is acknowledged, where the store leaves the choice.
-
-        Raises:
-            VisualSearchError: a stage does not answer; nothing of the chunk was acknowledged.
-        """
-        prepared = await self._stages.post("/index", chunk, target=PIPELINE)
-        return await completed(self._write_prepared(prepared, fresh, refresh=refresh))
-
-    async def _write_prepared(self, prepared: StageAnswer, fresh: AnyCollection[str], *, refresh: bool) -> StageAnswer:
-        answer = StageAnswer(list(prepared.documents), dict(prepared.took_ms))
-        await self._bind(prepared.documents)
-        pending = [n for n, document in enumerate(prepared.documents) if document.error is None]
-        written = [prepared.documents[n] for n in pending if prepared.documents[n].id not in fresh]
-        async with self._locks.hold(keys_of(written)):
-            for _ in range(_ATTEMPTS):
-                if pending:
-                    pending = await self._store(prepared.documents, pending, fresh, answer, refresh=refresh)
-        for n in pending:
-            if _code(answer.documents[n]) != _DROPPED:
-                error = VisualSearchError(_STALE, "other writes of this id kept coming in between; send it again")
-                answer.documents[n] = failed(prepared.documents[n], error)
-        return answer
-
-    async def _bind(self, documents: Sequence[ImageDoc]) -> None:
-        """Make sure that every shard knows the collections of what is about to be stored, bound to its models."""
-        wanted: dict[Collection, list[ImageDoc]] = {}
-        for document in documents:
-            if document.error is None:
-                dimension = int(np.size(np.asarray(document.embedding)))
-                collection = Collection(collection_of(document), str(document.model_id), dimension)
-                wanted.setdefault(collection, []).append(document)
-        for collection, group in wanted.items():
-            for error in (await self._index_client.ensure_collections([collection])).values():
-                for document in group:
-                    document.error = Failure.of(error, "gateway")
-
-    async def _store(
-        self,
-        documents: Sequence[ImageDoc],
-        pending: Sequence[int],
-        fresh: AnyCollection[str],
-        answer: StageAnswer,
-        *,
-        refresh: bool,
-    ) -> list[int]:
-        """One attempt under a new version.
-
-        Returns:
-            The positions that have to be tried again: something newer came in between, or the collection was dropped.
-        """
-        version = self._clock.next()
-        for n in pending:
-            documents[n].version = version
-        stored = await self._stages.post("/index", [documents[n] for n in pending], {"refresh": refresh}, INDEX)
-        _add(answer, stored.took_ms)
-        for n, returned in zip(pending, stored.documents, strict=True):
-            returned.collection = documents[n].collection
-            answer.documents[n] = returned
-        stale = {n for n in pending if _code(answer.documents[n]) == _STALE}
-        to_supersede = [n for n in pending if _code(answer.documents[n]) is None and documents[n].id not in fresh]
-        stale |= await self._supersede(to_supersede, answer)
-        dropped = [n for n in pending if _code(answer.documents[n]) == _DROPPED]
-        return sorted(stale | await self._bind_again(documents, dropped, answer))
-
-    async def _bind_again(self, documents: Sequence[ImageDoc], dropped: Sequence[int], answer: StageAnswer) -> set[int]:
-        """Another gateway dropped the collections of these documents: this write is newer, so they come back."""
-        if not dropped:
-            return set()
-        self._index_client.forget(collection_of(documents[n]) for n in dropped)
-        await self._bind([documents[n] for n in dropped])
-        for n in dropped:
-            if documents[n].error is not None:
-                answer.documents[n] = documents[n]
-        return {n for n in dropped if documents[n].error is None}
-
-    async def _supersede(self, written: Sequence[int], answer: StageAnswer) -> set[int]:
-        """After the owner's commit: remove every older copy elsewhere, and say what the write really did."""
-        if not written:
-            return set()
-        started = time.perf_counter()
-        documents = answer.documents
-        try:
-            results = await self._index_client.supersede([(documents[n], unpack(documents[n])) for n in written])
-        except VisualSearchError as error:
-            for n in written:
-                documents[n] = failed(documents[n], error)
-            return set()
-        for n, result in zip(written, results, strict=True):
-            if documents[n].result == "created" and result in ("replaced", "unchanged"):
-                documents[n].result = result
-            elif (code := known_code(result)) is not None and code not in _NO_FAULT:
-                documents[n] = failed(documents[n], VisualSearchError(code, "an older copy could not be removed"))
-        _add(answer, {"supersede": round((time.perf_counter() - started) * 1000, 2)})
-        return {n for n, result in zip(written, results, strict=True) if result == _STALE}
+    Raises:
+        VisualSearchError: `not_ready`, `shard_missing`, or what keeps a shard from answering.
+    """
+    shards = service.index_client.joined().shards
+    await _refuse_known_mismatches(service, request.documents)
+    writer = IndexWriter(service.stages, service.index_client, service.clock, service.locks)
+    answer = await service.chunks.send(
+        request.documents,
+        lambda chunk: writer.write(chunk, request.made_ids, refresh=request.parameters.refresh),
+    )
+    answer.shards_total = answer.shards_answered = shards
+    return answer
 
 
-def keys_of(documents: Sequence[ImageDoc]) -> list[Key]:
-    """What a write of these documents locks."""
-    return [(collection_of(document), str(document.id)) for document in documents]
+async def _refuse_known_mismatches(service: SearchService, documents: Sequence[ImageDoc]) -> None:
+    """Refuse what a collection can't take before any work is done for it."""
+    if _known_mismatches(service, documents):
+        # The collection may have been dropped and created again, by another gateway, since this one heard of it.
+        await service.index_client.refresh()
+    for document, error in _known_mismatches(service, documents):
+        document.error = Failure.of(error, "gateway")
 
 
-def failed(document: ImageDoc, error: VisualSearchError) -> ImageDoc:
-    """The answer of a write that the index refused."""
-    failure = Failure.of(error, "index")
-    return ImageDoc.from_values(id=document.id, collection=document.collection, error=failure)
-
-
-def _code(document: ImageDoc) -> ErrorCode | None:
-    return document.error.code if document.error else None
-
-
-def _add(answer: StageAnswer, took_ms: dict[str, float]) -> None:
-    for stage, duration in took_ms.items():
-        answer.took_ms[stage] = round(answer.took_ms.get(stage, 0.0) + duration, 2)
+def _known_mismatches(
+    service: SearchService, documents: Sequence[ImageDoc]
+) -> list[tuple[ImageDoc, VisualSearchError]]:
+    own = str(service.model.get("model_id", ""))
+    bindings = service.index_client.joined().collections
+    found = []
+    for document in documents:
+        bound = bindings.get(collection_of(document))
+        given = document.model_id if document.embedding is not None and document.model_id else own
+        if document.error is None and bound is not None and given != bound.model_id:
+            found.append((document, mismatch(bound, Collection(bound.name, given, bound.dimension))))
+    return found

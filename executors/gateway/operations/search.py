@@ -1,24 +1,64 @@
-"""What of a search's parameters travels to the shards, and what they say of how they searched. Pure."""
+"""`/search`: the best matches of every query, which is a picture, a text, a vector, or an indexed document."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+import numpy as np
 
-from executors.documents import ImageDoc
-from executors.gateway.parameters import SearchParameters
-from executors.index.wire.merge import unpack
-
-_NOT_SENT: Final = {"like", "exclude_self", "allow_partial"}
-
-
-def shard_parameters(given: SearchParameters) -> dict[str, Any]:
-    """The parameters of a search as every stage gets them; what was not asked for is left out."""
-    chosen = given.model_dump(exclude=_NOT_SENT, exclude_none=True, by_alias=True, mode="json")
-    sent = {name: value for name, value in chosen.items() if value or name not in ("exact", "explain", "with")}
-    return sent | ({"without": given.like} if given.exclude_self else {})
+from executors.documents import DEFAULT_COLLECTION, ImageDoc
+from executors.gateway.document_checks import check_id
+from executors.gateway.flow.chunks import Answer, counted
+from executors.gateway.flow.stages import StageAnswer
+from executors.gateway.operations.collections import missing_is_empty
+from executors.gateway.operations.get import read
+from executors.gateway.operations.request import Request
+from executors.gateway.operations.search_parameters import account_of_plans, shard_parameters
+from executors.gateway.operations.service import SearchService
+from executors.gateway.parameters import THUMBNAIL_URL, SearchParameters
 
 
-def account_of_plans(documents: Sequence[ImageDoc]) -> list[dict[str, Any]]:
-    """How each shard searched, by query."""
-    return [{"shards": unpack(document).get("plans", [])} for document in documents]
+async def search(service: SearchService, request: Request[SearchParameters]) -> Answer:
+    """Search.
+
+    Raises:
+        VisualSearchError: a stage does not answer; `not_found` for `like`.
+    """
+    given = request.parameters
+    documents = request.documents if given.like is None else [await _like(service, given)]
+    sent = shard_parameters(given)
+
+    async def query(chunk: list[ImageDoc]) -> StageAnswer:
+        answer = await service.stages.post("/search", chunk, sent)
+        for document in answer.documents:
+            error = document.error
+            if error is not None and error.code == "collection_not_found" and missing_is_empty(given.collection):
+                document.error = None
+        return answer
+
+    answer = await service.chunks.send(documents, query)
+    service.index_client.check_whole(answer.documents, allow_partial=given.allow_partial)
+    if given.fields is None or THUMBNAIL_URL in given.fields:
+        answer.thumbnails_in = given.collection or DEFAULT_COLLECTION
+    if given.explain:
+        answer.extra["explain"] = account_of_plans(answer.documents)
+    return counted(answer)
+
+
+async def _like(service: SearchService, given: SearchParameters) -> ImageDoc:
+    """The query that stands for an indexed document: its vector, as it is stored.
+
+    Raises:
+        VisualSearchError: `invalid_id`, `not_found`, `shard_missing`.
+    """
+    check_id(given.like)
+    wanted = ImageDoc.from_values(id=given.like, collection=given.collection)
+    answer = await read(service, [wanted], ["embedding"])
+    service.index_client.check_whole(answer.documents, allow_partial=given.allow_partial)
+    found = answer.documents[0]
+    if found.error is not None:
+        raise found.error.to_error()
+    return ImageDoc.from_values(
+        id=found.id,
+        collection=given.collection,
+        embedding=np.asarray(found.embedding),
+        model_id=found.model_id,
+    )

@@ -18,7 +18,6 @@ from executors.index.records import Collection
 from executors.index.wire.documents import collection_of
 from executors.index.wire.merge import unpack
 
-INDEX = "^index$"
 _LOWEST = 0
 
 
@@ -87,7 +86,7 @@ class IndexClient:
     ) -> list[ImageDoc]:
         """Several such requests in one message; see `ask`."""
         documents = [ImageDoc.from_values(id=f"report-{n}", hits=orjson.dumps(each)) for n, each in enumerate(requests)]
-        answers = (await self._stages.post(endpoint, documents, target=INDEX)).documents
+        answers = (await self._stages.post(endpoint, documents, target=self._stages.topology.index)).documents
         self.check_whole(answers, allow_partial=allow_partial)
         for answer in answers:
             if answer.error is not None:
@@ -227,7 +226,7 @@ class IndexClient:
     async def _gather(self, endpoint: str, columns: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """What every shard that answers says; nothing is expected of the others yet."""
         request = ImageDoc.from_values(id="report", hits=orjson.dumps(columns or {}))
-        answer = (await self._stages.post(endpoint, [request], target=INDEX)).documents[0]
+        answer = (await self._stages.post(endpoint, [request], target=self._stages.topology.index)).documents[0]
         if answer.error is not None:
             raise answer.error.to_error()
         return list(unpack(answer)["shards"])

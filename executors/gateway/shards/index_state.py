@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from executors.errors import SILENT, VisualSearchError, error_from_json
+from executors.gateway.flow.questions import answer_or_error
 from executors.gateway.operations.service import SearchService
 
-_STAGE: Final = "index"
 # The head needs two seconds to find out that a shard is silent.
 _ANSWER_S: Final = 4.0
 
@@ -19,6 +19,7 @@ _ANSWER_S: Final = 4.0
 class IndexState:
     """Reports of the shards that answered; what is silent by name; the first error there is."""
 
+    stage: str
     reports: list[dict[str, Any]]
     total: int
     silent: list[str]
@@ -27,7 +28,7 @@ class IndexState:
     @property
     def missing(self) -> list[int]:
         """The numbers of the shards that did not answer; none where the head or the merge that would know is silent itself."""
-        if any(name == _head_of(_STAGE) or "/uses_" in name for name in self.silent):
+        if any(name == _head_of(self.stage) or "/uses_" in name for name in self.silent):
             return []
         return sorted(set(range(self.total)) - {int(report["number"]) for report in self.reports})
 
@@ -38,25 +39,27 @@ class IndexState:
 
 async def index_state(service: SearchService) -> IndexState:
     """Ask the head and, through it, every shard."""
-    silent, answer = await asyncio.gather(service.stages.silent_replicas(_STAGE), _shard_reports(service))
+    stage = service.stages.topology.index
+    asked = answer_or_error(service.index_client.shard_reports(), stage, _ANSWER_S)
+    silent, answer = await asyncio.gather(service.stages.silent_replicas(stage), asked)
     reports = answer if isinstance(answer, list) else []
     membership = service.index_client.membership
     total = max([membership.shards if membership else 1, *(int(each["configured_shards"]) for each in reports)])
     if total > 1:
         # What the gateway speaks to is the head.
-        silent = [_head_of(_STAGE) for _ in silent]
+        silent = [_head_of(stage) for _ in silent]
     failure = answer if isinstance(answer, VisualSearchError) else None
     # The head names the merge if that does not answer; with the shards it has no more than a number.
     silent += [name for name in (failure.details.get("silent", []) if failure else []) if "/uses_" in name]
-    state = IndexState(reports, total, silent, None)
-    shards = [shard_name(number) for number in state.missing] if total > 1 else []
+    state = IndexState(stage, reports, total, silent, None)
+    shards = [shard_name(state.stage, number) for number in state.missing] if total > 1 else []
     error = _error(state, failure)
-    return IndexState(reports, total, silent + shards, error)
+    return IndexState(stage, reports, total, silent + shards, error)
 
 
-def shard_name(number: int) -> str:
+def shard_name(stage: str, number: int) -> str:
     """A shard as Jina names its processes, without the replica."""
-    return f"{_STAGE}/shard-{number}"
+    return f"{stage}/shard-{number}"
 
 
 def _head_of(stage: str) -> str:
@@ -67,13 +70,13 @@ def _error(state: IndexState, failure: VisualSearchError | None) -> VisualSearch
     if state.silent:
         verb = "does" if len(state.silent) == 1 else "do"
         message = f"{' and '.join(state.silent)} {verb} not answer"
-        return VisualSearchError("unavailable", message, stage=_STAGE, silent=state.silent)
+        return VisualSearchError("unavailable", message, stage=state.stage, silent=state.silent)
     if failure is not None and failure.code not in SILENT:
         return failure
     if state.missing and (state.reports or failure is None or failure.status == 503):
         names = " and ".join(str(number) for number in state.missing)
         verb = "shard {} does" if len(state.missing) == 1 else "shards {} do"
-        silent = [shard_name(number) for number in state.missing]
+        silent = [shard_name(state.stage, number) for number in state.missing]
         message = f"{verb.format(names)} not answer"
         return VisualSearchError("shard_missing", message, shards=state.counts(), silent=silent)
     return failure or _storage_error(state.reports)
@@ -88,13 +91,3 @@ def _storage_error(reports: Sequence[dict[str, Any]]) -> VisualSearchError | Non
     message = "; ".join(f"shard {shard}: {error['message']}" for shard, error in faults)
     error = error_from_json(first)
     return VisualSearchError(error.code, message, shard=number, **error.details)
-
-
-async def _shard_reports(service: SearchService) -> list[dict[str, Any]] | VisualSearchError:
-    try:
-        async with asyncio.timeout(_ANSWER_S):
-            return await service.index_client.shard_reports()
-    except VisualSearchError as error:
-        return error
-    except TimeoutError:
-        return VisualSearchError("deadline_exceeded", "the stage 'index' did not answer in time", stage=_STAGE)

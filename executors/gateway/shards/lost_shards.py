@@ -9,7 +9,6 @@ from executors.documents import ImageDoc
 from executors.errors import ErrorCode
 
 _MISSED: Final[frozenset[ErrorCode]] = frozenset({"shard_missing", "unavailable"})
-_WRITES: Final = frozenset({"/index", "/update", "/delete", "/collections/create", "/collections/drop"})
 
 
 class Shards(Protocol):
@@ -26,13 +25,13 @@ class LostShards:
         self._shards = shards
         self._missed = False
 
-    async def check(self, endpoint: str) -> None:
+    async def check(self, *, writes: bool) -> None:
         """Before a request: refuse a write that only a part of the shards would apply.
 
         Raises:
             VisualSearchError: `shard_missing`, `unavailable`.
         """
-        if self._missed and endpoint in _WRITES:
+        if self._missed and writes:
             await self._shards.shard_reports(whole=True)
             self._missed = False
 

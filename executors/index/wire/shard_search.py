@@ -18,17 +18,22 @@ from executors.index.wire.shard_requests import filter_of
 
 async def search_documents(
     store: Store, documents: Sequence[ImageDoc], parameters: Mapping[str, Any]
-) -> dict[int, Hits | VisualSearchError]:
-    """The best `offset + limit` hits of every valid query, or its error, by the `id()` of its document."""
-    found: dict[int, Hits | VisualSearchError] = {}
-    sound = [document for document in documents if document.error is None]
-    for model_id, queries in _by_model(sound):
+) -> list[Hits | VisualSearchError | None]:
+    """The best `offset + limit` hits of every query, in order, or what is wrong with it.
+
+    Returns:
+        None for a query that has an error already.
+    """
+    found: list[Hits | VisualSearchError | None] = [None] * len(documents)
+    for model_id, positions in _by_model(documents):
+        queries = [documents[n] for n in positions]
         try:
             request = _request(model_id, queries, parameters)
             hits: Sequence[Hits | VisualSearchError] = await store.search(request)
         except Exception as error:
             hits = [as_error(error, "index")] * len(queries)
-        found.update((id(query), each) for query, each in zip(queries, hits, strict=True))
+        for n, each in zip(positions, hits, strict=True):
+            found[n] = each
     return found
 
 
@@ -54,10 +59,11 @@ def _request(model_id: str, queries: Sequence[ImageDoc], parameters: Mapping[str
     )
 
 
-def _by_model(documents: Sequence[ImageDoc]) -> list[tuple[str, list[ImageDoc]]]:
-    """Queries that can be searched together: those of one model and one length."""
-    groups: dict[tuple[str, int], list[ImageDoc]] = {}
-    for document in documents:
-        key = (document.model_id or "", int(np.size(np.asarray(document.embedding))))
-        groups.setdefault(key, []).append(document)
-    return [(model_id, queries) for (model_id, _), queries in groups.items()]
+def _by_model(documents: Sequence[ImageDoc]) -> list[tuple[str, list[int]]]:
+    """The positions of the queries without an error that can be searched together: of one model and one length."""
+    groups: dict[tuple[str, int], list[int]] = {}
+    for position, document in enumerate(documents):
+        if document.error is None:
+            key = (document.model_id or "", int(np.size(np.asarray(document.embedding))))
+            groups.setdefault(key, []).append(position)
+    return [(model_id, positions) for (model_id, _), positions in groups.items()]

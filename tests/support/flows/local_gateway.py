@@ -12,10 +12,11 @@ from typing import Any
 
 import uvicorn
 
+from executors.gateway.door import Door
 from executors.gateway.health import Health
-from executors.gateway.http.intake import Intake, IntakeLimits
 from executors.gateway.http.protocol import server_options
 from executors.gateway.http.routes import make_app
+from executors.gateway.intake import Intake, IntakeLimits
 from executors.settings import Settings
 from tests.support.flows.local_index import Caller, local_service
 
@@ -32,11 +33,11 @@ class LocalGateway:
 async def local_gateway(shards: int, keepalive_s: int = 75, **settings: Any) -> AsyncIterator[LocalGateway]:
     """Serve on a port of its own, in the event loop of the test."""
     service, stages = await local_service(shards)
-    health = Health(service, stages.logger)
-    health.ready, health.reason = True, None
+    service.readiness.set_ready()
     chosen = Settings(**settings)
     intake = Intake(IntakeLimits(chosen.max_bodies, chosen.max_bodies_bytes, 10.0, chosen.body_min_rate))
-    application = make_app(service, health, intake, chosen, stages.logger)
+    door = Door(service, intake, max_documents=10_000, timeout_s=30.0)
+    application = make_app(door, Health(service, stages.logger), chosen, stages.logger)
     server = uvicorn.Server(
         uvicorn.Config(application, log_level=logging.CRITICAL, lifespan="off", **server_options(keepalive_s))
     )

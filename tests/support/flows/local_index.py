@@ -19,10 +19,14 @@ from jina import Executor
 from executors.documents import Failure, ImageDoc
 from executors.embed.vectors import check_embedding
 from executors.errors import VisualSearchError
-from executors.gateway.document_checks import Gate
+from executors.gateway.admission import Gate
+from executors.gateway.door import Door
+from executors.gateway.endpoints import BY_PATH
 from executors.gateway.flow.chunks import Answer
 from executors.gateway.flow.replica_calls import ReplicaAnswer
 from executors.gateway.flow.stages import StageAnswer
+from executors.gateway.flow.topology import Topology
+from executors.gateway.intake import Intake, IntakeLimits
 from executors.gateway.operations.service import SearchService
 from executors.index.executor import IndexShard, ShardMerge
 from executors.index.versions import HybridClock
@@ -49,6 +53,8 @@ class LocalStages:
         posted: every endpoint that was posted to, with its documents, as the index got them.
     """
 
+    topology = Topology(("preprocess", "embed", "index"), ("preprocess", "embed"), "index")
+
     def __init__(self, shards: int) -> None:
         self.logger = logging.getLogger("local")
         self.stores = [DictionaryStore() for _ in range(shards)]
@@ -66,10 +72,10 @@ class LocalStages:
         endpoint: str,
         documents: Sequence[ImageDoc],
         parameters: dict[str, Any] | None = None,
-        target: str | None = None,
+        target: str | Sequence[str] | None = None,
     ) -> StageAnswer:
         given = _wired(documents)
-        if target != "^index$":
+        if target != self.topology.index:
             for each in given:
                 _embed(each)
             if target is not None:
@@ -120,15 +126,17 @@ async def _call(executor: Executor, endpoint: str, documents: Sequence[ImageDoc]
 
 
 class Caller:
-    """Calls the service as a route does."""
+    """Calls the operations as a route does, past the reading of bodies."""
 
     def __init__(self, service: SearchService, stages: LocalStages) -> None:
         self.service, self.stages = service, stages
+        intake = Intake(IntakeLimits(100, 1_000_000_000, 30.0, 1_000))
+        self.door = Door(service, intake, max_documents=10_000, timeout_s=30.0)
 
     async def __call__(self, endpoint: str, *documents: ImageDoc, **parameters: Any) -> Answer:
         if "with_" in parameters:
             parameters["with"] = parameters.pop("with_")
-        return await self.service.handle(endpoint, list(documents), parameters)
+        return await self.door.perform(BY_PATH[endpoint], list(documents), parameters)
 
     async def index(self, document_id: str, shard: int = 0, **fields: Any) -> str:
         """Index a vector in one shard; the result or the code of the error."""
@@ -156,7 +164,7 @@ async def local_service(shards: int, stages: LocalStages | None = None) -> tuple
         for store in stages.stores:
             await store.open()
     clock = HybridClock(f"gateway{id(stages)}")
-    service = SearchService(stages, Gate(100), clock, 10_000, 30.0)  # type: ignore[arg-type]  # it posts, as Stages does
+    service = SearchService(stages, Gate(100), clock, 30.0)  # type: ignore[arg-type]  # it posts, as Stages does
     clock.observe((await service.index_client.join()).last_version)
     service.model = dict(MODEL)
     return service, stages

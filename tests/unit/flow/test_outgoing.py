@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from executors.flow.outgoing import ended_with_caller, note_call
-from executors.gateway.http.disconnection import unless_gone
+from executors.gateway.disconnection import disconnected, unless_gone
 from executors.gateway.operations.completion import completed
 from tests.support.event_loop import others_have_run
 
@@ -94,7 +94,7 @@ async def test_a_caller_that_leaves_ends_what_is_done_for_it() -> None:
 
     messages.put_nowait({"type": "http.disconnect"})
     with pytest.raises(ClientDisconnect):
-        await unless_gone(request, work())
+        await unless_gone(disconnected(request), work())
     assert ended.is_set()
 
 
@@ -106,9 +106,9 @@ async def test_answers_and_errors_of_what_is_done_reach_a_caller_that_stays() ->
             raise error
         return "answer"
 
-    assert await unless_gone(request, work(None)) == "answer"
+    assert await unless_gone(disconnected(request), work(None)) == "answer"
     with pytest.raises(KeyError):
-        await unless_gone(request, work(KeyError()))
+        await unless_gone(disconnected(request), work(KeyError()))
 
 
 async def test_an_answered_request_lets_go_of_what_it_sent_at_once() -> None:

@@ -9,7 +9,8 @@ import pytest
 from executors.document_values import plain_tags
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
-from executors.gateway.document_checks import Gate, admit_documents, check_id, check_request
+from executors.gateway.admission import Gate
+from executors.gateway.document_checks import Takes, admit_documents, check_id, check_request
 
 
 def code_of(call: Callable[..., object], *arguments: object) -> str:
@@ -48,7 +49,7 @@ def test_other_ids_are_refused(bad: object) -> None:
 
 def test_missing_ids_are_made_and_named() -> None:
     documents = [document("kept"), document(None), document(None)]
-    assert admit_documents(documents, collection=None, make_ids=True) == {1, 2}
+    assert admit_documents(documents, Takes.CONTENT, collection=None) == {documents[1].id, documents[2].id}
     assert documents[0].id == "kept"
     assert len({each.id for each in documents}) == 3
 
@@ -58,18 +59,18 @@ def test_an_empty_collection_is_not_a_missing_one(of_request: str | None) -> Non
     """Else a delete of a document in "" would remove the one of the default collection."""
     empty, missing = document("a", collection=""), document("a")
     check_request([empty, missing], 10, of_request)
-    admit_documents([empty, missing], collection=of_request, make_ids=False)
+    admit_documents([empty, missing], Takes.IDS, collection=of_request)
     assert empty.error is not None
     assert empty.error.code == "invalid_document"
     assert missing.error is None
     assert missing.collection == of_request
 
 
-@pytest.mark.parametrize("make_ids", [True, False])
-def test_an_empty_id_is_not_a_missing_one(make_ids: bool) -> None:
+@pytest.mark.parametrize("takes", [Takes.CONTENT, Takes.IDS])
+def test_an_empty_id_is_not_a_missing_one(takes: Takes) -> None:
     """Else each repetition of the same request would store another document."""
     empty = document("")
-    assert admit_documents([empty], collection=None, make_ids=make_ids) == set()
+    assert admit_documents([empty], takes, collection=None) == set()
     assert empty.error is not None
     assert empty.error.code == "invalid_id"
 
@@ -92,19 +93,17 @@ def test_an_empty_id_is_not_a_missing_one(make_ids: bool) -> None:
         ({"tags": [1]}, "invalid_tags"),
     ],
 )
-@pytest.mark.parametrize("options", [{"make_ids": True}, {"make_ids": False}, {"make_ids": False, "tags_only": True}])
-def test_what_no_endpoint_takes_has_one_code_for_all(
-    fields: dict[str, Any], code: str, options: dict[str, Any]
-) -> None:
+@pytest.mark.parametrize("takes", [Takes.CONTENT, Takes.QUERIES, Takes.IDS, Takes.TAGS])
+def test_what_no_endpoint_takes_has_one_code_for_all(fields: dict[str, Any], code: str, takes: Takes) -> None:
     bad = document("a", **fields)
-    admit_documents([bad], collection=None, **options)
+    admit_documents([bad], takes, collection=None)
     assert bad.error is not None
     assert bad.error.code == code
 
 
 def test_an_update_takes_nothing_but_tags() -> None:
     documents = [document("a", tags={"x": 1}), document("b", uri="u"), document("c", embedding=np.ones(3))]
-    admit_documents(documents, collection=None, make_ids=False, tags_only=True)
+    admit_documents(documents, Takes.TAGS, collection=None)
     assert [each.error.code if each.error else None for each in documents] == [
         None,
         "invalid_document",
@@ -120,7 +119,7 @@ def test_one_bad_document_costs_no_other() -> None:
         document("c", collection="a b"),
         document("d", collection=".."),
     ]
-    admit_documents(documents, collection=None, make_ids=True)
+    admit_documents(documents, Takes.CONTENT, collection=None)
     assert [each.error.code if each.error else None for each in documents] == [
         "invalid_id",
         None,

@@ -10,9 +10,9 @@ from docarray.proto import DocProto
 from jina.types.request.data import DataRequest
 
 from executors.documents import ImageDoc
+from executors.gateway.door import Door
 from executors.gateway.grpc_service import GrpcService
-from executors.gateway.health import Health
-from executors.gateway.http.intake import Intake, IntakeLimits
+from executors.gateway.intake import Intake, IntakeLimits
 from tests.support.flows.api import unit_vectors
 from tests.support.flows.local_index import local_service
 
@@ -20,10 +20,9 @@ from tests.support.flows.local_index import local_service
 async def serving() -> GrpcService:
     """The service over an index of its own."""
     service, stages = await local_service(1)
-    health = Health(service, stages.logger)
-    health.ready, health.reason = True, None
-    intake = Intake(IntakeLimits(10, 10_000_000, 10.0, 1000))
-    return GrpcService(SimpleNamespace(streamer=None, executor=None), service, health, intake, stages.logger)
+    service.readiness.set_ready()
+    door = Door(service, Intake(IntakeLimits(10, 10_000_000, 10.0, 1000)), max_documents=100, timeout_s=10.0)
+    return GrpcService(SimpleNamespace(streamer=None, executor=None), door, stages.logger)
 
 
 async def answers(*messages: DocProto) -> list[ImageDoc]:

@@ -7,7 +7,7 @@ import pytest
 
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
-from executors.gateway.document_checks import MAX_CHARACTERS, admit_documents, check_query_text
+from executors.gateway.document_checks import MAX_CHARACTERS, Takes, admit_documents, check_query_text
 
 
 def code_of(**fields: Any) -> str | None:
@@ -41,7 +41,7 @@ def test_beside_a_ready_vector_a_text_is_a_label() -> None:
 def test_only_queries_are_checked_and_one_at_fault_costs_no_other() -> None:
     read = "x" * (MAX_CHARACTERS + 1)
     documents = [ImageDoc.from_values(id="a", text="red"), ImageDoc.from_values(id="b", text=read)]
-    admit_documents(documents, collection=None, make_ids=True)
+    admit_documents(documents, Takes.CONTENT, collection=None)
     assert [each.error for each in documents] == [None, None]
-    admit_documents(documents, collection=None, make_ids=True, queries=True)
+    admit_documents(documents, Takes.QUERIES, collection=None)
     assert [each.error and each.error.code for each in documents] == [None, "invalid_text"]

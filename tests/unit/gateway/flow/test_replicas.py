@@ -42,9 +42,9 @@ def endpoint(url: str, state: str, error: dict[str, Any] | None = None) -> dict[
 def test_every_server_that_is_not_used_is_named() -> None:
     sound, fresh, broken = endpoint("a:1", "ready"), endpoint("a:1", "checking"), endpoint("b:1", "open")
     refused = endpoint("c:1", "refused", {"code": "model_mismatch", "message": "other weights"})
-    check_endpoints([report(0), report(1, endpoints=[sound, fresh])])
+    check_endpoints("embed", [report(0), report(1, endpoints=[sound, fresh])])
     with pytest.raises(VisualSearchError, match="b:1") as caught:
-        check_endpoints([report(0, endpoints=[sound, broken]), report(1, endpoints=[refused])])
+        check_endpoints("embed", [report(0, endpoints=[sound, broken]), report(1, endpoints=[refused])])
     assert caught.value.details["endpoints"] == [
         {"replica": "embed/rep-0", "url": "b:1", "model": "m", "state": "open", "error": "no answer within 5 s"},
         {

@@ -11,11 +11,11 @@ import pytest
 
 from executors.embed.vectors import check_embedding
 from executors.errors import VisualSearchError
-from executors.gateway.document_checks import admit_documents
+from executors.gateway.document_checks import Takes, admit_documents
 from executors.gateway.flow.chunks import Answer
 from executors.gateway.http.bodies import parse_json
 from executors.gateway.parameters import CountParameters, parse_parameters
-from executors.gateway.rendering import answer_to_json
+from executors.gateway.rendering import FOUND, answer_to_json
 
 LIMIT = 1_000_000
 
@@ -23,8 +23,8 @@ LIMIT = 1_000_000
 def codes_of(body: str) -> list[str | None]:
     """The code of each document's error, after the door; the answer can be written."""
     documents, _ = parse_json(body.encode(), LIMIT)
-    admit_documents(documents, collection=None, make_ids=True, thumbnails=True)
-    orjson.dumps(answer_to_json("/get", Answer(documents)), option=orjson.OPT_SERIALIZE_NUMPY)
+    admit_documents(documents, Takes.CONTENT, collection=None)
+    orjson.dumps(answer_to_json(FOUND, Answer(documents)), option=orjson.OPT_SERIALIZE_NUMPY)
     return [document.error.code if document.error else None for document in documents]
 
 

@@ -74,7 +74,9 @@ async def parsed(*parts: bytes, end: bytes = b"--x--\r\n", charset: str = "") ->
     parser = FormParser(Headers({"content-type": f"multipart/form-data; boundary=x{charset}"}), stream())
     form = await parser.parse()
     assert parser.complete
-    return list(form.multi_items())
+    items = list(form.multi_items())
+    await form.close()
+    return items
 
 
 def part(name: str, value: bytes, more: str = "") -> bytes:

@@ -100,8 +100,8 @@ async def test_a_filter_deletes_what_matches_and_what_came_from_it(call: Caller)
 
 
 async def test_many_matches_go_in_rounds(call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("executors.gateway.operations.delete._MATCHES_AT_ONCE", 2)
-    monkeypatch.setattr("executors.gateway.operations.delete._PARENTS_AT_ONCE", 2)
+    monkeypatch.setattr("executors.gateway.operations.deleter._MATCHES_AT_ONCE", 2)
+    monkeypatch.setattr("executors.gateway.operations.deleter._PARENTS_AT_ONCE", 2)
     for n in range(15):
         await call.index(f"k{n:02}", shard=n, tags={"even": n % 2 == 0})
         await call.index(f"k{n:02}-crop", shard=n + 1, parent=f"k{n:02}")

@@ -9,7 +9,7 @@ import pytest
 
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
-from executors.gateway.rendering import answer_to_json, documents_for_grpc
+from executors.gateway.rendering import FOUND, answer_to_json, documents_for_grpc
 from tests.support.flows.local_index import Caller
 
 IDS = ["0", "A", "a", "aa", "b", "ä", "日", "\U0001f600"]
@@ -44,8 +44,8 @@ async def test_the_last_page_has_no_next(call: Caller) -> None:
 
 async def test_large_pages_travel_in_pieces(call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     await filled(call)
-    monkeypatch.setattr("executors.gateway.operations.scroll._DOCUMENTS_AT_ONCE", 3)
-    monkeypatch.setattr("executors.gateway.operations.scroll._LARGE_DOCUMENTS_AT_ONCE", 2)
+    monkeypatch.setattr("executors.gateway.operations.scroller._DOCUMENTS_AT_ONCE", 3)
+    monkeypatch.setattr("executors.gateway.operations.scroller._LARGE_DOCUMENTS_AT_ONCE", 2)
     for wanted in ([], ["embedding"]):
         call.stages.posted.clear()
         answer = await call("/scroll", limit=7, with_=wanted)
@@ -58,8 +58,8 @@ async def test_a_page_that_grows_too_large_ends_early_and_says_where(
     call: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await filled(call)
-    monkeypatch.setattr("executors.gateway.operations.scroll._DOCUMENTS_AT_ONCE", 2)
-    monkeypatch.setattr("executors.gateway.operations.scroll._PAGE_BYTES", 500)
+    monkeypatch.setattr("executors.gateway.operations.scroller._DOCUMENTS_AT_ONCE", 2)
+    monkeypatch.setattr("executors.gateway.operations.scroller._PAGE_BYTES", 500)
     answer = await call("/scroll", limit=100)
     assert 2 <= len(answer.documents) < len(IDS)
     assert answer.extra["next"] == answer.documents[-1].id
@@ -70,22 +70,22 @@ async def test_vectors_and_thumbnails_come_when_they_are_asked_for(call: Caller)
     vector = np.asarray([0.6, 0.8, 0.0, 0.0], np.float32)
     await call.index("a", shard=1, embedding=vector, thumbnail=b"\xff\xd8\xff small", box=[1, 2, 3, 4], uri="u")
     await call.index("b")
-    plain = answer_to_json("/scroll", await call("/scroll"))["data"]
+    plain = answer_to_json(FOUND, await call("/scroll"))["data"]
     assert [set(each) & {"embedding", "thumbnail"} for each in plain] == [set(), set()]
     both = await call("/scroll", with_=["embedding", "thumbnail"])
-    first, second = answer_to_json("/scroll", both)["data"]
+    first, second = answer_to_json(FOUND, both)["data"]
     np.testing.assert_array_equal(first["embedding"], vector)
     assert first["thumbnail"] == "/9j/IHNtYWxs"
     assert (first["box"], first["uri"], first["error"]) == ([1, 2, 3, 4], "u", None)
     assert "thumbnail" not in second
-    assert documents_for_grpc("/scroll", both)[0].thumbnail == b"\xff\xd8\xff small"
+    assert documents_for_grpc(FOUND, both)[0].thumbnail == b"\xff\xd8\xff small"
 
 
 async def test_the_same_fields_as_get(call: Caller) -> None:
     await filled(call)
-    scrolled = answer_to_json("/scroll", await call("/scroll", with_=["embedding"]))["data"]
+    scrolled = answer_to_json(FOUND, await call("/scroll", with_=["embedding"]))["data"]
     got = answer_to_json(
-        "/get", await call("/get", *(ImageDoc.from_values(id=each) for each in IDS), with_=["embedding"])
+        FOUND, await call("/get", *(ImageDoc.from_values(id=each) for each in IDS), with_=["embedding"])
     )
     assert [each | {"embedding": None} for each in scrolled] == [each | {"embedding": None} for each in got["data"]]
 

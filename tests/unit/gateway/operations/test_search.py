@@ -9,9 +9,9 @@ import pytest
 
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
-from executors.gateway.operations.search import shard_parameters
+from executors.gateway.operations.search_parameters import shard_parameters
 from executors.gateway.parameters import SearchParameters, parse_parameters
-from executors.gateway.rendering import answer_to_json
+from executors.gateway.rendering import SEARCHED, answer_to_json
 from tests.support.flows.local_index import Caller
 
 VECTORS = np.linalg.qr(np.random.default_rng(3).normal(size=(4, 4)))[0].astype(np.float32)
@@ -30,7 +30,7 @@ async def filled(call: Caller) -> Caller:
 
 async def search(call: Caller, **parameters: Any) -> list[dict[str, Any]]:
     answer = await call("/search", ImageDoc.from_values(embedding=VECTORS[0]), **parameters)
-    body = answer_to_json("/search", answer)
+    body = answer_to_json(SEARCHED, answer)
     assert body["data"][0]["error"] is None
     return list(body["data"][0]["matches"])
 
@@ -53,7 +53,7 @@ async def test_a_document_is_left_out_of_what_resembles_it(call: Caller, grouped
 
     async def like(**parameters: Any) -> list[str]:
         answer = await call("/search", like="d03", **parameters, **grouped)
-        return ids(answer_to_json("/search", answer)["data"][0]["matches"])
+        return ids(answer_to_json(SEARCHED, answer)["data"][0]["matches"])
 
     everything = await like(limit=12, exclude_self=True)
     assert "d03" not in everything
@@ -100,7 +100,7 @@ async def test_fields_and_vectors(call: Caller) -> None:
 async def test_like_takes_the_same_parameters(call: Caller) -> None:
     await filled(call)
     answer = await call("/search", like="d00", filter={"brand": "b"}, group_by="brand", fields=["tags.n"])
-    assert answer_to_json("/search", answer)["data"][0]["matches"] == [
+    assert answer_to_json(SEARCHED, answer)["data"][0]["matches"] == [
         {"id": "d01", "score": pytest.approx(np.cos(1 / 20)), "tags": {"n": 1}, "group": "b"}
     ]
 

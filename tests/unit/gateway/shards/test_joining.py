@@ -34,7 +34,7 @@ class SlowStages(LocalStages):
         endpoint: str,
         documents: Sequence[ImageDoc],
         parameters: dict[str, Any] | None = None,
-        target: str | None = None,
+        target: str | Sequence[str] | None = None,
     ) -> StageAnswer:
         await self._wait()
         answer = await super().post(endpoint, documents, parameters, target)

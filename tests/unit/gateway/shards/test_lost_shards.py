@@ -69,8 +69,8 @@ async def test_reads_go_on_beside_a_lost_shard_where_a_part_will_do(call2: Calle
 async def test_health_tells_of_shards_that_fail_and_what_they_say_when_none_is_left(
     call2: Caller, failing: list[int], code: str
 ) -> None:
+    call2.service.readiness.set_ready()
     health = Health(call2.service, logging.getLogger())
-    health.ready, health.reason = True, None
     for number in failing:
         await call2.stages.stores[number].close()
     _, report = await health.full()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from executors.documents import ImageDoc
 from executors.gateway.flow.chunks import Answer
-from executors.gateway.rendering import documents_for_grpc, matches_of
+from executors.gateway.rendering import SEARCHED, documents_for_grpc, matches_of
 from executors.index.records import Hits, ShardIdentity
 from executors.index.tag_values import cut_tags, value_at, value_key
 from executors.index.wire import merge
@@ -80,7 +80,7 @@ def test_a_vector_comes_out_as_it_went_in() -> None:
     match = matches_of(merged([shard_answer(0, [("a", 0.1, 1)], limit=9)], 9, 0))[0]
     np.testing.assert_array_equal(match["embedding"], np.full(3, 0.1, np.float32))
     assert match["embedding"].dtype == np.float32
-    document = documents_for_grpc("/search", Answer([merged([shard_answer(0, [("a", 0.1, 1)], limit=9)], 9, 0)]))[0]
+    document = documents_for_grpc(SEARCHED, Answer([merged([shard_answer(0, [("a", 0.1, 1)], limit=9)], 9, 0)]))[0]
     assert document.matches[0].embedding == [float(np.float32(0.1))] * 3
     assert document.matches[0].group == 1
 

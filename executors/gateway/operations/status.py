@@ -7,32 +7,39 @@ from typing import Any, Final
 
 from executors import __version__
 from executors.errors import VisualSearchError
+from executors.gateway.flow.chunks import Answer
+from executors.gateway.flow.questions import answer_or_error
 from executors.gateway.flow.replicas import replica_reports
-from executors.gateway.health import Health
 from executors.gateway.operations.collections import collections_of
+from executors.gateway.operations.request import Request
 from executors.gateway.operations.service import SearchService
+from executors.gateway.parameters import NoParameters
 from executors.gateway.shards.index_state import IndexState, index_state
 
 API_VERSION = 1
 _ANSWER_S: Final = 5.0
 
 
-async def status_report(service: SearchService, health: Health) -> dict[str, Any]:
+async def status(service: SearchService, _: Request[NoParameters]) -> Answer:
     """Ask every process for its status; one that does not answer is named, with its error, and costs no other."""
-    preprocess, embed, index = await asyncio.gather(
-        _stage(service, "preprocess"), _stage(service, "embed"), index_state(service)
+    others = service.stages.topology.others
+    reports, index = await asyncio.gather(
+        asyncio.gather(*(_stage(service, stage) for stage in others)), index_state(service)
     )
-    return {
+    stages = dict(zip(others, reports, strict=True))
+    readiness, gate = service.readiness, service.gate
+    report = {
         "api": API_VERSION,
         "version": __version__,
-        "ready": health.ready,
-        "reason": health.reason.to_json() if health.reason else None,
-        "silent": [*preprocess.get("silent", []), *embed.get("silent", []), *index.silent],
+        "ready": readiness.ready,
+        "reason": readiness.reason.to_json() if readiness.reason else None,
+        "silent": [*(name for stage in stages.values() for name in stage.get("silent", [])), *index.silent],
         "index": _index(service, index),
         "model": {key: service.model.get(key) for key in ("model_id", "name", "dimension", "text")},
-        "stages": {"preprocess": preprocess, "embed": embed},
-        "gateway": {"in_flight": service.gate.in_flight, "max_concurrency": service.gate.limit},
+        "stages": stages,
+        "gateway": {"in_flight": gate.in_flight, "max_concurrency": gate.limit},
     }
+    return Answer([], extra=report)
 
 
 def _index(service: SearchService, state: IndexState) -> dict[str, Any]:
@@ -65,10 +72,7 @@ def _shard(report: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _stage(service: SearchService, stage: str) -> dict[str, Any]:
-    try:
-        async with asyncio.timeout(_ANSWER_S):
-            return (await replica_reports(service.stages, stage)).to_json()
-    except VisualSearchError as error:
-        return {"error": error.to_json(), "silent": error.details.get("silent", [])}
-    except TimeoutError:
-        return {"error": VisualSearchError("deadline_exceeded", "no answer in time").to_json(), "silent": [stage]}
+    reports = await answer_or_error(replica_reports(service.stages, stage), stage, _ANSWER_S)
+    if isinstance(reports, VisualSearchError):
+        return {"error": reports.to_json(), "silent": reports.details.get("silent", [])}
+    return reports.to_json()

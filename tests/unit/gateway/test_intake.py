@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from executors.errors import VisualSearchError
-from executors.gateway.http import intake as intake_module
-from executors.gateway.http.incoming import IncomingBody, incoming_body
-from executors.gateway.http.intake import Intake, IntakeLimits
+from executors.gateway import intake as intake_module
+from executors.gateway.http.incoming import IncomingBody
+from executors.gateway.intake import Intake, IntakeLimits
 from tests.support.event_loop import others_have_run
 
 
@@ -35,6 +37,12 @@ class Sender:
 
     def leave(self) -> None:
         self.pieces.put_nowait({"type": "http.disconnect"})
+
+
+@asynccontextmanager
+async def incoming_body(request: Request, intake: Intake, max_bytes: int, weight: int) -> AsyncIterator[IncomingBody]:
+    async with intake.body(weight) as held:
+        yield IncomingBody(request, held, max_bytes)
 
 
 async def read(intake: Intake, sender: Sender, max_bytes: int = 10_000_000) -> bytes:
@@ -168,7 +176,7 @@ async def test_other_encodings_are_refused(encoding: str) -> None:
     intake = Intake(limits())
     async with intake.body() as held:
         with pytest.raises(VisualSearchError, match="send gzip or none"):
-            IncomingBody(Sender(content_encoding=encoding).request, intake, held, 100)
+            IncomingBody(Sender(content_encoding=encoding).request, held, 100)
 
 
 async def test_an_empty_body_and_identity_are_taken() -> None:

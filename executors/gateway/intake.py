@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -83,6 +83,14 @@ class Held:
             raise self._late(due) from None
         finally:
             self._timeout = None
+
+    def arrival(self) -> AbstractAsyncContextManager[None]:
+        """Around its reading.
+
+        Raises:
+            VisualSearchError: `overloaded`.
+        """
+        return self._intake.arrival(self)
 
     @property
     def is_stalled(self) -> bool:

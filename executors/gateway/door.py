@@ -1,0 +1,186 @@
+"""The only way in, for HTTP and gRPC alike: what every request has to pass before its operation begins.
+
+In this order: the caller, draining and readiness, memory for the body, a place among the requests in flight, the deadline,
+the account of lost shards, the turn, the parameters, the documents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+
+from pydantic import BaseModel
+
+from executors.documents import ImageDoc
+from executors.errors import ERRORS, VisualSearchError
+from executors.gateway.disconnection import unless_gone
+from executors.gateway.document_checks import Takes, admit_documents, check_request, refuse_documents
+from executors.gateway.endpoints import BY_PATH, Endpoint
+from executors.gateway.flow.chunks import Answer, size_of
+from executors.gateway.intake import Held, Intake
+from executors.gateway.operations.request import Request
+from executors.gateway.operations.service import SearchService
+from executors.gateway.parameters import NoParameters, parse_parameters
+from executors.gateway.shards.lost_shards import LostShards
+from executors.scheduling.turns import Turn, current_turn, is_bulk
+
+# With one of these in every document, the request failed as a whole.
+_SERVICE_STATUS: Final = 500
+
+Body: TypeAlias = tuple[list[ImageDoc], Any]
+"""Documents, and parameters that are not checked yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a request, as far as the protocol tells.
+
+    Args:
+        protocol: what it came by.
+        address: the caller's, where it is known.
+        metadata: HTTP headers or gRPC metadata, with names in lower case.
+        gone: waits until the caller has left; None where the protocol cancels the request by itself.
+    """
+
+    protocol: Literal["http", "grpc"]
+    address: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    gone: Callable[[], Awaitable[None]] | None = None
+
+
+class Door:
+    """One instance a gateway process.
+
+    Args:
+        service: what the operations work with; its gate and readiness are asked here.
+        intake: the memory and time of bodies.
+        max_documents: most documents of a request.
+        timeout_s: the deadline of a request, from its place among those in flight to its answer.
+    """
+
+    def __init__(self, service: SearchService, intake: Intake, *, max_documents: int, timeout_s: float) -> None:
+        self._service = service
+        self._intake = intake
+        self._max_documents = max_documents
+        self._timeout_s = timeout_s
+        # Stages tell requests of several gateways apart.
+        self._name = uuid.uuid4().hex[:8]
+        self._numbers = itertools.count()
+        self._lost_shards = LostShards(service.index_client)
+
+    async def answer(
+        self, endpoint: Endpoint, caller: Caller, read: Callable[[Held], Awaitable[Body]], *, weight: int = 1
+    ) -> Answer:
+        """Let a request in, and answer it.
+
+        Args:
+            read: reads the body, taking memory for it as it comes.
+            weight: bytes of memory that one byte of the body takes while it is read.
+
+        Raises:
+            VisualSearchError: the request failed as a whole.
+            ClientDisconnect: the caller has left.
+        """
+        if endpoint.always:
+            return await endpoint.operation(self._service, Request([], NoParameters()))
+        self.check_open()
+        # A place is taken when the body is there: one that comes slowly keeps no other request out.
+        async with self._intake.body(weight) as held:
+            documents, parameters = await read(held)
+            held.keep(sum(map(size_of, documents)))
+            async with self._admitted():
+                work = self.perform(endpoint, documents, parameters)
+                return await (work if caller.gone is None else unless_gone(caller.gone(), work))
+
+    def check_open(self) -> None:
+        """Refuse work while the gateway stops, or before the flow is ready.
+
+        Raises:
+            VisualSearchError: `draining`, or why the flow is not ready.
+        """
+        if self._service.gate.draining:
+            raise VisualSearchError("draining", "this gateway is stopping")
+        self._service.readiness.check()
+
+    async def perform(self, endpoint: Endpoint, documents: list[ImageDoc], parameters: Any) -> Answer:
+        """Check what was read, and do the work.
+
+        Raises:
+            VisualSearchError: the request failed as a whole.
+        """
+        started = time.perf_counter()
+        bulk = is_bulk(len(documents), sum(map(size_of, documents)))
+        current_turn.set(Turn(f"{self._name}-{next(self._numbers)}", bulk))
+        await self._lost_shards.check(writes=endpoint.writes)
+        try:
+            answer = await endpoint.operation(self._service, self._checked(endpoint, documents, parameters))
+        except VisualSearchError as error:
+            self._lost_shards.note(error.code)
+            raise
+        answer.took_ms["total"] = round((time.perf_counter() - started) * 1000, 2)
+        self._lost_shards.note_all(answer.documents)
+        _raise_if_service_failed(answer.documents)
+        return answer
+
+    def _checked(self, endpoint: Endpoint, documents: list[ImageDoc], parameters: Any) -> Request[BaseModel]:
+        """The request as its operation gets it.
+
+        Raises:
+            VisualSearchError: `invalid_parameter`, `empty_request`, `duplicate_id`, `too_many_documents`.
+        """
+        if endpoint.takes is Takes.NOTHING:
+            refuse_documents(documents)
+            return Request([], parse_parameters(endpoint.parameters, parameters))
+        given = parse_parameters(endpoint.parameters, parameters)
+        if endpoint.instead is not None and getattr(given, endpoint.instead) is not None:
+            if documents:
+                message = f"{endpoint.instead}: takes the place of `data`; send one or the other"
+                raise VisualSearchError("invalid_parameter", message)
+            return Request([], given)
+        collection: str | None = getattr(given, "collection", None)
+        check_request(documents, self._max_documents, collection)
+        return Request(documents, given, admit_documents(documents, endpoint.takes, collection=collection))
+
+    @asynccontextmanager
+    async def _admitted(self) -> AsyncIterator[None]:
+        """A place in the gate and a deadline for whatever runs inside.
+
+        Raises:
+            VisualSearchError: `overloaded`, `draining`, `deadline_exceeded`.
+        """
+        with self._service.gate.enter():
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    yield
+            except TimeoutError:
+                raise VisualSearchError(
+                    "deadline_exceeded", f"no answer within {self._timeout_s:g} s", timeout_s=self._timeout_s
+                ) from None
+
+
+def endpoint_for_grpc(path: str) -> Endpoint:
+    """The endpoint that a gRPC caller posts to.
+
+    Raises:
+        VisualSearchError: `unknown_endpoint`.
+    """
+    endpoint = BY_PATH.get(path)
+    if endpoint is None or not endpoint.grpc:
+        known = sorted(each.path for each in BY_PATH.values() if each.grpc and not each.always)
+        raise VisualSearchError("unknown_endpoint", f"no endpoint {path!r}", endpoints=known)
+    return endpoint
+
+
+def _raise_if_service_failed(documents: Sequence[ImageDoc]) -> None:
+    """When the service, not the documents, is at fault for all of them, the request failed as a whole."""
+    first = documents[0].error if documents else None
+    if first is None or ERRORS[first.code].status < _SERVICE_STATUS or first.code == "embedding_failed":
+        return
+    if all(document.error is not None and document.error.code == first.code for document in documents):
+        raise first.to_error()

@@ -1,0 +1,309 @@
+"""The endpoints of the API, one row each: the only list of them.
+
+HTTP routes, gRPC, the description of the API and the account of lost shards read it. To add an endpoint, add a row here, a
+model to parameters.py, another to answers.py, and a function to operations/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+from pydantic import BaseModel
+
+from executors.errors import ErrorCode
+from executors.gateway import answers, examples, parameters, rendering
+from executors.gateway.document_checks import Takes
+from executors.gateway.flow.chunks import Answer
+from executors.gateway.operations import (
+    collections,
+    delete,
+    embed,
+    get,
+    index,
+    maintenance,
+    scroll,
+    search,
+    status,
+    update,
+)
+from executors.gateway.operations.request import Request
+from executors.gateway.operations.service import SearchService
+from executors.gateway.rendering import Rendering
+
+Operation: TypeAlias = Callable[[SearchService, Request[Any]], Awaitable[Answer]]
+Role: TypeAlias = Literal["search", "write", "admin"]
+
+_BY_ID: Final[tuple[ErrorCode, ...]] = ("not_found", "collection_not_found")
+_QUERIES: Final[tuple[ErrorCode, ...]] = ("text_not_supported", "invalid_text")
+_READING: Final[tuple[ErrorCode, ...]] = ("invalid_filter", "collection_not_found")
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Where HTTP callers find an endpoint that is not a POST to its own path.
+
+    Args:
+        method: the HTTP method.
+        path: may hold `{name}`, the collection.
+    """
+
+    method: Literal["GET", "PUT", "DELETE"]
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One endpoint.
+
+    Args:
+        path: what gRPC callers post to and, without `resource`, HTTP callers as well.
+        parameters: the model of its parameters.
+        answer: the model of its answer over HTTP; None for a picture.
+        operation: what it does.
+        rendering: how its answer is told.
+        takes: what its documents are for.
+        role: who may call it.
+        summary: for the description.
+        success: what an answer with status 200 means.
+        writes: whether it changes documents or collections, so that every shard has to be there.
+        errors: the codes that it can give beside those of its body and documents.
+        examples: bodies that work.
+        resource: where it is over HTTP.
+        instead: a parameter that takes the place of the documents.
+        grpc: whether gRPC callers may post to it.
+        always: answered while the flow is not ready as well, and without a place among the requests in flight.
+    """
+
+    path: str
+    parameters: type[BaseModel]
+    answer: type[BaseModel] | None
+    operation: Operation
+    rendering: Rendering
+    takes: Takes
+    role: Role
+    summary: str
+    success: str = "At least one document succeeded"
+    writes: bool = False
+    errors: tuple[ErrorCode, ...] = ()
+    examples: tuple[examples.Example, ...] = ()
+    resource: Resource | None = None
+    instead: str | None = None
+    grpc: bool = True
+    always: bool = False
+
+
+STATUS: Final = Endpoint(
+    "/status",
+    parameters.NoParameters,
+    answers.StatusAnswer,
+    status.status,
+    rendering.REPORTED,
+    Takes.NOTHING,
+    "search",
+    "The index, the model, the stages, this gateway",
+    "What each says of itself",
+    resource=Resource("GET", "/status"),
+    always=True,
+)
+THUMBNAIL: Final = Endpoint(
+    "/thumbnail",
+    parameters.ThumbnailParameters,
+    None,
+    get.thumbnail,
+    rendering.FOUND,
+    Takes.IDS,
+    "search",
+    "The small JPEG that was kept of a document",
+    "The picture",
+    errors=("invalid_id", *_BY_ID),
+    resource=Resource("GET", "/thumbnail"),
+    grpc=False,
+)
+
+ENDPOINTS: Final = (
+    Endpoint(
+        "/index",
+        parameters.IndexParameters,
+        answers.WriteAnswer,
+        index.index,
+        rendering.WRITTEN,
+        Takes.CONTENT,
+        "write",
+        "Store pictures or vectors; replaces what has the same id",
+        writes=True,
+        errors=("stale_version",),
+        examples=examples.INDEX,
+    ),
+    Endpoint(
+        "/search",
+        parameters.SearchParameters,
+        answers.SearchAnswer,
+        search.search,
+        rendering.SEARCHED,
+        Takes.QUERIES,
+        "search",
+        "The most similar documents for each picture, text, vector, or indexed document (`like`)",
+        errors=(*_QUERIES, *_BY_ID, "invalid_filter"),
+        examples=examples.SEARCH,
+        instead="like",
+    ),
+    Endpoint(
+        "/update",
+        parameters.UpdateParameters,
+        answers.WriteAnswer,
+        update.update,
+        rendering.WRITTEN,
+        Takes.TAGS,
+        "write",
+        "Change tags; a document that is not there is an error, `not_found`",
+        writes=True,
+        errors=(*_BY_ID, "stale_version"),
+        examples=examples.UPDATE,
+    ),
+    Endpoint(
+        "/get",
+        parameters.GetParameters,
+        answers.GetAnswer,
+        get.get,
+        rendering.FOUND,
+        Takes.IDS,
+        "search",
+        "Read documents by id; one that is not there is an error, `not_found`",
+        errors=_BY_ID,
+        examples=examples.GET,
+    ),
+    Endpoint(
+        "/embed",
+        parameters.EmbedParameters,
+        answers.EmbedAnswer,
+        embed.embed,
+        rendering.EMBEDDED,
+        Takes.QUERIES,
+        "search",
+        "Vectors of pictures and texts, without storing anything",
+        errors=_QUERIES,
+        examples=examples.EMBED,
+    ),
+    Endpoint(
+        "/scroll",
+        parameters.ScrollParameters,
+        answers.ScrollAnswer,
+        scroll.scroll,
+        rendering.FOUND,
+        Takes.NOTHING,
+        "search",
+        "Documents in the order of their ids; `next` of the answer is what to go on `after`",
+        errors=_READING,
+        examples=examples.SCROLL,
+    ),
+    Endpoint(
+        "/count",
+        parameters.CountParameters,
+        answers.CountAnswer,
+        scroll.count,
+        rendering.WRITTEN,
+        Takes.NOTHING,
+        "search",
+        "How many documents there are",
+        errors=_READING,
+        examples=examples.COUNT,
+    ),
+    Endpoint(
+        "/delete",
+        parameters.DeleteParameters,
+        answers.DeleteAnswer,
+        delete.delete,
+        rendering.DELETED,
+        Takes.IDS,
+        "write",
+        "Remove documents by id (`data`) or by filter, and what came from them (`parent`); what is not there is no failure",
+        writes=True,
+        errors=(*_BY_ID, "invalid_filter", "stale_version"),
+        examples=examples.DELETE,
+        instead="filter",
+    ),
+    Endpoint(
+        "/verify",
+        parameters.VerifyParameters,
+        answers.VerifyAnswer,
+        maintenance.verify,
+        rendering.REPORTED,
+        Takes.NOTHING,
+        "admin",
+        "Read everything back and check it",
+        "What was found or begun",
+        examples=examples.EMPTY,
+    ),
+    Endpoint(
+        "/reindex",
+        parameters.ReindexParameters,
+        answers.ReindexAnswer,
+        maintenance.reindex,
+        rendering.REPORTED,
+        Takes.NOTHING,
+        "admin",
+        "Begin to build anew what searches walk through; /status shows how far",
+        "What was found or begun",
+        errors=("collection_not_found",),
+        examples=examples.EMPTY,
+    ),
+    STATUS,
+    THUMBNAIL,
+    Endpoint(
+        "/collections/list",
+        parameters.NoParameters,
+        answers.CollectionsAnswer,
+        collections.list_collections,
+        rendering.REPORTED,
+        Takes.NOTHING,
+        "search",
+        "All collections, by name",
+        "The collections",
+        resource=Resource("GET", "/collections"),
+    ),
+    Endpoint(
+        "/collections/describe",
+        parameters.CollectionParameters,
+        answers.CollectionAnswer,
+        collections.describe_collection,
+        rendering.REPORTED,
+        Takes.NOTHING,
+        "search",
+        "One collection",
+        "The collection",
+        errors=("collection_not_found",),
+        resource=Resource("GET", "/collections/{name}"),
+    ),
+    Endpoint(
+        "/collections/create",
+        parameters.CreateParameters,
+        answers.CreateAnswer,
+        collections.create_collection,
+        rendering.REPORTED,
+        Takes.NOTHING,
+        "admin",
+        "Create a collection; by default bound to the flow's model",
+        "It was `created`, or is there already and bound as wanted (`unchanged`)",
+        writes=True,
+        errors=("model_mismatch", "dimension_mismatch"),
+        examples=examples.EMPTY,
+        resource=Resource("PUT", "/collections/{name}"),
+    ),
+    Endpoint(
+        "/collections/drop",
+        parameters.CollectionParameters,
+        answers.DropAnswer,
+        collections.drop_collection,
+        rendering.REPORTED,
+        Takes.NOTHING,
+        "admin",
+        "Remove a collection with all its documents",
+        "It is gone",
+        writes=True,
+        errors=("collection_not_found", "stale_version"),
+        resource=Resource("DELETE", "/collections/{name}"),
+    ),
+)
+BY_PATH: Final = {endpoint.path: endpoint for endpoint in ENDPOINTS}

@@ -1,0 +1,22 @@
+"""HTTP requests as the door sees them."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from starlette.requests import Request
+
+from executors.gateway.disconnection import disconnected
+from executors.gateway.door import Body, Caller
+from executors.gateway.intake import Held
+
+
+def caller_of(request: Request) -> Caller:
+    """Who sent a request."""
+    address = request.client.host if request.client else None
+    return Caller("http", address, request.headers, partial(disconnected, request))
+
+
+async def no_body(_: Held) -> Body:
+    """What is read of a request without a body."""
+    return [], {}

@@ -1,0 +1,24 @@
+"""What of a search's parameters travels to the shards, and what they say of how they searched. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from executors.documents import ImageDoc
+from executors.gateway.parameters import SearchParameters
+from executors.index.wire.merge import unpack
+
+_NOT_SENT: Final = {"like", "exclude_self", "allow_partial"}
+
+
+def shard_parameters(given: SearchParameters) -> dict[str, Any]:
+    """The parameters of a search as every stage gets them; what was not asked for is left out."""
+    chosen = given.model_dump(exclude=_NOT_SENT, exclude_none=True, by_alias=True, mode="json")
+    sent = {name: value for name, value in chosen.items() if value or name not in ("exact", "explain", "with")}
+    return sent | ({"without": given.like} if given.exclude_self else {})
+
+
+def account_of_plans(documents: Sequence[ImageDoc]) -> list[dict[str, Any]]:
+    """How each shard searched, by query."""
+    return [{"shards": unpack(document).get("plans", [])} for document in documents]
