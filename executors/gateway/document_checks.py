@@ -9,7 +9,15 @@ from typing import Any
 
 from docarray.typing import ID
 
-from executors.document_values import MAX_ID_BYTES, check_box, check_text, check_vector, is_collection_name, plain_tags
+from executors.document_values import (
+    MAX_ID_BYTES,
+    check_array,
+    check_box,
+    check_text,
+    check_vector,
+    is_collection_name,
+    plain_tags,
+)
 from executors.documents import DEFAULT_COLLECTION, Failure, ImageDoc
 from executors.errors import VisualSearchError
 
@@ -118,7 +126,7 @@ def _check_document(document: ImageDoc) -> None:
     """What holds for every document, whatever is to be done with it.
 
     Raises:
-        VisualSearchError: `invalid_id`, `invalid_document`, `invalid_tags`, `invalid_embedding`, `no_content`.
+        VisualSearchError: `invalid_id`, `invalid_document`, `invalid_tags`, `invalid_tensor`, `invalid_embedding`, `no_content`.
     """
     check_id(document.id)
     check_collection(document.collection)
@@ -126,6 +134,8 @@ def _check_document(document: ImageDoc) -> None:
     check_model_id(document.model_id)
     if document.blob is not None and not document.blob:
         raise VisualSearchError("no_content", "the picture is empty: it has 0 bytes")
+    if document.tensor is not None:
+        check_array("tensor", document.tensor)
     if document.embedding is not None:
         check_vector(document.embedding)
     if document.box is not None:

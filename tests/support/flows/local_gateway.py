@@ -43,6 +43,8 @@ async def local_gateway(shards: int, keepalive_s: int = 75, **settings: Any) -> 
     )
     server.install_signal_handlers = lambda: None  # type: ignore[method-assign]  # the test's own stay
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        # asyncio sets it for sockets of its own only; without it, each answer waits 40 ms for the caller's acknowledgement.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         running = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:
             await asyncio.sleep(0.005)

@@ -74,7 +74,7 @@ async def parsed(*parts: bytes, end: bytes = b"--x--\r\n", charset: str = "") ->
     parser = FormParser(Headers({"content-type": f"multipart/form-data; boundary=x{charset}"}), stream())
     form = await parser.parse()
     assert parser.complete
-    items = list(form.multi_items())
+    items: list[tuple[str, object]] = list(form.multi_items())
     await form.close()
     return items
 
