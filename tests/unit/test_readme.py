@@ -99,6 +99,20 @@ def test_the_first_readme_is_short_and_links_to_all_others() -> None:
     assert missing == []
 
 
+def test_the_map_names_files_and_functions_that_exist() -> None:
+    named = re.findall(r"`((?:\w+/)+\w+\.py)(?::(\w+))?`", (ROOT / "executors" / "README.md").read_text())
+    missing = []
+    for path, name in named:
+        folders = ("executors", "executors/index/embedded", "executors/index/opensearch", ".")
+        file = next((ROOT / folder / path for folder in folders if (ROOT / folder / path).is_file()), None)
+        if file is None or (
+            name and not re.search(rf"^ *(?:async def|def|class) {name}\b", file.read_text(), re.MULTILINE)
+        ):
+            missing.append(f"{path}:{name}")
+    assert missing == []
+    assert len(named) > 50
+
+
 if __name__ == "__main__":
     for name, (file, table) in TABLES.items():
         file.write_text(with_table(file.read_text(), name, table()))
