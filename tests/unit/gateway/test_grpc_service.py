@@ -11,16 +11,18 @@ from jina.types.request.data import DataRequest
 
 from executors.documents import ImageDoc
 from executors.gateway.door import Door
+from executors.gateway.endpoints import ENDPOINTS
 from executors.gateway.grpc_service import GrpcService
 from executors.gateway.intake import Intake, IntakeLimits
 from tests.support.flows.api import unit_vectors
 from tests.support.flows.local_index import local_service
 
 
-async def serving() -> GrpcService:
+async def serving(*, ready: bool = True) -> GrpcService:
     """The service over an index of its own."""
     service, stages = await local_service(1)
-    service.readiness.set_ready()
+    if ready:
+        service.readiness.set_ready()
     door = Door(service, Intake(IntakeLimits(10, 10_000_000, 10.0, 1000)), max_documents=100, timeout_s=10.0)
     return GrpcService(SimpleNamespace(streamer=None, executor=None), door, stages.logger)
 
@@ -106,3 +108,20 @@ async def test_a_message_that_can_not_be_read_is_answered_with_an_id() -> None:
     answer = await (await serving()).process_single_data(DataRequest(b"\xff\xff"))
     assert answer.header.status.exception.name == "malformed_body"
     assert answer.header.request_id
+
+
+@pytest.mark.parametrize("path", ["/thumbnail", "/adopt", "/nothing", ""])
+async def test_what_is_no_endpoint_of_grpc_is_unknown(path: str) -> None:
+    request = DataRequest()
+    request.header.exec_endpoint = path
+    answer = await (await serving()).process_single_data(request)
+    assert answer.header.status.exception.name == "unknown_endpoint"
+
+
+@pytest.mark.parametrize("path", [each.path for each in ENDPOINTS if each.grpc])
+async def test_only_the_status_is_told_before_the_flow_is_ready(path: str) -> None:
+    service = await serving(ready=False)
+    request = DataRequest()
+    request.header.exec_endpoint = path
+    answer = await service.process_single_data(request)
+    assert answer.header.status.exception.name == ("" if path == "/status" else "not_ready")
