@@ -57,9 +57,9 @@ def test_a_graph_that_is_rebuilt_or_saved_is_logged(tmp_path: Path, models_dir: 
         api = Api(flow.http_url, "images")
         api.index_vectors({str(number): vector for number, vector in enumerate(unit_vectors(1_500))})
         api.ok("/delete", [{"id": str(number)} for number in range(400)])
-        wait_for(flow, "built anew")
+        wait_for(flow, "rebuilt in")
     lines = lines_of(flow)
-    for message in (r"collection 1: graph of \d+ documents built anew in ", r"graph of collection 1 saved: \d+ rows"):
+    for message in (r"collection 1: graph of \d+ documents rebuilt in ", r"graph of collection 1 saved: \d+ rows"):
         (line,) = [each for each in lines if re.match(message, each.message)]
         assert (line.name, line.level, line.request_id) == ("index/rep-0", "I", None)
 
