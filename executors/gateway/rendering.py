@@ -14,8 +14,8 @@ from docarray import DocList
 from executors.documents import DEFAULT_COLLECTION, ImageDoc, Match
 from executors.errors import ERRORS
 from executors.gateway.flow.chunks import Answer
+from executors.index.wire.columns import unpack
 from executors.index.wire.hits import decode_vector
-from executors.index.wire.merge import unpack
 
 _MATCH_FIELDS: Final = (
     ("id", "ids"),

@@ -15,6 +15,7 @@ from executors.index.records import Hits, WriteOutcome
 from executors.index.store import Store
 from executors.index.stores import make_store
 from executors.index.wire import documents, merge, shard_requests
+from executors.index.wire.columns import Columns, pack, unpack
 from executors.index.wire.pages import PackedPage, merge_pages
 from executors.index.wire.shard_search import columns_of, search_documents
 from executors.lifecycle import run_now, start_now, starting
@@ -23,8 +24,8 @@ from executors.settings import settings, with_flow_store
 _log = logging.getLogger(__name__)
 Documents: TypeAlias = DocList[ImageDoc]
 Parameters: TypeAlias = dict[str, Any]
-MergeOne: TypeAlias = Callable[[Sequence[ImageDoc], Sequence[merge.Columns]], ImageDoc]
-Report: TypeAlias = Callable[[Store, merge.Columns], Awaitable[merge.Columns | PackedPage]]
+MergeOne: TypeAlias = Callable[[Sequence[ImageDoc], Sequence[Columns]], ImageDoc]
+Report: TypeAlias = Callable[[Store, Columns], Awaitable[Columns | PackedPage]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +225,7 @@ class IndexShard(Executor):
         answered = DocList[ImageDoc]()
         for document in docs:
             try:
-                made = await make(self._store, merge.unpack(document))
+                made = await make(self._store, unpack(document))
                 answer = documents.report_answer(document, made, self._store.identity)
             except Exception as error:
                 answer = self._all_failed(DocList[ImageDoc]([document]), error)[0]
@@ -244,7 +245,7 @@ class IndexShard(Executor):
         identity = self._store.identity
         return DocList[ImageDoc](
             [
-                ImageDoc.from_values(id=document.id, error=document.error, hits=merge.pack(identity, {}))
+                ImageDoc.from_values(id=document.id, error=document.error, hits=pack(identity, {}))
                 if outcome is None
                 else documents.write_answer(document, outcome, identity)
                 for document, outcome in zip(docs, outcomes, strict=True)
@@ -256,14 +257,14 @@ class IndexShard(Executor):
     ) -> ImageDoc:
         identity = self._store.identity
         if isinstance(found, Hits):
-            hits = merge.pack(identity, columns_of(found, parameters))
+            hits = pack(identity, columns_of(found, parameters))
             return ImageDoc.from_values(id=query.id, tags=query.tags, hits=hits)
         error = query.error if found is None else Failure.of(found, "index")
-        return ImageDoc.from_values(id=query.id, tags=query.tags, error=error, hits=merge.pack(identity, {}))
+        return ImageDoc.from_values(id=query.id, tags=query.tags, error=error, hits=pack(identity, {}))
 
     def _all_failed(self, docs: Documents, error: Exception) -> DocList[ImageDoc]:
         failure = Failure.of(as_error(error, "index"), "index")
-        hits = merge.pack(self._store.identity, {})
+        hits = pack(self._store.identity, {})
         return DocList[ImageDoc]([ImageDoc.from_values(id=each.id, error=failure, hits=hits) for each in docs])
 
     def _merged_if_alone(

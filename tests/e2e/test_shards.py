@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from executors.documents import ImageDoc
-from executors.index.wire.merge import unpack
+from executors.index.wire.columns import unpack
 from tests.support.flows.api import Api, unit_vectors
 from tests.support.flows.flow import RunningFlow
 from tests.support.stores.shards import post_to_shards

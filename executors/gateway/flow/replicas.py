@@ -8,7 +8,7 @@ from typing import Any
 
 from executors.errors import VisualSearchError, error_from_json
 from executors.gateway.flow.stages import Stages
-from executors.index.wire.merge import unpack
+from executors.index.wire.columns import unpack
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from executors.gateway.parameters import DeleteParameters
 from executors.gateway.shards.index_client import IndexClient
 from executors.index.filters import And, Filter, Not, Or
 from executors.index.versions import HybridClock
+from executors.index.wire.columns import unpack
 from executors.index.wire.documents import collection_of
-from executors.index.wire.merge import unpack
 from executors.index.wire.shard_requests import filter_of
 
 # What one shard removes in one transaction: other writes wait for it.

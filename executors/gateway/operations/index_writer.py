@@ -26,8 +26,8 @@ from executors.gateway.shards.id_locks import IdLocks, Key
 from executors.gateway.shards.index_client import IndexClient
 from executors.index.records import Collection
 from executors.index.versions import HybridClock
+from executors.index.wire.columns import unpack
 from executors.index.wire.documents import collection_of
-from executors.index.wire.merge import unpack
 
 _ATTEMPTS: Final = 5
 _STALE: Final = "stale_version"

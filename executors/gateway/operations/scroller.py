@@ -10,7 +10,7 @@ from executors.gateway.flow.chunks import Answer
 from executors.gateway.operations.collections import missing_is_empty
 from executors.gateway.parameters import CountParameters, ScrollParameters
 from executors.gateway.shards.index_client import IndexClient
-from executors.index.wire.merge import unpack
+from executors.index.wire.columns import unpack
 from executors.index.wire.pages import documents_of_page
 
 # What travels through the flow as one message, in documents a shard: bounded, whatever the page's limit is.

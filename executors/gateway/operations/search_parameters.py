@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from executors.documents import ImageDoc
 from executors.gateway.parameters import SearchParameters
-from executors.index.wire.merge import unpack
+from executors.index.wire.columns import unpack
 
 _NOT_SENT: Final = {"like", "exclude_self", "allow_partial"}
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from executors.documents import ImageDoc
 from executors.gateway.shards.membership import Membership
 from executors.index.versions import version_before
-from executors.index.wire.merge import unpack
+from executors.index.wire.columns import unpack
 
 _WRITES_A_ROUND: Final = 2_000
 

@@ -15,8 +15,8 @@ from executors.gateway.flow.stages import Stages
 from executors.gateway.shards.crash_recovery import settle
 from executors.gateway.shards.membership import Membership, ShardReport, form_index, unite_collections
 from executors.index.records import Collection
+from executors.index.wire.columns import unpack
 from executors.index.wire.documents import collection_of
-from executors.index.wire.merge import unpack
 
 _LOWEST = 0
 

@@ -15,7 +15,7 @@ from executors.index.records import (
     TagUpdate,
     WriteOutcome,
 )
-from executors.index.wire.merge import Columns, pack
+from executors.index.wire.columns import Columns, pack
 from executors.index.wire.pages import PackedPage
 
 

@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import orjson
 
 from executors.documents import Failure, ImageDoc
 from executors.errors import ABSENT, VisualSearchError
-from executors.index.records import ShardIdentity
 from executors.index.tag_values import value_key
+from executors.index.wire.columns import Columns, unpack
 from executors.index.wire.hits import HIT_COLUMNS
 
-Columns: TypeAlias = dict[str, Any]
 # Score (negated), id, and the position of the hit: the shard's position and the row.
 Ranked: TypeAlias = tuple[float, str, int, int]
 
@@ -31,17 +30,6 @@ class Account:
     total: int
     answered: int
     fault: Failure | None = None
-
-
-def pack(identity: ShardIdentity | None, payload: Columns) -> bytes:
-    """The columns of one shard's answer, with the shard's identity first."""
-    shard = None if identity is None else [identity.index_uuid, identity.shard, identity.shards]
-    return orjson.dumps({"shard": shard, **payload})
-
-
-def unpack(document: ImageDoc) -> Columns:
-    """The columns that `pack` made; empty if the document carries none."""
-    return orjson.loads(document.hits) if document.hits else {}
 
 
 def take_account(columns: Sequence[Columns]) -> Account:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from executors.documents import ImageDoc
 from executors.index.records import StoredDocument
-from executors.index.wire.merge import Columns, newest_copies, refusal, unpack
+from executors.index.wire.columns import Columns, unpack
+from executors.index.wire.merge import newest_copies, refusal
 
 _FIELDS: Final = {
     "ids": "id",

@@ -10,7 +10,7 @@ from executors.errors import VisualSearchError, collection_not_found
 from executors.index.filters import Filter, parse_filter
 from executors.index.records import NEWEST, Collection, ShardIdentity, Superseded, WriteOutcome
 from executors.index.store import Store
-from executors.index.wire.merge import Columns
+from executors.index.wire.columns import Columns
 from executors.index.wire.pages import PackedPage, pack_page
 
 

@@ -11,8 +11,8 @@ from executors.documents import DEFAULT_COLLECTION, ImageDoc
 from executors.errors import VisualSearchError, as_error
 from executors.index.records import Hits, SearchRequest
 from executors.index.store import Store
+from executors.index.wire.columns import Columns
 from executors.index.wire.hits import hits_to_columns
-from executors.index.wire.merge import Columns
 from executors.index.wire.shard_requests import filter_of
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
-from executors.index.wire.merge import unpack
+from executors.index.wire.columns import unpack
 from tests.support.flows.local_index import Caller, local_service
 
 

@@ -8,6 +8,7 @@ import pytest
 from executors.documents import Failure, ImageDoc
 from executors.index.records import Hits, ShardIdentity
 from executors.index.wire import merge
+from executors.index.wire.columns import pack, unpack
 from executors.index.wire.hits import hits_to_columns
 
 
@@ -24,7 +25,7 @@ def hits(*rows: tuple[str, float], version: str = "1") -> dict:
 
 def answer(shard: ShardIdentity | None, payload: dict, error: str | None = None, **fields: object) -> ImageDoc:
     failure = Failure(code=error, message="m") if error else None
-    return ImageDoc.from_values(id="q", hits=merge.pack(shard, payload), error=failure, **fields)
+    return ImageDoc.from_values(id="q", hits=pack(shard, payload), error=failure, **fields)
 
 
 def search(*answers: ImageDoc, limit: int = 10, offset: int = 0) -> ImageDoc:
@@ -137,13 +138,13 @@ def test_superseding_reports_what_any_shard_removed() -> None:
     first = answer(identity(0), {"results": ["not_found", "replaced", "unchanged", "not_found"]})
     second = answer(identity(1), {"results": ["not_found", "not_found", "not_found", "stale_version"]})
     merged = merge.merge_shards([[first], [second]], merge.merge_supersede)[0]
-    assert merge.unpack(merged)["results"] == ["not_found", "replaced", "unchanged", "stale_version"]
+    assert unpack(merged)["results"] == ["not_found", "replaced", "unchanged", "stale_version"]
 
 
 def test_a_report_on_shards_is_given_even_when_they_do_not_fit_together() -> None:
     shards = [answer(identity(0, uuid="u"), {"n": 1}), answer(identity(1, uuid="v"), {"n": 2})]
     merged = merge.merge_shards([[each] for each in shards], merge.gather, strict=False)[0]
-    assert [each["n"] for each in merge.unpack(merged)["shards"]] == [1, 2]
+    assert [each["n"] for each in unpack(merged)["shards"]] == [1, 2]
 
 
 def test_parts_of_a_shard_that_are_missing_count_like_shards_that_are() -> None:

@@ -16,6 +16,7 @@ from executors.gateway.rendering import SEARCHED, documents_for_grpc, matches_of
 from executors.index.records import Hits, ShardIdentity
 from executors.index.tag_values import cut_tags, value_at, value_key
 from executors.index.wire import merge
+from executors.index.wire.columns import pack, unpack
 from executors.index.wire.hits import hits_to_columns
 
 GROUPS = st.sampled_from([None, True, False, 1, 1.0, 1.5, "1", "", [1, "a"], {"a": 1, "b": 2}, {"b": 2.0, "a": 1.0}])
@@ -44,7 +45,7 @@ def shard_answer(number: int, rows: list[tuple[str, float, Any]], *, limit: int,
         embeddings=[np.full(3, row[1], np.float32) for row in kept],
         plan={"kind": "exact", "rows": len(rows)},
     )
-    packed = merge.pack(ShardIdentity("u", number, 3), hits_to_columns(hits, **options))
+    packed = pack(ShardIdentity("u", number, 3), hits_to_columns(hits, **options))
     return ImageDoc.from_values(id="q", hits=packed)
 
 
@@ -105,7 +106,7 @@ def test_only_the_chosen_fields_leave_the_shard(fields: list[str], expected: dic
     for left_out in {"uris", "tags", "parents", "boxes"} - {"uris", "tags", "parents", "boxes"}.intersection(
         {"uri": "uris", "tags": "tags", "parent": "parents", "box": "boxes"}[name] for name in expected
     ):
-        assert left_out not in merge.unpack(answer)
+        assert left_out not in unpack(answer)
     match = matches_of(merged([answer], 5, 0))[0]
     del match["embedding"]
     assert match == {"id": "a", "score": 0.5, "group": "g"} | expected
@@ -118,14 +119,14 @@ def test_a_key_with_dots_is_found_by_its_own_name() -> None:
 
 def test_the_plan_of_every_shard_is_told_when_it_is_asked_for() -> None:
     answers = [shard_answer(n, [(f"d{n}", 0.5, n)], limit=5, explain=True) for n in (2, 0, 1)]
-    plans = merge.unpack(merged(answers, 5, 0))["plans"]
+    plans = unpack(merged(answers, 5, 0))["plans"]
     assert plans == [{"shard": n, "kind": "exact", "rows": 1} for n in range(3)]
-    assert "plans" not in merge.unpack(merged([shard_answer(0, [], limit=5)], 5, 0))
+    assert "plans" not in unpack(merged([shard_answer(0, [], limit=5)], 5, 0))
 
 
 def test_what_a_delete_removed_with_a_document_is_gathered_from_all_shards() -> None:
     def answer(number: int, result: str, descendants: list[str]) -> ImageDoc:
-        hits = merge.pack(ShardIdentity("u", number, 2), {"digest": "", "descendants": descendants})
+        hits = pack(ShardIdentity("u", number, 2), {"digest": "", "descendants": descendants})
         return ImageDoc.from_values(id="p", result=result, hits=hits)
 
     both = [[answer(0, "not_found", ["b", "c"])], [answer(1, "deleted", ["a"])]]
@@ -141,18 +142,18 @@ def test_reports_are_added_up_and_a_shard_that_lacks_the_collection_adds_nothing
             from executors.documents import Failure
 
             error = Failure(code="collection_not_found", message="m")
-            return ImageDoc.from_values(id="r", hits=merge.pack(identity, {}), error=error)
-        return ImageDoc.from_values(id="r", hits=merge.pack(identity, columns))
+            return ImageDoc.from_values(id="r", hits=pack(identity, {}), error=error)
+        return ImageDoc.from_values(id="r", hits=pack(identity, columns))
 
     def together(merge_one: Any, *columns: dict[str, Any] | None) -> ImageDoc:
         return merge.merge_shards([[answer(n, each)] for n, each in enumerate(columns)], merge_one)[0]
 
-    assert merge.unpack(together(merge.merge_count, {"count": 2}, {"count": 3}))["count"] == 5
-    assert merge.unpack(together(merge.merge_count, {"count": 2}, None))["count"] == 2
+    assert unpack(together(merge.merge_count, {"count": 2}, {"count": 3}))["count"] == 5
+    assert unpack(together(merge.merge_count, {"count": 2}, None))["count"] == 2
     assert together(merge.merge_count, None, None).error is not None
-    assert merge.unpack(together(merge.merge_removed, {"ids": ["b"]}, {"ids": ["a"]}))["ids"] == ["a", "b"]
-    assert merge.unpack(together(merge.merge_drop, {"documents": 0}, {"documents": None}))["documents"] == 0
-    assert merge.unpack(together(merge.merge_drop, {"documents": None}, {"documents": None}))["documents"] is None
+    assert unpack(together(merge.merge_removed, {"ids": ["b"]}, {"ids": ["a"]}))["ids"] == ["a", "b"]
+    assert unpack(together(merge.merge_drop, {"documents": 0}, {"documents": None}))["documents"] == 0
+    assert unpack(together(merge.merge_drop, {"documents": None}, {"documents": None}))["documents"] is None
 
 
 def test_a_value_is_found_at_its_path_whatever_its_keys_are_called() -> None:
