@@ -33,6 +33,8 @@ from executors.index.versions import HybridClock
 from executors.lifecycle import leave_start_uncollected
 from executors.settings import settings
 
+_log = logging.getLogger(__name__)
+
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Leave out what Jina warns of at every start: that stages are still starting, and that we have our own `GET /`."""
@@ -67,10 +69,13 @@ class HttpServer(FastAPIBaseServer):
         grpc_limit = grpc_connection_limit()
         limit = connection_limit(wanted, grpc_limit)
         if limit < wanted:
-            self.logger.warning(
-                f"`ulimit -n` leaves room for {limit} HTTP connections and {grpc_limit} of gRPC (VS_MAX_CONNECTIONS: {wanted})"
+            _log.warning(
+                "`ulimit -n` leaves room for %d HTTP connections and %d of gRPC (VS_MAX_CONNECTIONS: %d)",
+                limit,
+                grpc_limit,
+                wanted,
             )
-        self.uvicorn_kwargs = {**self.uvicorn_kwargs, **bounded_options(Connections(limit, self.logger))}
+        self.uvicorn_kwargs = {**self.uvicorn_kwargs, **bounded_options(Connections(limit))}
         await super().setup_server()
         let_kernel_keep_waiting(self.server.servers)
 
@@ -90,24 +95,24 @@ class VisualSearchGateway(CompositeGateway):
         super().__init__(**(kwargs | {"grpc_server_options": limits}))
         self.logger.logger.addFilter(_is_news)
         clock = HybridClock(uuid.uuid4().hex[:8])
-        stages = Stages(self.streamer, self.logger)
+        stages = Stages(self.streamer)
         timeout_s = chosen.timeout_ms / 1000
         self._service = SearchService(stages, Gate(chosen.max_concurrency), clock, timeout_s, replicas=chosen.replicas)
-        self._health = Health(self._service, self.logger)
+        self._health = Health(self._service)
         intake = Intake(
             IntakeLimits(
                 chosen.max_bodies, chosen.max_bodies_bytes, chosen.body_timeout_ms / 1000, chosen.body_min_rate
             )
         )
         self._door = Door(self._service, intake, max_documents=chosen.max_documents, timeout_s=timeout_s)
-        application = make_app(self._door, self._health, chosen, self.logger)
+        application = make_app(self._door, self._health, chosen)
         self._http_options = server_options(chosen.keepalive_s)
         self.servers = [self._adapt(server, application) for server in self.servers]
         self.gateways = self.servers
 
     def _adapt(self, server: Any, application: FastAPI) -> Any:
         if isinstance(server, GRPCServer):
-            server._request_handler = GrpcService(self._request_handler, self._door, self.logger)
+            server._request_handler = GrpcService(self._request_handler, self._door)
             return server
         given = next(each for each in self._server_kwargs if each["runtime_args"]["port"] == server.port)
         http = HttpServer(**(given | {"uvicorn_kwargs": self._http_options}))

@@ -18,7 +18,7 @@ from jina.types.request.data import DataRequest, SingleDocumentRequest
 
 from executors.document_faults import FAULT
 from executors.documents import Failure, ImageDoc
-from executors.errors import ErrorCode, Logger, VisualSearchError, as_error
+from executors.errors import ErrorCode, VisualSearchError, as_error
 from executors.exact_json import InvalidJsonError, read_json
 from executors.gateway.door import Body, Caller, Door, endpoint_for_grpc
 from executors.gateway.intake import Held
@@ -36,10 +36,9 @@ _JINA_RESULTS = "__results__"
 class GrpcService:
     """Stands in front of Jina's gateway servicer; whatever is not a request for documents goes on to that one."""
 
-    def __init__(self, inner: Any, door: Door, logger: Logger) -> None:
+    def __init__(self, inner: Any, door: Door) -> None:
         self._inner = inner
         self._door = door
-        self._logger = logger
         self.streamer = inner.streamer
         self.executor = inner.executor
 
@@ -131,7 +130,7 @@ class GrpcService:
         except Exception as error:
             if request.buffer:  # it could not be decoded, so it can't carry an answer either
                 request = DataRequest(jina_pb2.DataRequestProto())
-            _set_error(request, as_error(error, "gateway", self._logger))
+            _set_error(request, as_error(error, "gateway"))
         finally:
             if held is not None:
                 held.set()

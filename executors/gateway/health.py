@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
-from executors.errors import Logger, VisualSearchError
+from executors.errors import VisualSearchError
 from executors.gateway.flow.questions import answer_or_error
 from executors.gateway.flow.replicas import check_endpoints, check_replicas_ready, replica_reports
 from executors.gateway.operations.service import SearchService
 from executors.gateway.shards.index_state import index_state
 
+_log = logging.getLogger(__name__)
 _PROBE_TIMEOUT_S = 5.0
 _JOIN_INTERVAL_S = 0.5
 
@@ -18,9 +20,8 @@ _JOIN_INTERVAL_S = 0.5
 class Health:
     """Joins the flow in the background until it succeeds, and answers the three health questions."""
 
-    def __init__(self, service: SearchService, logger: Logger) -> None:
+    def __init__(self, service: SearchService) -> None:
         self._service = service
-        self._logger = logger
         self._task: asyncio.Task[None] | None = None
         self._readiness = service.readiness
 
@@ -76,7 +77,7 @@ class Health:
         except (VisualSearchError, TimeoutError) as error:
             reason = error if isinstance(error, VisualSearchError) else VisualSearchError("not_ready", "no answer yet")
             if str(reason) != str(self._readiness.reason):
-                self._logger.error(f"not ready: {reason}")
+                _log.error("not ready: %s", reason)
             self._readiness.reason = reason
             return False
         self._readiness.set_ready()

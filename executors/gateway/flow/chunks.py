@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from executors.documents import Failure, ImageDoc
-from executors.errors import Logger, VisualSearchError, as_error
+from executors.errors import VisualSearchError, as_error
 from executors.gateway.flow.stages import StageAnswer
 from executors.index.wire.documents import collection_of
 from executors.scheduling.turns import FairPlaces, current_turn
@@ -58,8 +58,7 @@ class Answer:
 class ChunkSender:
     """Sends documents in chunks, bounded over all requests of this gateway."""
 
-    def __init__(self, logger: Logger, replicas: int) -> None:
-        self._logger = logger
+    def __init__(self, replicas: int) -> None:
         self._beginning = asyncio.Lock()
         bulk = max(BULK_CHUNKS_IN_FLIGHT, BULK_CHUNKS_A_REPLICA * replicas)
         self._places = FairPlaces(bulk + SMALL_CHUNKS_IN_FLIGHT, bulk)
@@ -91,7 +90,7 @@ class ChunkSender:
                 # Only a call was cancelled: the task group would take that for an end without a fault.
                 fail(positions, VisualSearchError("unavailable", "a call to a stage was cut off", stage="flow"))
             except Exception as raised:
-                fail(positions, as_error(raised, "gateway", self._logger))
+                fail(positions, as_error(raised, "gateway"))
 
         def fail(positions: Sequence[int], error: VisualSearchError) -> None:
             failure = Failure.of(error, str(error.details.get("stage", "")))

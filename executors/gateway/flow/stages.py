@@ -15,7 +15,7 @@ from jina.proto import jina_pb2
 from jina.serve.runtimes.gateway.streamer import GatewayStreamer
 
 from executors.documents import ImageDoc
-from executors.errors import Logger, VisualSearchError
+from executors.errors import VisualSearchError
 from executors.flow.outgoing import ended_with_caller
 from executors.gateway.flow.replica_calls import ReplicaAnswer, ask_each, silent_replicas
 from executors.gateway.flow.topology import Topology, read_topology
@@ -39,10 +39,9 @@ class StageAnswer:
 class Stages:
     """The executors of the flow, as one thing to post documents to."""
 
-    def __init__(self, streamer: GatewayStreamer, logger: Logger) -> None:
+    def __init__(self, streamer: GatewayStreamer) -> None:
         self._streamer = streamer
         self._topology: Topology | None = None
-        self.logger = logger
 
     @property
     def topology(self) -> Topology:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import resource
 import socket
@@ -13,12 +14,13 @@ from typing import Any, Final
 
 import orjson
 
-from executors.errors import Logger, VisualSearchError
+from executors.errors import VisualSearchError
 from executors.gateway.http.protocol import HttpProtocol
 
 # Left for calls to stages, files of uploads, gRPC callers, and connections that are accepted in one turn of the event loop.
 SPARE_DESCRIPTORS: Final = 48
 FEWEST: Final = 8
+_log = logging.getLogger(__name__)
 _GRPC_PART: Final = 4
 MOST_OF_GRPC: Final = 1_000
 # asyncio accepts as many connections in one turn of its loop as `backlog` says, before the first is looked at; without
@@ -72,9 +74,8 @@ class Connections:
         logger: told when one is refused or closed.
     """
 
-    def __init__(self, limit: int, logger: Logger) -> None:
+    def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._logger = logger
         self._open: dict[BoundedProtocol, None] = {}
 
     def protocol(self, **options: Any) -> BoundedProtocol:
@@ -84,9 +85,7 @@ class Connections:
     def admit(self, new: BoundedProtocol) -> bool:
         """Take a connection in, if there is room or can be made."""
         if len(self._open) >= self.limit and not self._close_idle():
-            self._logger.error(
-                f"a connection was refused: {self.limit} are open and busy (VS_MAX_CONNECTIONS, ulimit -n)"
-            )
+            _log.error("a connection was refused: %d are open and busy (VS_MAX_CONNECTIONS, ulimit -n)", self.limit)
             return False
         self._open[new] = None
         return True
@@ -100,7 +99,7 @@ class Connections:
         idle = [each for each in self._open if each.waits_for_caller and now - each.heard_at >= _IDLE_S]
         if not idle:
             return False
-        self._logger.error(f"{self.limit} connections are open: the one that was idle longest is closed for another")
+        _log.error("%d connections are open: the one that was idle longest is closed for another", self.limit)
         oldest = min(idle, key=lambda each: each.heard_at)
         self.forget(oldest)
         oldest.transport.abort()

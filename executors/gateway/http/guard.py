@@ -6,7 +6,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from executors.errors import Logger, VisualSearchError, as_error
+from executors.errors import VisualSearchError, as_error
 from executors.gateway.http.origins import CallerCheck
 from executors.gateway.http.paths import sent_path
 from executors.gateway.http.protocol import headers_too_large
@@ -75,9 +75,8 @@ class DefectGuard:
     HEAD is GET without the body, which the server leaves out by itself.
     """
 
-    def __init__(self, app: ASGIApp, logger: Logger) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._logger = logger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer it with an error."""
@@ -91,4 +90,4 @@ class DefectGuard:
             return
         except Exception as error:
             # Whatever was raised is logged with its trace, and told without it.
-            await error_response(as_error(error, "gateway", self._logger))(scope, receive, send)
+            await error_response(as_error(error, "gateway"))(scope, receive, send)

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
-from executors.errors import Logger, VisualSearchError
+from executors.errors import VisualSearchError
 from executors.gateway.answers import Failure, FullHealthAnswer
 from executors.gateway.door import Body, Door
 from executors.gateway.endpoints import ENDPOINTS, STATUS, Endpoint
@@ -31,13 +31,13 @@ from executors.request_id import HEADER
 from executors.settings import Settings
 
 
-def make_app(door: Door, health: Health, settings: Settings, logger: Logger) -> FastAPI:
+def make_app(door: Door, health: Health, settings: Settings) -> FastAPI:
     """The application that the HTTP gateway serves."""
     app = FastAPIOffline(redoc_url=None, redirect_slashes=False, **openapi.METADATA)
     callers = CallerCheck(settings.host, settings.allowed_hosts, settings.allowed_origins)
 
     # Added last, it comes first: who is refused gets no headers for pages, all others do, errors included.
-    app.add_middleware(DefectGuard, logger=logger)
+    app.add_middleware(DefectGuard)
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -34,7 +34,7 @@ class SearchService:
         self.clock = clock
         self.index_client = IndexClient(stages, settle_ms=int(_SETTLED_AFTER * timeout_s * 1000))
         self.locks = IdLocks()
-        self.chunks = ChunkSender(stages.logger, replicas)
+        self.chunks = ChunkSender(replicas)
         self.model: dict[str, Any] = {}
 
     async def join(self) -> None:

@@ -178,7 +178,7 @@ async def by_http(gateway: LocalGateway, endpoint: str, field: str) -> dict[str,
 async def by_grpc(gateway: LocalGateway, endpoint: str, field: str) -> dict[str, list[Told]]:
     """The same."""
     inner = SimpleNamespace(streamer=None, executor=None)
-    service = GrpcService(inner, gateway.call.door, gateway.call.stages.logger)
+    service = GrpcService(inner, gateway.call.door)
     vector = None if endpoint == "/update" else np.asarray(VECTOR, dtype=np.float32)
     told = {}
     for kind, put in WIRE_KINDS.items():

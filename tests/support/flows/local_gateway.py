@@ -37,7 +37,7 @@ async def local_gateway(shards: int, keepalive_s: int = 75, **settings: Any) -> 
     chosen = Settings(**settings)
     intake = Intake(IntakeLimits(chosen.max_bodies, chosen.max_bodies_bytes, 10.0, chosen.body_min_rate))
     door = Door(service, intake, max_documents=10_000, timeout_s=30.0)
-    application = make_app(door, Health(service, stages.logger), chosen, stages.logger)
+    application = make_app(door, Health(service), chosen)
     server = uvicorn.Server(
         uvicorn.Config(application, log_level=logging.CRITICAL, lifespan="off", **server_options(keepalive_s))
     )

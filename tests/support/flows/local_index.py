@@ -6,7 +6,6 @@ Documents and parameters take the same way through protobuf as between the proce
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,7 +55,6 @@ class LocalStages:
     topology = Topology(("preprocess", "embed", "index"), ("preprocess", "embed"), "index")
 
     def __init__(self, shards: int) -> None:
-        self.logger = logging.getLogger("local")
         self.stores = [DictionaryStore() for _ in range(shards)]
         self.shards = [
             LocalShard(number=n, shards=shards, store=store, runtime_args={"name": f"index/shard-{n}"})

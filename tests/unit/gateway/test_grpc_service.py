@@ -20,11 +20,11 @@ from tests.support.flows.local_index import local_service
 
 async def serving(*, ready: bool = True) -> GrpcService:
     """The service over an index of its own."""
-    service, stages = await local_service(1)
+    service, _ = await local_service(1)
     if ready:
         service.readiness.set_ready()
     door = Door(service, Intake(IntakeLimits(10, 10_000_000, 10.0, 1000)), max_documents=100, timeout_s=10.0)
-    return GrpcService(SimpleNamespace(streamer=None, executor=None), door, stages.logger)
+    return GrpcService(SimpleNamespace(streamer=None, executor=None), door)
 
 
 async def answers(*messages: DocProto) -> list[ImageDoc]:

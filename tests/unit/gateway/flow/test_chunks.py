@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 import numpy as np
 import pytest
@@ -23,7 +22,7 @@ async def test_a_call_that_is_cancelled_by_itself_fails_its_documents_and_no_oth
             raise asyncio.CancelledError
         return StageAnswer([ImageDoc.from_values(id=each.id, result="created") for each in chunk])
 
-    answer = await ChunkSender(logging.getLogger("test"), replicas=1).send(documents(CHUNK_DOCUMENTS + 3), post)
+    answer = await ChunkSender(replicas=1).send(documents(CHUNK_DOCUMENTS + 3), post)
     codes = [each.error.code if each.error else each.result for each in answer.documents]
     assert codes == ["unavailable"] * CHUNK_DOCUMENTS + ["created"] * 3
 
@@ -36,7 +35,7 @@ async def test_a_request_that_is_cancelled_ends() -> None:
         await asyncio.sleep(60)
         raise AssertionError("it was waited for")
 
-    task = asyncio.create_task(ChunkSender(logging.getLogger("test"), replicas=1).send(documents(1), post))
+    task = asyncio.create_task(ChunkSender(replicas=1).send(documents(1), post))
     await began.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
@@ -70,7 +69,7 @@ async def test_health_tells_of_shards_that_fail_and_what_they_say_when_none_is_l
     call2: Caller, failing: list[int], code: str
 ) -> None:
     call2.service.readiness.set_ready()
-    health = Health(call2.service, logging.getLogger())
+    health = Health(call2.service)
     for number in failing:
         await call2.stages.stores[number].close()
     _, report = await health.full()
