@@ -59,7 +59,7 @@ def check_devices(value: str, assigned: Iterable[object], gpus: Gpus | None) -> 
     Args:
         value: the `RR…` as it was given.
         assigned: the device that each replica was given; a UUID may be shortened, as CUDA allows.
-        gpus: what there is, or None where nobody knows.
+        gpus: the GPUs of this machine; None if they are not known.
 
     Raises:
         VisualSearchError: `invalid_setting`, naming the device.

@@ -260,7 +260,7 @@ def _tags_to_text(tags: JsonObject) -> str:
 
     Raises:
         VisualSearchError: `invalid_tags`.
-        ValueError: a number is not finite: orjson would write null for it, and nobody would know.
+        ValueError: a number is not finite; orjson would silently write null for it.
     """
     try:
         text = orjson.dumps(tags, option=_NOTHING_BUT_JSON).decode()

@@ -1,4 +1,4 @@
-"""Calls to stages that are under way for one request, so that they end when nobody waits for their answer any more.
+"""The calls to stages that are in flight for one request, so that they end when the caller no longer waits.
 
 Jina's streamer runs calls in tasks of its own, which a cancelled caller leaves running. They inherit the context that
 they were started in; what makes the calls (see `executors.flow.jina_patches.connections.send_unmeasured`) notes them here.
@@ -34,7 +34,7 @@ class OutgoingCalls:
         """Remember a call.
 
         Raises:
-            asyncio.CancelledError: nobody waits any more.
+            asyncio.CancelledError: the caller no longer waits.
         """
         if self.gone:
             call.cancel()

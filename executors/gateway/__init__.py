@@ -1,1 +1,1 @@
-"""HTTP and gRPC in one gateway, with one function that admits every request."""
+"""HTTP and gRPC in one gateway process; `door.py` lets every request in."""

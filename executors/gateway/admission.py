@@ -1,4 +1,4 @@
-"""How many requests may be in flight: more are refused at once instead of waiting without end."""
+"""Limits how many requests are in flight: further ones are refused at once instead of waiting without end."""
 
 from __future__ import annotations
 

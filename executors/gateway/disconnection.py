@@ -1,4 +1,4 @@
-"""Callers that leave: what is done for them ends."""
+"""Ends the work of a request whose caller has left."""
 
 from __future__ import annotations
 

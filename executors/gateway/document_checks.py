@@ -1,4 +1,4 @@
-"""What the documents of a request must be before anything is done with them, whichever protocol brought them."""
+"""Checks the documents of a request before any work is done for them, in the same way for HTTP and gRPC."""
 
 from __future__ import annotations
 

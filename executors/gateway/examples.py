@@ -1,4 +1,4 @@
-"""Examples of requests, for the description of the API. They work when they are pasted: a test posts each of them."""
+"""Examples of requests for the description of the API. A test posts each of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Health, told truthfully: the process, the readiness of the whole, and every part by name."""
+"""Health: whether the process answers, whether the flow is ready, and whether each part answers now."""
 
 from __future__ import annotations
 

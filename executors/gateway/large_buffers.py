@@ -1,4 +1,4 @@
-"""The memory of large buffers leaves the gateway when they are freed: glibc keeps most of it otherwise."""
+"""Returns the memory of large buffers to the system when they are freed; glibc would keep most of it."""
 
 from __future__ import annotations
 

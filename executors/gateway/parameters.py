@@ -1,4 +1,4 @@
-"""The parameters of each endpoint: one strict model each, the same for HTTP and gRPC."""
+"""The parameters of each endpoint as strict models, the same for HTTP and gRPC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the flow has heard from every stage since its start, and if not, why."""
+"""Knows whether every stage has answered since the start, and if not, why."""
 
 from __future__ import annotations
 

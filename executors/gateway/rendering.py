@@ -1,4 +1,4 @@
-"""Answers for people and programs: documents to the JSON of the API, and to what gRPC callers read."""
+"""Renders answers: as the JSON of the HTTP API, and as documents for gRPC callers."""
 
 from __future__ import annotations
 

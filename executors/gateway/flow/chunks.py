@@ -1,4 +1,4 @@
-"""Requests in pieces: what travels through the flow as one message, how many at once, and the answer put together."""
+"""Splits a request into chunks, sends several at once, and puts their answers back in order."""
 
 from __future__ import annotations
 

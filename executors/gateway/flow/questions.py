@@ -1,4 +1,4 @@
-"""Questions to stages that are answered in time, or with an error in place of the answer."""
+"""Asks stages with a timeout, and gives an error in place of an answer that does not come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions to each replica of a stage by itself, past the turns that requests take."""
+"""Asks each replica of a stage by itself, without waiting for a turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every replica of a stage says of itself."""
+"""Collects the reports of all replicas of a stage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls from the gateway into the flow: every way in which Jina reports a failure becomes one typed error."""
+"""Calls the stages of the flow; every failure that Jina reports becomes one typed error."""
 
 from __future__ import annotations
 

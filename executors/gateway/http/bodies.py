@@ -1,4 +1,4 @@
-"""HTTP bodies to documents: JSON in Jina's convention, and multipart files. Limits are checked before work is done."""
+"""Reads the documents of an HTTP body: JSON in Jina's convention, or multipart files. Limits are checked before the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP requests as the door sees them."""
+"""Describes the caller of an HTTP request for the door."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Collections over HTTP, as resources; what they do is in the operations that gRPC callers post to."""
+"""The HTTP routes of collections. gRPC callers post to the same operations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections, bounded so that file descriptors are left for the stages: the one that has been idle longest makes room."""
+"""Limits HTTP connections, so that the stages have file descriptors left: the connection that was idle longest is closed."""
 
 from __future__ import annotations
 

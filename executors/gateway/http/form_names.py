@@ -1,4 +1,4 @@
-"""Forms: each part once and as UTF-8, and the names of files as the many clients write them into Content-Disposition."""
+"""Parses forms: each part once and in UTF-8, and names of files in all the ways that clients write them."""
 
 from __future__ import annotations
 

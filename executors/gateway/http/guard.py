@@ -1,4 +1,4 @@
-"""What stands before every HTTP request: the caller is checked, and no defect leaves without an error of ours."""
+"""Middleware around every HTTP request: it checks the caller, gives the request an id, and turns any defect into an error."""
 
 from __future__ import annotations
 

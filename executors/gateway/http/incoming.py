@@ -1,4 +1,4 @@
-"""The body of an HTTP request as it comes in: counted, in time, within memory, and unpacked where it was sent with gzip."""
+"""Reads the body of an HTTP request within limits of size, time and memory, and unpacks gzip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The OpenAPI description: the examples in it work when they are pasted (a test posts each of them)."""
+"""The OpenAPI description of the API. A test posts each of its examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schemas of bodies, in the words of JSON Schema."""
+"""JSON schemas of request bodies."""
 
 from __future__ import annotations
 

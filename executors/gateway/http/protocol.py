@@ -1,4 +1,4 @@
-"""The options of the HTTP server, and its answer to what is no HTTP: an error in our form instead of a line of text."""
+"""Options of the HTTP server, and our form of error for bytes that are not HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The query string of a URL: taken literally or refused, and turned into parameters where a body has none."""
+"""Reads the query string of a URL: each name is known and given once, or the request is refused."""
 
 from __future__ import annotations
 

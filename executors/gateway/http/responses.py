@@ -1,4 +1,4 @@
-"""Bodies of HTTP answers."""
+"""Responses with a JSON body."""
 
 from __future__ import annotations
 

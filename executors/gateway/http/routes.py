@@ -1,4 +1,4 @@
-"""The HTTP API: one function a path, no logic of its own."""
+"""The HTTP routes: one function per path, without logic of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thumbnails over HTTP: by path, and in a query that carries any id."""
+"""The HTTP routes of thumbnails: by path, and by a query that can carry any id."""
 
 from __future__ import annotations
 

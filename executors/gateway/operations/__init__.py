@@ -1,1 +1,1 @@
-"""What the gateway does for a request, whichever protocol brought it."""
+"""The operations of the API, one module per endpoint, the same for HTTP and gRPC."""

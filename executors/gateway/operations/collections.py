@@ -1,4 +1,4 @@
-"""Collections as a whole: created, listed, described, dropped. Their counts are those of the shards at this moment."""
+"""Creates, lists, describes and drops collections. Their counts are those of the shards at this moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work that goes on to its end when whoever asked for it has left."""
+"""Work that is completed even if its caller has left."""
 
 from __future__ import annotations
 
@@ -40,4 +40,4 @@ async def all_completed(within_s: float) -> None:
 def _ended(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
     if not task.cancelled():
-        task.exception()  # somebody has to look at it, also where nobody waits any longer
+        task.exception()  # asyncio logs an exception that is never looked at; the caller may have left

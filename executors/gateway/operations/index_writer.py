@@ -49,7 +49,7 @@ class IndexWriter:
         """Write a chunk; the answer holds a result or an error for each document, in order.
 
         Args:
-            fresh: ids that this gateway has just made: nobody else can have a copy of them.
+            fresh: ids that this gateway has just made: no other shard can have a copy of them.
             refresh: whether searches see the write once it is acknowledged, where the store leaves the choice.
 
         Raises:

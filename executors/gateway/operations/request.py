@@ -1,4 +1,4 @@
-"""A request as an operation gets it: admitted, with its parameters read and its documents checked."""
+"""A request as an operation gets it: let in, with its parameters parsed and its documents checked."""
 
 from __future__ import annotations
 

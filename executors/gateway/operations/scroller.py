@@ -1,4 +1,4 @@
-"""Documents in the order of their ids, and how many there are: read from all shards at once."""
+"""Reads documents in the order of their ids from all shards at once, and counts them."""
 
 from __future__ import annotations
 

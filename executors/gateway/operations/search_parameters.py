@@ -1,4 +1,4 @@
-"""What of a search's parameters travels to the shards, and what they say of how they searched. Pure."""
+"""Selects the parameters of a search that the shards need, and collects how each shard searched. Pure functions."""
 
 from __future__ import annotations
 

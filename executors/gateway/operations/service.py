@@ -1,4 +1,4 @@
-"""What the operations work with: the stages, the index, the clock, the model, and the state of this gateway."""
+"""The things that operations share: the stages, the index, the clock, the model, and the state of this gateway."""
 
 from __future__ import annotations
 

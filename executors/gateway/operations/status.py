@@ -1,4 +1,4 @@
-"""What `/status` shows: the index, the model, the stages, this gateway. Additive changes only (`"api": 1`)."""
+"""`/status`: the index, the model, the stages and this gateway. Fields are only ever added (`"api": 1`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A check of the whole index while it serves: every shard's files, and ids that a crash left in two shards."""
+"""Checks the whole index while it serves: the files of every shard, and ids that a crash left in two shards."""
 
 from __future__ import annotations
 

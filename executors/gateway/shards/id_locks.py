@@ -21,7 +21,7 @@ class _Entry:
 
 
 class IdLocks:
-    """Locks by collection and id, kept only while somebody uses them."""
+    """Locks by collection and id, kept only while they are in use."""
 
     def __init__(self) -> None:
         self._entries: dict[Key, _Entry] = {}

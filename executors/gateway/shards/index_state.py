@@ -1,4 +1,4 @@
-"""How the index is at this moment: which of its processes answer, and what those that do say."""
+"""Asks which processes of the index answer now, and what they report."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from executors.index.records import Collection
 
 @dataclass(frozen=True, slots=True)
 class ShardReport:
-    """What one shard says of itself: who its files say it is (None: nobody yet), and how the flow started it."""
+    """One shard's report: the identity in its files (None if they have none yet), and how the flow started it."""
 
     number: int
     configured_shards: int
