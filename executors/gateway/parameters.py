@@ -57,7 +57,7 @@ def _filter_text(value: Any) -> Any:
 def _field_name(name: str) -> str:
     known = (*FIELDS, THUMBNAIL_URL)
     if name not in known and not (name.startswith(TAG_PREFIX) and name != TAG_PREFIX):
-        raise ValueError(f"{name!r} is none of {', '.join(known)}, tags.<path>")
+        raise ValueError(f"{name!r} is not one of {', '.join(known)}, tags.<path>")
     return name
 
 

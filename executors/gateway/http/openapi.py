@@ -102,9 +102,9 @@ def health(
     Args:
         unsound: the answer with status 503, where that can be.
     """
-    responses: dict[int, Any] = {200: {"description": "it is so", "model": sound}}
+    responses: dict[int, Any] = {200: {"description": "The answer is yes", "model": sound}}
     if unsound is not None:
-        responses[503] = {"description": "it is not so", "model": unsound}
+        responses[503] = {"description": "The answer is no; the body says why", "model": unsound}
     return {"summary": f"200 if {meaning}", "responses": responses}
 
 
