@@ -15,7 +15,7 @@ from tests.support.triton.triton_stand_in import (
     pictures,
     sound,
 )
-from tests.unit.embed.triton.conftest import PATIENCE_S, Clock, MakeBackend, all_verified, until
+from tests.unit.embed.triton.conftest import PATIENCE_S, MakeBackend, all_verified, until
 
 Servers = list[StandInTriton]
 STUB_DEAD = "Stub process 'tiny_0' is not healthy."
@@ -83,15 +83,14 @@ async def test_a_sick_server_is_used_again_after_it_was_started_anew(
 
 
 async def test_calls_that_others_overtake_tell_a_stuck_server(servers: Servers, make_backend: MakeBackend) -> None:
-    clock = Clock()
-    backend = await make_backend(servers[:2], timeout_s=0.4, clock=clock)
+    backend = await make_backend(servers[:2], timeout_s=0.4)
     await all_verified(backend)
     Stuck(servers[0], every=8)
 
     async def search() -> None:
         while not backend.status()["endpoints"][0]["sick"]:
             await backend.embed(IMAGE, pictures(1))
-            clock.leap(0.2)
+            await asyncio.sleep(0.2)
 
     async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*(search() for _ in range(3)))
@@ -141,10 +140,11 @@ async def test_answers_do_not_count_once_the_server_has_given_up_the_process_beh
 
     async def at_once(request: Any, context: Any) -> Any:
         if request.inputs[0].shape[0] == 1:
-            servers[0].let_go()
+            raise RuntimeError(STUB_DEAD)
         return await infer(request, context)
 
-    servers[0]._infer = at_once  # type: ignore[method-assign]  # both end now, the failure first
+    servers[0]._infer = at_once  # type: ignore[method-assign]  # the failure comes while the other call waits
     np.testing.assert_array_equal(await backend.embed(IMAGE, pictures(1)), sound(pictures(1)))
+    servers[0].let_go()
     np.testing.assert_array_equal(await beside, sound(pictures(2)))
     assert [server.sizes.count(2) for server in servers[:2]] == [1, 1]

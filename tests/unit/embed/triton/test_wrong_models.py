@@ -66,7 +66,8 @@ async def test_one_wrong_server_among_others_is_passed_over(servers: Servers, ma
     np.testing.assert_array_equal(await backend.embed(IMAGE, pictures(6)), sound(pictures(6)))
     report = backend.status()
     assert report["ready"]
-    assert report["endpoints"][0]["models"]["tiny"]["error"]["code"] == "model_mismatch"
+    await until(lambda: backend.status()["endpoints"][0]["models"]["tiny"]["error"])
+    assert backend.status()["endpoints"][0]["models"]["tiny"]["error"]["code"] == "model_mismatch"
     servers[0].load(IMAGE)
     async with asyncio.timeout(3):
         while backend.status()["endpoints"][0]["models"]["tiny"]["state"] != "ready":
