@@ -40,7 +40,7 @@ async def test_a_check_whose_inference_is_late_does_not_cancel_it(server: StandI
         await check(client, 0.2)
     assert caught.value.kind is FailureKind.DEADLINE
     assert server.in_flight == 1
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         while server.in_flight:
             await asyncio.sleep(0.01)
     assert server.cancellations == 0
@@ -86,13 +86,13 @@ async def test_a_check_that_is_given_up_does_not_cancel_its_call(server: StandIn
     await check(client, 5)
     server.delay_s = 0.3
     giving_up = asyncio.create_task(check(client, 5))
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         while not server.in_flight:
             await asyncio.sleep(0.01)
     giving_up.cancel()
     with pytest.raises(asyncio.CancelledError):
         await giving_up
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         while server.in_flight:
             await asyncio.sleep(0.01)
     assert server.cancellations == 0

@@ -82,7 +82,7 @@ async def test_a_server_that_keeps_failing_is_left_alone_until_its_probe_passes(
         await backend.embed(IMAGE, pictures(2))
     assert servers[0].sizes.count(2) == made, "no user's call is a probe"
     servers[0].fault = None
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while backend.status()["endpoints"][0]["breaker"] != "closed":
             await asyncio.sleep(0.02)
     await backend.embed(IMAGE, pictures(2))
@@ -154,7 +154,7 @@ async def test_a_server_that_is_left_alone_says_why_in_the_status(servers: Serve
     await all_verified(backend)
     servers[0].fault = (grpc.StatusCode.UNAVAILABLE, "shutting down")
     seen: list[Any] = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not seen:
             await backend.embed(IMAGE, pictures(2))
             model = backend.status()["endpoints"][0]["models"]["tiny"]

@@ -56,7 +56,7 @@ async def test_a_server_with_a_dead_process_is_left_alone_while_there_is_another
     assert first["sick"] == "a process that runs the model is dead or hung"
     assert (first["breaker"], first["failures"]) == ("closed", {"broken": 1})
     await servers[1].stop()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while servers[0].sizes.count(2) == 1:
             await backend.embed(IMAGE, pictures(2))
     assert backend.status()["ready"], "better than none"
@@ -115,7 +115,7 @@ async def test_a_servers_own_report_counts_although_its_caller_has_given_up(
     servers[0].delay_s, servers[0].models["tiny"].function = 0.4, two_fail
     await backend.embed(IMAGE, pictures(2))
     assert backend.status()["endpoints"][0]["failures"] == {"deadline": 1}
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         while not backend.status()["endpoints"][0]["sick"]:
             await asyncio.sleep(0.02)
 
