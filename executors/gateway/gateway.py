@@ -9,6 +9,7 @@ from jina.serve.runtimes.gateway.composite import CompositeGateway
 from jina.serve.runtimes.servers.grpc import GRPCServer
 from jina.serve.runtimes.servers.http import FastAPIBaseServer
 
+from executors.flow.sharding import from_text
 from executors.gateway.admission import Gate
 from executors.gateway.door import Door
 from executors.gateway.flow.stages import Stages
@@ -95,7 +96,8 @@ class VisualSearchGateway(CompositeGateway):
         super().__init__(**(kwargs | {"grpc_server_options": limits}))
         self.logger.logger.addFilter(_is_news)
         clock = HybridClock(uuid.uuid4().hex[:8])
-        stages = Stages(self.streamer)
+        sharded = from_text(getattr(self.runtime_args, "sharded_stages", "{}"))
+        stages = Stages(self.streamer, sharded, direct=chosen.stage_calls == "direct")
         timeout_s = chosen.timeout_ms / 1000
         self._service = SearchService(stages, Gate(chosen.max_concurrency), clock, timeout_s, replicas=chosen.replicas)
         self._health = Health(self._service)

@@ -2,9 +2,8 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from docarray import DocList
 from jina import Executor, requests
@@ -14,9 +13,10 @@ from executors.errors import VisualSearchError, as_error
 from executors.index.records import Hits, WriteOutcome
 from executors.index.store import Store
 from executors.index.stores import make_store
-from executors.index.wire import documents, merge, shard_requests
+from executors.index.wire import documents, shard_requests
 from executors.index.wire.columns import Columns, pack, unpack
-from executors.index.wire.pages import PackedPage, merge_pages
+from executors.index.wire.merges import MERGES, ONE_SHARD, merge_answers
+from executors.index.wire.pages import PackedPage
 from executors.index.wire.shard_search import columns_of, search_documents
 from executors.lifecycle import run_now, start_now, starting
 from executors.settings import settings, with_flow_store
@@ -24,50 +24,7 @@ from executors.settings import settings, with_flow_store
 _log = logging.getLogger(__name__)
 Documents: TypeAlias = DocList[ImageDoc]
 Parameters: TypeAlias = dict[str, Any]
-MergeOne: TypeAlias = Callable[[Sequence[ImageDoc], Sequence[Columns]], ImageDoc]
 Report: TypeAlias = Callable[[Store, Columns], Awaitable[Columns | PackedPage]]
-
-
-@dataclass(frozen=True, slots=True)
-class Merge:
-    """How the answers of all shards become one.
-
-    Args:
-        of: the merge for a request with these parameters.
-        strict: whether a shard at fault is the answer's error.
-    """
-
-    of: Callable[[Parameters], MergeOne]
-    strict: bool = True
-
-
-def _always(merge_one: MergeOne, *, strict: bool = True) -> Merge:
-    return Merge(lambda _: merge_one, strict)
-
-
-def _merge_of_search(parameters: Parameters) -> MergeOne:
-    return partial(merge.merge_search, limit=int(parameters["limit"]), offset=int(parameters["offset"]))
-
-
-# By endpoint; what is not here is answered by one shard alone, and a flow file polls ANY of them for it.
-MERGES: Final[dict[str, Merge]] = {
-    "/search": Merge(_merge_of_search),
-    "/update": _always(merge.merge_write),
-    "/delete": _always(merge.merge_write),
-    "/supersede": _always(merge.merge_supersede),
-    "/get": _always(merge.merge_get),
-    "/scroll": _always(merge_pages),
-    "/count": _always(merge.merge_count),
-    "/delete_matching": _always(merge.merge_removed),
-    "/delete_children": _always(merge.merge_removed),
-    "/drop": _always(merge.merge_drop),
-    "/adopt": _always(merge.merge_adopted, strict=False),
-    "/reindex": _always(merge.gather),
-    "/recent": _always(merge.gather),
-    "/verify": _always(merge.gather),
-    "/status": _always(merge.gather, strict=False),
-}
-ONE_SHARD: Final = ("/index", "/embed")
 
 
 class IndexShard(Executor):
@@ -271,7 +228,9 @@ class IndexShard(Executor):
         self, endpoint: str, docs: Documents, parameters: Parameters | None = None
     ) -> DocList[ImageDoc]:
         """Jina runs no merge at `shards: 1`, so the only shard applies it to its own answer."""
-        return _merged(endpoint, [docs], parameters or {}) if self._shards == 1 else docs
+        if self._shards > 1:
+            return docs
+        return DocList[ImageDoc](merge_answers(endpoint, [docs], parameters or {}))
 
 
 class ShardMerge(Executor):
@@ -283,21 +242,17 @@ class ShardMerge(Executor):
         return docs
 
 
-def _merged(endpoint: str, per_shard: Sequence[Documents], parameters: Parameters) -> DocList[ImageDoc]:
-    found = MERGES[endpoint]
-    return DocList[ImageDoc](merge.merge_shards(per_shard, found.of(parameters), strict=found.strict))
-
-
 def _bind(endpoint: str) -> None:
     """Have `ShardMerge` merge the answers of an endpoint; Jina does not tell a method which endpoint it is called for."""
 
-    async def merge_answers(
+    async def merged(
         self: ShardMerge, docs: DocList[ImageDoc], docs_matrix: Any, parameters: Parameters, **_: Any
     ) -> DocList[ImageDoc]:
-        return _merged(endpoint, docs_matrix or ([docs] if docs else []), parameters)
+        per_shard = docs_matrix or ([docs] if docs else [])
+        return DocList[ImageDoc](merge_answers(endpoint, per_shard, parameters))
 
     # What Python does by itself for a name in the body of the class.
-    requests(on=endpoint)(merge_answers).__set_name__(ShardMerge, f"merge_{endpoint.strip('/')}")
+    requests(on=endpoint)(merged).__set_name__(ShardMerge, f"merge_{endpoint.strip('/')}")
 
 
 for _endpoint in MERGES:

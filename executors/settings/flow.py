@@ -16,3 +16,8 @@ class FlowSettings(BaseModel):
     log_format: Literal["text", "json"] = Field(
         "text", description="`text`, or `json` for one JSON object per log line"
     )
+    stage_calls: Literal["direct", "jina"] = Field(
+        "direct",
+        description="how the gateway calls the stages: `direct`, wherever the flow file allows it, or `jina`, always by Jina's "
+        "streamer, head and merge",
+    )

@@ -59,9 +59,11 @@ def leave_out_silent_replicas() -> None:
 
 
 def _place(runtime: str, deployment: str, entity: int, kind: str) -> str:
-    """What a list of replicas belongs to, as Jina names processes: `embed`, in a head `index/shard-1` or `index/uses_after`."""
-    if kind != "shards" or not runtime.endswith("/head"):
+    """What a list of replicas belongs to, as Jina names processes: `embed`, `index/shard-1`, in a head `index/uses_after`."""
+    if kind != "shards":
         return deployment
+    if not runtime.endswith("/head"):  # a gateway that calls the shards itself
+        return f"{deployment}/shard-{entity}"
     stage = runtime.rpartition("/")[0]
     return f"{stage}/{deployment}" if deployment.startswith("uses_") else f"{stage}/shard-{entity}"
 
@@ -114,6 +116,33 @@ async def _answers_health(replicas: Any, address: str, within_s: float) -> bool:
     return True
 
 
+async def deliver(
+    pool: GrpcConnectionPool,
+    requests: list[Any],
+    replicas: Any,
+    metadata: dict[str, str],
+    *,
+    timeout: float | None,
+    retries: int | None,
+) -> tuple[Any, Any]:
+    """Have one of the replicas answer.
+
+    Args:
+        timeout: of each try, in seconds.
+
+    Returns:
+        The answer, and the metadata that came behind it.
+
+    Raises:
+        InternalNetworkError: none of the replicas that were tried answered.
+        Exception: the call failed in another way.
+    """
+    outcome = await _Delivery(pool, requests, replicas, tuple(metadata.items()), timeout, retries).run()
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome  # type: ignore[no-any-return]
+
+
 def _send_requests(
     self: GrpcConnectionPool,
     requests: list[Any],
@@ -127,6 +156,12 @@ def _send_requests(
     sent = {**(metadata or {}), **({"endpoint": endpoint} if endpoint else {})}
     delivery = _Delivery(self, requests, connections, tuple(sent.items()) or None, timeout, retries)
     return asyncio.create_task(delivery.run())
+
+
+def _endpoint_of(request: Any, metadata: tuple[tuple[str, str], ...] | None) -> str | None:
+    """The endpoint that is called; a head names it in the message only."""
+    named = next((value for key, value in metadata or () if key == "endpoint"), None)
+    return named or getattr(getattr(request, "header", None), "exec_endpoint", None)
 
 
 class _Delivery:
@@ -152,9 +187,8 @@ class _Delivery:
             retries = max(DEFAULT_MINIMUM_RETRIES, len(replicas.get_all_connections()))
         self._tries = 1 + retries
         self._ask_after = min(ASK_WITHIN_S, (timeout or 60) / 3)
-        asked = getattr(getattr(requests[0], "header", None), "exec_endpoint", None)
         self._patience = _PATIENCE_S
-        if asked == _STATUS:
+        if _endpoint_of(requests[0], metadata) == _STATUS:
             # Its answer is that there is none, soon; behind a head each try takes a second.
             self._patience, self._tries = self._ask_after, min(self._tries, 2)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from executors.flow.jina_patches import connections, deliveries, flow_files, logs, parameters, processes
+from executors.flow.jina_patches import connections, deliveries, flow_files, logs, parameters, processes, shards
 
 JINA_VERSION: Final = "3.34.0"
 
@@ -74,6 +74,12 @@ PATCHES: Final = (
         "V1Parser.parse, Flow.load_config",
         "unknown keys of a flow file are ignored without a word; variables are read once per process",
         "keep `prepare_stages` and `set_flow_variables` on a hook of Jina's; drop the check when Jina refuses unknown keys",
+    ),
+    Patch(
+        shards.call_shards_directly,
+        "Flow.start",
+        "each request to shards passes two more processes, which cost more than the search itself",
+        "delete it with `executors.gateway.flow.direct` when Jina's gateway calls shards itself",
     ),
     Patch(
         flow_files.check_round_robin,

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError, as_error
-from executors.gateway.flow.stages import StageAnswer
+from executors.gateway.flow.route import StageAnswer
 from executors.index.wire.documents import collection_of
 from executors.scheduling.turns import FairPlaces, current_turn
 

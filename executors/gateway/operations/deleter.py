@@ -14,7 +14,8 @@ import orjson
 from executors.documents import DEFAULT_COLLECTION, ImageDoc
 from executors.errors import VisualSearchError
 from executors.gateway.flow.chunks import Answer
-from executors.gateway.flow.stages import StageAnswer, Stages
+from executors.gateway.flow.route import StageAnswer
+from executors.gateway.flow.stages import Stages
 from executors.gateway.operations.collections import missing_is_empty
 from executors.gateway.operations.index_writer import failed
 from executors.gateway.parameters import DeleteParameters

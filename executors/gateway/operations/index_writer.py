@@ -20,7 +20,8 @@ import numpy as np
 from executors.documents import Failure, ImageDoc
 from executors.errors import ErrorCode, VisualSearchError, known_code
 from executors.gateway.flow.chunks import add_up
-from executors.gateway.flow.stages import StageAnswer, Stages
+from executors.gateway.flow.route import StageAnswer
+from executors.gateway.flow.stages import Stages
 from executors.gateway.operations.completion import completed
 from executors.gateway.shards.id_locks import IdLocks, Key
 from executors.gateway.shards.index_client import IndexClient

@@ -7,7 +7,7 @@ import numpy as np
 from executors.documents import DEFAULT_COLLECTION, ImageDoc
 from executors.gateway.document_checks import check_id
 from executors.gateway.flow.chunks import Answer, counted
-from executors.gateway.flow.stages import StageAnswer
+from executors.gateway.flow.route import StageAnswer
 from executors.gateway.operations.collections import missing_is_empty
 from executors.gateway.operations.get import read
 from executors.gateway.operations.request import Request

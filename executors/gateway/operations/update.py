@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from executors.documents import ImageDoc
 from executors.gateway.flow.chunks import Answer, counted
-from executors.gateway.flow.stages import StageAnswer
+from executors.gateway.flow.route import StageAnswer
 from executors.gateway.operations.completion import completed
 from executors.gateway.operations.index_writer import keys_of
 from executors.gateway.operations.request import Request

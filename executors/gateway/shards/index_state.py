@@ -38,14 +38,16 @@ class IndexState:
 
 
 async def index_state(service: SearchService) -> IndexState:
-    """Ask the head and, through it, every shard."""
+    """Ask every shard, and the head if there is one."""
     stage = service.stages.topology.index
     asked = answer_or_error(service.index_client.shard_reports(), stage, _ANSWER_S)
     silent, answer = await asyncio.gather(service.stages.silent_replicas(stage), asked)
     reports = answer if isinstance(answer, list) else []
     membership = service.index_client.membership
     total = max([membership.shards if membership else 1, *(int(each["configured_shards"]) for each in reports)])
-    if total > 1:
+    if service.stages.calls_shards(stage):
+        silent = []  # the reports tell which shards are missing
+    elif total > 1:
         # What the gateway speaks to is the head.
         silent = [_head_of(stage) for _ in silent]
     failure = answer if isinstance(answer, VisualSearchError) else None

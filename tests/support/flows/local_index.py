@@ -23,7 +23,7 @@ from executors.gateway.door import Door
 from executors.gateway.endpoints import BY_PATH
 from executors.gateway.flow.chunks import Answer
 from executors.gateway.flow.replica_calls import ReplicaAnswer
-from executors.gateway.flow.stages import StageAnswer
+from executors.gateway.flow.route import StageAnswer
 from executors.gateway.flow.topology import Topology
 from executors.gateway.intake import Intake, IntakeLimits
 from executors.gateway.operations.service import SearchService
@@ -86,6 +86,9 @@ class LocalStages:
 
     async def silent_replicas(self, stage: str) -> list[str]:
         return []
+
+    def calls_shards(self, stage: str) -> bool:
+        return False
 
     async def _ask(self, endpoint: str, documents: list[ImageDoc], parameters: dict[str, Any]) -> list[ImageDoc]:
         asked = [n for n in range(len(self.shards)) if n not in self.missing]

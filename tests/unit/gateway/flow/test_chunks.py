@@ -9,7 +9,7 @@ import pytest
 
 from executors.documents import ImageDoc
 from executors.gateway.flow.chunks import CHUNK_DOCUMENTS, ChunkSender
-from executors.gateway.flow.stages import StageAnswer
+from executors.gateway.flow.route import StageAnswer
 
 
 def documents(count: int) -> list[ImageDoc]:

@@ -12,7 +12,7 @@ from docarray import DocList
 
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
-from executors.gateway.flow.stages import StageAnswer
+from executors.gateway.flow.route import StageAnswer
 from executors.gateway.shards.index_client import IndexClient
 from executors.index.records import ShardIdentity
 from tests.support.flows.local_index import Caller, LocalStages, local_service
