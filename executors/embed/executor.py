@@ -13,16 +13,15 @@ from numpy.typing import NDArray
 from executors.documents import Failure, ImageDoc, fail_all
 from executors.embed.backend import check_inputs
 from executors.embed.backends import make_backend
+from executors.embed.ready import STAGE, check_ready
 from executors.embed.tokens import Tokenizer
-from executors.embed.vectors import check_embedding, check_vectors
+from executors.embed.vectors import check_vectors
 from executors.errors import VisualSearchError, as_error
 from executors.lifecycle import run_now, start_now, starting
 from executors.models.repository import load_towers, tokenizer_path
 from executors.models.spec import Tower, text_not_supported
 from executors.scheduling.turns import Turn, current_turn
 from executors.settings import settings, visible_devices, with_flow_backend
-
-STAGE = "embed"
 
 
 class ImageEmbedder(Executor):
@@ -70,6 +69,7 @@ class ImageEmbedder(Executor):
             "name": image.name,
             "dimension": image.dimension,
             "text": text.name if text is not None else None,
+            "passes_ready_vectors": True,
             "replica": self.runtime_args.name,
             "replica_count": int(getattr(self.runtime_args, "replicas", 1) or 1),
             **self._backend.status(),
@@ -85,22 +85,13 @@ class ImageEmbedder(Executor):
         pictures, queries = [], []
         for document in sound:
             if document.embedding is not None:
-                self._check_ready(document)
+                check_ready(document, self._towers.image.model_id, self._towers.image.dimension)
             elif texts and document.tensor is None and document.text is not None:
                 queries.append(document)
             else:
                 pictures.append(document)
         await asyncio.gather(self._embed_pictures(pictures), self._embed_texts(queries))
         return docs
-
-    def _check_ready(self, document: ImageDoc) -> None:
-        image = self._towers.image
-        document.model_id = document.model_id or image.model_id
-        own = document.model_id == image.model_id
-        try:
-            document.embedding = check_embedding(document.embedding, image.dimension if own else None)
-        except Exception as error:
-            fail_all([document], as_error(error, STAGE), STAGE)
 
     async def _embed_pictures(self, documents: Sequence[ImageDoc]) -> None:
         tensors = [_tensor_of(document, self._towers.image) for document in documents]

@@ -72,7 +72,12 @@ class ImagePreprocessor(Executor):
     async def status(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
         """Report the settings of this stage."""
         report = orjson.dumps(
-            {"threads": self._threads, "model": self._pipeline.spec.name, "decodes": self._pool.status()}
+            {
+                "threads": self._threads,
+                "model": self._pipeline.spec.name,
+                "passes_ready_vectors": True,
+                "decodes": self._pool.status(),
+            }
         )
         return DocList[ImageDoc]([ImageDoc.from_values(id=document.id, hits=report) for document in docs])
 

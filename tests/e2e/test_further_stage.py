@@ -20,7 +20,7 @@ STAGE = """\
 
 
 @pytest.mark.usefixtures("models_dir")
-def test_a_further_stage_is_passed_shown_and_named_when_it_is_dead(tmp_path: Path) -> None:
+def test_a_further_stage_is_passed_shown_and_named_when_it_is_dead(tmp_path: Path, one_picture: bytes) -> None:
     text = FLOW.read_text()
     before, index, after = text.partition("  - name: index\n")
     assert index
@@ -30,12 +30,14 @@ def test_a_further_stage_is_passed_shown_and_named_when_it_is_dead(tmp_path: Pat
         body = {"data": [{"id": "a", "embedding": [1.0] * 1280}]}
         assert requests.post(f"{flow.http_url}/index", json=body, timeout=30).status_code == 200
         answer = requests.post(f"{flow.http_url}/search", json={"data": [{"embedding": [1.0] * 1280}]}, timeout=30)
-        took = answer.json()["parameters"]["took_ms"]
-        assert list(took) == ["preprocess", "embed", "audit", "index", "total"]
+        # A document that brings its vector goes past the stages that declare that they would only check it.
+        assert list(answer.json()["parameters"]["took_ms"]) == ["audit", "index", "total"]
+        answer = requests.post(f"{flow.http_url}/search", files=[("file", ("q", one_picture))], timeout=30)
+        assert list(answer.json()["parameters"]["took_ms"]) == ["preprocess", "embed", "audit", "index", "total"]
 
         stages = requests.get(f"{flow.http_url}/status", timeout=30).json()["stages"]
         assert list(stages) == ["preprocess", "embed", "audit"]
-        assert stages["audit"]["passed"] == 2
+        assert stages["audit"]["passed"] == 3
         health = requests.get(f"{flow.http_url}/health/full", timeout=30)
         assert health.status_code == 200
         assert list(health.json()["stages"]) == ["preprocess", "embed", "audit", "index"]

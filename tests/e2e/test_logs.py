@@ -112,8 +112,9 @@ def test_the_id_of_a_request_over_grpc_is_logged_by_all_that_work_on_it(
     check_lines(broken, "grpc-17")
 
 
-def test_a_head_and_its_shards_log_the_id(tmp_path: Path, models_dir: Path) -> None:
-    with running_flow(tmp_path) as flow:
+@pytest.mark.parametrize(("calls", "teller"), [("direct", "gateway/rep-0"), ("jina", "index/head")])
+def test_what_misses_a_shard_logs_the_id(calls: str, teller: str, tmp_path: Path, models_dir: Path) -> None:
+    with running_flow(tmp_path, VS_STAGE_CALLS=calls) as flow:
         (pid,) = flow.pids_of("index/shard-1")
 
         os.kill(pid, signal.SIGKILL)
@@ -121,7 +122,7 @@ def test_a_head_and_its_shards_log_the_id(tmp_path: Path, models_dir: Path) -> N
         assert answer.json()["error"]["code"] == "shard_missing"
         wait_for(flow, "is left out")
     told = [line.name for line in lines_of(flow) if line.request_id == "count-17"]
-    assert "index/head" in told
+    assert teller in told
 
 
 def test_each_answer_has_an_id_and_a_bad_one_is_replaced(flow: RunningFlow) -> None:

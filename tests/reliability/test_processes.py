@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from tests.support.flows.api import Api, unit_vectors
-from tests.support.flows.flow import RunningFlow, kill_flow, processes_of_group, start_flow, wait_until
+from tests.support.flows.flow import RunningFlow, kill_flow, processes_of_group, running_flow, start_flow, wait_until
 
 CLI = str(Path(sys.executable).with_name("visual-search"))
 
@@ -97,10 +97,21 @@ def test_a_frozen_shard_is_named_alone_and_its_documents_are_not_counted_as_none
     assert part.json()["parameters"]["shards"] == {"total": 2, "answered": 1}
 
 
-@pytest.mark.parametrize("frozen", ["index/head", "index/uses_after-0", "preprocess/rep-0"], indirect=True)
+@pytest.mark.parametrize("frozen", ["preprocess/rep-0"], indirect=True)
 def test_another_frozen_process_is_named_and_no_shard_is_blamed(flow: RunningFlow, frozen: str) -> None:
     assert told_by_status(flow)[:2] == (3, [frozen])
     assert requests.get(f"{flow.http_url}/status", timeout=30).json()["index"]["missing"] == []
+
+
+def test_a_frozen_head_or_merge_is_named_and_no_shard_is_blamed(tmp_path: Path, models_dir: Path) -> None:
+    with running_flow(tmp_path, VS_STAGE_CALLS="jina") as flow:
+        for name in ("index/head", "index/uses_after-0"):
+            (pid,) = flow.pids_of(name)
+            os.kill(pid, signal.SIGSTOP)
+            assert told_by_status(flow)[:2] == (3, [name])
+            assert requests.get(f"{flow.http_url}/status", timeout=30).json()["index"]["missing"] == []
+            os.kill(pid, signal.SIGCONT)
+            wait_until(flow, "/health/full")
 
 
 def test_a_stage_that_dies_is_told_by_name_and_the_rest_goes_on(flow: RunningFlow) -> None:
@@ -127,18 +138,19 @@ def test_without_its_gateway_a_flow_ends_with_an_error_and_leaves_nothing_behind
     assert processes_of_group(flow.process.pid) == []
 
 
-def test_serve_ends_with_an_error_when_the_index_is_lost_also_as_json(tmp_path: Path, models_dir: Path) -> None:
+def test_serve_ends_with_an_error_when_the_index_is_lost_also_as_json(
+    tmp_path: Path, models_dir: Path, one_picture: bytes
+) -> None:
     flow = start_flow(tmp_path, command=[CLI, "serve"], VS_LOG_FORMAT="json", VS_TIMEOUT_MS="3000")
     try:
         wait_until(flow)
         lines = [json.loads(line) for line in flow.log.splitlines()]
         pid = next(line["process"] for line in lines if line["name"] == "preprocess/rep-0")
         os.kill(pid, signal.SIGSTOP)
-        vector = unit_vectors(1)[0].tolist()
-        codes = {Api(flow.http_url, "images").refused("/search", [{"embedding": vector}])[1] for _ in range(3)}
+        codes = {search(flow, one_picture).json()["error"]["code"] for _ in range(3)}
         assert codes <= {"deadline_exceeded", "unavailable"}
-        pid = next(line["process"] for line in lines if line["name"] == "index/head")
-        os.kill(pid, signal.SIGKILL)
+        for pid in {line["process"] for line in lines if line["name"].startswith("index/")}:
+            os.kill(pid, signal.SIGKILL)
         # The frozen process is woken up to end.
         assert flow.process.wait(20) == 1
         assert processes_of_group(flow.process.pid) == []

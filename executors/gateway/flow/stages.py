@@ -12,6 +12,7 @@ from executors.errors import VisualSearchError
 from executors.flow.sharding import Sharding
 from executors.gateway.flow.direct import DirectRoute, chain_of
 from executors.gateway.flow.failures import name_of_target
+from executors.gateway.flow.ready_vectors import ReadyVectors
 from executors.gateway.flow.replica_calls import ReplicaAnswer, ask_each, silent_replicas
 from executors.gateway.flow.route import Route, StageAnswer
 from executors.gateway.flow.streamed import StreamedRoute
@@ -26,7 +27,12 @@ class Stages:
         streamer: Jina's, which knows the graph of the flow and has its connections.
         sharded: the stages whose shards are called without Jina's head, by name.
         direct: whether the stages are called directly where their graph allows it.
+
+    Attributes:
+        ready_vectors: what is known, once the flow was joined, about stages that documents with a vector may pass by.
     """
+
+    ready_vectors: ReadyVectors | None = None
 
     def __init__(self, streamer: GatewayStreamer, sharded: Mapping[str, Sharding], *, direct: bool) -> None:
         self._streamer = streamer
@@ -63,7 +69,9 @@ class Stages:
         Raises:
             VisualSearchError: `unavailable` with the stage in its details, `deadline_exceeded`, or `internal`.
         """
-        names = [target] if isinstance(target, str) else target
+        names = self._past_ready([target] if isinstance(target, str) else target, documents)
+        if names is not None and not names:
+            return StageAnswer(list(documents))
         answer = await self._route.post(endpoint, documents, {**(parameters or {}), **self._turn(names)}, names)
         if len(answer.documents) != len(documents):
             message = f"{len(answer.documents)} of {len(documents)} documents came back"
@@ -81,6 +89,13 @@ class Stages:
     def calls_shards(self, stage: str) -> bool:
         """Whether the gateway calls the shards of the stage itself: there is no head that could be silent."""
         return stage in self._sharded
+
+    def _past_ready(self, target: Sequence[str] | None, documents: Sequence[ImageDoc]) -> Sequence[str] | None:
+        """The target without the stages that documents with a vector need not see."""
+        if self.ready_vectors is None or (target is not None and list(target) == [self.topology.index]):
+            return target
+        left = self.ready_vectors.past(target or self.topology.stages, documents)
+        return target if left is None else left
 
     def _turn(self, target: Sequence[str] | None) -> dict[str, Any]:
         """What a stage has to know to let small requests pass; requests queue in the stages before the index."""

@@ -5,6 +5,8 @@ endpoints of the stages before it, and declares what the gateway acts on in its 
 
 - `ready: false` with `error`: the flow is not ready yet;
 - `model_id`, `name`, `dimension`, `text`: the model that the collections are bound to;
+- `passes_ready_vectors: true`: it only checks documents that bring their vector; the gateway checks these itself, and
+  sends them past the stage;
 - `endpoints`: servers that it calls, each with the state of its models.
 """
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 from executors.errors import VisualSearchError
 from executors.gateway.admission import Gate
 from executors.gateway.flow.chunks import Answer, ChunkSender
+from executors.gateway.flow.ready_vectors import ReadyVectors
 from executors.gateway.flow.replicas import check_replicas_ready, replica_reports
 from executors.gateway.flow.stages import Stages
 from executors.gateway.readiness import Readiness
@@ -45,14 +46,15 @@ class SearchService:
         """
         membership = await self.index_client.join()
         self.clock.observe(membership.last_version)
-        models = []
+        told = {}
         for stage in self.stages.topology.others:
             reports = await replica_reports(self.stages, stage)
             check_replicas_ready(stage, reports)
-            models += [report for report in reports.answered[:1] if "model_id" in report]
-        if not models:
+            told[stage] = reports.answered[0]
+        self.model = next((report for report in told.values() if "model_id" in report), {})
+        if not self.model:
             raise VisualSearchError("not_ready", "no stage of the flow says which model it runs (`model_id`)")
-        self.model = models[0]
+        self.stages.ready_vectors = ReadyVectors.of(self.model, told)
 
     def report(self, **extra: Any) -> Answer:
         """An answer without documents, from all shards."""
