@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any, Final
 
 import orjson
@@ -11,6 +12,14 @@ import orjson
 from executors.document_values import is_text
 
 _MOST_SHOWN: Final = 80
+# What stands at the end of every key. It may stand in texts, too, so its number is only the most keys that there can be.
+_KEY_END: Final = r'"[ \t\n\r]*:'
+_KEY_ENDS: Final = {str: re.compile(_KEY_END), bytes: re.compile(_KEY_END.encode())}
+# orjson makes a float of a larger integer.
+_LARGEST_INTEGER: Final = 2.0**63
+# Python's own reader, and what walks through values by recursion, goes little deeper.
+_DEEPEST: Final = 900
+_NUMBERS: Final = frozenset({int, float})
 
 
 class InvalidJsonError(ValueError):
@@ -24,20 +33,54 @@ class RepeatedKeyError(InvalidJsonError):
 def read_json(text: bytes | str) -> Any:
     """A JSON value. Whole numbers of any size stay whole, and a key that stands twice in one object is refused.
 
-    It is read twice: orjson refuses what is not JSON (NaN, lone surrogates, numbers that no float can hold), which Python's
-    own reader takes; that one keeps integers beyond 64 bits and shows every pair, where orjson keeps the last one in silence.
+    orjson reads it, ten times faster than Python's own reader, and refuses what is not JSON (NaN, lone surrogates, numbers that
+    no float can hold), which that one takes. Where orjson may have lost something (a key that stands twice, an integer beyond
+    64 bits), Python's own reader reads the text again.
 
     Raises:
         InvalidJsonError: it is not JSON, names a key twice, or is nested too deep to be read.
     """
     try:
-        orjson.loads(text)
+        value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise InvalidJsonError(f"is not JSON: {error}") from None
+    if _lost_nothing(value, len(_KEY_ENDS[type(text)].findall(text))):
+        return value
     try:
         return json.loads(text if isinstance(text, str) else text.decode(), object_pairs_hook=unique_keys)
     except RecursionError:
         raise InvalidJsonError("is nested too deep") from None
+
+
+def _lost_nothing(value: Any, most_keys: int) -> bool:
+    """Whether orjson surely read every key and every integer of a text.
+
+    Args:
+        value: what it read.
+        most_keys: how many keys the text has at most. If as many were read, none stood twice.
+    """
+    keys = depth = 0
+    level = [value]
+    while level:
+        depth += 1
+        below: list[Any] = []
+        for each in level:
+            kind = type(each)
+            if kind is dict:
+                keys += len(each)
+                below += each.values()
+            elif kind is list:
+                kinds = set(map(type, each))
+                if not kinds <= _NUMBERS:
+                    below += each
+                elif float in kinds and not (-_LARGEST_INTEGER < min(each) and max(each) < _LARGEST_INTEGER):
+                    return False
+            elif kind is float and not -_LARGEST_INTEGER < each < _LARGEST_INTEGER:
+                return False
+        if depth > _DEEPEST:
+            return False
+        level = below
+    return keys == most_keys
 
 
 def read_json_values(text: bytes | str) -> Any:

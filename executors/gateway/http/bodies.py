@@ -194,9 +194,7 @@ def _read_fields(given: Any, max_image_bytes: int) -> ImageDoc:
 
 
 def _vector(given: Any) -> np.ndarray[Any, np.dtype[np.floating[Any]]]:
-    if not isinstance(given, list) or any(
-        isinstance(each, bool) or not isinstance(each, int | float) for each in given
-    ):
+    if not isinstance(given, list) or not set(map(type, given)) <= {int, float}:
         raise VisualSearchError("invalid_embedding", "`embedding` must be a list of numbers")
     exact = np.asarray(given, dtype=np.float64)
     largest = np.abs(exact).max(initial=0)
