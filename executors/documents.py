@@ -176,30 +176,24 @@ class ImageDoc(BaseDoc):
         message = DocProto()
         nodes = message.data
         values = self.__dict__
-        for name in _TEXT_FIELDS:
+        for name in TEXT_FIELDS:
             value = values[name]
             if value is not None:
                 nodes[name].text = value
-        for name in _BYTES_FIELDS:
+        for name in BYTES_FIELDS:
             value = values[name]
             if value is not None:
                 nodes[name].blob = value
-        for name in _ARRAY_FIELDS:
+        for name in ARRAY_FIELDS:
             value = values[name]
             if value is not None:
                 _encode_array(np.asarray(value), nodes[name])
-        for name in _INTEGER_FIELDS:
+        for name in INTEGER_FIELDS:
             value = values[name]
             if value is not None:
                 nodes[name].integer = value
-        if self.tags:
-            nodes["tags"].text = _tags_to_text(self.tags)
-        if self.box is not None:
-            nodes["box"].text = orjson.dumps(self.box, option=orjson.OPT_SERIALIZE_NUMPY).decode()
-        if self.error is not None:
-            nodes["error"].text = self.error.model_dump_json()
-        if self.matches:
-            nodes["matches"].text = orjson.dumps([match.model_dump() for match in self.matches]).decode()
+        for name, text in json_texts(self):
+            nodes[name].text = text
         return message
 
     @classmethod
@@ -246,6 +240,22 @@ def fail_all(documents: Sequence[ImageDoc], error: VisualSearchError, stage: str
     failure = Failure.of(error, stage)
     for document in documents:
         document.error = document.error or failure
+
+
+def json_texts(document: ImageDoc) -> Iterator[tuple[str, str]]:
+    """The fields of a document that travel as JSON, as far as they are set: name and text.
+
+    Raises:
+        Exception: a value can't be written as JSON.
+    """
+    if document.tags:
+        yield "tags", _tags_to_text(document.tags)
+    if document.box is not None:
+        yield "box", orjson.dumps(document.box, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    if document.error is not None:
+        yield "error", document.error.model_dump_json()
+    if document.matches:
+        yield "matches", orjson.dumps([match.model_dump() for match in document.matches]).decode()
 
 
 def _read_failure(value: Any) -> Failure:
@@ -296,17 +306,17 @@ def _decode_array(message: Any) -> np.ndarray[Any, Any]:
 def _decode_foreign(name: str, node: NodeProto, content: str) -> Any:
     """Read a field that another client encoded in its own way: tags as a nested message, an embedding as a list."""
     value = ImageDoc._get_content_from_node_proto(node, field_type=Any)
-    if name in _ARRAY_FIELDS:
+    if name in ARRAY_FIELDS:
         return np.asarray(value)
     if name in ("tags", "box", "error", "matches"):
         return _JSON_FIELDS[name](value)
     raise ValueError(f"the field {name!r} must be sent as {_CONTENT[name]}, not as {content}")
 
 
-_TEXT_FIELDS: Final = ("id", "collection", "parent", "text", "uri", "model_id", "version", "result")
-_BYTES_FIELDS: Final = ("blob", "thumbnail", "hits")
-_ARRAY_FIELDS: Final = ("tensor", "embedding")
-_INTEGER_FIELDS: Final = ("shards_total", "shards_answered")
+TEXT_FIELDS: Final = ("id", "collection", "parent", "text", "uri", "model_id", "version", "result")
+BYTES_FIELDS: Final = ("blob", "thumbnail", "hits")
+ARRAY_FIELDS: Final = ("tensor", "embedding")
+INTEGER_FIELDS: Final = ("shards_total", "shards_answered")
 # orjson would write dates and data classes in forms of its own.
 _NOTHING_BUT_JSON: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 _JSON_FIELDS: Final[dict[str, Any]] = {
@@ -316,10 +326,10 @@ _JSON_FIELDS: Final[dict[str, Any]] = {
     "matches": lambda value: DocList[Match]([Match(**match) for match in value]),
 }
 _CONTENT: Final = (
-    dict.fromkeys(_TEXT_FIELDS, "text")
-    | dict.fromkeys(_BYTES_FIELDS, "blob")
-    | dict.fromkeys(_ARRAY_FIELDS, "ndarray")
-    | dict.fromkeys(_INTEGER_FIELDS, "integer")
+    dict.fromkeys(TEXT_FIELDS, "text")
+    | dict.fromkeys(BYTES_FIELDS, "blob")
+    | dict.fromkeys(ARRAY_FIELDS, "ndarray")
+    | dict.fromkeys(INTEGER_FIELDS, "integer")
     | dict.fromkeys(_JSON_FIELDS, "text")
 )
 _FIELDS: Final = tuple(ImageDoc.model_fields)

@@ -73,7 +73,7 @@ def _lost_nothing(value: Any, most_keys: int) -> bool:
                 kinds = set(map(type, each))
                 if not kinds <= _NUMBERS:
                     below += each
-                elif float in kinds and not (-_LARGEST_INTEGER < min(each) and max(each) < _LARGEST_INTEGER):
+                elif float in kinds and not (min(each) > -_LARGEST_INTEGER and max(each) < _LARGEST_INTEGER):
                     return False
             elif kind is float and not -_LARGEST_INTEGER < each < _LARGEST_INTEGER:
                 return False

@@ -10,7 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from executors.flow.jina_patches import connections, deliveries, flow_files, logs, parameters, processes, shards
+from executors.flow.jina_patches import (
+    connections,
+    deliveries,
+    flow_files,
+    logs,
+    messages,
+    parameters,
+    processes,
+    shards,
+)
 
 JINA_VERSION: Final = "3.34.0"
 
@@ -134,6 +143,18 @@ PATCHES: Final = (
         "_ConnectionStubs.send_requests, process_data of HeaderRequestHandler and WorkerRequestHandler",
         "metadata of a request stays in the gateway, so no stage can log the id of the request",
         "use Jina's own way for metadata when it has one that passes heads; comes after `send_unmeasured`",
+    ),
+    Patch(
+        messages.forget_sizes,
+        "DataRequestProto.SerializeToString, .FromString of jina.proto.serializer",
+        "the size of every message is written into the environment, where glibc keeps it: 2 GiB for a million searches",
+        "delete it when Jina counts bytes elsewhere; keep `encoded_documents` for `write_documents_once`",
+    ),
+    Patch(
+        messages.write_documents_once,
+        "WorkerRequestHandler.replace_docs, and an attribute of DataRequest",
+        "the documents of an answer are copied four times on their way into bytes",
+        "delete it with `executors.document_bytes` when docarray writes as fast; comes after `forget_sizes`",
     ),
     Patch(
         connections.reconnect_soon,

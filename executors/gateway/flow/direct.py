@@ -24,6 +24,7 @@ from jina.types.request.data import DataRequest
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
 from executors.flow.jina_patches.deliveries import deliver
+from executors.flow.jina_patches.messages import request_of
 from executors.flow.sharding import Sharding
 from executors.gateway.flow.failures import call_failed, check_status
 from executors.gateway.flow.route import StageAnswer
@@ -79,7 +80,7 @@ class DirectRoute:
             if (target is not None and node.name not in target) or not _binds(node, endpoint):
                 continue
             started = perf_counter()
-            request = request or _request_of(endpoint, answered, parameters)
+            request = request or request_of(endpoint, answered, parameters)
             try:
                 if node.name in self._sharded and self._sharded[node.name].asks_all(endpoint):
                     answered = await self._ask_all_shards(node, request, endpoint, parameters)
@@ -149,17 +150,6 @@ class DirectRoute:
 def _binds(node: Any, endpoint: str) -> bool:
     """Whether the stage has the endpoint; as long as it was not asked which ones it has, it may."""
     return node.endpoints is None or endpoint in node.endpoints or __default_endpoint__ in node.endpoints
-
-
-def _request_of(endpoint: str, documents: Sequence[ImageDoc], parameters: Mapping[str, Any]) -> DataRequest:
-    request = DataRequest()
-    request.document_array_cls = DocList[ImageDoc]
-    request.data.docs = DocList[ImageDoc](documents)
-    request.header.exec_endpoint = endpoint
-    request.parameters = dict(parameters)
-    # The bytes are made once, however many processes get them.
-    request.buffer, request._pb_body, request._data = request.proto.SerializePartialToString(), None, None
-    return request
 
 
 def _documents_of(response: DataRequest) -> list[ImageDoc]:

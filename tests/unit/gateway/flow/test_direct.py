@@ -209,7 +209,7 @@ async def test_a_caller_that_leaves_ends_the_calls_at_the_stages() -> None:
     async with route(first, second, index, index) as direct:
         posted = asyncio.create_task(direct.post("/index", [ImageDoc(id="1")], {}, None))
         async with asyncio.timeout(30):
-            while not second.asked:  # noqa: ASYNC110 - the server sets no event
+            while not second.asked:
                 await asyncio.sleep(0.01)
             posted.cancel()
             await second.cancelled.wait()
