@@ -91,7 +91,7 @@ def _array(array: np.ndarray[Any, Any]) -> list[Piece]:
     packed = np.ascontiguousarray(array)
     # A view has no bytes of an array without any, nor of dates.
     plain = packed.size and packed.dtype.kind in "biufc"
-    buffer = memoryview(packed.view(np.ndarray)).cast("B") if plain else packed.tobytes()
+    buffer = packed.view(np.ndarray).data.cast("B") if plain else packed.tobytes()
     shape = b"".join(map(_varint, array.shape))
     dense = [
         *(field(_BUFFER, [buffer]) if len(buffer) else ()),

@@ -14,7 +14,8 @@ from executors.document_values import is_text
 _MOST_SHOWN: Final = 80
 # What stands at the end of every key. It may stand in texts, too, so its number is only the most keys that there can be.
 _KEY_END: Final = r'"[ \t\n\r]*:'
-_KEY_ENDS: Final = {str: re.compile(_KEY_END), bytes: re.compile(_KEY_END.encode())}
+_KEY_ENDS_IN_TEXT: Final = re.compile(_KEY_END)
+_KEY_ENDS_IN_BYTES: Final = re.compile(_KEY_END.encode())
 # orjson makes a float of a larger integer.
 _LARGEST_INTEGER: Final = 2.0**63
 # Python's own reader, and what walks through values by recursion, goes little deeper.
@@ -44,7 +45,8 @@ def read_json(text: bytes | str) -> Any:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise InvalidJsonError(f"is not JSON: {error}") from None
-    if _lost_nothing(value, len(_KEY_ENDS[type(text)].findall(text))):
+    ends = _KEY_ENDS_IN_TEXT.findall(text) if isinstance(text, str) else _KEY_ENDS_IN_BYTES.findall(text)
+    if _lost_nothing(value, len(ends)):
         return value
     try:
         return json.loads(text if isinstance(text, str) else text.decode(), object_pairs_hook=unique_keys)

@@ -55,15 +55,16 @@ def test_a_missing_shard_is_refused_or_flagged(flow: RunningFlow) -> None:
     assert requests.get(f"{flow.http_url}/status", timeout=30).json()["index"]["missing"] == [1]
 
 
-def test_a_dead_embedding_stage_is_named_and_the_index_goes_on(flow: RunningFlow) -> None:
+def test_a_dead_embedding_stage_is_named_and_the_index_goes_on(flow: RunningFlow, one_picture: bytes) -> None:
     api = Api(flow.http_url, "images")
     api.index_vectors({"a": unit_vectors(1)[0]})
     kill(flow, "embed/rep-0")
     kill(flow, "embed/rep-1")
-    answer = api.post("/search", [{"embedding": unit_vectors(1)[0].tolist()}])
+    answer = requests.post(f"{flow.http_url}/search", files=[("file", ("q", one_picture))], timeout=30)
     assert answer.status_code == 503
     error = answer.json()["error"]
     assert (error["code"], error["details"]["stage"]) == ("unavailable", "embed")
+    assert api.ok("/search", [{"embedding": unit_vectors(1)[0].tolist()}])[0]["matches"][0]["id"] == "a"
     assert api.ok("/get", [{"id": "a"}])[0]["error"] is None
     assert api.ok("/delete", [{"id": "a"}])[0]["result"] == "deleted"
     assert answered_status(f"{flow.http_url}/status") == 200

@@ -30,8 +30,9 @@ tags = st.dictionaries(
     ),
     max_size=4,
 )
-numbers = arrays.arrays(
-    st.sampled_from([np.uint8, np.float32, np.float64, np.int64, np.float16, np.bool_, np.dtype(">f4")]),
+DTYPES: list[Any] = [np.uint8, np.float32, np.float64, np.int64, np.float16, np.bool_, np.dtype(">f4")]
+numbers: st.SearchStrategy[Any] = arrays.arrays(
+    st.sampled_from(DTYPES),
     arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5),
 )
 FIELDS: dict[str, st.SearchStrategy[Any]] = {

@@ -17,6 +17,7 @@ LAYERS = (
     # The one change to Jina that every program with documents to send needs.
     ("flow.jina_patches.parameters", "client"),
     ("documents",),
+    ("document_bytes",),
     ("models", "triton_server"),
     ("preprocess", "embed", "index"),
     ("flow",),

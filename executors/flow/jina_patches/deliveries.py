@@ -121,14 +121,13 @@ async def deliver(
     requests: list[Any],
     replicas: Any,
     metadata: dict[str, str],
-    *,
-    timeout: float | None,
+    timeout_s: float | None,
     retries: int | None,
 ) -> tuple[Any, Any]:
     """Have one of the replicas answer.
 
     Args:
-        timeout: of each try, in seconds.
+        timeout_s: of each try, in seconds.
 
     Returns:
         The answer, and the metadata that came behind it.
@@ -137,7 +136,7 @@ async def deliver(
         InternalNetworkError: none of the replicas that were tried answered.
         Exception: the call failed in another way.
     """
-    outcome = await _Delivery(pool, requests, replicas, tuple(metadata.items()), timeout, retries).run()
+    outcome = await _Delivery(pool, requests, replicas, tuple(metadata.items()), timeout_s, retries).run()
     if isinstance(outcome, BaseException):
         raise outcome
     return outcome  # type: ignore[no-any-return]

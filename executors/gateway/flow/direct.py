@@ -107,12 +107,10 @@ class DirectRoute:
             Exception: what `deliver` raises.
         """
         metadata = {**(node._metadata or {}), "endpoint": endpoint}
-        response, trailing = await deliver(
-            self._pool, [request], replicas, metadata, timeout=node._timeout_send, retries=node._retries
-        )
+        response, trailing = await deliver(self._pool, [request], replicas, metadata, node._timeout_send, node._retries)
         if trailing is not None and "is-error" in trailing:
             check_status(response, endpoint)
-        return response  # type: ignore[no-any-return]
+        return response
 
     async def _ask_any_shard(self, node: Any, request: DataRequest, endpoint: str) -> DataRequest:
         """Have the shard whose turn it is answer, or another one if it does not."""

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from executors.index.executor import MERGES, ONE_SHARD, IndexShard, ShardMerge
+from executors.index.executor import IndexShard, ShardMerge
+from executors.index.wire.merges import MERGES, ONE_SHARD
 from tests.support.flows.flow import ROOT
 
 FILES = sorted((ROOT / "flows").glob("*.yml"))
