@@ -31,7 +31,7 @@ def clustered(count: int, seed: int, dimension: int = DIMENSION) -> Iterator[Vec
 
 
 def write_vectors(path: Path, count: int, dimension: int = DIMENSION, seed: int = 1) -> Vectors:
-    """Make vectors in a file and map it: other processes can, too, and it counts as nobody's memory."""
+    """Write vectors to a file and map it. Other processes can map it too, and it does not count as a process's own memory."""
     mapped = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(count, dimension))
     start = 0
     for block in clustered(count, seed, dimension):

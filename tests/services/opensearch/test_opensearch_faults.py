@@ -169,7 +169,7 @@ async def test_a_server_that_stands_still_costs_the_deadline_and_is_an_error(
     node.thaw()
     await settled(store)
     assert (await found(store, vector_of(0))).ids[0] == "a"
-    # Whatever became of it, it can be repeated.
+    # The write may have been applied or not; it can be repeated.
     assert results(await store.put([record("b")])) == ["created"]
 
 

@@ -151,7 +151,7 @@ class Ledger:
             self.states[collection][each].add(None)
 
     def certain(self, collection: str) -> dict[str, tuple[str, str]]:
-        """The documents that are there, whatever became of unacknowledged writes, by id."""
+        """Return the documents that must be there, whether unacknowledged writes were applied or not, by id."""
         known = self.states[collection].items()
         one = {name: next(iter(states)) for name, states in known if len(states) == 1}
         return {name: state for name, state in one.items() if state is not None}

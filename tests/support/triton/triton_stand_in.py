@@ -121,7 +121,7 @@ class StandInTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self._going.clear()
 
     def let_go(self) -> None:
-        """Whatever is held goes on."""
+        """Let all held calls go on."""
         self._going.set()
 
     async def again(self) -> None:

@@ -15,8 +15,6 @@ from executors.cli import main
 from tests.support.flows.wire_service import Fault, WireService
 
 MakeFiles = Callable[..., Path]
-
-
 NAMES = [f"{n:03}.jpg" for n in range(60)]
 
 

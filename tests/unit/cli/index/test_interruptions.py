@@ -17,8 +17,6 @@ from executors.cli import main
 from tests.support.flows.wire_service import WireService
 
 MakeFiles = Callable[..., Path]
-
-
 NAMES = [f"{n:03}.jpg" for n in range(60)]
 
 
