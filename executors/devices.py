@@ -85,7 +85,7 @@ def invalid_devices(value: str, why: str) -> VisualSearchError:
 class Device:
     """The device that a replica computes on; `id` is the GPU's number or UUID on this machine, empty for the CPU.
 
-    A process whose `CUDA_VISIBLE_DEVICES` names one GPU sees that one as its number 0, whatever `id` says.
+    A process whose `CUDA_VISIBLE_DEVICES` names one GPU sees it as number 0, with any `id`.
     """
 
     kind: Literal["cpu", "gpu"]

@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ErrorKind:
-    """What a code means: its HTTP status, and one line for the table of errors."""
+    """The HTTP status of an error code, and its meaning in one line for the table of errors."""
 
     status: int
     meaning: str
@@ -248,12 +248,12 @@ class VisualSearchError(Exception):
         return error_from_json, (self.to_json(),)
 
     def to_json(self) -> dict[str, Any]:
-        """The error as it appears in every answer: `{code, message, details}`."""
+        """Return the error as it appears in every answer: `{code, message, details}`."""
         return {"code": self.code, "message": self.message, "details": self.details}
 
 
 def collection_not_found(name: str) -> VisualSearchError:
-    """The error for a collection that does not exist."""
+    """Return the error for a collection that does not exist."""
     return VisualSearchError("collection_not_found", f"there is no collection {name!r}", collection=name)
 
 

@@ -21,7 +21,7 @@ class Answer(BaseModel):
 
 
 class Error(Answer):
-    """Why a document or a request failed."""
+    """The error of a document or a request."""
 
     code: str
     message: str
@@ -51,7 +51,7 @@ class SearchAccount(Account):
 
 
 class DeleteAccount(Account):
-    """How many documents were removed, including those whose `parent` was removed."""
+    """Facts about a delete as a whole; `deleted` also counts the documents whose `parent` was removed."""
 
     deleted: int
 
@@ -63,7 +63,7 @@ class ScrollAccount(Account):
 
 
 class CountAccount(Account):
-    """How many documents there are."""
+    """Facts about a count as a whole; `count` is the number of documents."""
 
     count: int
 
@@ -212,7 +212,7 @@ class CreateAnswer(CollectionAnswer):
 
 
 class DropAnswer(Answer):
-    """How many documents were deleted with the collection."""
+    """The collection was dropped; `documents` says how many it had."""
 
     result: Literal["deleted"]
     documents: int

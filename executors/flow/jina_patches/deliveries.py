@@ -59,7 +59,7 @@ def leave_out_silent_replicas() -> None:
 
 
 def _place(runtime: str, deployment: str, entity: int, kind: str) -> str:
-    """Return Jina's name of what the replicas belong to: `embed`, or in a head `index/shard-1` or `index/uses_after`."""
+    """Return Jina's name of the stage or shard of the replicas: `embed`, or in a head `index/shard-1` or `index/uses_after`."""
     if kind != "shards" or not runtime.endswith("/head"):
         return deployment
     stage = runtime.rpartition("/")[0]

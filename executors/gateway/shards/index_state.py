@@ -1,4 +1,4 @@
-"""Asks which processes of the index answer now, and what they report."""
+"""Asks all processes of the index for their reports, and finds those that don't answer."""
 
 from __future__ import annotations
 
