@@ -43,7 +43,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 @dataclass(slots=True)
 class Killed:
-    """What some kills did to one engine."""
+    """The effects of some kills on one engine."""
 
     cycles: int = 0
     acknowledged: int = 0
@@ -102,7 +102,7 @@ def look_for(name: str, folder: Path, vectors_file: Path, rows: list[int], answe
 
 
 def asked(work: Callable[..., None], *arguments: Any) -> Any:
-    """What a fresh process answers; None if it died or took too long."""
+    """Return the answer of a new process; None if it died or took too long."""
     answers = SPAWN.Queue()
     process = SPAWN.Process(target=work, args=(*arguments, answers))
     process.start()

@@ -61,6 +61,6 @@ def true_neighbours(vectors: Vectors, queries: Vectors, k: int = 10) -> NDArray[
 
 
 def recall(found: list[list[int]], truth: NDArray[np.int64]) -> float:
-    """Which share of the true neighbours was among the first as many that were found."""
+    """Return the share of the k true neighbours that is among the first k that were found."""
     hits = sum(len(set(mine[: len(true)]) & set(true.tolist())) for mine, true in zip(found, truth, strict=True))
     return hits / truth.size

@@ -46,7 +46,7 @@ class Known:
 
 @dataclass
 class Ledger:
-    """What the child said, over all its lives: by collection and id.
+    """The reports of the child over all its lives, by collection and id.
 
     `saved` and `half_saved` count the files of graphs that were found after kills: whole ones, and begun ones.
     """

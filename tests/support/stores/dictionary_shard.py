@@ -1,4 +1,4 @@
-"""What a shard has to remember, as dictionaries, and what each write does to it (see `Store` for the rules)."""
+"""The state of a shard as dictionaries, and the effect of each write on it (see `Store` for the rules)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Live(NamedTuple):
 
 
 class Gone(NamedTuple):
-    """What is remembered of an id without a document."""
+    """The record that is kept of an id without a document."""
 
     version: str = ""
     reason: Literal["never", "deleted", "superseded"] = "never"
