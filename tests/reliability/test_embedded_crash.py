@@ -171,7 +171,7 @@ async def length_of_the_prefix(folder: Path, writes: int) -> int:
 
 @pytest.mark.parametrize("damage", ["torn", "flipped", "zeroed"])
 def test_a_torn_log_leaves_a_whole_beginning_of_the_writes(tmp_path: Path, damage: str) -> None:
-    """What a disk that lies about its flushes may leave: the end of the log is missing or garbage.
+    """A disk that lies about its flushes may leave a log whose end is missing or garbage.
 
     The store opens, and holds the first n writes for some n, each as it was acknowledged.
     """

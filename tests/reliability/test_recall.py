@@ -1,4 +1,4 @@
-"""How much of the truth the graph finds: without filters, with filters of any selectivity, and after a third was rewritten.
+"""The recall of the graph: without filters, with filters of any selectivity, and after a third of the rows was rewritten.
 
 The truth is an exact search of the same store; hits as good as the true ones count, whichever of a tie they are.
 """

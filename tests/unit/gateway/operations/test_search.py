@@ -1,4 +1,4 @@
-"""What a search may be asked for, over any number of shards the same as on one."""
+"""The options of a search; any number of shards gives the same answers as one."""
 
 from __future__ import annotations
 

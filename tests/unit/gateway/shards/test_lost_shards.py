@@ -24,7 +24,7 @@ def vector(document_id: str) -> ImageDoc:
 
 
 async def held(call: Caller) -> list[Any]:
-    """What the shard that is there holds."""
+    """Return the contents of the shard that answers."""
     store = call.stages.stores[0]
     collections = [each.name for each, _ in (await store.status()).collections]
     return collections + [(each.id, each.version, each.tags) for each in await store.scroll("images")]
