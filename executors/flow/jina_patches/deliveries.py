@@ -158,7 +158,7 @@ class _Delivery:
         asked = getattr(getattr(requests[0], "header", None), "exec_endpoint", None)
         self._patience = _PATIENCE_S
         if asked == _STATUS:
-            # Its answer is that there is none, soon; behind a head each try takes a second.
+            # So a status request is given up soon, after at most two tries; behind a head, each takes a second.
             self._patience, self._tries = self._ask_after, min(self._tries, 2)
 
     async def run(self) -> Any:

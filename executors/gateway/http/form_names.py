@@ -45,7 +45,7 @@ class FormParser(MultiPartParser):
             self._current_part.file.filename = name
 
     def on_part_end(self) -> None:
-        """End a part. Text must be UTF-8 (RFC 7578, 5.1.2); a part that is not a file may be given once, if it is not empty."""
+        """End a part. Text must be UTF-8 (RFC 7578, 5.1.2); a field may be given only once, unless it is empty."""
         part = self._current_part
         name = part.field_name
         if name != "file" and (part.file is not None or part.data):

@@ -99,9 +99,8 @@ class IncomingBody:
                     if piece:
                         await self.held.add(len(piece), sent=False)
                         yield piece
-                        await asyncio.sleep(
-                            0
-                        )  # a small body may unpack to many pieces: let other tasks run between them
+                        # A small body may unpack to many pieces; other tasks run between them.
+                        await asyncio.sleep(0)
         except zlib.error as error:
             raise VisualSearchError("malformed_body", f"the body is not gzip: {error}") from None
         if begun and not packed.eof:
