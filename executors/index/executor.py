@@ -30,11 +30,11 @@ Report: TypeAlias = Callable[[Store, Columns], Awaitable[Columns | PackedPage]]
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """How the answers of all shards become one.
+    """The merge of the answers of all shards into one.
 
     Args:
-        of: the merge for a request with these parameters.
-        strict: whether a shard at fault is the answer's error.
+        of: returns the merge for a request with these parameters.
+        strict: whether the error of one shard becomes the error of the answer.
     """
 
     of: Callable[[Parameters], MergeOne]
@@ -49,7 +49,7 @@ def _merge_of_search(parameters: Parameters) -> MergeOne:
     return partial(merge.merge_search, limit=int(parameters["limit"]), offset=int(parameters["offset"]))
 
 
-# By endpoint; what is not here is answered by one shard alone, and a flow file polls ANY of them for it.
+# The merges by endpoint. One shard alone answers any other endpoint, for which a flow file polls ANY of them.
 MERGES: Final[dict[str, Merge]] = {
     "/search": Merge(_merge_of_search),
     "/update": _always(merge.merge_write),
@@ -177,7 +177,7 @@ class IndexShard(Executor):
 
     @requests(on="/count")
     async def count(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """How many documents there are."""
+        """Count documents."""
         return await self._report("/count", docs, shard_requests.count)
 
     @requests(on="/delete_matching")
@@ -207,12 +207,12 @@ class IndexShard(Executor):
 
     @requests(on="/verify")
     async def verify(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """Read everything back and check it."""
+        """Read back the whole shard and check it."""
         return await self._report("/verify", docs, shard_requests.verify)
 
     @requests(on="/status")
     async def status(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """Who this shard is, and what it holds."""
+        """Report the shard's identity and contents."""
         return await self._report("/status", docs, partial(shard_requests.status, self._number, self._shards))
 
     async def _report(self, endpoint: str, docs: Documents, make: Report) -> DocList[ImageDoc]:
