@@ -4,7 +4,7 @@ import os
 
 __version__ = "0.1.0"
 
-# ONNX Runtime would write down who runs it on what, and try to send that to its maker. It reads this when it is imported,
-# which commands such as `visual-search models build` do as well, without executors.bootstrap: only flow files import that.
-# This package is the one place that comes before every import of it.
+# Without this variable, ONNX Runtime collects telemetry and tries to send it to its maker. It reads the variable on import.
+# Commands such as `visual-search models build` import it too, without executors.bootstrap, which only flow files import.
+# Only this package is imported before it in every case.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,8 +1,8 @@
-"""What a flow file imports first (`metas: {py_modules: [executors.bootstrap]}`), so that a plain `jina flow` behaves.
+"""The module that a flow file imports first (`metas: {py_modules: [executors.bootstrap]}`); it prepares a plain `jina flow`.
 
-Jina imports this module in the main process between two expansions of the file's variables, and the processes of the flow
-inherit what it does: Jina is changed where it has to be (`executors.flow.jina_patches.patches` lists every change), the
-variables of the file get their defaults, logs are configured, and failures and signals end the program cleanly.
+Jina imports it in the main process between two expansions of the file's variables, and all processes of the flow inherit
+its effects. It applies the changes to Jina (`executors.flow.jina_patches.patches` lists them), gives the variables of the
+file their defaults, configures logs, and makes failures and signals end the program cleanly.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""How many cores there are to share, and how they are shared."""
+"""The number of cores that this process may use, and the share of each replica."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _CPU_QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
 
 
 def threads_for(replicas: int, cores: int, configured: int) -> int:
-    """Threads that one replica computes with: its share of the cores, at least 1; a configured number (not 0) wins."""
+    """Return the computing threads of one replica: the configured number, or if that is 0 its share of the cores (at least 1)."""
     return configured or max(1, cores // replicas)
 
 
 def available_cores() -> int:
-    """Cores that this process may use: those it is allowed on, within the quota of its control group (containers)."""
+    """Return how many cores this process may use, by its CPU affinity and the quota of its control group (containers)."""
     try:
         allowed = len(os.sched_getaffinity(0))
     except AttributeError:  # only Linux has it
@@ -29,6 +29,6 @@ def available_cores() -> int:
 
 
 def cores_of_quota(quota: str) -> int | None:
-    """Whole cores, rounded up, of a `cpu.max` such as `150000 100000` (microseconds in each period); None: no limit."""
+    """Return the cores, rounded up, of a `cpu.max` such as `150000 100000` (microseconds per period); None means no limit."""
     match = re.fullmatch(r"(\d+) ([1-9]\d*)\s*", quota)
     return max(1, -(-int(match[1]) // int(match[2]))) if match else None

@@ -1,6 +1,6 @@
-"""`CUDA_VISIBLE_DEVICES`: what a flow file's `RR…` means on this machine, and which device a replica computes on.
+"""`CUDA_VISIBLE_DEVICES`: the meaning of a flow file's `RR…` on this machine, and the device of a replica.
 
-Jina resolves `RR…` itself, into one device a replica; these are the checks around it. Pure functions.
+Jina itself resolves `RR…` into one device for each replica; this module checks its input and its result. Pure functions.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _GPU_LINE: Final = re.compile(r"^GPU \d+:", re.MULTILINE)
 
 
 def requested_devices(in_flow: str, inherited: str | None) -> str:
-    """What to share out, where the flow file says one thing and the environment another.
+    """Return the devices to share among the replicas, from the flow file and the environment.
 
-    A flow file's plain `RR` means «whatever there is»: GPUs that the environment names (a scheduler's `2,3`, or a form of
-    `RR…` typed before the command) are what there is. Any other value in the flow file stands.
+    A plain `RR` in the flow file means all available GPUs. If the environment names some (a scheduler's `2,3`, or an `RR…`
+    typed before the command), those are the available ones. Any other value in the flow file is used as it is.
 
     Returns:
-        A value for Jina: `RR…`, or what turns GPUs off (empty or -1).
+        A value for Jina: `RR…`, or a value that turns GPUs off (empty or -1).
     """
     if in_flow != "RR" or inherited is None or inherited.startswith("RR"):
         return inherited if in_flow == "RR" and inherited else in_flow
@@ -40,8 +40,8 @@ class Gpus:
     """The GPUs of this machine.
 
     Attributes:
-        count: how many there are; parts of a GPU (MIG) are not GPUs.
-        uuids: of the GPUs and their parts; empty where only the number is known.
+        count: the number of GPUs; parts of a GPU (MIG) don't count.
+        uuids: the UUIDs of the GPUs and their parts; empty if only the number is known.
     """
 
     count: int
@@ -49,35 +49,35 @@ class Gpus:
 
 
 def list_gpus(listing: str) -> Gpus:
-    """Read the output of `nvidia-smi -L`, where parts of a GPU have lines of their own."""
+    """Parse the output of `nvidia-smi -L`, in which parts of a GPU have lines of their own."""
     return Gpus(len(_GPU_LINE.findall(listing)), frozenset(_UUID_IN_LINE.findall(listing)))
 
 
 def check_devices(value: str, assigned: Iterable[object], gpus: Gpus | None) -> None:
-    """Refuse what CUDA would silently take for «no GPU».
+    """Refuse a device that CUDA would silently take for "no GPU".
 
     Args:
         value: the `RR…` as it was given.
-        assigned: the device that each replica was given; a UUID may be shortened, as CUDA allows.
+        assigned: the device of each replica; a UUID may be shortened, as CUDA allows.
         gpus: the GPUs of this machine; None if they are not known.
 
     Raises:
-        VisualSearchError: `invalid_setting`, naming the device.
+        VisualSearchError: `invalid_setting`; the message names the device.
     """
     for device in assigned:
         text = str(device).strip()
         if text.isdigit():
             if gpus is not None and int(text) >= gpus.count:
                 there = f"this machine has {gpus.count} (numbered from 0)"
-                raise invalid_devices(value, f"GPU {text} is not there: {there}")
+                raise invalid_devices(value, f"GPU {text} does not exist: {there}")
         elif not _UUID.fullmatch(text):
             raise invalid_devices(value, f"{text!r} is neither a GPU's number nor its UUID")
         elif gpus is not None and gpus.uuids and not any(each.startswith(text) for each in gpus.uuids):
-            raise invalid_devices(value, f"{text} is not there: `nvidia-smi -L` lists the UUIDs that are")
+            raise invalid_devices(value, f"{text} does not exist: `nvidia-smi -L` lists the UUIDs")
 
 
 def invalid_devices(value: str, why: str) -> VisualSearchError:
-    """The error for a value that names no GPU."""
+    """Return the error for a value that names no GPU."""
     return VisualSearchError("invalid_setting", f"{VARIABLE}: {value!r}: {why}", variables=[VARIABLE])
 
 
@@ -85,7 +85,7 @@ def invalid_devices(value: str, why: str) -> VisualSearchError:
 class Device:
     """The device that a replica computes on; `id` is the GPU's number or UUID on this machine, empty for the CPU.
 
-    A process whose `CUDA_VISIBLE_DEVICES` names one GPU sees that one as its number 0, whatever `id` says.
+    A process whose `CUDA_VISIBLE_DEVICES` names one GPU sees it as number 0, with any `id`.
     """
 
     kind: Literal["cpu", "gpu"]
@@ -99,13 +99,12 @@ CPU: Final = Device("cpu")
 
 
 def parse_device(visible: str) -> Device:
-    """Read the value of `CUDA_VISIBLE_DEVICES` in a replica.
+    """Return the device of a replica, from its `CUDA_VISIBLE_DEVICES`.
 
-    Empty, -1, and a literal `RR…` that round-robin did not resolve (it found no GPU) mean the CPU. Of a list the first
-    counts, as CUDA numbers them.
+    Empty, -1, and a literal `RR…` (Jina found no GPU) mean the CPU. In a list, the first entry counts.
 
     Raises:
-        VisualSearchError: `invalid_setting` for anything else, which CUDA would silently take for "no GPU".
+        VisualSearchError: `invalid_setting` for any other value, which CUDA would silently take for "no GPU".
     """
     first = visible.split(",")[0].strip()
     if first in ("", "-1") or first.startswith("RR"):

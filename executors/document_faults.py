@@ -1,4 +1,4 @@
-"""Documents that can't be sent: what goes in their place, so that one costs no other. No jina."""
+"""Documents that can't be sent: an error is sent in their place, so that the others of the request are not lost. No Jina."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from docarray.proto import DocProto
 from executors.document_values import check_array, check_box, check_text, describe, is_text, plain_bytes, plain_tags
 from executors.errors import ErrorCode, VisualSearchError, known_code
 
-# Stands in a message for everything but the id of a document that could not be sent.
+# The field of a message that holds the error of a document that could not be sent, in place of all fields but the id.
 FAULT: Final = "fault"
 _TEXTS: Final = ("id", "collection", "parent", "text", "uri", "model_id")
 _CODES: Final[frozenset[ErrorCode]] = frozenset(
@@ -21,11 +21,11 @@ _MOST_SHOWN: Final = 500
 
 
 def fault_message(values: Mapping[str, Any], error: Exception) -> DocProto:
-    """What is sent in place of a document: its id, if that can be sent, and what is wrong. Raises nothing.
+    """Return the message for a document that can't be sent: its id, if that can be sent, and the error. It never raises.
 
     Args:
         values: the fields of the document.
-        error: what its encoding ended with.
+        error: the exception that its encoding raised.
     """
     found = _fault_of(values, error)
     message = DocProto()
@@ -38,7 +38,7 @@ def fault_message(values: Mapping[str, Any], error: Exception) -> DocProto:
 
 
 def read_fault(text: str) -> VisualSearchError:
-    """The error of such a document. Any client may have written it, so only the codes of a document count."""
+    """Return the error in such a message. Any client may have written it, so only codes of documents are accepted."""
     try:
         given = orjson.loads(text)
         code, message = known_code(given["code"]), str(given["message"])[:_MOST_SHOWN]
@@ -48,7 +48,7 @@ def read_fault(text: str) -> VisualSearchError:
 
 
 def _fault_of(values: Mapping[str, Any], error: Exception) -> VisualSearchError:
-    """What is wrong with a document: what its fields may hold is broken, or else what its encoding ended with."""
+    """Return the error of a document: the first invalid field, or else the exception that its encoding raised."""
     try:
         for name in _TEXTS:
             check_text(name, values.get(name))
@@ -63,7 +63,7 @@ def _fault_of(values: Mapping[str, Any], error: Exception) -> VisualSearchError:
                 plain_bytes(name, values[name])
     except VisualSearchError as found:
         return found
-    # A user's object may raise anything when it is looked at; what the encoding said stands then.
+    # A user's object may raise anything when it is checked; then the exception of the encoding is the error.
     except Exception:
         pass
     return VisualSearchError("invalid_document", f"the document can't be sent: {describe(error)}")

@@ -1,4 +1,4 @@
-"""What the fields of a document may hold: the same rules where a document is made, at the door, and in the client. Pure."""
+"""The rules for the fields of a document. `ImageDoc`, the gateway and the client all use them. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from executors.errors import ErrorCode, VisualSearchError
 
 MAX_ID_BYTES: Final = 512
 MAX_COLLECTION_LENGTH: Final = 128
-# Not dots alone: paths would lose them.
+# A name must not be dots alone, because a path would lose it.
 COLLECTION_PATTERN: Final = r"^[A-Za-z0-9_.-]{0,127}[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}$"
-# Beyond it, not every integer has a float of its own, which is what many programs read JSON's numbers as.
+# Many programs read the numbers of JSON as floats, and beyond this limit not every integer has a float of its own.
 MAX_SAFE_INTEGER: Final = 2**53
 MAX_TAGS_DEPTH: Final = 32
-# Of a document's tags as JSON.
+# The limit for a document's tags as JSON.
 MAX_TAGS_BYTES: Final = 64_000
 _MOST_SHOWN: Final = 80
-# The code for a wrong text in one of these fields; elsewhere it is `invalid_document`.
+# The error codes for an invalid text in these fields; in others the code is `invalid_document`.
 _TEXT_CODES: Final[dict[str, ErrorCode]] = {"id": "invalid_id", "text": "invalid_text"}
 _NUMBER_KINDS: Final = "iuf"
 
 
 def plain_tags(tags: Any) -> dict[str, Any]:
-    """Tags as plain JSON values that every store keeps exactly: numpy's numbers, booleans and texts become Python's.
+    """Return tags as plain JSON values that every store keeps exactly: numpy's numbers, booleans and texts become Python's.
 
     Raises:
-        VisualSearchError: `invalid_tags`, naming the place of what JSON does not have, or is too large or too deep.
+        VisualSearchError: `invalid_tags` for a value that JSON does not have, that is too large, or too deeply nested; the
+            message names its place.
     """
     if not isinstance(tags, Mapping):
         raise VisualSearchError("invalid_tags", "`tags` must be a JSON object")
@@ -47,10 +48,10 @@ def plain_tags(tags: Any) -> dict[str, Any]:
 
 
 def check_text(name: str, value: Any) -> None:
-    """Check that a value is missing or a text in UTF-8: a lone surrogate, as from a file name that is none, can't be written.
+    """Check that a value is None or a text that UTF-8 can write; a lone surrogate, as in a broken file name, is refused.
 
     Raises:
-        VisualSearchError: `invalid_id`, `invalid_text`, or `invalid_document`, by the field.
+        VisualSearchError: `invalid_id`, `invalid_text` or `invalid_document`, depending on the field.
     """
     if value is None:
         return
@@ -62,7 +63,7 @@ def check_text(name: str, value: Any) -> None:
 
 
 def is_text(value: str) -> bool:
-    """Whether the text has a form in UTF-8."""
+    """Return whether UTF-8 can write the text."""
     if value.isascii():
         return True
     try:
@@ -73,7 +74,7 @@ def is_text(value: str) -> bool:
 
 
 def plain_bytes(name: str, value: Any) -> bytes:
-    """The bytes of a buffer.
+    """Return the bytes of a buffer.
 
     Raises:
         VisualSearchError: `invalid_document`.
@@ -100,17 +101,17 @@ def check_box(box: Any) -> None:
 
 
 def check_array(name: str, value: Any) -> None:
-    """Check that a value is an array of numbers, which is all that can be sent of it, and has none masked.
+    """Check that a value is an array of numbers, none of them masked; nothing else can be sent.
 
     Raises:
-        VisualSearchError: `invalid_tensor` or `invalid_embedding`, by the field.
+        VisualSearchError: `invalid_tensor` or `invalid_embedding`, depending on the field.
     """
     kind = type(value).__name__
     code: ErrorCode = "invalid_tensor" if name == "tensor" else "invalid_embedding"
     try:
         array = np.asarray(value)
         masked = np.ma.is_masked(value)
-    # An object's own `__array__` may raise anything; a list whose rows differ in length is a ValueError.
+    # An object's own `__array__` may raise anything; numpy raises ValueError for a list whose rows differ in length.
     except Exception as error:
         raise VisualSearchError(code, f"`{name}` must be an array of numbers; {kind}: {describe(error)}") from None
     if array.ndim == 0 and not isinstance(value, np.ndarray):
@@ -122,12 +123,12 @@ def check_array(name: str, value: Any) -> None:
 
 
 def is_collection_name(name: str) -> bool:
-    """Whether a collection can have that name: 1 to 128 letters, digits, dots, dashes or underscores, and not dots alone."""
+    """Return whether a collection may have that name: 1 to 128 letters, digits, dots, dashes, underscores; not dots alone."""
     return len(name) <= MAX_COLLECTION_LENGTH and re.fullmatch(COLLECTION_PATTERN, name, re.ASCII) is not None
 
 
 def check_list(embedding: Any) -> None:
-    """Check that a vector can be written as JSON: one list of finite numbers.
+    """Check that a vector can be written as JSON: it is one list of finite numbers.
 
     Raises:
         VisualSearchError: `invalid_embedding`.
@@ -141,7 +142,7 @@ def check_list(embedding: Any) -> None:
 
 
 def check_vector(embedding: Any) -> None:
-    """Check a vector, its dimension aside.
+    """Check a vector, except for its dimension.
 
     Raises:
         VisualSearchError: `invalid_embedding`.
@@ -155,10 +156,10 @@ def check_vector(embedding: Any) -> None:
 
 
 def describe(error: Exception) -> str:
-    """What an error says, where it is one that can be asked."""
+    """Return the text of an exception, or its type if it has no text."""
     try:
         return str(error) or type(error).__name__
-    # Of an exception that a user's object raised, the text may raise as well.
+    # The exception may be a class of the user's, whose `__str__` raises as well.
     except Exception:
         return type(error).__name__
 
@@ -172,7 +173,7 @@ def _is_finite(number: Any) -> bool:
     try:
         return math.isfinite(number)
     except OverflowError:
-        # An integer of more than 308 digits, which JSON's readers take for infinity.
+        # It is an integer of more than 308 digits, which readers of JSON take for infinity.
         return False
 
 
@@ -206,9 +207,9 @@ def _plain(value: Any, path: str, depth: int) -> Any:
     return _refuse(path, f"{type(value).__name__} is not a JSON value{_HINTS.get(type(value).__name__, '')}")
 
 
-# numpy would make integers without their unit, and tuples without their names, of these.
+# numpy would turn these into integers without their unit, and into tuples without their names.
 _NO_PLAIN_VALUES: Final = (np.datetime64, np.timedelta64, np.void)
-# What to do about some of the types that people put into tags.
+# Advice about some of the types that people put into tags.
 _HINTS: Final = {
     "bytes": "; send text, such as base64",
     "ndarray": "; send a list: `.tolist()`",

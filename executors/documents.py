@@ -1,9 +1,9 @@
 """The one document type that travels through every flow.
 
-Jina compares property names between executors and typed clients break when a name is added later, so the fields of
-`ImageDoc` are settled here once, those of later capabilities included. On the wire (protobuf) every field that is
-free-form or nested travels as a JSON string or as columns, because docarray's own encoding cuts integers to 32 bits and
-spends most of a search on rebuilding nested documents; a user only ever sees Python values.
+Jina compares property names between executors, and typed clients break when a name is added later; so the fields of
+`ImageDoc` are fixed, including those of later capabilities. On the wire (protobuf), every free-form or nested field travels
+as a JSON string or as columns. docarray's own encoding would cut integers to 32 bits, and would spend most of a search on
+rebuilding nested documents. Users only see Python values.
 """
 
 import json
@@ -25,7 +25,7 @@ from executors.errors import ErrorCode, VisualSearchError, error_from_json
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
 else:
-    # For docarray, the brackets of its tensor types hold shapes, and its type accepts any numpy array.
+    # docarray's tensor types take a shape in the brackets, and accept any numpy array.
     Array = NdArray
 
 DEFAULT_COLLECTION: Final = "images"
@@ -34,7 +34,7 @@ JsonObject: TypeAlias = dict[str, Any]
 
 
 class Failure(BaseModel):
-    """Why one document failed; the same three fields as every error of the HTTP API, and the stage that refused it."""
+    """The error of one document: the same three fields as every error of the HTTP API, and the stage that refused it."""
 
     code: ErrorCode
     message: str
@@ -43,19 +43,19 @@ class Failure(BaseModel):
 
     @classmethod
     def of(cls, error: VisualSearchError, stage: str) -> "Failure":
-        """The error as it travels in a document."""
+        """Return the failure that travels in a document, made from an error."""
         return cls(**error.to_json(), stage=stage)
 
     def to_error(self) -> VisualSearchError:
-        """The error to raise in its place."""
+        """Return the error to raise for this failure."""
         return error_from_json(self.model_dump())
 
 
 class Match(BaseDoc):
     """One hit: an indexed document and its true cosine to the query, from -1 to 1.
 
-    `thumbnail_url` is the path of its thumbnail on the HTTP server, which answers 404 where none is kept.
-    `group` (the tag's value, or the parent's id) and `embedding` (D numbers) only where they were asked for.
+    `thumbnail_url` is the path of its thumbnail on the HTTP server, which answers 404 if there is none. `group` (the tag's
+    value, or the parent's id) and `embedding` (D numbers) are set only if the request asked for them.
     """
 
     score: float = 0.0
@@ -69,13 +69,13 @@ class Match(BaseDoc):
     embedding: list[float] | None = None
 
 
-# Declares the wire type of a field to Jina's schema exchange, while users keep the Python type.
+# With this, Jina's schema exchange sees the wire type of a field, while users see the Python type.
 _AS_TEXT: Final = WithJsonSchema({"type": "string"})
 
 
 @contextmanager
 def _as_value_error() -> Iterator[None]:
-    """Pydantic tells a ValueError with the field's name; any other exception would pass as it is."""
+    """Raise a ValueError in place of our errors: pydantic adds the field's name to it, and to no other exception."""
     try:
         yield
     except VisualSearchError as error:
@@ -86,11 +86,12 @@ class ImageDoc(BaseDoc):
     """A picture, a query, or the answer for one of them.
 
     `tensor` is H x W x 3 uint8 RGB, `embedding` D float32 of unit length, `box` x, y, w, h in the upright pixels of
-    `parent`. `hits` holds the matches as JSON columns on their way from the shards to the caller; callers read `matches`.
+    `parent`. `hits` holds the matches as JSON columns between the shards and the gateway; callers read `matches`. Tags may
+    hold numpy's numbers, booleans and texts.
 
     Raises:
-        ValueError: a value can't be sent: text that is not Unicode, tags that are not JSON, an array that holds no numbers.
-            numpy's numbers, booleans and texts are taken.
+        ValueError: a value can't be sent, such as text that is not Unicode, tags that are not JSON, or an array without
+            numbers.
     """
 
     collection: str | None = None
@@ -114,8 +115,8 @@ class ImageDoc(BaseDoc):
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
-        # A caller who makes documents will send them: if by Jina's client, its parameters are checked like the documents.
-        # Jina may have been imported at any time before.
+        # A program that makes documents probably sends them by Jina's client, whose parameters need the same checks.
+        # It may have imported Jina at any time before.
         from executors.flow.jina_patches.parameters import check_parameters
 
         check_parameters()
@@ -152,7 +153,7 @@ class ImageDoc(BaseDoc):
     @field_validator("tensor", "embedding", mode="before")
     @classmethod
     def _array(cls, value: Any, info: ValidationInfo) -> Any:
-        """An array of numbers, or its JSON; docarray would take a number for the size of an array without content."""
+        """Accept an array of numbers, or its JSON; refuse a number, which docarray would take for the size of an empty array."""
         if value is None:
             return None
         if isinstance(value, str):
@@ -162,13 +163,13 @@ class ImageDoc(BaseDoc):
         return np.asarray(value)
 
     def to_protobuf(self) -> DocProto:
-        """Encode for the wire, unset fields left out: a third of the time of docarray's generic encoder.
+        """Encode for the wire, without the unset fields; it takes a third of the time of docarray's generic encoder.
 
-        A document into which something was put that can't be sent goes as its error, which the gateway answers with.
+        If a field holds a value that can't be sent, the message carries an error instead, which the gateway answers with.
         """
         try:
             return self._encoded()
-        # What is raised here ends Jina's client with an asyncio.CancelledError, and every document of the request is lost.
+        # An exception here would end Jina's client with asyncio.CancelledError, and lose every document of the request.
         except Exception as error:
             return fault_message(self.__dict__, error)
 
@@ -198,7 +199,7 @@ class ImageDoc(BaseDoc):
 
     @classmethod
     def from_protobuf(cls, pb_msg: DocProto) -> "ImageDoc":
-        """Decode from the wire; what is known by type is not validated again.
+        """Decode from the wire. Fields whose type is certain are not validated again.
 
         Raises:
             ValueError: a field does not have the type that the wire declares for it.
@@ -222,7 +223,7 @@ class ImageDoc(BaseDoc):
 
     @classmethod
     def from_values(cls, **values: Any) -> "ImageDoc":
-        """Make a document from values whose types are known to be right: pydantic's checks are not paid again."""
+        """Make a document from values whose types are certain, without the cost of pydantic's checks."""
         document = cls.__new__(cls)
         state = dict.fromkeys(_FIELDS)
         state["tags"] = {}
@@ -236,7 +237,7 @@ class ImageDoc(BaseDoc):
 
 
 def fail_all(documents: Sequence[ImageDoc], error: VisualSearchError, stage: str) -> None:
-    """Put the error into every document that has none yet."""
+    """Put the error into every document that has no error yet."""
     failure = Failure.of(error, stage)
     for document in documents:
         document.error = document.error or failure
@@ -259,14 +260,14 @@ def json_texts(document: ImageDoc) -> Iterator[tuple[str, str]]:
 
 
 def _read_failure(value: Any) -> Failure:
-    """An error that a stage wrote; its version may know codes that this one doesn't."""
+    """Read an error that a stage wrote; a stage of another version may know further codes."""
     if not isinstance(value, Mapping):
         raise ValueError("the field 'error' must be an object")
     return Failure.of(error_from_json(value), str(value.get("stage", "")))
 
 
 def _tags_to_text(tags: JsonObject) -> str:
-    """Tags as JSON; they may have been changed since they were checked.
+    """Return tags as JSON, checked again because they may have changed.
 
     Raises:
         VisualSearchError: `invalid_tags`.
@@ -282,10 +283,10 @@ def _tags_to_text(tags: JsonObject) -> str:
 
 
 def _encode_array(array: np.ndarray[Any, Any], node: NodeProto) -> None:
-    """Write an array the way docarray does, so that its own clients read it.
+    """Write an array as docarray does, so that docarray's clients can read it.
 
     Raises:
-        TypeError: it holds Python's objects, of which only the addresses could be sent.
+        TypeError: the array holds Python objects, of which only the addresses could be sent.
     """
     if array.dtype.hasobject:
         raise TypeError("an array of objects")
@@ -304,7 +305,7 @@ def _decode_array(message: Any) -> np.ndarray[Any, Any]:
 
 
 def _decode_foreign(name: str, node: NodeProto, content: str) -> Any:
-    """Read a field that another client encoded in its own way: tags as a nested message, an embedding as a list."""
+    """Read a field that another client encoded differently: tags as a nested message, or an embedding as a list."""
     value = ImageDoc._get_content_from_node_proto(node, field_type=Any)
     if name in ARRAY_FIELDS:
         return np.asarray(value)
@@ -317,7 +318,7 @@ TEXT_FIELDS: Final = ("id", "collection", "parent", "text", "uri", "model_id", "
 BYTES_FIELDS: Final = ("blob", "thumbnail", "hits")
 ARRAY_FIELDS: Final = ("tensor", "embedding")
 INTEGER_FIELDS: Final = ("shards_total", "shards_answered")
-# orjson would write dates and data classes in forms of its own.
+# Without these options, orjson would write dates and data classes in forms of its own.
 _NOTHING_BUT_JSON: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 _JSON_FIELDS: Final[dict[str, Any]] = {
     "tags": lambda value: {} if value is None else value,
@@ -333,6 +334,6 @@ _CONTENT: Final = (
     | dict.fromkeys(_JSON_FIELDS, "text")
 )
 _FIELDS: Final = tuple(ImageDoc.model_fields)
-# A field that no table above names would not be sent, and nothing would say so.
+# A field that is missing in a table above would silently not be sent.
 if unnamed := set(_FIELDS) ^ set(_CONTENT):
     raise TypeError(f"ImageDoc and the tables of its codec differ in {', '.join(sorted(unnamed))}")

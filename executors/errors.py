@@ -10,14 +10,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorKind:
-    """What a code means: its HTTP status, and one line for the table of errors."""
+    """The HTTP status of an error code, and its meaning in one line for the table of errors."""
 
     status: int
     meaning: str
@@ -211,9 +211,9 @@ ERRORS: Final[dict[ErrorCode, ErrorKind]] = {
 }
 
 
-# Nothing has that id: there is no such document, or not even such a collection.
+# There is no document with that id, or no such collection.
 ABSENT: Final[frozenset[ErrorCode]] = frozenset({"not_found", "collection_not_found"})
-# A stage or a shard says nothing; with any other code it says what is wrong with it.
+# A stage or a shard did not answer; with any other code it answered and said what is wrong.
 SILENT: Final[frozenset[ErrorCode]] = frozenset({"unavailable", "deadline_exceeded", "shard_missing"})
 
 
@@ -248,22 +248,22 @@ class VisualSearchError(Exception):
         return error_from_json, (self.to_json(),)
 
     def to_json(self) -> dict[str, Any]:
-        """The error as it appears in every answer: `{code, message, details}`."""
+        """Return the error as it appears in every answer: `{code, message, details}`."""
         return {"code": self.code, "message": self.message, "details": self.details}
 
 
 def collection_not_found(name: str) -> VisualSearchError:
-    """The error for a collection that does not exist."""
+    """Return the error for a collection that does not exist."""
     return VisualSearchError("collection_not_found", f"there is no collection {name!r}", collection=name)
 
 
 def known_code(code: object) -> ErrorCode | None:
-    """The code, if this version knows it; None for one of a newer service, or for what is no code."""
+    """Return the code if this version knows it, else None (a newer service sent it, or it is not a code at all)."""
     return code if isinstance(code, str) and code in ERRORS else None
 
 
 def error_from_json(given: Mapping[str, Any]) -> VisualSearchError:
-    """The error that `to_json` wrote, here or in another version: in a stage, in the service, or in an earlier run.
+    """Return the error that `to_json` wrote, in this version or another: in a stage, in the service, or in an earlier run.
 
     A code that this version doesn't know becomes `internal`, and `details.service_code` names it.
     """
@@ -277,16 +277,9 @@ def error_from_json(given: Mapping[str, Any]) -> VisualSearchError:
     return error
 
 
-class Logger(Protocol):
-    """The part of a logger that is used here."""
-
-    def error(self, message: str, *args: Any, **kwargs: Any) -> None:
-        """Log at level error."""
-
-
-def as_error(error: Exception, stage: str, logger: Logger = _log) -> VisualSearchError:
-    """A typed error as it is; anything else is a defect: logged in full here, and told to the caller without a trace."""
+def as_error(error: Exception, stage: str) -> VisualSearchError:
+    """Return a typed error unchanged; log any other one in full, as a defect, and return `internal` without its text."""
     if isinstance(error, VisualSearchError):
         return error
-    logger.error("%s: defect: %r", stage, error, exc_info=error)
+    _log.error("%s: defect: %r", stage, error, exc_info=error)
     return VisualSearchError("internal", f"{stage!r} failed; its log has the details", stage=stage)

@@ -1,4 +1,4 @@
-"""Addresses and ports that a server listens on: how they are written, who reaches them, and whether they are free."""
+"""The addresses and ports on which a server listens: their forms, who can reach them, and whether they are free."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-
 
 
 def is_host(text: str) -> bool:
-    """Whether it is an IP address, or could be a machine's name (RFC 1123; an underscore is let pass)."""
+    """Return whether a text is an IP address or could be a host name (RFC 1123, and underscores as well)."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
-        # A name whose last part is a number would be taken for an address.
+        # Programs take a name whose last part is a number for an address.
         return len(text) <= _LONGEST_HOST and bool(_HOST.fullmatch(text)) and not text.rpartition(".")[2].isdigit()
     return True
 
 
 def reachable_host(host: str) -> str:
-    """The name under which a server that listens on `host` is reached from this machine, as it stands in a URL."""
+    """Return the host, in the form for a URL, by which this machine reaches a server that listens on `host`."""
     if is_everywhere(host):
         return "[::1]" if ":" in host else "127.0.0.1"
     return url_host(host)
 
 
 def is_everywhere(host: str) -> bool:
-    """Whether a server that listens there does at every address of the machine."""
+    """Return whether a server with this host listens on every address of the machine."""
     try:
         return ipaddress.ip_address(host).is_unspecified
     except ValueError:
@@ -41,12 +41,12 @@ def is_everywhere(host: str) -> bool:
 
 
 def url_host(host: str) -> str:
-    """An address as it stands in a URL: IPv6 in brackets."""
+    """Return an address in the form for a URL, with IPv6 in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only programs of this machine reach a server that listens there."""
+    """Return whether only programs on this machine can reach a server that listens on this host."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -54,9 +54,10 @@ def is_loopback(host: str) -> bool:
 
 
 def listening_fault(host: str, port: int) -> str | None:
-    """What keeps a server from listening at that address and port; None if nothing does.
+    """Return the reason why no server can listen on that address and port; None if one can.
 
-    It binds for a moment, without SO_REUSEPORT: gRPC's servers set that, and a second one would get half of the connections.
+    It binds the port for a moment, without SO_REUSEPORT. gRPC's servers set that option, and a second server on the same
+    port would get half of the connections.
     """
     try:
         _listen_once(host, port)
@@ -64,13 +65,13 @@ def listening_fault(host: str, port: int) -> str | None:
         if error.errno == errno.EADDRINUSE:
             return f"port {port} of {host} is taken by {_holder(port)}"
         if error.errno == errno.EACCES:
-            return f"port {port} may not be used by this user: those below 1024 are the system's"
+            return f"this user may not use port {port}: those below 1024 belong to the system"
         return f"nothing can listen at {url_host(host)}:{port}: {error.strerror or error}"
     return None
 
 
 def address_fault(host: str) -> str | None:
-    """What keeps a server from listening at that address, whatever the port is; None if nothing does."""
+    """Return the reason why no server can listen on that address, on any port; None if one can."""
     try:
         _listen_once(host, 0)
     except OSError as error:
@@ -83,14 +84,14 @@ def _listen_once(host: str, port: int) -> None:
     with socket.socket(family, kind, protocol) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # As the servers do it: at one IPv6 address they take no IPv4, at all addresses they do.
+            # Set it like the servers: on one IPv6 address they take no IPv4, on all addresses they do.
             probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not is_everywhere(host))
         probe.bind(address)
         probe.listen(1)
 
 
 def _holder(port: int) -> str:
-    """Which process listens on a port, as far as this user may see it (Linux)."""
+    """Describe the process that listens on a port, as far as this user may see it (Linux)."""
     sockets = set()
     for table in ("tcp", "tcp6"):
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""The start of a stage: something asynchronous from a constructor, and one line for what keeps the stage from starting."""
+"""The start of a stage: it runs coroutines from a constructor, and logs one line if the stage can't start."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from functools import cache
 from types import FrameType
 from typing import Any, TypeVar
 
-from executors.errors import Logger, VisualSearchError
+from executors.errors import VisualSearchError
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def starting(stage: str, logger: Logger = _log) -> Iterator[None]:
-    """Around the work of a constructor: one line that says what keeps the stage from starting, then the flow ends.
+def starting(stage: str) -> Iterator[None]:
+    """Wrap the work of a constructor: if it fails, log one line that says why the stage can't start, and raise again.
 
-    Jina's own line for it is empty with `quiet_error`, and a page of its internals without.
+    Jina then ends the flow. Its own line about it is empty with `quiet_error`, and a long traceback without.
     """
     try:
         yield
         leave_start_uncollected()
     except VisualSearchError as error:
-        logger.error("the stage %r can't start: %s", stage, error)
+        _log.error("the stage %r can't start: %s", stage, error)
         raise
     except Exception as error:
-        logger.error("the stage %r can't start: %r", stage, error, exc_info=error)
+        _log.error("the stage %r can't start: %r", stage, error, exc_info=error)
         raise
 
 
 @cache
 def leave_start_uncollected() -> None:
-    """Take everything that is there once a process has started out of Python's garbage collection; once a process.
+    """Take every object that exists now out of Python's garbage collection; only the first call in a process does so.
 
-    Modules and models stay for good. A full collection would look at all of them again and again, and every thread waits for
+    Modules and models are never freed. Each full collection would look at all of them, and every thread waits for
     that: 50 to 60 ms in a process that has imported Jina.
     """
     gc.collect()
@@ -57,8 +57,8 @@ def run_now(work: Coroutine[Any, Any, T]) -> T:
 def start_now(start: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end from inside a constructor; a signal to stop cancels it.
 
-    Jina's own handlers of signals wait for the event loop, which stands still in a constructor: Ctrl-C
-    would wait for a model to load that is not wanted any more.
+    Jina's own signal handlers wait for the event loop, which stands still in a constructor: Ctrl-C would have to wait
+    until the model is loaded.
 
     Raises:
         VisualSearchError: what the coroutine raised, or `unavailable` after a signal; Jina then ends the process.
@@ -78,7 +78,7 @@ def start_now(start: Coroutine[Any, Any, T]) -> T:
                 return outcome.result()
         except _Stopped:
             loop, task = begun.result()
-            with suppress(RuntimeError):  # it has just ended
+            with suppress(RuntimeError):  # the loop has just ended
                 loop.call_soon_threadsafe(task.cancel)
             raise VisualSearchError("unavailable", "it was told to stop while it started") from None
 
@@ -89,7 +89,7 @@ class _Stopped(BaseException):
 
 @contextmanager
 def _raising_at_signals() -> Iterator[None]:
-    """SIGTERM and SIGINT raise; only the main thread may ask for that."""
+    """Let SIGTERM and SIGINT raise `_Stopped`; does nothing outside the main thread, which alone may set handlers."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

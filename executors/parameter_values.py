@@ -1,4 +1,4 @@
-"""What the parameters of a request may hold, in the programs that send them. Pure."""
+"""The rules for the parameters of a request, in the programs that send them. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from executors.errors import VisualSearchError
 
 
 def plain_parameters(given: Any, *, finite: bool = True) -> dict[str, Any]:
-    """Parameters as plain JSON values: numpy's numbers, booleans, texts and arrays become Python's.
+    """Return parameters as plain JSON values: numpy's numbers, booleans, texts and arrays become Python's.
 
     Args:
         given: the parameters of one request.
-        finite: whether NaN and infinity are refused, for which JSON would have null: in a filter, that means something else.
+        finite: whether to refuse NaN and infinity. JSON would have null for them, which has another meaning in a filter.
 
     Raises:
-        VisualSearchError: `invalid_parameter`, naming the place of what can't be sent.
+        VisualSearchError: `invalid_parameter`; the message names the place of the value that can't be sent.
     """
     if not isinstance(given, Mapping):
         raise VisualSearchError("invalid_parameter", f"`parameters` must be a dict, not {type(given).__name__}")
@@ -28,7 +28,7 @@ def plain_parameters(given: Any, *, finite: bool = True) -> dict[str, Any]:
 
 
 def _plain(value: Any, place: str, finite: bool) -> Any:
-    # Of times, numpy would make integers without their unit.
+    # numpy would turn times into integers without their unit.
     if isinstance(value, np.generic | np.ndarray) and value.dtype.kind not in "mMV":
         value = value.tolist()
     if value is None or isinstance(value, bool):

@@ -73,7 +73,7 @@ class Sent:
     digest: str = ""
 
     def stands(self, version: str | None) -> bool:
-        """Whether a document of this version is the one that was acknowledged, with the tags that it had."""
+        """Whether a document of this version is the one that was acknowledged, with the same tags."""
         if not version or not self.version:
             return False
         if self.version.startswith(_UNTIL):
@@ -82,12 +82,12 @@ class Sent:
         return version == self.version
 
     def has_picture_of(self, version: str | None) -> bool:
-        """Whether a document of this version has this file's picture, whatever its tags are."""
+        """Whether a document of this version has this file's picture, with any tags."""
         return self.stands(version) or (bool(version) and self.version == with_changed_tags(version or ""))
 
 
 def with_changed_tags(version: str) -> str:
-    """What a journal stores as the version of a document whose tags another client has changed."""
+    """Return the version that a journal stores for a document whose tags another client has changed."""
     return f"{_CHANGED}{version}"
 
 

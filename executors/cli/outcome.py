@@ -1,4 +1,4 @@
-"""What `index` and `import` print at their end: the failures as a table, and a summary in one line."""
+"""The output of `index` and `import` at their end: the failures as a table, and a summary in one line."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def _session_options(threads: int) -> Any:
 
 
 def _providers(device: Device) -> list[Any]:
-    """The GPU of the replica, if this build can use one. It is number 0 in this process, whatever its number on the
+    """The GPU of the replica, if this build can use one. It is number 0 in this process, with any number on the
     machine.
     """
     if device.kind == "gpu" and _CUDA_PROVIDER in onnxruntime.get_available_providers():

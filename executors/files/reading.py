@@ -37,7 +37,7 @@ def open_regular(path: str | Path) -> io.FileIO:
     except OSError as error:
         raise unreadable(error) from None
     except ValueError:
-        raise VisualSearchError("unreadable_file", "can't be read: no path has a NUL in it") from None
+        raise VisualSearchError("unreadable_file", "can't be read: a path must not contain NUL") from None
 
 
 def open_plain(path: str | Path) -> io.FileIO:

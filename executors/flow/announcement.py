@@ -1,4 +1,4 @@
-"""What is said when a flow has started: where it listens, where the data lie, and who may use it. Pure."""
+"""The log lines of a flow that has started: its addresses, its folders, and who may use it. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from executors.settings import Settings
 
 
 def places(chosen: Settings) -> list[str]:
-    """A line for each thing that a user needs to find the service and its data."""
+    """Return lines with the addresses of the service and the places of its data."""
     host, everywhere = reachable_host(chosen.host), is_everywhere(chosen.host)
     addresses = "address" if ":" in chosen.host else "IPv4 address"
     where = f" and at every other {addresses} of this machine" if everywhere else ""
@@ -26,10 +26,10 @@ def places(chosen: Settings) -> list[str]:
 
 
 def access(host: str) -> tuple[bool, str]:
-    """Who may use a service that listens on `host`.
+    """Return a line that says who may use a service that listens on `host`.
 
     Returns:
-        Whether that is worth a warning, and a line that says it.
+        Whether the line is a warning, and the line.
     """
     if is_loopback(host):
         return False, "no key is asked for: every program on this machine can read, write and delete"
@@ -40,29 +40,30 @@ def access(host: str) -> tuple[bool, str]:
 
 
 def readiness_line(seconds: float, reason: str | None) -> str:
-    """How it stands after a start that took so long; `reason` says why it is not ready."""
+    """Return a line that says whether the flow is ready, and after how many seconds; `reason` is why it is not ready."""
     if reason is None:
         return f"ready after {seconds:.1f} s"
     return f"all processes run, but the flow is not ready: {reason}"
 
 
 def contents_line(index: Mapping[str, Any]) -> str | None:
-    """What the index holds, so that a start on a wrong or emptied folder is seen; None where it can't be told.
+    """Return a line with the contents of the index, by which an operator notices a wrong or emptied folder.
 
     Args:
         index: `index` of the status report.
+
+    Returns:
+        The line; None if the number of documents is not known.
     """
     documents, collections = index.get("documents"), index.get("collections") or []
     if documents is None:
         return None
     if not collections:
-        return (
-            "the index is empty (if it held documents before, its folder was moved or removed: stop, and put it back)"
-        )
+        return "the index is empty (if it held documents before, its folder was moved or removed: stop the flow and restore it)"
     return f"the index holds {documents:,} documents in {len(collections)} collection{'s' * (len(collections) > 1)}"
 
 
 def short_line(chosen: Settings, seconds: float, reason: str | None) -> str:
-    """The one line that a notebook gets."""
+    """Return the single line that a notebook shows."""
     where = f"http://{reachable_host(chosen.host)}:{chosen.http_port}"
     return f"{readiness_line(seconds, reason)}; {where}, {places(chosen)[1]}"

@@ -1,6 +1,6 @@
-"""What the command `jina` does before it reads a flow file: `visual-search-jina-command.pth` imports this when it starts.
+"""Changes to the command `jina` before it reads a flow file; `visual-search-jina-command.pth` imports this at its start.
 
-Jina prints its logo and a table of its own arguments first, also where every line is to be JSON.
+By itself, the command prints a logo and a table of its arguments first, even if every line should be JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _read_arguments = jina_cli._get_run_args
 
 
 def read_arguments() -> Namespace:
-    """The arguments of the command; a flow file that can't be read ends it with one line in place of a traceback."""
+    """Return the arguments of the command; if the flow file can't be read, end it with one line and no traceback."""
     arguments: Namespace = _read_arguments(print_args=False)
     if arguments.cli == "flow":
         try:
@@ -33,7 +33,7 @@ def read_arguments() -> Namespace:
 
 
 def find_file(name: str) -> str | None:
-    """Where Jina finds a file, None where it does not."""
+    """Return the path at which Jina finds a file; None if it finds none."""
     from jina.jaml.helper import complete_path
 
     path: str = complete_path(name, raise_nonexist=False)
@@ -45,10 +45,10 @@ if wants_json():
     write_json_lines()
 import_jina()
 if "HeadRuntime" in sys.orig_argv:
-    # Of a head that is started by itself, Jina ignores `--py-modules`.
+    # When a head is started on its own, Jina ignores `--py-modules`.
     try:
         import executors.bootstrap  # noqa: F401
     except VisualSearchError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        # Python itself is starting: it would go on after any error, and take SystemExit for a failure of its own.
+        # Python itself is still starting: it would go on after any exception, and report SystemExit as its own failure.
         os._exit(1)

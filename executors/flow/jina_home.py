@@ -1,4 +1,4 @@
-"""Imports Jina also where the user's home can't be written: it makes a cache folder there when it is imported, or fails."""
+"""Imports Jina even if the user's home can't be written. Jina makes a cache folder there on import, and fails if it can't."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from executors.flow.paths import is_flow_path
 
 
 def import_jina() -> None:
-    """Import Jina, and have it take flow files from whatever folder they are in.
+    """Import Jina, and let it accept flow files in any folder.
 
-    Its cache, which nothing of ours uses, is a temporary folder where the home has no room for it.
+    If the home can't be written, Jina's cache, which this project does not use, is a temporary folder.
     """
     if not _is_writable(Path(os.path.expanduser("~")) / ".cache" / "jina"):  # noqa: PTH111 - as Jina does it, also without HOME
         home = os.environ.get("HOME")
@@ -27,7 +27,7 @@ def import_jina() -> None:
             os.environ.pop("HOME") if home is None else os.environ.update(HOME=home)
     import jina.jaml.helper
 
-    # Jina's own takes only letters, digits and a few signs for those of a path: no space, and no bracket.
+    # Jina's own function accepts only letters, digits and a few signs in a path, but no space and no bracket.
     jina.jaml.helper.is_yaml_filepath = is_flow_path
 
 

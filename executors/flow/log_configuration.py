@@ -1,10 +1,10 @@
-"""The one configuration of logs: applied by `executors.bootstrap` in the main process, and again in each process of a flow.
+"""The configuration of all logs. `executors.bootstrap` applies it in the main process, and again in each process of a flow.
 
-All lines go to stdout in one form (`executors.flow.log_format`), in the order in which they were logged:
+All lines have one form (`executors.flow.log_format`):
 
-- lines of this package, by one handler on the logger `executors`, from level INFO;
-- lines of Jina, by the handlers that Jina makes from `jina_logging.*.yml`;
-- lines of other libraries, by Python's handler of last resort (on stderr), from level WARNING.
+- one handler on the logger `executors` writes the lines of this package, from level INFO, to stdout;
+- the handlers that Jina makes from `jina_logging.*.yml` write the lines of Jina to stdout;
+- Python's handler of last resort writes the lines of other libraries, from level WARNING, to stderr.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _UVICORN: Final = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 
 
 class StdoutHandler(logging.StreamHandler[TextIO]):
-    """Writes to what `sys.stdout` is when a line is logged: it may be replaced after the configuration."""
+    """Writes to `sys.stdout` as it is when a line is logged, because it may be replaced after the configuration."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -36,10 +36,10 @@ class StdoutHandler(logging.StreamHandler[TextIO]):
 
 
 def configure_logs(log_format: str, process_name: str = "flow") -> None:
-    """Have all loggers of this process, and of those that it forks, write in the chosen form. May be called again.
+    """Make all loggers of this process, and of those that it forks, write in the chosen form. It may be called again.
 
     Args:
-        log_format: `text` or `json`, as `VS_LOG_FORMAT` has it.
+        log_format: `text` or `json`, the value of `VS_LOG_FORMAT`.
         process_name: stage and replica (`embed/rep-0`, `index/shard-0/rep-0`, `gateway/rep-0`), or `flow` for the main process.
     """
     as_json = log_format == "json"
@@ -63,7 +63,7 @@ def _configure_own_loggers(as_json: bool) -> None:
 
 
 def _configure_jina(log_format: str) -> None:
-    """Jina's loggers read this variable in each process; the operator's own configuration of text wins."""
+    """Set the variable that Jina's loggers read in each process, unless the operator set one for text."""
     path = str(_FOLDER / f"jina_logging.{log_format}.yml")
     chosen = os.environ.get("JINA_LOG_CONFIG", "")
     if log_format == "json" or not chosen or Path(chosen).parent == _FOLDER:
@@ -71,14 +71,14 @@ def _configure_jina(log_format: str) -> None:
 
 
 def _configure_libraries(as_json: bool) -> None:
-    """Have the lines of asyncio, gRPC, uvicorn and Python's warnings look like our own."""
+    """Give the lines of asyncio, gRPC, uvicorn and Python's warnings the form of our own."""
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
     handler.setFormatter(JsonFormatter() if as_json else TextFormatter(f"{_PREFIX}%(name)s: %(message)s"))
     logging.lastResort = handler
     from uvicorn.config import LOGGING_CONFIG
 
-    # uvicorn would give them handlers of its own, which write to where stderr was once.
+    # uvicorn would add handlers of its own, which write to the stderr of the time when they were made.
     LOGGING_CONFIG["handlers"].clear()
     LOGGING_CONFIG["formatters"].clear()
     LOGGING_CONFIG["loggers"] = {name: {"level": "INFO", "propagate": True} for name in _UVICORN}
@@ -88,7 +88,7 @@ _handle_error: Final = logging.Handler.handleError
 
 
 def leave_out_write_failures() -> None:
-    """Have a log that can't be written (its reader is gone, its disk is full) cost a line, and not a traceback for each."""
+    """Drop a line that can't be written (its reader is gone, or the disk is full) without a traceback."""
 
     def report_defects(self: logging.Handler, record: logging.LogRecord) -> None:
         if not isinstance(sys.exc_info()[1], OSError):

@@ -1,8 +1,8 @@
-"""How a line of a log looks: text or one JSON object, with the time in UTC, the process, and the id of the request.
+"""The form of a log line: text or one JSON object, with the time in UTC, the process, and the id of the request.
 
-JSON lines have `time`, `level`, `name` (stage and replica), `process`, `message`; `request_id` for work on a request; `logger`
-for what a Python module logged; and `trace` for a defect. What is not logged but printed (by this package, by Jina, by a
-library's warning) becomes such a line as well.
+JSON lines have `time`, `level`, `name` (stage and replica), `process` and `message`. Lines of work on a request also have
+`request_id`, lines of a Python logger have `logger`, and those of a defect have `trace`. Output that is printed instead of
+logged (by this package, by Jina, by a library's warning) becomes such a line as well.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _process_name = "flow"
 
 
 def set_process_name(name: str) -> None:
-    """Set what this process is called in its lines: stage and replica, such as `index/shard-0/rep-0`."""
+    """Set the name of this process in its lines: stage and replica, such as `index/shard-0/rep-0`."""
     global _process_name
     _process_name = name
 
 
 def time_text(seconds: float | None = None) -> str:
-    """A time as RFC 3339 has it, in UTC, to the millisecond; now by default."""
+    """Return a time in the form of RFC 3339, in UTC, with milliseconds; by default the current time."""
     moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -41,7 +41,8 @@ def time_text(seconds: float | None = None) -> str:
 class TextFormatter(logging.Formatter):
     """`2026-01-31T12:00:00.000Z embed/rep-0@4711[E][id of the request]:message`, without colours.
 
-    The format may use `%(process_name)s` and `%(request)s` (the id in brackets, or nothing) beside the attributes of a record.
+    In addition to the attributes of a record, the format may use `%(process_name)s` and `%(request)s` (the id in brackets,
+    or nothing).
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -53,7 +54,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record. Jina's formats have the name of the process before the message."""
+    """Writes each record as one JSON object. Jina's records have the name of the process before the message."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record, in the thread or task that logged it."""
@@ -74,11 +75,11 @@ def json_line(
     logger: str | None = None,
     trace: str | None = None,
 ) -> str:
-    """A line of a log as JSON, without the line's end.
+    """Return a log line as JSON, without the newline.
 
     Args:
-        name: stage and replica; those of this process by default.
-        seconds: the time, in seconds since the epoch; now by default.
+        name: stage and replica; by default those of this process.
+        seconds: the time, in seconds since the epoch; by default the current time.
     """
     line: dict[str, Any] = {"time": time_text(seconds), "level": level, "name": name or _process_name}
     line |= {"process": os.getpid(), "message": _ESCAPES.sub("", message).strip()}
@@ -87,7 +88,7 @@ def json_line(
 
 
 class JsonLines(io.TextIOBase):
-    """A text stream that writes every line as JSON; one that is JSON already passes as it is, an empty one is left out."""
+    """A text stream that writes every line as JSON. A line that is JSON already is not changed; an empty one is dropped."""
 
     def __init__(self, stream: TextIO, level: str) -> None:
         self._stream = stream
@@ -96,23 +97,23 @@ class JsonLines(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """The encoding of the stream below."""
+        """The encoding of the underlying stream."""
         return self._stream.encoding
 
     def fileno(self) -> int:
-        """The file below."""
+        """Return the descriptor of the underlying stream."""
         return self._stream.fileno()
 
     def isatty(self) -> bool:
-        """Never: what is for a terminal only is not written."""
+        """Return False, so that programs don't write what is for terminals only."""
         return False
 
     def writable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def write(self, text: str) -> int:
-        """Write what is complete; the rest waits for the end of its line."""
+        """Write the complete lines; the rest waits for the end of its line."""
         *lines, rest = (getattr(self._begun, "text", "") + text).split("\n")
         self._begun.text = rest
         whole = [self._as_json(line) for line in lines if _ESCAPES.sub("", line).strip()]
@@ -121,7 +122,7 @@ class JsonLines(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Write out what is complete."""
+        """Flush the underlying stream; an incomplete line still waits."""
         self._stream.flush()
 
     def _as_json(self, line: str) -> str:
@@ -137,7 +138,7 @@ class JsonLines(io.TextIOBase):
 
 
 def write_json_lines() -> None:
-    """From now on, whatever this process (and those that it forks) writes to stdout and stderr is JSON, a line each."""
+    """Turn every line that this process, and those that it forks, writes to stdout and stderr into JSON."""
     if isinstance(sys.stdout, JsonLines):
         return
     sys.stdout, sys.stderr = JsonLines(sys.stdout, "INFO"), JsonLines(sys.stderr, "ERROR")

@@ -1,4 +1,4 @@
-"""The same log line comes a few times a second at most, with a count of those that were left out."""
+"""Limits how often the same log line is written in a second, and logs how many were left out."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 LINES_A_SECOND: Final = 3
-# Lines that differ in these only are the same: numbers, and names made of hexadecimal digits.
+# Lines count as the same if they differ only in numbers and in names made of hexadecimal digits.
 _VARYING: Final = re.compile(r"[0-9a-fA-F]{8,}|\d+")
 _COMPARED: Final = 300
-# Lines that were not heard of for a second are forgotten when there are more than this.
+# When more lines than this are remembered, those that did not occur for a second are forgotten.
 _REMEMBERED: Final = 1_000
 
 
@@ -29,9 +29,9 @@ class RepeatLimit:
     """Decides which records are written. Thread-safe.
 
     Args:
-        most: how many of the same are written in a second.
-        clock: seconds.
-        later: runs a function after so many seconds; it tells what was left out.
+        most: how often the same line is written in a second.
+        clock: returns the time in seconds.
+        later: runs a function after a number of seconds; that function logs the count.
     """
 
     def __init__(
@@ -45,14 +45,17 @@ class RepeatLimit:
         self._later = later or _in_a_thread
         self._lock = threading.Lock()
         self._seen: dict[object, _Seen] = {}
-        # A thread that logs while a process is forked would leave the child a lock that is taken for good.
+        # If another thread logs during a fork, the child's copy of the lock would stay locked for ever.
         os.register_at_fork(after_in_child=self._unlock)
 
     def admits(self, record: logging.LogRecord) -> bool:
-        """Whether to write a record: none that says nothing; the first that is not has its count told when the second is over."""
+        """Return whether to write a record; an empty one is never written.
+
+        The first record over the limit schedules the line with the count for the end of the second.
+        """
         try:
             text = record.getMessage()
-        except Exception:  # arguments that don't fit: the handlers tell of it in their own way
+        except Exception:  # the arguments don't fit the message, which the handlers report in their own way
             return True
         if not text.strip() and not record.exc_info:
             return False
@@ -83,7 +86,7 @@ class RepeatLimit:
         message = f"{record.getMessage()} (and {left_out} more such lines within a second)"
         logger = logging.getLogger(record.name)
         summary = logger.makeRecord(record.name, record.levelno, record.pathname, record.lineno, message, (), None)
-        # Jina's own formatters want what its loggers add.
+        # Jina's own formatters need the attributes that its loggers add.
         summary.__dict__.update({k: v for k, v in record.__dict__.items() if k not in summary.__dict__})
         _call_handlers(logger, summary)
 
@@ -92,7 +95,7 @@ _call_handlers: Final = logging.Logger.callHandlers
 
 
 def limit_repeats(limit: RepeatLimit | None = None) -> None:
-    """Have all loggers of this process, and of those that it forks, leave out what repeats. A second call changes nothing."""
+    """Make all loggers of this process, and of those that it forks, leave out repeated lines. A second call does nothing."""
     if limit is None and logging.Logger.callHandlers is not _call_handlers:
         return
     chosen = limit or RepeatLimit()

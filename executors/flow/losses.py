@@ -1,4 +1,4 @@
-"""What it means for a flow that one of its processes has ended. Pure."""
+"""The consequences for a flow when one of its processes ends. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import Enum, auto
 
 
 class Part(Enum):
-    """What a process does for its stage."""
+    """The part that a process has in its stage."""
 
     GATEWAY = auto()
     HEAD = auto()  # or the merge: all requests to the stage's shards go through it
@@ -21,8 +21,10 @@ class Process:
     """A process of a flow.
 
     Args:
-        shard: the number of its shard, None for a stage without shards.
-        is_index: it holds the index, or a shard of it.
+        stage: the name of its stage.
+        part: its part in the stage.
+        shard: the number of its shard; None for a stage without shards.
+        is_index: whether it holds the index, or a shard of it.
     """
 
     stage: str
@@ -33,10 +35,11 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What can't be done any more.
+    """The consequence of a process's end.
 
     Args:
-        total: no request can be answered any more, not even in part.
+        text: the consequence, for the log.
+        total: whether the flow can't answer any request any more, not even in part.
     """
 
     text: str
@@ -44,13 +47,14 @@ class Loss:
 
 
 def loss_of(gone: Process, living: Sequence[Process]) -> Loss:
-    """What the end of a process takes away, with those that are left.
+    """Return the consequence of a process's end, given the processes that are left.
 
-    Without the gateway nothing can be answered, and without the index (its head, its merge, its last shard) neither. A flow
-    without the stages before it still reads, deletes, and counts; without one of several shards it answers what may be partial.
+    Without the gateway, or without the index (its head, its merge, its last shard), the flow can't answer any request.
+    Without a stage before the index it still reads, deletes and counts. Without one of several shards it answers requests
+    that may be partial.
     """
     if gone.part is Part.GATEWAY:
-        return Loss("nothing can be answered without it", total=True)
+        return Loss("without it the flow can't answer any request", total=True)
     holds_index = gone.is_index or any(each.is_index and each.stage == gone.stage for each in living)
     no_index_here = not holds_index and not any(each.is_index for each in living)
     if gone.part is Part.HEAD:
@@ -64,7 +68,7 @@ def loss_of(gone: Process, living: Sequence[Process]) -> Loss:
 
 
 def describe_end(exit_code: int | None) -> str:
-    """How a process ended, from its exit code as Python gives it: negative for a signal."""
+    """Describe how a process ended, from its exit code in Python's form: negative for a signal."""
     if exit_code is None:
         return "ended"
     if exit_code >= 0:

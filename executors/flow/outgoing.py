@@ -1,7 +1,7 @@
-"""The calls to stages that are in flight for one request, so that they end when the caller no longer waits.
+"""Remembers the calls to stages that are in flight for a request, so that they end when its caller no longer waits.
 
-Jina's streamer runs calls in tasks of its own, which a cancelled caller leaves running. They inherit the context that
-they were started in; what makes the calls (see `executors.flow.jina_patches.connections.send_unmeasured`) notes them here.
+Jina's streamer runs calls in tasks of its own, which go on when the caller is cancelled. These tasks inherit the context of
+the request. The function that makes the calls (`executors.flow.jina_patches.connections.send_unmeasured`) notes them here.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Final, Protocol
 
 
 class Call(Protocol):
-    """The part of a gRPC call that is needed."""
+    """The part of a gRPC call that this module uses."""
 
     def cancel(self) -> bool:
-        """End it, at the other side, too."""
+        """Cancel the call, also in the process that is called."""
 
     def done(self) -> bool:
-        """Whether it has ended."""
+        """Return whether the call has ended."""
 
 
 class OutgoingCalls:
@@ -42,14 +42,14 @@ class OutgoingCalls:
         self._calls.append(call)
 
     def cancel(self) -> None:
-        """End all of them, and those that would come."""
+        """Cancel all calls, and those that are noted later."""
         self.gone = True
         for call in self._calls:
             if not call.done():
                 call.cancel()
 
     def forget(self) -> None:
-        """Let go of them: a call holds what it sent, and is held by the context that holds this, until cycles are looked for."""
+        """Drop the calls. A call holds the data that it sent, and would stay in memory until the next garbage collection."""
         self._calls.clear()
 
 
@@ -57,7 +57,7 @@ _current: Final[ContextVar[OutgoingCalls | None]] = ContextVar("outgoing_calls",
 
 
 def note_call(call: Call) -> None:
-    """Remember a call for the request that this task works for; outside of one, nothing is to be done."""
+    """Remember a call for the request that this task works for; outside of a request, do nothing."""
     calls = _current.get()
     if calls is not None:
         calls.note(call)
@@ -65,7 +65,7 @@ def note_call(call: Call) -> None:
 
 @contextmanager
 def ended_with_caller() -> Iterator[None]:
-    """Around a request to the stages: when it is cancelled, its calls are."""
+    """Cancel the calls to stages that are made inside the block if the block is cancelled."""
     calls = OutgoingCalls()
     token = _current.set(calls)
     try:

@@ -1,4 +1,4 @@
-"""How a program that is a flow ends: at a signal cleanly, at an expected failure with one line and exit status 1."""
+"""Ends a program that is a flow: cleanly after a signal, and with one line and exit status 1 after an expected failure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jina.excepts import BaseJinaException, RuntimeFailToStart
 from executors.errors import VisualSearchError
 
 _STOP_S: Final = 10.0
-# A signal to stop came, which a terminal sends to every process of the flow: that they end is no news.
+# Set after a signal to stop. A terminal sends it to every process of the flow, so their ends are not reported as losses.
 STOPPING: Final = threading.Event()
 _program = False
 
@@ -26,26 +26,26 @@ FAILED_START: Final = "error: the flow could not start; a line above names the s
 
 
 def end_cleanly() -> None:
-    """Turn SIGTERM into what Ctrl-C does, and an expected failure into one line and exit status 1.
+    """Make SIGTERM act like Ctrl-C, and turn an expected failure into one line and exit status 1.
 
-    Only where the flow is the program (`jina flow`, `visual-search serve`): a notebook or a script of the user's that
-    loads a flow keeps its own signals and its own way to end.
+    This applies only if the flow is the program (`jina flow`, `visual-search serve`). A notebook or script that loads a
+    flow keeps its own signal handlers and its own way to end.
     """
     global _program
     _program = True
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have it ignored
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have set it to be ignored
             signal.signal(signal.SIGINT, _interrupt)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # Any path can be printed, whatever the encoding of the terminal is.
+            # With this, any path can be printed in any encoding of the terminal.
             stream.reconfigure(errors="backslashreplace")
     sys.excepthook = _say_in_one_line
 
 
 def is_program() -> bool:
-    """Whether the flow is the program."""
+    """Return whether the flow is the program."""
     return _program
 
 
@@ -64,7 +64,7 @@ def _say_in_one_line(kind: type[BaseException], error: BaseException, trace: Tra
     elif isinstance(error, BaseJinaException):
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
     elif isinstance(error, KeyboardInterrupt):
-        # Before the flow blocks, no code of Jina's catches this one: Jina would leave its pods behind.
+        # Until the flow blocks, Jina does not catch this exception and would leave its pods behind.
         _stop_pods()
         os._exit(0)
     else:

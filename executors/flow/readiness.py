@@ -1,4 +1,4 @@
-"""Says, once all processes of a flow run, whether it is ready, and where."""
+"""Announces a flow once all its processes run: its addresses, and whether it is ready."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ANSWER_S: Final = 5.0
 
 
 def announce(flow: Any) -> None:
-    """Say it now; a flow that is not ready yet says so, and once more when it is."""
+    """Announce the flow now; if it is not ready yet, say so, and announce it again when it is."""
     gateway = flow._deployment_nodes["gateway"].args
     if gateway.uses != _GATEWAY:
         return
@@ -59,7 +59,7 @@ def _say_ready(chosen: Settings, seconds: float) -> None:
 
 
 def _index_report(chosen: Settings) -> dict[str, Any]:
-    """The index as `/status` describes it; empty where that can't be asked."""
+    """Return the part of `/status` about the index; empty if there is no answer."""
     url = f"http://{reachable_host(chosen.host)}:{chosen.http_port}/status"
     try:
         with build_opener(ProxyHandler({})).open(url, timeout=_ANSWER_S) as answer:
@@ -70,7 +70,7 @@ def _index_report(chosen: Settings) -> dict[str, Any]:
 
 
 def tell(line: str, *, is_warning: bool = False) -> None:
-    """Say something before the flow runs: a line of the log where the flow is the program, else on stderr."""
+    """Report something before the flow runs: in the log if the flow is the program, else on stderr."""
     if is_program():
         _log.log(logging.WARNING if is_warning else logging.INFO, "%s", line)
     else:
@@ -78,7 +78,7 @@ def tell(line: str, *, is_warning: bool = False) -> None:
 
 
 def not_ready_reason(chosen: Settings) -> str | None:
-    """Why the gateway does not call itself ready; None if it does."""
+    """Return the reason why the gateway is not ready; None if it is."""
     url = f"http://{reachable_host(chosen.host)}:{chosen.http_port}/health/ready"
     try:
         with build_opener(ProxyHandler({})).open(url, timeout=_ANSWER_S):

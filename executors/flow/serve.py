@@ -1,4 +1,4 @@
-"""Start a flow in the foreground: what `visual-search serve` and `make serve` do, the same as `jina flow --uses`."""
+"""Starts a flow in the foreground, for `visual-search serve` and `make serve`; `jina flow --uses` does the same."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ DEFAULT_FLOW = "image-search.yml"
 
 
 def find_flow(name: str | None) -> Path:
-    """The flow file: a path, or the name of one that comes with the package.
+    """Return the path of a flow file, given its path or the name of one that comes with the package.
 
     Raises:
-        VisualSearchError: `invalid_flow` when there is no such file, or one that no person wrote.
+        VisualSearchError: `invalid_flow` if there is no such file, or if it is too large or has a wrong suffix.
     """
     package = Path(__file__).parents[1]
     candidates = [Path(name)] if name else []
@@ -27,13 +27,13 @@ def find_flow(name: str | None) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             if (size := candidate.stat().st_size) > MAX_TEXT_BYTES:
-                raise VisualSearchError("invalid_flow", f"{name!r} has {size} bytes; that is no flow file")
+                raise VisualSearchError("invalid_flow", f"{name!r} has {size} bytes and can't be a flow file")
             if not is_flow_path(str(candidate)):
-                message = f"{name!r} is no flow file: its name does not end in .yml or .yaml"
+                message = f"{name!r} is not a flow file: its name does not end in .yml or .yaml"
                 raise VisualSearchError("invalid_flow", message)
             check_flow_text(candidate)
             return candidate.absolute()
-    raise VisualSearchError("invalid_flow", f"no flow file {name!r}")
+    raise VisualSearchError("invalid_flow", f"there is no flow file {name!r}")
 
 
 def _check_manifest(path: Path | None) -> None:
@@ -52,19 +52,19 @@ def serve(flow_file: str | None = None) -> int:
     """Run the flow until it is interrupted.
 
     Returns:
-        The exit status: 0 after SIGINT or SIGTERM, 1 when it could not start, or when nothing can be answered any more.
+        The exit status: 0 after SIGINT or SIGTERM, 1 if the flow could not start or can't answer any request any more.
     """
     if wants_json():
         write_json_lines()
     try:
         path = find_flow(flow_file)
-        chosen = read_settings()  # before the seconds that the rest takes
+        chosen = read_settings()  # report wrong settings before the imports below, which take seconds
         _check_manifest(chosen.models_manifest)
         import_jina()
         from executors.flow.program import FAILED_START, end_cleanly
 
         end_cleanly()
-        import executors.bootstrap  # noqa: F401 # isort: skip - it quiets and configures what is imported next
+        import executors.bootstrap  # noqa: F401 # isort: skip - it configures the libraries that are imported next
         from jina import Flow
         from jina.excepts import RuntimeFailToStart
 

@@ -1,7 +1,7 @@
-"""Signals that come while a process is being forked: Python would lose them.
+"""Keeps signals that arrive while a process is being forked; Python would lose them.
 
-It calls functions of its own after a fork and swallows what is raised in them, also by the handler of a signal: now and then
-Ctrl-C had no effect on a flow that was starting.
+After a fork, Python calls functions of its own and swallows any exception in them, even one from a signal handler. So now
+and then Ctrl-C had no effect on a flow that was starting.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _held: list[int] = []
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Around a fork, on the main thread: what comes meanwhile is handled afterwards. Elsewhere nothing is done."""
+    """Hold signals that arrive during a fork in the block, and handle them after it; on other threads, do nothing."""
     if threading.current_thread() is not threading.main_thread() or _handlers:
         yield
         return
@@ -42,12 +42,12 @@ def _signals_held() -> Iterator[None]:
 
 
 def end_at_signals(last: Callable[[], object]) -> None:
-    """The first thing to do in a forked process: until it has handlers of its own, a signal ends it at once.
+    """Make signals end a forked process at once, until it sets handlers of its own; the process calls this first.
 
-    What the inherited handlers raise could be swallowed by whatever runs at that moment, and the signal would be lost.
+    The inherited handlers raise an exception, which any code that runs at that moment could swallow; the signal would be lost.
 
     Args:
-        last: what it does before it ends.
+        last: called before the process ends.
     """
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -55,7 +55,7 @@ def end_at_signals(last: Callable[[], object]) -> None:
         os._exit(1)
 
     came = bool(_held)
-    # It never leaves the block of `_signals_held` in which it was forked.
+    # A forked process never leaves the block of `_signals_held` in which it was forked.
     _handlers.clear()
     _held.clear()
     for each in _SIGNALS:
@@ -65,10 +65,11 @@ def end_at_signals(last: Callable[[], object]) -> None:
 
 
 def held_while(fork: Callable[[T], R], undo: Callable[[T], object]) -> Callable[[T], R]:
-    """A function that forks, with signals held meanwhile.
+    """Return a function that forks, and holds signals meanwhile.
 
     Args:
-        undo: what is done when a signal ends it: no other code knows the new process yet.
+        fork: starts a process.
+        undo: called if a signal or an error interrupts it, because no other code knows the new process yet.
     """
 
     def forking(what: T) -> R:

@@ -21,10 +21,10 @@ _INDEX: Final = "executors.index.executor.IndexShard"
 
 
 def prepare_stages(data: dict[str, Any]) -> None:
-    """Check and prepare what the stages need, before any of them starts.
+    """Check and prepare everything that the stages need, before any of them starts.
 
-    GPUs that the environment names are handed on; the chosen store has the settings that it needs; the default model is built
-    if it is missing, and the chosen model is there; a managed Triton is installed before its replicas wait for it.
+    Pass on the GPUs that the environment names, check the settings of the chosen store, build the default model if it is
+    missing, check that the chosen model is there, and install a managed Triton, for which its replicas would wait.
 
     Args:
         data: the flow file, as loaded and with its variables filled in. The environment of its stages may be changed.

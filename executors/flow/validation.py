@@ -1,4 +1,4 @@
-"""What a flow file may say: keys that Jina would ignore in silence are errors here, with the nearest right one named."""
+"""Checks the content of a flow file. A key that Jina would silently ignore is an error, which names the nearest valid key."""
 
 import difflib
 import re
@@ -11,7 +11,7 @@ from jina.parsers.flow import set_flow_parser
 from executors.errors import VisualSearchError
 
 _TOP_LEVEL: Final = frozenset({"jtype", "version", "metas", "with", "gateway", "executors", "deployments"})
-# Keys that Jina's Flow reads beside the arguments of its parsers.
+# Keys that Jina's Flow reads in addition to the arguments of its parsers.
 _EXECUTOR_EXTRAS: Final = frozenset({"needs", "method", "jtype"})
 _POLLING: Final = frozenset({"ANY", "ALL"})
 _UNRESOLVED: Final = re.compile(r"\$\{\{\s*ENV\.(\w+)\s*\}\}")
@@ -21,7 +21,7 @@ def check_flow(data: Mapping[str, Any]) -> None:
     """Check a flow file, as loaded and with its variables filled in.
 
     Raises:
-        VisualSearchError: `invalid_flow`, naming the first key or value at fault and where it stands.
+        VisualSearchError: `invalid_flow`; the message names the first wrong key or value and its place.
     """
     flow, gateway, deployment = (
         {action.dest for action in parser()._actions}
@@ -56,13 +56,13 @@ def _check_polling(polling: Any, where: str) -> None:
     for endpoint, kind in polling.items():
         path = f"{where}polling.{endpoint}"
         if endpoint != "*" and not str(endpoint).startswith("/"):
-            raise VisualSearchError("invalid_flow", f"{path}: an endpoint starts with a slash", key=path)
+            raise VisualSearchError("invalid_flow", f"{path}: an endpoint must start with a slash", key=path)
         if str(kind).upper() not in _POLLING:
             raise VisualSearchError("invalid_flow", f"{path}: {kind!r} is neither ANY nor ALL", key=path)
 
 
 def _check_variables(value: Any, where: str) -> None:
-    """Jina leaves a variable that is not set as literal text, in silence."""
+    """Refuse a variable that is not set; Jina would silently keep it as literal text."""
     if isinstance(value, Mapping):
         for key, each in value.items():
             _check_variables(each, f"{where}.{key}" if where else str(key))

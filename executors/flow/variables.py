@@ -1,4 +1,4 @@
-"""The variables that flow files use, and those that quiet the libraries: defaults from the settings."""
+"""Sets the variables that flow files use, from the settings, and those that silence libraries."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def set_flow_variables() -> None:
         VS_STAGE_TIMEOUT_MS=str(chosen.stage_timeout_ms),
         JINA_OPTOUT_TELEMETRY="1",
     )
-    # The tokenizers' own threads would come beside those that are counted here.
+    # The tokenizers would start threads of their own, in addition to those that the settings count.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # gRPC logs every connection that closes; errors reach us as exceptions.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -39,14 +39,14 @@ def set_flow_variables() -> None:
 
 
 def warn_of_unknown_variables() -> None:
-    """Report misspelt settings, which have no effect; once, in the main process."""
+    """Report misspelt settings, which have no effect. The main process does it once."""
     if multiprocessing.parent_process() is None:
         for line in unknown_variables():
             tell(line, is_warning=True)
 
 
 def quiet_libraries() -> None:
-    """Silence what Jina's dependencies say at import and no user can act on."""
+    """Silence messages of Jina's dependencies at import, about which users can do nothing."""
     for category in (DeprecationWarning, PendingDeprecationWarning):
         warnings.filterwarnings("ignore", category=category)
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
@@ -59,4 +59,6 @@ def _check_host(host: str) -> None:
         try:
             socket.getaddrinfo(host, None)
         except OSError as error:
-            raise VisualSearchError("invalid_setting", f"VS_HOST: {host!r} is no address: {error.strerror}") from None
+            raise VisualSearchError(
+                "invalid_setting", f"VS_HOST: {host!r} is not an address: {error.strerror}"
+            ) from None

@@ -1,4 +1,4 @@
-"""Limits how many requests are in flight: further ones are refused at once instead of waiting without end."""
+"""Limits how many requests are in flight; further ones are refused at once, so that none waits without end."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class Gate:
     """Counts the requests in flight.
 
     Attributes:
-        limit: most of them.
+        limit: the most requests in flight.
         in_flight: how many there are now.
-        draining: set when the gateway stops; from then on all requests are refused.
+        draining: True once the gateway is stopping; it then refuses all requests.
     """
 
     def __init__(self, limit: int) -> None:
@@ -32,7 +32,7 @@ class Gate:
         if self.draining:
             raise VisualSearchError("draining", "this gateway is stopping; send the request again")
         if self.in_flight >= self.limit:
-            raise VisualSearchError("overloaded", "too many requests in flight; try again", retry_after_s=1)
+            raise VisualSearchError("overloaded", "too many requests are in flight; try again", retry_after_s=1)
         self.in_flight += 1
         try:
             yield

@@ -1,6 +1,6 @@
-"""The answers of the API as models, for its description and for tests; no answer is validated while it is given.
+"""The answers of the API as models. They serve its description and tests; the gateway doesn't validate its answers by them.
 
-A field that is null by default may be missing, where the caller did not ask for it.
+A field whose default is null is missing if the caller did not ask for it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _EXTENDED = ConfigDict(extra="allow")
 
 
 class Answer(BaseModel):
-    """Any part of an answer; nothing else stands in it."""
+    """Any part of an answer; it has no fields beside the described ones."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Error(Answer):
-    """Why a document or a request failed."""
+    """The error of a document or a request."""
 
     code: str
     message: str
@@ -29,41 +29,41 @@ class Error(Answer):
 
 
 class Shards(Answer):
-    """How many shards there are, and how many took part."""
+    """How many shards there are, and how many of them answered."""
 
     total: int
     answered: int
 
 
 class Account(Answer):
-    """What holds for a request as a whole."""
+    """Facts about a request as a whole."""
 
     shards: Shards
-    partial: bool = Field(description="whether a shard is missing in the answer")
-    failed: int = Field(description="how many documents carry an error")
-    took_ms: dict[str, float] = Field(description="milliseconds by stage, and in `total`")
+    partial: bool = Field(description="whether the answer lacks a shard")
+    failed: int = Field(description="how many documents failed")
+    took_ms: dict[str, float] = Field(description="milliseconds that each stage took, and `total`")
 
 
 class SearchAccount(Account):
-    """With `explain`: how each shard searched, by query."""
+    """Facts about a search as a whole. `explain` tells for each query how each shard searched, if the caller asked for it."""
 
     explain: list[dict[str, Any]] | None = None
 
 
 class DeleteAccount(Account):
-    """How many documents were removed, those that came from the named ones included."""
+    """Facts about a delete as a whole; `deleted` also counts the documents whose `parent` was removed."""
 
     deleted: int
 
 
 class ScrollAccount(Account):
-    """The id to go on `after`; null at the end."""
+    """`next` is the id to send as `after` for the next page; it is null on the last page."""
 
     next: str | None
 
 
 class CountAccount(Account):
-    """How many documents there are."""
+    """Facts about a count as a whole; `count` is the number of documents."""
 
     count: int
 
@@ -92,7 +92,7 @@ class SearchResult(Answer):
 
 
 class WriteResult(Answer):
-    """What became of one document."""
+    """The result for one document."""
 
     id: str
     result: Result | None
@@ -101,7 +101,7 @@ class WriteResult(Answer):
 
 
 class DeleteResult(WriteResult):
-    """What became of one document, and how many were removed with it that came from it."""
+    """The result for one document, and how many documents were removed with it because they came from it."""
 
     descendants: int
 
@@ -134,63 +134,63 @@ class EmbeddedDocument(Answer):
 
 
 class WriteAnswer(Answer):
-    """One result a document, in request order."""
+    """One result for each document, in the order of the request."""
 
     data: list[WriteResult]
     parameters: Account
 
 
 class DeleteAnswer(Answer):
-    """One result a document, in request order; none where a filter was given."""
+    """One result for each document, in the order of the request; no results if a filter was given."""
 
     data: list[DeleteResult]
     parameters: DeleteAccount
 
 
 class SearchAnswer(Answer):
-    """One result a query, in request order."""
+    """One result for each query, in the order of the request."""
 
     data: list[SearchResult]
     parameters: SearchAccount
 
 
 class GetAnswer(Answer):
-    """One document an id, in request order."""
+    """One document for each id, in the order of the request."""
 
     data: list[FoundDocument]
     parameters: Account
 
 
 class ScrollAnswer(Answer):
-    """A page of documents, by id."""
+    """A page of documents, in the order of their ids."""
 
     data: list[FoundDocument]
     parameters: ScrollAccount
 
 
 class CountAnswer(Answer):
-    """A number, and no documents."""
+    """The number of documents; `data` is empty."""
 
     data: list[WriteResult] = Field(max_length=0)
     parameters: CountAccount
 
 
 class EmbedAnswer(Answer):
-    """One vector a document, in request order."""
+    """One vector for each document, in the order of the request."""
 
     data: list[EmbeddedDocument]
     parameters: Account
 
 
 class CollectionReport(Answer):
-    """A collection, and what it is bound to."""
+    """A collection, and the model to which it is bound."""
 
     name: str
     model_id: str
     dimension: int
-    documents: int | None = Field(description="null where not every shard could count")
+    documents: int | None = Field(description="null if a shard could not count")
     documents_counted: int | None = None
-    error: Any = Field(None, description="why it can't be read")
+    error: Any = Field(None, description="why the collection can't be read")
 
 
 class CollectionsAnswer(Answer):
@@ -206,37 +206,37 @@ class CollectionAnswer(Answer):
 
 
 class CreateAnswer(CollectionAnswer):
-    """One collection, and whether it was there already."""
+    """One collection, and whether the request created it or it existed before."""
 
     result: Literal["created", "unchanged"]
 
 
 class DropAnswer(Answer):
-    """How many documents went with the collection."""
+    """The collection was dropped; `documents` says how many it had."""
 
     result: Literal["deleted"]
     documents: int
 
 
 class VerifyAnswer(Answer):
-    """What was found, and what was repaired."""
+    """The faults that were found, and the repairs that were made."""
 
     ok: bool
     documents: int
     faults: list[str]
     double_ids: list[str]
-    repaired: int = Field(description="ids of which an older copy was removed")
+    repaired: int = Field(description="how many ids had an older copy, which was removed")
     repairs: list[str]
 
 
 class ReindexAnswer(Answer):
-    """It has begun."""
+    """The rebuild has begun; `/status` shows its progress."""
 
     ok: Literal[True]
 
 
 class ShardStatus(Answer):
-    """What one shard says of itself; further fields depend on the store."""
+    """The report of one shard; further fields depend on the store."""
 
     model_config = _EXTENDED
 
@@ -249,7 +249,7 @@ class ShardStatus(Answer):
 
 
 class IndexStatus(Answer):
-    """The index; null is what not all of its shards could tell."""
+    """The index. A field is null if not all shards could report it."""
 
     uuid: str | None
     documents: int | None
@@ -261,16 +261,16 @@ class IndexStatus(Answer):
 
 
 class ModelStatus(Answer):
-    """The model that the flow runs; null before the embedding stage has answered."""
+    """The model that the flow runs. All fields are null until the embedding stage has answered."""
 
     model_id: str | None
     name: str | None
     dimension: int | None
-    text: str | None = Field(description="its text tower")
+    text: str | None = Field(description="the text tower of the model")
 
 
 class StageStatus(Answer):
-    """What the first replica of a stage says of itself, all of them, or the error that there is instead."""
+    """The report of a stage's first replica, with `replicas` for all of them, or the error if there is no report."""
 
     model_config = _EXTENDED
 
@@ -280,14 +280,14 @@ class StageStatus(Answer):
 
 
 class GatewayStatus(Answer):
-    """This gateway."""
+    """The gateway that answered: its requests in flight, and how many it takes at once."""
 
     in_flight: int
     max_concurrency: int
 
 
 class StatusAnswer(Answer):
-    """The index, the model, the stages and this gateway."""
+    """The state of the index, the model, the stages and this gateway."""
 
     api: Literal[1]
     version: str
@@ -301,13 +301,13 @@ class StatusAnswer(Answer):
 
 
 class HealthAnswer(Answer):
-    """It is so."""
+    """The health check passed; `ok` is always true here."""
 
     ok: Literal[True]
 
 
 class StageHealth(Answer):
-    """Whether a stage answers; further fields are its report."""
+    """Whether a stage is healthy; further fields are its report."""
 
     model_config = _EXTENDED
 
@@ -316,7 +316,7 @@ class StageHealth(Answer):
 
 
 class FullHealthAnswer(Answer):
-    """Whether everything answers, and each stage by name."""
+    """Whether everything is healthy, and the health of each stage by name."""
 
     ok: bool
     ready: bool

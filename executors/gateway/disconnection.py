@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 async def unless_gone(gone: Awaitable[None], work: Coroutine[Any, Any, T]) -> T:
-    """Do work for a caller; cancel it when the caller leaves.
+    """Do work for a caller, and cancel it if the caller leaves.
 
     Args:
         gone: ends when the caller has left.

@@ -25,12 +25,12 @@ MAX_MODEL_ID = 256
 MAX_THUMBNAIL_BYTES = 65_536
 JPEG_START = b"\xff\xd8\xff"
 STAGE = "gateway"
-# No text tower takes more than some hundred tokens, so a longer text need not travel to the tokenizer.
+# No text tower takes more than a few hundred tokens, so a longer text is refused before the tokenizer sees it.
 MAX_CHARACTERS = 8_000
 
 
 class Takes(Enum):
-    """What the documents of a request are for, which decides what they may hold."""
+    """The purpose of a request's documents, which decides what they may hold."""
 
     CONTENT = "content"
     """Pictures or vectors that are to be stored."""
@@ -39,7 +39,7 @@ class Takes(Enum):
     TAGS = "tags"
     """Ids with tags."""
     IDS = "ids"
-    """Ids; whatever else a document holds is not looked at."""
+    """Ids; all other fields are ignored."""
     NOTHING = "nothing"
     """The request has no documents."""
 
@@ -50,16 +50,18 @@ class Takes(Enum):
 
 
 def check_request(documents: Sequence[ImageDoc], max_documents: int, collection: str | None = None) -> None:
-    """Refuse a request that is at fault as a whole.
+    """Refuse a request that is invalid as a whole.
 
     Args:
-        collection: where documents belong that name none.
+        documents: the documents of the request.
+        max_documents: the most documents of a request.
+        collection: the collection of documents that name none.
 
     Raises:
         VisualSearchError: `empty_request`, `too_many_documents`, `duplicate_id`.
     """
     if not documents:
-        raise VisualSearchError("empty_request", "the request holds no document")
+        raise VisualSearchError("empty_request", "the request has no documents")
     if len(documents) > max_documents:
         raise VisualSearchError(
             "too_many_documents",
@@ -74,12 +76,12 @@ def check_request(documents: Sequence[ImageDoc], max_documents: int, collection:
         named = collection or DEFAULT_COLLECTION if document.collection is None else document.collection
         key = (named, document.id)
         if key in seen:
-            raise VisualSearchError("duplicate_id", f"the id {document.id!r} stands twice", id=document.id)
+            raise VisualSearchError("duplicate_id", f"the id {document.id!r} is twice in the request", id=document.id)
         seen.add(key)
 
 
 def refuse_documents(documents: Sequence[ImageDoc]) -> None:
-    """Refuse documents where a request has none.
+    """Refuse documents in a request that takes none.
 
     Raises:
         VisualSearchError: `invalid_parameter`.
@@ -89,14 +91,15 @@ def refuse_documents(documents: Sequence[ImageDoc]) -> None:
 
 
 def admit_documents(documents: Sequence[ImageDoc], takes: Takes, *, collection: str | None) -> set[str]:
-    """Give every document an id and a collection; put an error into those that can't be taken.
+    """Give every document an id and a collection, and put an error into the invalid ones.
 
     Args:
-        takes: what the documents are for. Where only ids count, a `thumbnail` that came with one is ignored.
-        collection: where documents belong that name none.
+        documents: the documents of the request; changed in place.
+        takes: their purpose. If only ids count, a `thumbnail` is ignored.
+        collection: the collection of documents that name none.
 
     Returns:
-        The ids that were made here, so no other copy of them can exist.
+        The ids that were made here; no other copy of these documents can exist.
     """
     made = set()
     for document in documents:
@@ -123,7 +126,7 @@ def admit_documents(documents: Sequence[ImageDoc], takes: Takes, *, collection: 
 
 
 def _check_document(document: ImageDoc) -> None:
-    """What holds for every document, whatever is to be done with it.
+    """Check the fields that every document may have.
 
     Raises:
         VisualSearchError: `invalid_id`, `invalid_document`, `invalid_tags`, `invalid_tensor`, `invalid_embedding`, `no_content`.
@@ -143,13 +146,13 @@ def _check_document(document: ImageDoc) -> None:
 
 
 def _check_query(document: ImageDoc) -> None:
-    """Check what a query holds.
+    """Check the fields of a query.
 
     Raises:
         VisualSearchError: `invalid_document`, `invalid_text`.
     """
     if document.thumbnail is not None:
-        raise VisualSearchError("invalid_document", "`thumbnail` is no part of a query: only /index takes one")
+        raise VisualSearchError("invalid_document", "a query takes no `thumbnail`: only /index does")
     check_query_text(document)
 
 
@@ -157,10 +160,10 @@ _NOT_UPDATED = ("blob", "tensor", "embedding", "thumbnail", "uri", "parent", "te
 
 
 def _check_no_more_than_tags(document: ImageDoc) -> None:
-    """Refuse what an update would leave as it is: it would look as if it had been stored."""
+    """Refuse fields that `/update` does not change; if it ignored them, the caller would think that they were stored."""
     more = [name for name in _NOT_UPDATED if getattr(document, name) is not None]
     if more:
-        message = f"/update changes tags only, not `{more[0]}`: /index replaces a document"
+        message = f"/update changes only tags, not `{more[0]}`; /index replaces a document"
         raise VisualSearchError("invalid_document", message, fields=more)
 
 
@@ -173,7 +176,7 @@ def check_id(value: Any) -> None:
     if not isinstance(value, str):
         raise VisualSearchError("invalid_id", "the document has no id")
     if not value:
-        raise VisualSearchError("invalid_id", "the id is empty; where an id may be missing, leave it out")
+        raise VisualSearchError("invalid_id", "the id is empty; leave it out if the service is to make one")
     check_text("id", value)
     size = len(value.encode())
     if size > MAX_ID_BYTES:
@@ -191,10 +194,10 @@ def check_collection(name: str | None) -> None:
     if name is None:
         return
     if not name:
-        message = "`collection` is empty; leave it out for the one of the request, or the default one"
+        message = "`collection` is empty; leave it out to use that of the request, or the default one"
         raise VisualSearchError("invalid_document", message)
     if not name.strip("."):
-        raise VisualSearchError("invalid_document", "`collection` must be more than dots: paths would lose it")
+        raise VisualSearchError("invalid_document", "`collection` must not be dots alone, because a path would lose it")
     if not is_collection_name(name):
         raise VisualSearchError(
             "invalid_document", "`collection` must be 1 to 128 letters, digits, dots, dashes or underscores"
@@ -212,7 +215,7 @@ def check_model_id(name: str | None) -> None:
 
 
 def check_thumbnail(document: ImageDoc) -> None:
-    """Check a thumbnail that comes ready-made; it goes with a ready embedding only: of a picture, the service makes its own.
+    """Check a thumbnail of the caller. Only a document with an `embedding` may have one; of pictures, the service makes it.
 
     Raises:
         VisualSearchError: `invalid_document`.
@@ -221,7 +224,7 @@ def check_thumbnail(document: ImageDoc) -> None:
         return
     fault = None
     if document.blob is not None or document.tensor is not None or document.embedding is None:
-        fault = "goes with a ready `embedding` and without a picture, of which the service makes its own"
+        fault = "needs a ready `embedding` and no picture; the service makes the thumbnails of pictures itself"
     elif len(document.thumbnail) > MAX_THUMBNAIL_BYTES:
         fault = f"has {len(document.thumbnail)} bytes; at most {MAX_THUMBNAIL_BYTES}"
     elif not document.thumbnail.startswith(JPEG_START):
@@ -233,12 +236,12 @@ def check_thumbnail(document: ImageDoc) -> None:
 def check_query_text(document: ImageDoc) -> None:
     """Check the `text` of a document of `/search` or `/embed`.
 
-    A ready embedding is the query whatever else the document holds: a text is its label then, as a picture is. A blank
-    text beside a picture is none.
+    If the document has an embedding, that is the query, and a text or a picture is only its label. A blank text next to a
+    picture counts as no text.
 
     Raises:
-        VisualSearchError: `invalid_document` for a picture and a text in one document: which of them is meant? Or
-            `invalid_text` for one that is blank, too long, or not Unicode.
+        VisualSearchError: `invalid_document` if the document has both a picture and a text; `invalid_text` for a text that
+            is blank, too long, or not Unicode.
     """
     text = document.text
     if text is None or document.embedding is not None:

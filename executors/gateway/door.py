@@ -1,7 +1,7 @@
-"""The only way in, for HTTP and gRPC alike: what every request has to pass before its operation begins.
+"""The only way in, for HTTP and gRPC alike: the checks and limits that every request passes before its operation begins.
 
-In this order: the caller, draining and readiness, memory for the body, a place among the requests in flight, the deadline,
-the account of lost shards, the turn, the parameters, the documents.
+They come in this order: the caller, draining and readiness, memory for the body, a place among the requests in flight, the
+deadline, the account of lost shards, the turn, the parameters, the documents.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from executors.gateway.parameters import NoParameters, parse_parameters
 from executors.gateway.shards.lost_shards import LostShards
 from executors.scheduling.turns import Turn, current_turn, is_bulk
 
-# With one of these in every document, the request failed as a whole.
+# If every document has an error with at least this status, the request failed as a whole.
 _SERVICE_STATUS: Final = 500
 
 Body: TypeAlias = tuple[list[ImageDoc], Any]
-"""Documents, and parameters that are not checked yet."""
+"""The documents and the parameters of a request, not checked yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent a request, as far as the protocol tells.
+    """The sender of a request, as far as the protocol knows it.
 
     Args:
-        protocol: what it came by.
-        address: the caller's, where it is known.
+        protocol: the protocol of the request.
+        address: the caller's address, if it is known.
         metadata: HTTP headers or gRPC metadata, with names in lower case.
-        gone: waits until the caller has left; None where the protocol cancels the request by itself.
+        gone: waits until the caller has left; None if the protocol cancels the request by itself.
     """
 
     protocol: Literal["http", "grpc"]
@@ -55,12 +55,12 @@ class Caller:
 
 
 class Door:
-    """One instance a gateway process.
+    """Lets requests in and answers them; each gateway process has one instance.
 
     Args:
-        service: what the operations work with; its gate and readiness are asked here.
-        intake: the memory and time of bodies.
-        max_documents: most documents of a request.
+        service: the objects that operations share, with the gate and the readiness.
+        intake: the limits on bodies.
+        max_documents: the most documents of a request.
         timeout_s: the deadline of a request, from its place among those in flight to its answer.
     """
 
@@ -69,7 +69,7 @@ class Door:
         self._intake = intake
         self._max_documents = max_documents
         self._timeout_s = timeout_s
-        # Stages tell requests of several gateways apart.
+        # With this name, stages can tell the requests of several gateways apart.
         self._name = uuid.uuid4().hex[:8]
         self._numbers = itertools.count()
         self._lost_shards = LostShards(service.index_client)
@@ -80,7 +80,9 @@ class Door:
         """Let a request in, and answer it.
 
         Args:
-            read: reads the body, taking memory for it as it comes.
+            endpoint: the endpoint that the caller named.
+            caller: the sender of the request.
+            read: reads the body, and takes memory for it piece by piece.
             weight: bytes of memory that one byte of the body takes while it is read.
 
         Raises:
@@ -90,7 +92,7 @@ class Door:
         if endpoint.always:
             return await endpoint.operation(self._service, Request([], NoParameters()))
         self.check_open()
-        # A place is taken when the body is there: one that comes slowly keeps no other request out.
+        # The request takes its place only when its body is complete, so that a slow body keeps no other request out.
         async with self._intake.body(weight) as held:
             documents, parameters = await read(held)
             held.keep(sum(map(size_of, documents)))
@@ -102,14 +104,14 @@ class Door:
         """Refuse work while the gateway stops, or before the flow is ready.
 
         Raises:
-            VisualSearchError: `draining`, or why the flow is not ready.
+            VisualSearchError: `draining`, or the reason why the flow is not ready.
         """
         if self._service.gate.draining:
             raise VisualSearchError("draining", "this gateway is stopping")
         self._service.readiness.check()
 
     async def perform(self, endpoint: Endpoint, documents: list[ImageDoc], parameters: Any) -> Answer:
-        """Check what was read, and do the work.
+        """Check the documents and parameters, and run the operation.
 
         Raises:
             VisualSearchError: the request failed as a whole.
@@ -129,7 +131,7 @@ class Door:
         return answer
 
     def _checked(self, endpoint: Endpoint, documents: list[ImageDoc], parameters: Any) -> Request[BaseModel]:
-        """The request as its operation gets it.
+        """Check the documents and parameters, and return the request for the operation.
 
         Raises:
             VisualSearchError: `invalid_parameter`, `empty_request`, `duplicate_id`, `too_many_documents`.
@@ -149,7 +151,7 @@ class Door:
 
     @asynccontextmanager
     async def _admitted(self) -> AsyncIterator[None]:
-        """A place in the gate and a deadline for whatever runs inside.
+        """Hold a place in the gate, and set a deadline, for the work inside the block.
 
         Raises:
             VisualSearchError: `overloaded`, `draining`, `deadline_exceeded`.
@@ -165,7 +167,7 @@ class Door:
 
 
 def endpoint_for_grpc(path: str) -> Endpoint:
-    """The endpoint that a gRPC caller posts to.
+    """Return the endpoint that a gRPC caller posts to.
 
     Raises:
         VisualSearchError: `unknown_endpoint`.
@@ -178,7 +180,7 @@ def endpoint_for_grpc(path: str) -> Endpoint:
 
 
 def _raise_if_service_failed(documents: Sequence[ImageDoc]) -> None:
-    """When the service, not the documents, is at fault for all of them, the request failed as a whole."""
+    """Raise the first error if every document failed and the service, not the documents, is at fault."""
     first = documents[0].error if documents else None
     if first is None or ERRORS[first.code].status < _SERVICE_STATUS or first.code == "embedding_failed":
         return

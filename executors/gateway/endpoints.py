@@ -1,7 +1,7 @@
-"""The endpoints of the API, one row each: the only list of them.
+"""The only list of the API's endpoints, with one row for each.
 
-HTTP routes, gRPC, the description of the API and the account of lost shards read it. To add an endpoint, add a row here, a
-model to parameters.py, another to answers.py, and a function to operations/.
+The HTTP routes, gRPC, the description of the API and the account of lost shards read it. To add an endpoint, add a row
+here, a model to parameters.py, another to answers.py, and a function to operations/.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ _READING: Final[tuple[ErrorCode, ...]] = ("invalid_filter", "collection_not_foun
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """Where HTTP callers find an endpoint that is not a POST to its own path.
+    """The HTTP method and path of an endpoint, if it is not a POST to the endpoint's own path.
 
     Args:
         method: the HTTP method.
-        path: may hold `{name}`, the collection.
+        path: the path; `{name}` in it is the collection.
     """
 
     method: Literal["GET", "PUT", "DELETE"]
@@ -58,22 +58,22 @@ class Endpoint:
     """One endpoint.
 
     Args:
-        path: what gRPC callers post to and, without `resource`, HTTP callers as well.
+        path: the path that gRPC callers post to and, without `resource`, HTTP callers as well.
         parameters: the model of its parameters.
         answer: the model of its answer over HTTP; None for a picture.
-        operation: what it does.
-        rendering: how its answer is told.
-        takes: what its documents are for.
-        role: who may call it.
-        summary: for the description.
-        success: what an answer with status 200 means.
-        writes: whether it changes documents or collections, so that every shard has to be there.
-        errors: the codes that it can give beside those of its body and documents.
-        examples: bodies that work.
-        resource: where it is over HTTP.
-        instead: a parameter that takes the place of the documents.
+        operation: the function that does the work.
+        rendering: makes the HTTP or gRPC answer.
+        takes: the purpose of its documents.
+        role: the kind of caller who may use it.
+        summary: one line for the description.
+        success: the meaning of an answer with status 200, for the description.
+        writes: whether it changes documents or collections; if so, all shards have to answer.
+        errors: the error codes that it can give in addition to those of its body and documents.
+        examples: valid bodies, for the description.
+        resource: its HTTP method and path; None for a POST to `path`.
+        instead: a parameter that callers may send instead of documents.
         grpc: whether gRPC callers may post to it.
-        always: answered while the flow is not ready as well, and without a place among the requests in flight.
+        always: whether it answers even if the flow is not ready, without a place among the requests in flight.
     """
 
     path: str
@@ -102,8 +102,8 @@ STATUS: Final = Endpoint(
     rendering.REPORTED,
     Takes.NOTHING,
     "search",
-    "The index, the model, the stages, this gateway",
-    "What each says of itself",
+    "Report the state of the index, the model, the stages and this gateway",
+    "The report",
     resource=Resource("GET", "/status"),
     always=True,
 )
@@ -115,7 +115,7 @@ THUMBNAIL: Final = Endpoint(
     rendering.FOUND,
     Takes.IDS,
     "search",
-    "The small JPEG that was kept of a document",
+    "Read the thumbnail of a document, a small JPEG",
     "The picture",
     errors=("invalid_id", *_BY_ID),
     resource=Resource("GET", "/thumbnail"),
@@ -131,7 +131,7 @@ ENDPOINTS: Final = (
         rendering.WRITTEN,
         Takes.CONTENT,
         "write",
-        "Store pictures or vectors; replaces what has the same id",
+        "Store pictures or vectors; a document with the same id is replaced",
         writes=True,
         errors=("stale_version",),
         examples=examples.INDEX,
@@ -144,7 +144,7 @@ ENDPOINTS: Final = (
         rendering.SEARCHED,
         Takes.QUERIES,
         "search",
-        "The most similar documents for each picture, text, vector, or indexed document (`like`)",
+        "Find the most similar documents for each picture, text or vector, or for an indexed document (`like`)",
         errors=(*_QUERIES, *_BY_ID, "invalid_filter"),
         examples=examples.SEARCH,
         instead="like",
@@ -157,7 +157,7 @@ ENDPOINTS: Final = (
         rendering.WRITTEN,
         Takes.TAGS,
         "write",
-        "Change tags; a document that is not there is an error, `not_found`",
+        "Change tags; a missing document is an error, `not_found`",
         writes=True,
         errors=(*_BY_ID, "stale_version"),
         examples=examples.UPDATE,
@@ -170,7 +170,7 @@ ENDPOINTS: Final = (
         rendering.FOUND,
         Takes.IDS,
         "search",
-        "Read documents by id; one that is not there is an error, `not_found`",
+        "Read documents by id; a missing document is an error, `not_found`",
         errors=_BY_ID,
         examples=examples.GET,
     ),
@@ -182,7 +182,7 @@ ENDPOINTS: Final = (
         rendering.EMBEDDED,
         Takes.QUERIES,
         "search",
-        "Vectors of pictures and texts, without storing anything",
+        "Return the vectors of pictures and texts, without storing anything",
         errors=_QUERIES,
         examples=examples.EMBED,
     ),
@@ -194,7 +194,7 @@ ENDPOINTS: Final = (
         rendering.FOUND,
         Takes.NOTHING,
         "search",
-        "Documents in the order of their ids; `next` of the answer is what to go on `after`",
+        "Read documents in the order of their ids; send `next` of the answer as `after` for the next page",
         errors=_READING,
         examples=examples.SCROLL,
     ),
@@ -206,7 +206,7 @@ ENDPOINTS: Final = (
         rendering.WRITTEN,
         Takes.NOTHING,
         "search",
-        "How many documents there are",
+        "Count documents",
         errors=_READING,
         examples=examples.COUNT,
     ),
@@ -218,7 +218,7 @@ ENDPOINTS: Final = (
         rendering.DELETED,
         Takes.IDS,
         "write",
-        "Remove documents by id (`data`) or by filter, and what came from them (`parent`); what is not there is no failure",
+        "Remove documents by id (`data`) or by filter, and the documents that came from them (`parent`)",
         writes=True,
         errors=(*_BY_ID, "invalid_filter", "stale_version"),
         examples=examples.DELETE,
@@ -232,8 +232,8 @@ ENDPOINTS: Final = (
         rendering.REPORTED,
         Takes.NOTHING,
         "admin",
-        "Read everything back and check it",
-        "What was found or begun",
+        "Read back the whole index and check it",
+        "The faults that were found, and the repairs that were made",
         examples=examples.EMPTY,
     ),
     Endpoint(
@@ -244,8 +244,8 @@ ENDPOINTS: Final = (
         rendering.REPORTED,
         Takes.NOTHING,
         "admin",
-        "Begin to build anew what searches walk through; /status shows how far",
-        "What was found or begun",
+        "Begin to rebuild the graphs that searches use; /status shows the progress",
+        "The rebuild has begun",
         errors=("collection_not_found",),
         examples=examples.EMPTY,
     ),
@@ -259,7 +259,7 @@ ENDPOINTS: Final = (
         rendering.REPORTED,
         Takes.NOTHING,
         "search",
-        "All collections, by name",
+        "List all collections, in the order of their names",
         "The collections",
         resource=Resource("GET", "/collections"),
     ),
@@ -271,7 +271,7 @@ ENDPOINTS: Final = (
         rendering.REPORTED,
         Takes.NOTHING,
         "search",
-        "One collection",
+        "Describe one collection",
         "The collection",
         errors=("collection_not_found",),
         resource=Resource("GET", "/collections/{name}"),
@@ -284,8 +284,8 @@ ENDPOINTS: Final = (
         rendering.REPORTED,
         Takes.NOTHING,
         "admin",
-        "Create a collection; by default bound to the flow's model",
-        "It was `created`, or is there already and bound as wanted (`unchanged`)",
+        "Create a collection; by default it is bound to the flow's model",
+        "The collection was created, or exists with the same model and dimension (`unchanged`)",
         writes=True,
         errors=("model_mismatch", "dimension_mismatch"),
         examples=examples.EMPTY,
@@ -300,7 +300,7 @@ ENDPOINTS: Final = (
         Takes.NOTHING,
         "admin",
         "Remove a collection with all its documents",
-        "It is gone",
+        "The collection was removed",
         writes=True,
         errors=("collection_not_found", "stale_version"),
         resource=Resource("DELETE", "/collections/{name}"),

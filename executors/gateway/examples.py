@@ -12,7 +12,7 @@ class Example:
 
     Args:
         name: its key in the description.
-        summary: what it shows.
+        summary: one line that says what the example shows.
         body: as HTTP callers send it.
     """
 

@@ -38,12 +38,12 @@ _log = logging.getLogger(__name__)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Leave out what Jina warns of at every start: that stages are still starting, and that we have our own `GET /`."""
+    """Filter out two warnings of Jina at every start: that stages are still starting, and that we have our own `GET /`."""
     message = record.getMessage()
     return not message.startswith(("Getting endpoints failed", 'endpoint GET on "/"'))
 
 
-# Writes whose callers have left are waited for so long when the gateway stops.
+# When the gateway stops, it waits this long for writes whose callers have left.
 _COMPLETION_S = 3.0
 
 
@@ -55,7 +55,7 @@ class HttpServer(FastAPIBaseServer):
 
     @property
     def host(self) -> str | None:
-        """The address to listen at; None for all of them, where asyncio would take `::` for those of IPv6 only."""
+        """The address to listen on; None means all, because asyncio would take `::` for those of IPv6 only."""
         host = str(self.runtime_args.host)
         return None if is_everywhere(host) and ":" in host else host
 
@@ -65,7 +65,7 @@ class HttpServer(FastAPIBaseServer):
         return self.application
 
     async def setup_server(self) -> None:
-        """Listen; how many connections there may be is known when those to the stages are open."""
+        """Set the limit on connections, now that those to the stages are open, and listen."""
         wanted = settings().max_connections
         grpc_limit = grpc_connection_limit()
         limit = connection_limit(wanted, grpc_limit)
@@ -82,7 +82,7 @@ class HttpServer(FastAPIBaseServer):
 
 
 class VisualSearchGateway(CompositeGateway):
-    """Puts one service behind both protocols, and joins the flow before it calls itself ready."""
+    """Serves HTTP and gRPC with one service, and joins the flow before it reports that it is ready."""
 
     servers: list[Any]
 
@@ -122,9 +122,9 @@ class VisualSearchGateway(CompositeGateway):
         return http
 
     async def setup_server(self) -> None:
-        """Wait for the stages, join the index, then listen. A flow that is being cancelled ends the wait."""
+        """Wait for the stages, join the index, then listen. The wait ends if the flow is being cancelled."""
         for server in self.servers:
-            # Jina's own composite never hands this on: with a failed executor its servers would wait for ever.
+            # Jina's own composite does not pass this on; if an executor failed, its servers would wait for ever.
             server.is_cancel = self.is_cancel
         await self.streamer._get_endpoints_input_output_models(is_cancel=self.is_cancel)
         if not self.is_cancel.is_set():

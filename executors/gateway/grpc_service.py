@@ -1,7 +1,7 @@
-"""The gRPC side: Jina's own protocol, with every request through the same door as HTTP.
+"""The gRPC side: Jina's own protocol, in which every request goes through the same door as over HTTP.
 
-Jina's servicer would pass requests on as they are, answer an unknown endpoint with its input, and hang a client whose
-request raised while it was read. Here nothing raised leaves a stream: every request gets an answer.
+Jina's servicer would pass requests on unchecked, answer an unknown endpoint with its input, and leave a client waiting
+whose request could not be read. Here no exception ends a stream: every request gets an answer.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from executors.gateway.intake import Held
 from executors.gateway.rendering import documents_for_grpc
 from executors.request_id import METADATA_KEY, current_request_id, request_id_from, request_scope, set_request_id
 
-# Requests of one stream that are worked on at the same time.
+# The most requests of one stream that are worked on at the same time.
 _PREFETCH = 16
-# A message is there as bytes and as documents.
+# A message is in memory twice: as bytes and as documents.
 _WEIGHT = 2
-# Jina's clients put this key of Jina's own into the parameters that they send.
+# Jina's clients add this key to the parameters that they send.
 _JINA_RESULTS = "__results__"
 
 
 class GrpcService:
-    """Stands in front of Jina's gateway servicer; whatever is not a request for documents goes on to that one."""
+    """Stands in front of Jina's gateway servicer, and passes on every call that is not a request with documents."""
 
     def __init__(self, inner: Any, door: Door) -> None:
         self._inner = inner
@@ -48,9 +48,9 @@ class GrpcService:
     async def stream(
         self, request_iterator: AsyncIterator[DataRequest], context: Any = None, *_: Any, **__: Any
     ) -> AsyncIterator[DataRequest]:
-        """Answer a stream of requests in its order, several at once; back-pressure by not reading further.
+        """Answer a stream of requests in order, several at once; stop reading while too many are under way.
 
-        A caller that leaves, or an answer that can't be sent, ends what was begun for it.
+        If the caller leaves, or an answer can't be sent, the work for it is cancelled.
         """
         pending: asyncio.Queue[asyncio.Task[DataRequest] | None] = asyncio.Queue()
         places = asyncio.Semaphore(_PREFETCH)
@@ -64,7 +64,7 @@ class GrpcService:
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
                     pending.put_nowait(task)
-                    # The next message is read when this one has its share of the memory, and few are under way.
+                    # Read the next message only when this one has its memory and few are under way.
                     await held.wait()
                     await places.acquire()
             finally:
@@ -88,15 +88,15 @@ class GrpcService:
     async def stream_doc(
         self, request: SingleDocumentRequest, context: Any = None
     ) -> AsyncIterator[SingleDocumentRequest]:
-        """Token streams are not offered: refuse instead of echoing."""
+        """Refuse streams of single documents, which this gateway does not offer; Jina would send the input back."""
         endpoint = request.header.exec_endpoint
         _set_error(request, VisualSearchError("unknown_endpoint", f"{endpoint!r} does not stream single documents"))
         yield request
 
     async def _answer(self, request: DataRequest, context: Any, held: asyncio.Event | None = None) -> DataRequest:
-        """Answer one request; `held` is set as soon as it has its share of the memory, or none.
+        """Answer one request; `held` is set as soon as it has its memory, or was refused.
 
-        Its id is that of the call's metadata, else that of the message's header. The header of the answer has it.
+        The request id is that of the call's metadata, else that of the message's header. The answer's header has it.
         """
         given = _given_id(context)
         with request_scope(request_id_from(given)):
@@ -107,7 +107,7 @@ class GrpcService:
     async def _answer_in_scope(
         self, request: DataRequest, context: Any, given: str | None, held: asyncio.Event | None
     ) -> DataRequest:
-        if request.buffer == b"":  # Jina does not decode it, but it is a message: one without anything
+        if request.buffer == b"":  # Jina does not decode it, but it is a valid, empty message
             request = DataRequest(jina_pb2.DataRequestProto())
         try:
             size = _size_of(request)
@@ -120,15 +120,15 @@ class GrpcService:
                 if held is not None:
                     held.set()
                 documents = _read_documents(request)
-                del request.proto_with_data.data.docs.docs[:]  # they are not kept twice
+                del request.proto_with_data.data.docs.docs[:]  # don't keep them twice
                 return documents, _read_parameters(request)
 
             answer = await self._door.answer(endpoint, _caller(context), read, weight=_WEIGHT)
-            # The report of an endpoint that is always answered takes the place of the parameters.
+            # If the endpoint always answers, its report stands in the parameters of the response.
             parameters = answer.extra if endpoint.always else answer.info()
             _answer_with(request, documents_for_grpc(endpoint.rendering, answer), parameters)
         except Exception as error:
-            if request.buffer:  # it could not be decoded, so it can't carry an answer either
+            if request.buffer:  # it could not be decoded, so the answer needs a new message
                 request = DataRequest(jina_pb2.DataRequestProto())
             _set_error(request, as_error(error, "gateway"))
         finally:
@@ -138,18 +138,18 @@ class GrpcService:
 
 
 def _given_id(context: Any) -> str | None:
-    """The id that the caller gave in the metadata of the call; all messages of a stream share it."""
+    """Return the request id in the metadata of the call, which all messages of a stream share."""
     metadata = context.invocation_metadata() if context is not None else None
     return next((value for key, value in metadata or () if key == METADATA_KEY), None)
 
 
 def _size_of(request: DataRequest) -> int:
-    """Bytes of a message, as it came or as it was made."""
+    """Return the size of a message in bytes."""
     return int(request.proto_with_data.ByteSize()) if request.buffer is None else len(request.buffer)
 
 
 def _caller(context: Any) -> Caller:
-    """Who sent the request, as gRPC tells."""
+    """Return the caller of a request, from its gRPC context."""
     if context is None:
         return Caller("grpc")
     metadata = {str(name): value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
@@ -157,10 +157,10 @@ def _caller(context: Any) -> Caller:
 
 
 def _path_of(request: DataRequest) -> str:
-    """What is asked for.
+    """Return the endpoint that a request names.
 
     Raises:
-        VisualSearchError: `malformed_body` for bytes that are no message.
+        VisualSearchError: `malformed_body` for bytes that are not a message.
     """
     try:
         return str(request.header.exec_endpoint)
@@ -169,14 +169,14 @@ def _path_of(request: DataRequest) -> str:
 
 
 def _answer_with(request: DataRequest, documents: Sequence[ImageDoc], parameters: dict[str, Any]) -> None:
-    """Put an answer in place of what was asked; what is no document stands in its parameters."""
+    """Turn a request into its answer: documents, and everything else in its parameters."""
     request.document_array_cls = DocList[ImageDoc]
     request.data.docs = DocList[ImageDoc](documents)
     request.parameters = parameters
 
 
 def _read_parameters(request: DataRequest) -> dict[str, Any]:
-    """The parameters of a request.
+    """Return the parameters of a request.
 
     Raises:
         VisualSearchError: `invalid_parameter` for numbers that JSON does not have.
@@ -190,7 +190,7 @@ def _read_parameters(request: DataRequest) -> dict[str, Any]:
 
 
 def _read_documents(request: DataRequest) -> list[ImageDoc]:
-    """The documents of a request; one that can't be read carries its error and costs no other.
+    """Return the documents of a request; one that can't be read carries an error, and the others are still read.
 
     Raises:
         VisualSearchError: `malformed_body`.
@@ -216,7 +216,7 @@ def _read_document(message: DocProto) -> ImageDoc:
         _drop_answers(document)
         document.error = fault
         if document.tags and message.data["tags"].WhichOneof("content") == "text":
-            # Read again: what decodes documents rounds integers beyond 64 bits. They are checked at the door, not here.
+            # Read the tags again, because docarray rounds integers beyond 64 bits. The door checks them.
             vars(document)["tags"] = read_json(message.data["tags"].text)
         return document
     except InvalidJsonError as error:
@@ -232,7 +232,7 @@ def _failure(code: ErrorCode, message: str) -> Failure:
 
 
 def _drop_answers(document: ImageDoc) -> None:
-    """Fields that only an answer has are not taken from a caller."""
+    """Clear the fields that only answers have; a caller may not set them."""
     document.version = document.result = document.error = document.hits = None
     document.shards_total = document.shards_answered = None
     if document.matches:
@@ -240,7 +240,7 @@ def _drop_answers(document: ImageDoc) -> None:
 
 
 def _set_error(request: Any, error: VisualSearchError) -> None:
-    """Make the answer one that raises on the caller's side, with the code in its message and no stack trace."""
+    """Turn a request into an error answer: Jina's client raises, with the code in the message and without a stack trace."""
     status = request.header.status
     status.code = jina_pb2.StatusProto.ERROR
     status.description = str(error)

@@ -26,12 +26,12 @@ class Health:
         self._readiness = service.readiness
 
     async def start(self) -> None:
-        """Try once now, so that a sound flow is ready when it says so; else go on in the background."""
+        """Try once now, so that a healthy flow is ready at once; if that fails, go on in the background."""
         if not await self._try_join():
             self._task = asyncio.create_task(self._keep_joining())
 
     async def stop(self) -> None:
-        """Stop trying."""
+        """Stop trying to join."""
         if self._task is not None:
             self._task.cancel()
 
@@ -39,7 +39,7 @@ class Health:
         """Ask every stage and every shard now.
 
         Returns:
-            Whether all of them answered, and the state of each by name.
+            Whether all of them are healthy, and the report: the answer of `/health/full`.
         """
         topology = self._service.stages.topology
         questions = [

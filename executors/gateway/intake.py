@@ -1,9 +1,9 @@
-"""Bodies on their way and in memory: bounded in number, in bytes over all requests, and in time.
+"""Limits on the bodies that arrive or are in memory: their number, their bytes over all requests, and their time.
 
-A request takes a place among those that are worked on only when its body is there; until then it is one of these. A body
-that finds no room waits, which costs the caller a paused connection and no memory; so clients that send much at once need
-not repeat it. The one that has been there longest always goes on, so that no two wait for each other for good: memory is
-bounded by the limit and one body.
+A request counts as in flight only once its body is complete; until then its body counts here. A body that finds no room
+waits: its connection is paused, and takes no memory. So clients that send much at once need not send it again. The oldest
+body may always go on, so that bodies don't wait for each other without end; memory is therefore bounded by the limit plus
+one body.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Final
 
 from executors.errors import VisualSearchError
 
-# A body may be this late before its rate counts: connections start slowly, and pause.
+# The rate of a body is checked only after this time, because connections start slowly and pause.
 GRACE_S: Final = 10.0
-# Bodies up to this size find room where larger ones wait: pictures that are searched for.
+# The last part of the memory is kept for bodies up to this size, such as the picture of a query.
 SMALL_BYTES: Final = 8_000_000
 _LARGE_SHARE: Final = 0.75
-# One that came just now is not closed to make room for another.
+# A body younger than this is not closed to make room for another.
 _YOUNG_S: Final = 0.25
 _TRIES: Final = 5
-# One that holds memory which others wait for, and of which nothing has come for so long, is ended.
+# A body that holds memory that others wait for is closed when nothing of it arrived for this time.
 _STALLED_S: Final = 5.0
 _LOOK_S: Final = 1.0
 
@@ -32,10 +32,10 @@ _LOOK_S: Final = 1.0
 @dataclass(frozen=True, slots=True)
 class IntakeLimits:
     """Attributes:
-    bodies: most bodies on their way.
-    size: bytes of all bodies in memory, those that are worked on included.
-    timeout_s: when a body has to be there.
-    rate: bytes a second that a body has to come with on average, after `GRACE_S`.
+    bodies: the most bodies that may be arriving at once.
+    size: the most bytes of all bodies in memory, including those of requests in flight.
+    timeout_s: the time for a body to arrive completely.
+    rate: the lowest average rate of a body after `GRACE_S`, in bytes a second.
     """
 
     bodies: int
@@ -45,7 +45,7 @@ class IntakeLimits:
 
 
 class Held:
-    """One body: how much came, since when, and the memory that it holds."""
+    """One body: when it began, how much of it arrived, and how much memory it holds."""
 
     def __init__(self, intake: Intake, weight: int) -> None:
         self._intake = intake
@@ -60,12 +60,12 @@ class Held:
 
     @property
     def elapsed(self) -> float:
-        """Seconds that its sender has had."""
+        """The seconds that the sender has had; the time that the body waited for memory does not count."""
         return asyncio.get_running_loop().time() - self._began - self._waited
 
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[None]:
-        """Around the wait for its next piece.
+        """Limit the wait for the next piece, which runs inside the block.
 
         Raises:
             VisualSearchError: `body_timeout`.
@@ -76,7 +76,7 @@ class Held:
             async with asyncio.timeout(due - self.elapsed) as self._timeout:
                 yield
             if self._closed_for_another:
-                # Its piece came in the same moment; its place is another's already.
+                # The piece arrived at the same moment, but another body has the place already.
                 raise self._late(due)
             self._heard_at = asyncio.get_running_loop().time()
         except TimeoutError:
@@ -85,7 +85,7 @@ class Held:
             self._timeout = None
 
     def arrival(self) -> AbstractAsyncContextManager[None]:
-        """Around its reading.
+        """Hold a place among the arriving bodies while this one is read inside the block.
 
         Raises:
             VisualSearchError: `overloaded`.
@@ -94,14 +94,15 @@ class Held:
 
     @property
     def is_stalled(self) -> bool:
-        """Whether its sender is waited for, and has been for long."""
+        """Whether the body has waited for its sender for too long."""
         return self._timeout is not None and asyncio.get_running_loop().time() - self._heard_at > _STALLED_S
 
     async def add(self, size: int, *, sent: bool = True) -> None:
-        """A piece came: take memory for it, as soon as there is room.
+        """Take memory for a piece that arrived, as soon as there is room.
 
         Args:
-            sent: whether its sender sent it so, or it was unpacked from what was sent.
+            size: bytes of the piece.
+            sent: True if the sender sent these bytes, False if they were unpacked from what it sent.
 
         Raises:
             VisualSearchError: `overloaded`.
@@ -113,20 +114,20 @@ class Held:
         self._waited += loop.time() - began
 
     async def add_whole(self, size: int) -> None:
-        """A message is there as a whole, without having waited for room, as gRPC hands it over: see `add`.
+        """Take memory for a gRPC message, which is complete and in memory before it could wait for room; see `add`.
 
         Raises:
-            VisualSearchError: `overloaded`, at once when as much as may be in memory waits for room already.
+            VisualSearchError: `overloaded`, at once if the messages that wait for room have reached the limit.
         """
         with self._intake.waiting(size):
             await self.add(size)
 
     def keep(self, size: int) -> None:
-        """It was read: from now on it holds so many bytes."""
+        """Set the memory that the body holds once it was read."""
         self._intake.give_back(self, self.size - size)
 
     def close_for_another(self) -> bool:
-        """End it, if it is waiting for its sender."""
+        """Close the body if it waits for its sender; return whether it did."""
         if self._timeout is None or self._closed_for_another:
             return False
         self._closed_for_another = True
@@ -135,12 +136,12 @@ class Held:
 
     def _late(self, due: float) -> VisualSearchError:
         if self._closed_for_another:
-            message = f"{self.arrived} bytes of the body came in {self.elapsed:.0f} s, and others needed its place"
+            message = f"{self.arrived} bytes of the body arrived in {self.elapsed:.0f} s, and others needed its place"
         elif due >= self._intake.limits.timeout_s:
-            message = f"the body did not come within {due:g} s (VS_BODY_TIMEOUT_MS)"
+            message = f"the body did not arrive within {due:g} s (VS_BODY_TIMEOUT_MS)"
         else:
             message = (
-                f"{self.arrived} bytes of the body came in {due:.0f} s: fewer than {self._intake.limits.rate} a second"
+                f"{self.arrived} bytes of the body arrived in {due:.0f} s: fewer than {self._intake.limits.rate} a second"
                 " (VS_BODY_MIN_RATE)"
             )
         return VisualSearchError("body_timeout", message, bytes=self.arrived)
@@ -159,15 +160,15 @@ class Intake:
 
     @property
     def on_their_way(self) -> int:
-        """How many bodies are being read."""
+        """The number of bodies that are being read."""
         return len(self._on_their_way)
 
     @asynccontextmanager
     async def body(self, weight: int = 1) -> AsyncIterator[Held]:
-        """A body, from its first piece to the answer of its request.
+        """Count a body inside the block, from its first piece to the answer of its request.
 
         Args:
-            weight: bytes of memory that one byte of it takes while it is read.
+            weight: bytes of memory that one byte of the body takes while it is read.
         """
         held = Held(self, weight)
         try:
@@ -178,13 +179,13 @@ class Intake:
 
     @asynccontextmanager
     async def arrival(self, held: Held) -> AsyncIterator[None]:
-        """Around the reading of a body.
+        """Hold a place among the arriving bodies while a body is read inside the block.
 
         Raises:
             VisualSearchError: `overloaded`.
         """
         if not await self._place_found():
-            message = f"{self.limits.bodies} bodies are on their way already (VS_MAX_BODIES); try again"
+            message = f"{self.limits.bodies} bodies are arriving already (VS_MAX_BODIES); try again"
             raise VisualSearchError("overloaded", message, retry_after_s=1)
         self._on_their_way[held] = None
         try:
@@ -194,7 +195,7 @@ class Intake:
 
     @contextmanager
     def waiting(self, size: int) -> Iterator[None]:
-        """Around the wait for room of what is in memory already.
+        """Count a message that waits inside the block for room, and is in memory already.
 
         Raises:
             VisualSearchError: `overloaded`.
@@ -209,7 +210,7 @@ class Intake:
             self._waiting -= size
 
     async def take(self, held: Held, size: int) -> None:
-        """Take memory; waits until there is room.
+        """Take memory; wait until there is room.
 
         Raises:
             VisualSearchError: `overloaded`.
@@ -241,11 +242,11 @@ class Intake:
         return self.size + size <= self._share_of(held.size + size) or next(iter(self._held)) is held
 
     def _share_of(self, size: int) -> float:
-        """How much of the memory there is for a body of this size: the last part is for small ones."""
+        """Return the memory that a body of this size may use; the last part is kept for small bodies."""
         return self.limits.size if size <= SMALL_BYTES else _LARGE_SHARE * self.limits.size
 
     async def _place_found(self) -> bool:
-        """Whether there is a place, or one can be made; waits a moment for it."""
+        """Return whether there is a place, or room could be made; it waits a moment for one."""
         for _ in range(_TRIES):
             if len(self._on_their_way) < self.limits.bodies or self._close_slowest():
                 return True
@@ -253,13 +254,13 @@ class Intake:
         return False
 
     def _close_stalled(self) -> None:
-        """End the bodies that hold memory and whose senders have stopped: others wait for it."""
+        """Close the bodies that hold memory and whose senders have stopped, because others wait for memory."""
         for each in [each for each in self._on_their_way if each.is_stalled]:
             if each.close_for_another():
                 self._on_their_way.pop(each, None)
 
     def _close_slowest(self) -> bool:
-        """Make room for a body by ending the one that comes slowest; False when all are young or come well."""
+        """Make room for a body by closing the one that arrives slowest; return False if all are young or fast enough."""
         slow = [each for each in self._on_their_way if each.elapsed > _YOUNG_S]
         slow.sort(key=lambda each: each.arrived / each.elapsed)
         for each in slow:

@@ -8,20 +8,20 @@ from typing import Final
 # malloc.h
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
-# Messages to the stages, of some 8 MB, are better taken from the heap: memory that is new to a process has to be cleared
-# first, which took 5 ms of system time a photo of 2 MB.
+# Messages to the stages, of about 8 MB, should come from the heap: the kernel clears memory that is new to a process,
+# which took 5 ms of system time for a photo of 2 MB.
 _LARGE_BYTES: Final = 12_582_912
 _KEPT_BYTES: Final = 16_777_216
 
 
 def give_large_buffers_back() -> bool:
-    """Have this process take every large buffer from the system by itself, and give it back when it is freed.
+    """Make this process allocate every large buffer from the system on its own, and return it when it is freed.
 
-    Without that, glibc puts buffers of up to 32 MB on its heap once the first of them was freed, where a small object behind
-    them keeps them for good: after eight requests of 114 MB a gateway held 1.6 GB that nothing used.
+    By default, glibc puts buffers of up to 32 MB on its heap once the first of them was freed. There, a small object after
+    a freed buffer keeps its memory in the process: after eight requests of 114 MB a gateway held 1.6 GB that it did not use.
 
     Returns:
-        Whether the C library can do it; only glibc can.
+        Whether the C library supports it; only glibc does.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

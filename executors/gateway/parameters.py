@@ -30,7 +30,7 @@ THUMBNAIL_URL: Final = "thumbnail_url"
 
 
 def _whole(value: Any) -> Any:
-    """gRPC carries every number as a double: 10.0 is 10, but neither true nor "10" is."""
+    """Accept 10.0 as 10, because gRPC carries every number as a double; refuse true and "10"."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
         raise ValueError("must be a whole number")
     return int(value)
@@ -43,10 +43,10 @@ def _number(value: Any) -> Any:
 
 
 def _filter_text(value: Any) -> Any:
-    """A filter as JSON text, the form in which it travels on, after it was read once to refuse what can't be evaluated.
+    """Return a filter as JSON text, the form that the shards get, after parsing it once to refuse an invalid one.
 
     Raises:
-        VisualSearchError: `invalid_filter`; pydantic lets it through.
+        VisualSearchError: `invalid_filter`; pydantic does not catch it.
     """
     if value is None:
         return None
@@ -78,12 +78,12 @@ FieldName = Annotated[str, StringConstraints(max_length=512), AfterValidator(_fi
 WholeNumber = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_number)]
 CollectionName = Annotated[str, StringConstraints(pattern=COLLECTION_PATTERN, max_length=MAX_COLLECTION_LENGTH)]
-# The bytes are counted by `check_id`; no text has more characters than bytes.
+# This limit counts characters, of which no text has more than bytes; `check_id` counts the bytes.
 DocumentId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_BYTES)]
 
 
 class Parameters(BaseModel):
-    """What every endpoint takes."""
+    """The parameter that every endpoint takes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -102,10 +102,10 @@ class CreateParameters(CollectionParameters):
     """`/collections/create`"""
 
     model_id: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = Field(
-        None, description="the model whose vectors it holds (default: the flow's)"
+        None, description="the model of its vectors (default: the flow's)"
     )
     dimension: WholeNumber | None = Field(
-        None, ge=1, le=MAX_DIMENSION, description="how many numbers its vectors have (default: as the flow's model)"
+        None, ge=1, le=MAX_DIMENSION, description="the length of its vectors (default: that of the flow's model)"
     )
 
 
@@ -129,13 +129,13 @@ class IndexParameters(Parameters):
 class DeleteParameters(Parameters):
     """`/delete`"""
 
-    filter: FilterText = Field(None, description="in place of `data`: remove the documents whose tags match")
+    filter: FilterText = Field(None, description="instead of `data`: remove the documents whose tags match")
 
 
 class ReindexParameters(Parameters):
     """`/reindex`"""
 
-    collection: CollectionName | None = Field(None, description="the collection (default: every one)")
+    collection: CollectionName | None = Field(None, description="the collection (default: all collections)")
 
 
 class EmbedParameters(Parameters):
@@ -145,8 +145,8 @@ class EmbedParameters(Parameters):
 class SearchParameters(Parameters):
     """`/search`"""
 
-    limit: WholeNumber = Field(10, ge=1, le=MAX_HITS, description="hits a query at most")
-    offset: WholeNumber = Field(0, ge=0, le=MAX_HITS, description="hits to leave out, best first")
+    limit: WholeNumber = Field(10, ge=1, le=MAX_HITS, description="the most hits for each query")
+    offset: WholeNumber = Field(0, ge=0, le=MAX_HITS, description="how many of the best hits to skip")
     threshold: Number | None = Field(None, ge=-1, le=1, description="only hits with at least this cosine")
     allow_partial: bool = Field(False, strict=True, description="accept an answer in which a shard is missing")
     like: DocumentId | None = Field(None, description="search with the vector of this indexed document")
@@ -157,13 +157,17 @@ class SearchParameters(Parameters):
     )
     fields: tuple[FieldName, ...] | None = Field(
         None,
-        description="what to return of a match beside id and score: `uri`, `tags`, `tags.<path>`, `parent`, `box`, "
+        description="the fields of a match to return with id and score: `uri`, `tags`, `tags.<path>`, `parent`, `box`, "
         "`thumbnail_url`",
     )
-    with_: tuple[Literal["embedding"], ...] = Field((), alias="with", description="what else to return: `embedding`")
+    with_: tuple[Literal["embedding"], ...] = Field(
+        (), alias="with", description="further fields to return: `embedding`"
+    )
     exact: bool = Field(False, strict=True, description="compare with every document instead of walking the graph")
-    ef: WholeNumber | None = Field(None, ge=1, le=MAX_EFFORT, description="effort of the walk through the graph")
-    explain: bool = Field(False, strict=True, description="say how each shard searched")
+    ef: WholeNumber | None = Field(
+        None, ge=1, le=MAX_EFFORT, description="how many candidates the walk through the graph keeps"
+    )
+    explain: bool = Field(False, strict=True, description="return how each shard searched")
 
     @model_validator(mode="after")
     def _window(self) -> SearchParameters:
@@ -174,14 +178,16 @@ class SearchParameters(Parameters):
     @model_validator(mode="after")
     def _self(self) -> SearchParameters:
         if self.exclude_self and self.like is None:
-            raise ValueError("exclude_self goes with `like`: it leaves out the document that is searched with")
+            raise ValueError("exclude_self needs `like`: it leaves out the document that `like` names")
         return self
 
 
 class UpdateParameters(Parameters):
     """`/update`"""
 
-    mode: Literal["merge", "replace"] = Field("merge", description="keep the tags that are not named, or not")
+    mode: Literal["merge", "replace"] = Field(
+        "merge", description="keep the tags that are not named (`merge`), or remove them (`replace`)"
+    )
     refresh: bool = _REFRESH
 
 
@@ -197,7 +203,7 @@ class GetParameters(Parameters):
 class ThumbnailParameters(Parameters):
     """`/thumbnail`"""
 
-    known: tuple[str, ...] = Field((), description="versions whose thumbnail the caller has")
+    known: tuple[str, ...] = Field((), description="the versions of the document whose thumbnails the caller has")
 
 
 class CountParameters(Parameters):
@@ -211,21 +217,23 @@ class ScrollParameters(CountParameters):
     """`/scroll`"""
 
     after: Annotated[str, StringConstraints(max_length=512)] = Field(
-        "", description="go on after this id: `next` of the page before"
+        "", description="return the documents after this id: `next` of the previous page"
     )
-    limit: WholeNumber = Field(100, ge=1, le=MAX_HITS, description="documents at most")
+    limit: WholeNumber = Field(100, ge=1, le=MAX_HITS, description="the most documents of a page")
     with_: tuple[Literal["embedding", "thumbnail"], ...] = Field(
         (), alias="with", description="what else to return: `embedding`, `thumbnail`"
     )
 
 
 class VerifyParameters(BaseModel):
-    """`/verify`: all collections, always."""
+    """`/verify`; it always checks all collections."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     repair: bool = Field(
-        False, strict=True, description="remove the older copy of ids that stand twice, and make anew what can be"
+        False,
+        strict=True,
+        description="remove the older copy of ids that are stored twice, and rebuild what is made from the documents",
     )
 
 
@@ -236,7 +244,7 @@ def parse_parameters(model: type[AnyParameters], given: Any) -> AnyParameters:
     """Check the parameters of a request.
 
     Raises:
-        VisualSearchError: `invalid_parameter`, naming each parameter at fault.
+        VisualSearchError: `invalid_parameter`; the message names each wrong parameter.
     """
     if given is None:
         given = {}

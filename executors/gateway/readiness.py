@@ -1,4 +1,4 @@
-"""Knows whether every stage has answered since the start, and if not, why."""
+"""Remembers whether every stage has answered since the start, and the reason if not."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from executors.errors import VisualSearchError
 
 
 class Readiness:
-    """Set by what joins the flow; read wherever a request comes in.
+    """Whether the flow is ready. `Health` sets it when the gateway has joined the flow; the door reads it for every request.
 
     Attributes:
-        ready: whether requests are answered.
-        reason: what keeps the flow from being ready.
+        ready: whether the gateway answers requests.
+        reason: the error that keeps the flow from being ready; None if there is none.
     """
 
     def __init__(self) -> None:
@@ -18,14 +18,14 @@ class Readiness:
         self.reason: VisualSearchError | None = VisualSearchError("not_ready", "the flow is starting")
 
     def set_ready(self) -> None:
-        """Every stage has answered."""
+        """Note that every stage has answered."""
         self.ready, self.reason = True, None
 
     def check(self) -> None:
         """Refuse work before the flow has heard from every stage once.
 
         Raises:
-            VisualSearchError: why it is not ready: `not_ready`, `shard_identity`, `unavailable`.
+            VisualSearchError: the reason why it is not ready: `not_ready`, `shard_identity`, `unavailable`.
         """
         if not self.ready:
             raise self.reason or VisualSearchError("not_ready", "the flow is starting")

@@ -31,16 +31,16 @@ _MATCH_FIELDS: Final = (
 
 
 def thumbnail_url(collection: str, document_id: str) -> str:
-    """The address of a document's thumbnail: relative to the server, and right for any id."""
+    """Return the URL of a document's thumbnail, relative to the server; it works for any id."""
     return f"/thumbnail?collection={quote(collection, safe='')}&id={quote(document_id, safe='')}"
 
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """How the documents of an answer are told.
+    """How the documents of an answer become JSON or documents for gRPC.
 
     Attributes:
-        to_json: one document of an HTTP answer; None where an answer has no documents and is what the operation says.
+        to_json: makes the JSON of one document; None if the answer is the operation's report and has no documents.
         matches: whether gRPC callers get the hits as `matches`.
         content: whether gRPC callers get the embedding and the thumbnail.
     """
@@ -51,7 +51,7 @@ class Rendering:
 
 
 def answer_to_json(rendering: Rendering, answer: Answer) -> dict[str, Any]:
-    """The body of an HTTP answer."""
+    """Return the body of an HTTP answer."""
     if rendering.to_json is None:
         return answer.extra
     data = [rendering.to_json(document, answer) for document in answer.documents]
@@ -59,7 +59,7 @@ def answer_to_json(rendering: Rendering, answer: Answer) -> dict[str, Any]:
 
 
 def status_of(answer: Answer) -> int:
-    """200 when at least one document succeeded, or there was none, else the status of the first error."""
+    """Return 200 if a document succeeded or the request had none, else the status of the first error."""
     errors = [document.error for document in answer.documents]
     if not errors or any(error is None for error in errors):
         return 200
@@ -67,10 +67,10 @@ def status_of(answer: Answer) -> int:
 
 
 def matches_of(document: ImageDoc, thumbnails_in: str | None = None) -> list[dict[str, Any]]:
-    """The hits of one query, row by row, with the fields that the caller chose; embeddings are D float32.
+    """Return the hits of one query as rows, with the fields that the caller chose; embeddings are D float32.
 
     Args:
-        thumbnails_in: add the addresses of the thumbnails, which are in this collection.
+        thumbnails_in: the collection of the hits, if the rows should have the URLs of thumbnails; else None.
     """
     columns = unpack(document)
     if "ids" not in columns:
@@ -86,7 +86,7 @@ def matches_of(document: ImageDoc, thumbnails_in: str | None = None) -> list[dic
 
 
 def documents_for_grpc(rendering: Rendering, answer: Answer) -> DocList[ImageDoc]:
-    """The same answers as documents: `matches` built once, here; nothing of the inner columns leaves the flow."""
+    """Return an answer as documents for gRPC: `matches` are made here, and the columns between stages are left out."""
     for document in answer.documents:
         if rendering.matches:
             matches = matches_of(document, answer.thumbnails_in)
@@ -126,7 +126,7 @@ def _search_to_json(document: ImageDoc, answer: Answer) -> dict[str, Any]:
 
 
 def _tags(document: ImageDoc) -> dict[str, Any]:
-    """Those of a document that failed are not shown: they may be what it failed for, and no JSON at all."""
+    """Return the tags of a document; none if it failed, because invalid tags may be the reason and may not fit into JSON."""
     return {} if document.error else document.tags
 
 

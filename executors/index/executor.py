@@ -134,7 +134,7 @@ class IndexShard(Executor):
 
     @requests(on="/count")
     async def count(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """How many documents there are."""
+        """Count documents."""
         return await self._report("/count", docs, shard_requests.count)
 
     @requests(on="/delete_matching")
@@ -164,12 +164,12 @@ class IndexShard(Executor):
 
     @requests(on="/verify")
     async def verify(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """Read everything back and check it."""
+        """Read back the whole shard and check it."""
         return await self._report("/verify", docs, shard_requests.verify)
 
     @requests(on="/status")
     async def status(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
-        """Who this shard is, and what it holds."""
+        """Report the shard's identity and contents."""
         return await self._report("/status", docs, partial(shard_requests.status, self._number, self._shards))
 
     async def _report(self, endpoint: str, docs: Documents, make: Report) -> DocList[ImageDoc]:

@@ -77,7 +77,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Exists:
-    """The path exists, whatever its value: null and empty arrays count."""
+    """The path exists, with any value: null and empty arrays count."""
 
     path: str
 

@@ -1,4 +1,4 @@
-"""Points in time in the format of RFC 3339: texts of the same moment are equal, whatever their offsets. Pure.
+"""Points in time in the format of RFC 3339: texts of the same moment are equal, with any offsets. Pure.
 
 Accepted: `2024-05-01T10:00:00+02:00`, `2024-05-01t08:00:00.25z`, and a space in place of the T (RFC 3339, 5.6). A date
 alone, or a time without an offset, is refused, since it does not say which moment it is. `-00:00` counts as UTC. A leap

@@ -73,7 +73,7 @@ class Store(ABC):
 
         Args:
             identity: the identity to adopt.
-            proposed: keep an identity of the same number, whatever its index. If several gateways propose at the same
+            proposed: keep an identity of the same number, of any index. If several gateways propose at the same
                 time, the first one is followed.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The settings of models, and of what runs them."""
+"""The settings of models and of the backends that run them."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 
 class FlowSettings(BaseModel):
-    """What every process of the flow does alike."""
+    """Settings that apply to every process of the flow."""
 
     threads: int = Field(
         0, ge=0, le=1024, description="computing threads of each replica of a stage; 0 means its share of the cores"

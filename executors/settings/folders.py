@@ -1,4 +1,4 @@
-"""Whether a folder that a setting names can be written."""
+"""Checks that the folder in a setting can be written."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from executors.errors import VisualSearchError
 
 
 def check_folder(setting: str, folder: Path) -> None:
-    """Make the folder if there is none, and refuse one that can't hold files, before any process needs it.
+    """Make the folder if it is missing, and refuse one that can't be written, before any process needs it.
 
     Raises:
-        VisualSearchError: `storage_unavailable`, naming the setting and the folder.
+        VisualSearchError: `storage_unavailable`; the message names the setting and the folder.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The settings of the gateway: where it listens, who may call it, and how much it takes at a time."""
+"""The settings of the gateway: its addresses, who may call it, and its limits."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class GatewaySettings(BaseModel):
 
     @property
     def stage_timeout_ms(self) -> int:
-        """After how long the gateway gives up a stage that hangs; another replica can still answer within the timeout then."""
+        """The timeout of one call to a stage, short enough that another replica can still answer within the whole timeout."""
         return max(100, self.timeout_ms // 3)
 
     @field_validator("host", mode="after")
@@ -96,7 +96,7 @@ class GatewaySettings(BaseModel):
 
 
 def _origin(given: str) -> str:
-    """An origin as browsers write it: lower case, without a path, and without the port that its scheme has anyway.
+    """Return an origin as browsers write it: in lower case, without a path and without the default port of its scheme.
 
     Raises:
         ValueError: it is not an origin, so no browser would ever send it.
@@ -117,12 +117,12 @@ def _origin(given: str) -> str:
 
 
 def _host_name(given: str) -> str:
-    """A name as it stands in a Host header before the port, in lower case.
+    """Return a host name as the Host header has it before the port, in lower case.
 
     Raises:
-        ValueError: it is none, so that no request would ever match it.
+        ValueError: it is not a host name, so no request would ever match it.
     """
     name = given[1:-1] if given.startswith("[") and given.endswith("]") else given
     if given != "*" and not is_host(name):
-        raise ValueError(f"{given!r} is no name of a host; write shop.example, without a scheme or a port, or *")
+        raise ValueError(f"{given!r} is not a host name; write shop.example, without a scheme or a port, or *")
     return name.lower()

@@ -1,4 +1,4 @@
-"""The settings of the index, whatever holds it, and of the embedded one."""
+"""The settings of the index in any store, and of the embedded store."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from executors.settings.values import Folder, data_folder
 
 
 class IndexSettings(BaseModel):
-    """The store, its shards, and the graphs of the embedded one."""
+    """The store, its shards, and the graphs of the embedded store."""
 
     store: Literal["embedded", "opensearch"] = Field(
-        "embedded", description="what holds the index: `embedded` (SQLite) or `opensearch` (a cluster)"
+        "embedded", description="store of the index: `embedded` (SQLite) or `opensearch` (a cluster)"
     )
     workspace: Folder = Field(
         default_factory=lambda: data_folder() / "workspace",

@@ -15,7 +15,7 @@ NO_URLS: Final = "VS_OPENSEARCH_URLS: the store `opensearch` needs at least one 
 
 
 class OpenSearchSettings(BaseModel):
-    """How to reach the cluster, and what its indices are like."""
+    """How to reach the cluster, and the options of its indices."""
 
     opensearch_urls: Names = Field(
         (), description="OpenSearch nodes to connect to, `http(s)://host:port`, comma-separated"

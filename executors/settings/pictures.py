@@ -1,4 +1,4 @@
-"""The settings of pictures: how large they may be, and whether a small one is kept."""
+"""The settings of pictures: their largest size, and whether the index keeps thumbnails."""
 
 from __future__ import annotations
 

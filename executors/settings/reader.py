@@ -23,11 +23,11 @@ from executors.settings.index import IndexSettings
 from executors.settings.opensearch import NO_URLS, OpenSearchSettings
 from executors.settings.pictures import PictureSettings
 
-# The bootstrap makes these from other settings, for the flow files.
+# The bootstrap sets these for the flow files, from other settings.
 _FLOW_VARIABLES: Final = frozenset({"VS_PORTS", "VS_STAGE_TIMEOUT_MS"})
 
 
-# pydantic takes the fields of the last section first.
+# pydantic orders the fields from the last section to the first.
 class Settings(
     OpenSearchSettings,
     IndexSettings,
@@ -59,7 +59,7 @@ def read_settings() -> Settings:
     """Read the environment.
 
     Raises:
-        VisualSearchError: `invalid_setting`, naming each variable at fault and what is wrong with it.
+        VisualSearchError: `invalid_setting`; the message names each wrong variable and its fault.
     """
     try:
         return Settings()
@@ -74,7 +74,7 @@ def _fault(fault: Any) -> str:
 
 
 def unknown_variables() -> list[str]:
-    """A line for each variable `VS_…` of the environment that is not a setting; it is most likely misspelt."""
+    """Return a line for each variable `VS_…` of the environment that is not a setting; it is probably misspelt."""
     known = [f"VS_{name.upper()}" for name in Settings.model_fields]
     lines = []
     for name in sorted(os.environ):
@@ -86,15 +86,15 @@ def unknown_variables() -> list[str]:
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """The settings of this process, read once."""
+    """Return the settings of this process; they are read once."""
     return read_settings()
 
 
 def with_flow_backend(chosen: Settings, backend: str | None) -> Settings:
-    """The settings with the backend that a flow file names (`uses_with: {backend: …}`), unless the environment names one.
+    """Return the settings with the backend of a flow file (`uses_with: {backend: …}`), unless the environment names one.
 
     Raises:
-        VisualSearchError: `invalid_setting` when there is no such backend.
+        VisualSearchError: `invalid_setting` if there is no such backend.
     """
     chosen = _with_flow_choice(chosen, "embed_backend", "backend", backend)
     if chosen.embed_backend == "triton" and not chosen.triton_urls:
@@ -103,10 +103,10 @@ def with_flow_backend(chosen: Settings, backend: str | None) -> Settings:
 
 
 def with_flow_store(chosen: Settings, store: str | None) -> Settings:
-    """The settings with the store that a flow file names (`uses_with: {store: …}`), unless the environment names one.
+    """Return the settings with the store of a flow file (`uses_with: {store: …}`), unless the environment names one.
 
     Raises:
-        VisualSearchError: `invalid_setting` when there is no such store.
+        VisualSearchError: `invalid_setting` if there is no such store.
     """
     chosen = _with_flow_choice(chosen, "store", "store", store)
     if chosen.store == "opensearch" and not chosen.opensearch_urls:
@@ -115,7 +115,7 @@ def with_flow_store(chosen: Settings, store: str | None) -> Settings:
 
 
 def _with_flow_choice(chosen: Settings, field: str, name: str, value: str | None) -> Settings:
-    """The settings with what a flow file calls `name`, unless the environment sets the field itself."""
+    """Return the settings with the value that a flow file gives for `name`, unless the environment sets the field."""
     if value is None or field in chosen.model_fields_set:
         return chosen
     known = get_args(Settings.model_fields[field].annotation)
@@ -126,10 +126,10 @@ def _with_flow_choice(chosen: Settings, field: str, name: str, value: str | None
 
 
 def wants_json() -> bool:
-    """Whether every log line is JSON. Known before the settings are read, because their faults are log lines as well."""
+    """Return whether every log line is JSON. It needs no settings, because errors in them are log lines as well."""
     return os.environ.get("VS_LOG_FORMAT", "").strip() == "json"
 
 
 def visible_devices() -> str:
-    """What `CUDA_VISIBLE_DEVICES` gave this process: a GPU's number or UUID, empty, or a literal `RR…`."""
+    """Return `CUDA_VISIBLE_DEVICES` of this process: a GPU's number or UUID, empty, or a literal `RR…`."""
     return os.environ.get("CUDA_VISIBLE_DEVICES", "")

@@ -1,4 +1,4 @@
-"""What several settings hold: folders, files, and lists of names."""
+"""Types of values that several settings have: folders, files, and lists of names."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _LONGEST_NAME: Final = 255
 
 
 def data_folder() -> Path:
-    """The user's data folder for this project, as the XDG base directory specification places it.
+    """Return the user's data folder for this project, by the XDG base directory specification.
 
     Raises:
         VisualSearchError: `invalid_setting` if neither HOME nor XDG_DATA_HOME says where that is.
     """
     base = os.environ.get("XDG_DATA_HOME", "")
-    if not base.startswith("/"):  # "consider the path invalid and ignore it", says the specification of a relative one
+    if not base.startswith("/"):  # of a relative path, the specification says "consider the path invalid and ignore it"
         base = str(Path("~").expanduser()) if os.environ.get("HOME", "/").startswith("/") else ""
         if not base.startswith("/"):
             message = "HOME is not an absolute path, so there is no folder for data; set HOME or XDG_DATA_HOME to one"
@@ -33,7 +33,7 @@ def data_folder() -> Path:
 
 
 def checked_path(path: Path, name: str) -> Path:
-    """An absolute path that is possible on this system.
+    """Return a path as an absolute one that is possible on this system.
 
     Raises:
         VisualSearchError: `invalid_setting`.
@@ -45,7 +45,7 @@ def checked_path(path: Path, name: str) -> Path:
 
 
 def absolute_path(path: Path) -> Path:
-    """The path from the root, `~` resolved.
+    """Return the absolute path, with `~` resolved.
 
     Raises:
         ValueError: the path is too long for a file or folder, or its `~` can't be resolved.
@@ -68,7 +68,7 @@ def _refuse_empty(value: object) -> object:
 
 
 def _none_if_empty(value: object) -> object:
-    """Take an empty path for none; else it would be the current folder."""
+    """Return None for an empty path, which would otherwise be the current folder."""
     return None if isinstance(value, str) and not value.strip() else value
 
 
@@ -80,5 +80,5 @@ def _split(value: object) -> object:
 
 Folder: TypeAlias = Annotated[Path, BeforeValidator(_refuse_empty), AfterValidator(absolute_path)]
 File: TypeAlias = Annotated[Path | None, BeforeValidator(_none_if_empty)]
-# Comma-separated.
+# Names that are separated by commas.
 Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]

@@ -140,7 +140,7 @@ async def rates(bench: Bench) -> None:
 
 
 def rate_of_threads(run: Callable[[NDArray[np.float32]], object], queries: Vectors, count: int) -> float:
-    """How many calls a second so many threads make."""
+    """Return how many calls a second this number of threads makes."""
     end = time.perf_counter() + SECONDS_OF_RATE
     done = [0] * count
 
@@ -160,7 +160,7 @@ def rate_of_threads(run: Callable[[NDArray[np.float32]], object], queries: Vecto
 
 
 async def rate_of_tasks(store: EmbeddedStore, queries: Vectors, count: int) -> float:
-    """How many searches a second so many tasks get answered."""
+    """Return how many searches a second are answered for this number of tasks."""
     end = time.perf_counter() + SECONDS_OF_RATE
 
     async def work(place: int) -> int:

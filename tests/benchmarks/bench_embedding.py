@@ -81,7 +81,7 @@ def wait_ready(server: TritonServer, model: str) -> None:
             with grpc_types.InferenceServerClient(server.url) as client:
                 if client.is_model_ready(model):
                     return
-        except Exception:  # whatever it is: the server is starting
+        except Exception:  # the server is still starting
             time.sleep(0.1)
     raise TimeoutError(server.url)
 

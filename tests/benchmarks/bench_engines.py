@@ -43,7 +43,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 @dataclass(slots=True)
 class Killed:
-    """What some kills did to one engine."""
+    """The effects of some kills on one engine."""
 
     cycles: int = 0
     acknowledged: int = 0
@@ -56,7 +56,7 @@ class Killed:
 def measure(name: str, folder: Path, vectors_file: Path, count: int, answers: Any) -> None:
     """A process that fills an engine and searches it."""
     vectors, queries = np.load(vectors_file, mmap_mode="r"), make_queries(500)
-    # What its libraries take is no part of its memory.
+    # The memory of its libraries does not count.
     (folder / "first").mkdir()
     ENGINES[name](folder / "first", vectors.shape[1], 1).close()
     before = anonymous_mib()
@@ -93,7 +93,7 @@ def look_for(name: str, folder: Path, vectors_file: Path, rows: list[int], answe
         for row in some:
             try:
                 lost += row not in engine.search(np.array(vectors[row]))
-            except Exception:  # whatever an engine raises: what can't be found is lost
+            except Exception:  # an engine may raise anything; vectors that can't be found count as lost
                 lost += 1
         answers.put((len(rows) - len(there), lost, ""))
         engine.close()
@@ -102,7 +102,7 @@ def look_for(name: str, folder: Path, vectors_file: Path, rows: list[int], answe
 
 
 def asked(work: Callable[..., None], *arguments: Any) -> Any:
-    """What a fresh process answers; None if it died or took too long."""
+    """Return the answer of a new process; None if it died or took too long."""
     answers = SPAWN.Queue()
     process = SPAWN.Process(target=work, args=(*arguments, answers))
     process.start()

@@ -34,7 +34,7 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What a process has seen that opened an index: MiB, seconds until the first answer, what the store says."""
+    """The figures of a process that opened an index: MiB, seconds until the first answer, and the store's report."""
 
     mib: float
     seconds: float

@@ -83,7 +83,7 @@ def fields() -> frozenset[str]:
 
 
 def sources(vectors: Vectors, rows: Sequence[int]) -> list[dict[str, Any]]:
-    """What the store writes for these rows, with plain lists, as the bare client wants them."""
+    """Return the documents that the store writes for these rows, with plain lists, which the bare client needs."""
     made = []
     for row in rows:
         plan = plan_put(None, encode_record(record(row, np.array(vectors[row]))), "", fields())

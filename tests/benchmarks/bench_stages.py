@@ -183,7 +183,7 @@ def table(report: Report, title: str, times: Times) -> None:
 
 
 def variables_for(connection: ConnectionOptions) -> dict[str, str]:
-    """What tells the flow where OpenSearch is."""
+    """Return the settings that tell the flow where OpenSearch is."""
     return {
         "VS_OPENSEARCH_URLS": ",".join(connection.urls),
         "VS_OPENSEARCH_PREFIX": f"{PREFIX}-flow",

@@ -1,10 +1,10 @@
-"""The longest search and the longest write while the store is busy: loading, deleting, building its graph anew, saving.
+"""The longest search and the longest write while the store is busy: it loads, deletes, rebuilds its graph, and saves.
 
-One thread searches at a steady pace and one writes a document at a time (replacing one that is there), while another loads
-`--rows` documents by 256, deletes a third, and asks for a new graph. A search that comes too late because the one before
-took long counts from when it was due: a stall is felt by all who wait. The other side is faiss alone under a lock, as one
-would write it first: batches of 256 are added under it, searches take it, too. And the disk alone, which nobody is faster than:
-as many pages as a search reads of documents that are not in memory, beside as many flushes a second.
+One thread searches at a steady pace, and one replaces a document at a time, while another loads `--rows` documents in
+batches of 256, deletes a third, and asks for a new graph. If a search starts late because the one before took long, its
+time counts from when it was due, because a stall delays every caller who waits. There are two comparisons. One is faiss
+alone under a lock, the simplest program: searches and batches of 256 take the same lock. The other is the disk alone, which
+no store can beat: it reads as many pages as a search reads of documents that are not in memory, with as many flushes a second.
 
     python -m tests.benchmarks.bench_stalls [--rows 100000] [--pace 10] [--markdown FILE]
 """

@@ -1,4 +1,4 @@
-"""What every benchmark needs: photos, percentiles, memory, and tables that say on which machine they were made."""
+"""Helpers of all benchmarks: photos, percentiles, memory, and tables that name the machine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 
 def machine() -> str:
-    """Where this runs, and how busy it was in the last minute."""
+    """Describe this machine, and how busy it was in the last minute."""
     cores = len(os.sched_getaffinity(0))
     load = os.getloadavg()[0]
     return f"{platform.machine()}, {cores} cores, Python {platform.python_version()}, load {load:.1f}"
@@ -93,5 +93,5 @@ def anonymous_mib() -> float:
 
 
 def bytes_of(folder: Path) -> int:
-    """What the files in a folder take."""
+    """Return the size of the files in a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

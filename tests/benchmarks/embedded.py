@@ -28,7 +28,7 @@ def name_of(row: int) -> str:
 
 
 def row_of(name: str) -> int:
-    """Which row an id is of."""
+    """Return the row of an id."""
     return int(name[-12:-4])
 
 
@@ -77,7 +77,7 @@ async def delete_rows(store: Store, rows: Sequence[int], batch: int = 256, versi
 
 
 async def graph_of(store: Store) -> dict[str, Any]:
-    """What the store says about its graph."""
+    """Return the store's report about its graph."""
     lines: list[dict[str, Any]] = (await store.status()).details["graphs"]
     return lines[0]
 
@@ -105,7 +105,7 @@ async def search(store: Store, query: NDArray[np.float32], limit: int = 20, **ot
 
 
 def rows_of(hits: Hits) -> list[int]:
-    """Which rows were found, best first."""
+    """Return the rows that were found, best first."""
     return [row_of(name) for name in hits.ids]
 
 

@@ -51,7 +51,7 @@ class Engine(ABC):
 
     @abstractmethod
     def present(self, rows: Sequence[int]) -> set[int]:
-        """Which of these are there by their id."""
+        """Return which of these rows can be read by their id."""
 
     def finish(self) -> None:  # noqa: B027 - most have nothing to do
         """Build what searches need and writes have not built yet."""

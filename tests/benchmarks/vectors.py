@@ -31,7 +31,7 @@ def clustered(count: int, seed: int, dimension: int = DIMENSION) -> Iterator[Vec
 
 
 def write_vectors(path: Path, count: int, dimension: int = DIMENSION, seed: int = 1) -> Vectors:
-    """Make vectors in a file and map it: other processes can, too, and it counts as nobody's memory."""
+    """Write vectors to a file and map it. Other processes can map it too, and it does not count as a process's own memory."""
     mapped = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(count, dimension))
     start = 0
     for block in clustered(count, seed, dimension):
@@ -61,6 +61,6 @@ def true_neighbours(vectors: Vectors, queries: Vectors, k: int = 10) -> NDArray[
 
 
 def recall(found: list[list[int]], truth: NDArray[np.int64]) -> float:
-    """Which share of the true neighbours was among the first as many that were found."""
+    """Return the share of the k true neighbours that is among the first k that were found."""
     hits = sum(len(set(mine[: len(true)]) & set(true.tolist())) for mine, true in zip(found, truth, strict=True))
     return hits / truth.size

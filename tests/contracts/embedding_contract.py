@@ -63,7 +63,7 @@ def inputs_for(tower: Tower, count: int, seed: int = 0) -> NDArray[Any]:
 
 
 def expected(tower: Tower, inputs: NDArray[Any]) -> Vectors:
-    """What the tiny towers compute, in numpy."""
+    """Compute the results of the tiny towers in numpy."""
     mixer = np.random.default_rng(0).uniform(0.5, 1.0, (3, TINY_DIMENSION)).astype(np.float32)
     if isinstance(tower, TextSpec):
         meanings = np.zeros((12, TINY_DIMENSION), np.float32)

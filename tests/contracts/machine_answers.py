@@ -14,7 +14,7 @@ _TOLERANCE = 1e-5
 
 
 def same_hits(hits: Hits, complete: Hits, ungrouped: Hits, limit: int) -> None:
-    """Whether the hits are the best of the complete ones; which of those that tie at the cut is open.
+    """Return whether the hits are the best of the complete ones; of those with equal scores at the cut, any may be hits.
 
     Args:
         complete: every hit (with groups: of every group), from the dictionaries; `ungrouped`: the same without groups.

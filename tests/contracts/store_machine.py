@@ -294,7 +294,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert set(mine.collections) == set(twins.collections)
 
     def note_digests(self, outcomes: Sequence[WriteOutcome], expected: Sequence[WriteOutcome]) -> None:
-        """The digest identifies the content: one for each, whatever write it comes from."""
+        """The digest identifies the content: equal content has one digest, after every kind of write."""
         for outcome, twins in zip(outcomes, expected, strict=True):
             if outcome.result in ("created", "replaced", "unchanged", "updated") and len(twins.digest) == 64:
                 assert self.digests.setdefault(twins.digest, outcome.digest) == outcome.digest

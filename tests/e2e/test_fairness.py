@@ -1,4 +1,4 @@
-"""One user's work beside another's, on a real flow: searches pass bulk, and who has left costs nothing more.
+"""The work of several users on a real flow: searches overtake bulk work, and callers who have left cost nothing more.
 
 By the order in which things end and by what was counted, never by the clock.
 """

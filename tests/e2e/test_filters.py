@@ -1,4 +1,4 @@
-"""What a search and a count may ask for, against real flows: any number of shards gives the same answer."""
+"""The options of a search and a count, against real flows: any number of shards gives the same answer."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the log of a real flow tells: the project's own lines, and the id of a request in every process that works on it."""
+"""The log of a real flow has the project's own lines, and the id of a request in every process that works on it."""
 
 from __future__ import annotations
 

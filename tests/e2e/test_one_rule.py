@@ -128,7 +128,7 @@ def test_a_bad_document_has_one_code(flow: RunningFlow, collection: str, case: C
         codes[endpoint, "grpc"] = by_grpc(flow, collection, endpoint, fields)
         if endpoint in CONTENT and set(fields) <= {"id", "blob", "tags"} and "blob" in fields:
             codes[endpoint, "form"] = by_form(flow, collection, endpoint, fields)
-    # Nobody has the ids: a delete of one is no failure, everything else that asks for it is.
+    # No document has these ids. Only a delete accepts that; the other endpoints answer with an error.
     unknown = {"/update": "not_found", "/get": "not_found", "/delete": None}
     wanted = {}
     for endpoint, protocol in codes:
@@ -165,7 +165,7 @@ def test_an_id_that_is_missing_is_made_and_an_empty_one_is_not(flow: RunningFlow
 
 
 def test_a_request_for_what_is_not_there_is_an_error(flow: RunningFlow, collection: str) -> None:
-    """In a collection that is there and in one that is not; a delete has nothing to do, which is no failure."""
+    """In a collection that exists and in one that does not; a delete of a missing document is not an error."""
     client = Client(host=flow.grpc_url)
     for name in (collection, "nobodys"):
         api = Api(flow.http_url, name)

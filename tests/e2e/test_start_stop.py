@@ -1,4 +1,4 @@
-"""Start and stop: a failure is one line and exit status 1, a stop leaves nothing behind, and nobody is told about it."""
+"""Start and stop: a failure is one line with exit status 1 that names the wrong setting; a stop leaves no process behind."""
 
 import json
 import os

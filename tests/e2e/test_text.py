@@ -1,4 +1,4 @@
-"""Search by text through a real flow, with a tiny model of CLIP's shape; and what an image-only model says."""
+"""Search by text through a real flow, with a tiny model of CLIP's shape, and the error of an image-only model."""
 
 from __future__ import annotations
 

@@ -171,9 +171,9 @@ async def length_of_the_prefix(folder: Path, writes: int) -> int:
 
 @pytest.mark.parametrize("damage", ["torn", "flipped", "zeroed"])
 def test_a_torn_log_leaves_a_whole_beginning_of_the_writes(tmp_path: Path, damage: str) -> None:
-    """What a disk that lies about its flushes may leave: the end of the log is missing or garbage.
+    """A disk that lies about its flushes may leave a log whose end is missing or garbage.
 
-    The store opens, and holds the first n writes, each as it was acknowledged, whatever n is.
+    The store opens, and holds the first n writes for some n, each as it was acknowledged.
     """
     writes = 40
     asyncio.run(prefix_of_puts(tmp_path / "shard", writes))

@@ -1,4 +1,4 @@
-"""Damage on disk while a graph answers: found, named, never served in silence, and mended where it can be."""
+"""Damage on disk while a graph answers: the store finds and names it, does not serve it, and repairs what it can."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def small_disk(folder: Path, options: str) -> list[str]:
 
 
 def in_a_namespace(script: str, folder: Path) -> list[str]:
-    """What stands before a command that is to run in a mount namespace of its own, after the script did its part."""
+    """Return the prefix of a command that makes it run in its own mount namespace, after the script."""
     prefix = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, str(folder)]
     try:
         able = subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0

@@ -55,7 +55,7 @@ async def has_taken_the_graph(store: Store) -> bool:
 
 
 async def expect_truth(folder: Path, graph: GraphOptions = SMALL_GRAPH) -> bool:
-    """What comes back is what is stored: at once, when all is built, and after more writes.
+    """Searches return the stored documents: at once, after the graph is built, and after more writes.
 
     Returns:
         Whether the start took the saved graph.
@@ -140,7 +140,7 @@ def test_copies_of_one_picture_survive_a_restart(tmp_path: Path, removed: list[i
 
 
 async def look_again(shard: Path, removed: list[int]) -> None:
-    """What was removed can be written anew."""
+    """Check that documents that were removed can be written again."""
     store = await opened(shard)
     await store.put([record(f"{n:03d}", 3, seed=0) for n in removed])
     await settled(store)

@@ -1,4 +1,4 @@
-"""What a user sees when a part of the flow dies: a coded error or a flagged answer, never silence."""
+"""When a part of the flow dies, a user gets an error with a code or an answer marked as partial, never silence."""
 
 import os
 import shutil

@@ -1,6 +1,6 @@
 """kill -9 of a whole flow under load, of one shard, of the gateway; and an index whose shards grow in between.
 
-Whatever was acknowledged is there afterwards, once, with its tags and its vector; nothing that was deleted is back; and
+Every acknowledged write is there afterwards, once, with its tags and its vector; nothing that was deleted is back; and
 as long as a part is missing, every client is told so, with a code, in bounded time.
 """
 
@@ -47,7 +47,7 @@ class Index:
     filled: bool = False
 
     async def live(self, shards: int, victims: Sequence[str], seconds: float = 1.0) -> None:
-        """Start, check what is there, load, kill: each part that is named (by its pod), then everything."""
+        """Start the flow, check its contents, load, and kill: first the pods that are named, then everything."""
         flow = self.start(shards)
         try:
             wait_until(flow)
@@ -63,7 +63,7 @@ class Index:
                     for pid in flow.pids_of(victim):
                         os.kill(pid, signal.SIGKILL)
                     await asyncio.sleep(seconds)
-                    assert self.ledger.refusals.total(), f"nobody missed {victim}"
+                    assert self.ledger.refusals.total(), f"no request was refused without {victim}"
                     await check_refused(flow)
                 kill_at_once(flow)
         finally:
@@ -80,13 +80,13 @@ class Index:
         return start_flow(self.folder, VS_SHARDS=str(shards), **environment)
 
     async def start_and_kill(self, shards: int) -> None:
-        """Killed while it starts."""
+        """Kill the flow while it starts."""
         flow = self.start(shards)
         await asyncio.sleep(self.chance.uniform(0.0, 8.0))
         kill_at_once(flow)
 
     async def end(self, shards: int) -> list[int]:
-        """Start, check, and say how many documents each shard holds."""
+        """Start the flow, check its contents, and return how many documents each shard holds."""
         flow = self.start(shards)
         try:
             wait_until(flow)
@@ -97,7 +97,7 @@ class Index:
             kill_flow(flow)
 
     async def check(self, flow: RunningFlow) -> None:
-        """Everything that was acknowledged is there, and nothing that can't be."""
+        """Check that all acknowledged documents are there, and none that can't be."""
         async with VisualSearchClient(flow.http_url) as client:
             await self.check_doubles(client)
             documents = 0
@@ -111,7 +111,7 @@ class Index:
                 self.ledger.plans.update(await plans_of(client))
 
     async def check_doubles(self, client: VisualSearchClient) -> None:
-        """What stands twice is what an unacknowledged write has left, is served in one state, and is gone once repaired."""
+        """Check ids that are stored twice: unacknowledged writes left them, reads see one state, and repair removes them."""
         putting = set(self.ledger.putting)
         found = await client.verify()
         assert list(found.faults) == []

@@ -1,4 +1,4 @@
-"""Processes that freeze or die: what is told, by whom, and what goes on."""
+"""Processes that freeze or die: the log and the status name them, and the rest of the flow goes on."""
 
 from __future__ import annotations
 

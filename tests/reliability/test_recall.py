@@ -1,4 +1,4 @@
-"""How much of the truth the graph finds: without filters, with filters of any selectivity, and after a third was rewritten.
+"""The recall of the graph: without filters, with filters of any selectivity, and after a third of the rows was rewritten.
 
 The truth is an exact search of the same store; hits as good as the true ones count, whichever of a tie they are.
 """
@@ -159,7 +159,7 @@ async def copies_hide_nothing(folder: Path, size: Size) -> None:
         share, plans = await recall(store, placeholders, limit=2 * many)
         assert share >= LEAST
         assert plans == {"graph"}
-        # Nobody else is lost behind them.
+        # The copies hide no other document.
         alone = [int(row) for row in places[10 + 4 * many :][:200]]
         hits = await search(store, data.vectors[alone], kept=None, exact=False, limit=1)
         assert {str(each.plan["plan"]) for each in hits} == {"graph"}

@@ -21,7 +21,7 @@ EXPECTED: dict[str, list[int]] = json.loads(Path(__file__).with_name("clip_token
 
 
 class Quiet:
-    """Nobody looks at this download."""
+    """A listener for downloads that shows nothing."""
 
     def tell(self, line: str) -> None: ...
 

@@ -1,4 +1,4 @@
-"""What a flow file imports first: nobody is told, nobody is asked, and the variables of the file are set."""
+"""The module that a flow file imports first sets the file's variables; loading the file calls no other machine."""
 
 import os
 import subprocess

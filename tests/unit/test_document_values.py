@@ -1,4 +1,4 @@
-"""What a field may hold, where it is not already shown by the documents and the gateway's checks."""
+"""The rules for the fields of a document that no test of documents or of the gateway's checks covers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 """Errors carry a stable code, a status and no stack trace, also between processes."""
 
-import logging
 import pickle
 import re
 from typing import get_args
@@ -43,8 +42,8 @@ def test_a_code_of_a_newer_version_is_an_internal_error_that_names_it(code: obje
 
 def test_a_defect_is_logged_in_full_and_told_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
     known = VisualSearchError("not_found", "gone")
-    assert as_error(known, "index", logging.getLogger()) is known
-    error = as_error(ZeroDivisionError("secret"), "index", logging.getLogger())
+    assert as_error(known, "index") is known
+    error = as_error(ZeroDivisionError("secret"), "index")
     assert (error.code, error.details) == ("internal", {"stage": "index"})
     assert "secret" not in str(error)
     assert "secret" in caplog.text

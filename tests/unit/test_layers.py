@@ -1,4 +1,4 @@
-"""What may import what: a package imports itself and the rows below it, lazy imports included."""
+"""The rule of imports: a package imports only itself and the rows below it, also in lazy imports."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ INDEX_FOR_THE_GATEWAY = ("wire", "records", "filters", "versions")
 
 
 def imports() -> Iterator[tuple[str, str]]:
-    """Who imports what, as modules below `executors`."""
+    """Yield each import as a pair of modules below `executors`: the importer and the imported one."""
     files = {module_of(file): file for file in (ROOT / "executors").rglob("*.py")}
     for importer, file in files.items():
         for node in ast.walk(ast.parse(file.read_text())):

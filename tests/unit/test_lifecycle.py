@@ -51,10 +51,10 @@ def test_what_it_raises_is_raised() -> None:
 
 def test_what_a_start_leaves_behind_is_not_looked_at_again_by_every_collection() -> None:
     script = """
-import gc, logging
+import gc
 from executors.lifecycle import starting
 for _ in range(2):
-    with starting("index", logging.getLogger()):
+    with starting("index"):
         kept = [[] for _ in range(1000)]
     frozen = gc.get_freeze_count()
     print(frozen >= 1000, gc.is_tracked(kept), any(each is kept for each in gc.get_objects()))

@@ -1,4 +1,4 @@
-"""What the README files promise: tables made from the code, and links that lead somewhere.
+"""The README files: their tables are made from the code, and their links lead somewhere.
 
 `python -m tests.unit.test_readme` writes the tables anew.
 """

@@ -74,7 +74,7 @@ def _list(folder: Path, manifest: dict[str, ManifestModel], *, as_json: bool) ->
 
 
 def _origin(model: ManifestModel | None, folder: Path) -> dict[str, object]:
-    """What the manifest says about a model, as JSON values; empty if no manifest has it."""
+    """Return the manifest's entry of a model, as JSON values; empty if no manifest has it."""
     if model is None:
         return {}
     wanted = {"kind", "layout", "mean", "scale", "fit", "crop_fraction", "source", "licence_source", "note"}

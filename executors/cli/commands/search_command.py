@@ -37,7 +37,7 @@ _REQUEST_BYTES: Final = 16_000_000
 # Few at a time, because files may be large before they are made smaller.
 _LOADED_AT_A_TIME: Final = 2
 _THUMBNAIL_REQUESTS: Final = 8
-# What is wrong with the whole command, not with one of its queries.
+# Errors of the whole command, not of one of its queries.
 _WRONG_QUERY: Final[frozenset[ErrorCode]] = frozenset({"invalid_parameter", "invalid_filter"})
 
 _Found: TypeAlias = tuple[SearchResult, Mapping[str, Any] | None]
@@ -146,7 +146,7 @@ async def _with_texts(client: VisualSearchClient, options: argparse.Namespace) -
 async def _ask(
     client: VisualSearchClient, documents: Sequence[Document], options: argparse.Namespace
 ) -> Sequence[_Found]:
-    """Search in one request; when it is refused for what it holds, each query fails with that error."""
+    """Search in one request; if the service refuses its content, each query fails with that error."""
     try:
         answer = await client.search(documents, **search_options(options))
     except VisualSearchError as error:

@@ -24,7 +24,7 @@ SAME_PICTURE: Final = 0.9999
 
 
 class Standing(Enum):
-    """Whose picture has an id, from the view of a file that wants it; see `standing_of`."""
+    """The owner of the picture under an id, as seen by a file that wants the id; see `standing_of`."""
 
     FREE = auto()
     OWN = auto()

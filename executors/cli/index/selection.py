@@ -42,7 +42,7 @@ _ORIGINALS: Final = frozenset({"originals", "masters"})
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which files and folders to read.
+    """The choice of files and folders to read.
 
     Attributes:
         exclude: patterns of names to leave out (see `excludes`).
@@ -98,7 +98,7 @@ def excludes(pattern: str, name: str, *, is_folder: bool) -> bool:
 
 
 def _end_of_set(pattern: str, start: int) -> int:
-    """Where the set that begins at a bracket ends; -1 if it does not. Its first member may be a bracket."""
+    """Return where the set that begins at a bracket ends; -1 if it does not end. Its first member may be a bracket."""
     first = start + (2 if pattern.startswith(("!", "^"), start + 1) else 1)
     return pattern.find("]", first + 1)
 

@@ -27,7 +27,7 @@ class FileResult:
 
 @dataclass(frozen=True, slots=True)
 class IndexOptions:
-    """How files are sent.
+    """The options for sending files.
 
     Attributes:
         collection: the collection; None for the default one.

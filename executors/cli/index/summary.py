@@ -1,4 +1,4 @@
-"""What `index` prints: results, files that were left out, and files that are gone, as text and as JSON."""
+"""The output of `index`: results, files that were left out, and files that are gone, as text and as JSON."""
 
 from __future__ import annotations
 

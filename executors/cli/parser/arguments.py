@@ -21,23 +21,23 @@ examples:
   visual-search index shop/ --collection products --tags '{"source": "catalogue"}'
   visual-search index ~/Pictures --report failed.csv      list the files that failed, with their error codes
   visual-search index ~/Pictures --json | jq .result      one line per file
-  visual-search index ~/Pictures --prune                  remove what is no longer in the folder, after confirmation
+  visual-search index ~/Pictures --prune                  remove pictures that are no longer in the folder
   visual-search index /mnt/camera --id-prefix camera/     ids such as camera/DSC_0001.jpg
   visual-search index cat.jpg dog.jpg                     single files; their names are their ids
   curl -s https://…/x.jpg | visual-search index - --name x.jpg
 
 The id of a picture is its path relative to the folder. The id of a file that you name yourself is its name. Acknowledged
 files are remembered by path, size and time, so the same command sends only files that are new, changed, or failed before;
---no-resume sends all of them. The index is asked whether it still holds what was sent: a document that was deleted from it
-since is sent again.
+--no-resume sends all of them. The command asks the index whether it still holds the documents that were sent; one that was
+deleted since is sent again.
 
 A file replaces only a document that came from it or has the same picture. If another picture has the id (from another
 folder, another machine, or curl), the file fails with `id_taken`; use --id-prefix or --replace. A folder that was moved
 keeps its pictures, and so does the same folder on another machine.
 
 Files that are gone from a folder are counted. --prune removes them from the index, but only documents that this folder
-brought and that no other client has written since. If the folder is empty, or holds nothing any more of what it brought,
-its disk may not be mounted: --prune then also needs --allow-empty.
+brought and that no other client has written since. If the folder is empty, or none of its indexed files is left, its
+disk may not be mounted: --prune then also needs --allow-empty.
 
 These are left out of folders, and counted by kind in the summary and with --json:
   - names that begin with a dot; waste baskets, snapshots and previews of systems, disk stations and photo managers, such
@@ -125,15 +125,17 @@ def index_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="GLOB",
-        help="leave out what matches; may be repeated",
+        help="leave out files and folders that match; may be repeated",
     )
     parser.add_argument("--follow", action="store_true", help="follow links that lead out of the folder")
     parser.add_argument("--all", action="store_true", help="include hidden files and system folders")
     parser.add_argument(
-        "--prune", action="store_true", help="remove from the index what is no longer in the folder, after confirmation"
+        "--prune",
+        action="store_true",
+        help="remove pictures from the index that are no longer in the folder, after confirmation",
     )
     parser.add_argument(
-        "--allow-empty", action="store_true", help="with --prune: even if nothing is left of what the folder brought"
+        "--allow-empty", action="store_true", help="with --prune: even if none of the folder's indexed files is left"
     )
     add_yes(parser)
     parser.add_argument("--no-shrink", action="store_true", help="send large pictures as they are")
@@ -200,7 +202,7 @@ def verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repair",
         action="store_true",
-        help="remove the older copy of ids that are stored twice, and repair what can be repaired",
+        help="remove the older copy of ids that are stored twice, and rebuild what is made from the documents",
     )
     add_json(parser, "print the result as JSON")
 

@@ -35,7 +35,7 @@ examples:
 
 The output has one JSON object per line: a header, the documents in the order of their ids, and an end. The vector is
 `embedding_f32`, base64 of little-endian float32: exact to the bit, and half as long as numbers. The file is written as
-FILE.part and renamed when it is complete. It is not a snapshot: what is written meanwhile may be in it or not.
+FILE.part and renamed when it is complete. It is not a snapshot: it may lack documents that are written meanwhile.
 
 """
 

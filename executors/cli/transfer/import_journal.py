@@ -24,7 +24,7 @@ _KEPT_FAILURES: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class ImportKey:
-    """What identifies an import: a file, its size and time, and the index.
+    """The identity of an import: a file, its size and time, and the index.
 
     Attributes:
         index_uuid: the identity of the index.

@@ -22,7 +22,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BreakerLimits:
-    """When a circuit opens, and for how long.
+    """The limits by which a circuit opens, and the time for which it stays open.
 
     Attributes:
         failures: failures in a row that open it.

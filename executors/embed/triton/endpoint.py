@@ -42,7 +42,7 @@ _NO_ROOM: Final = "no call to it ended in time to free a slot for this one"
 
 @dataclass(frozen=True, slots=True)
 class EndpointOptions:
-    """How one server is called.
+    """The options for the calls of one server.
 
     Attributes:
         timeout_s: the deadline of a call, in seconds.
@@ -50,7 +50,7 @@ class EndpointOptions:
         cpu_batch: the maximum number of rows of a call to a model on a CPU.
         references: known inputs and outputs by the tower's name.
         breaker: when its circuit opens.
-        clock: seconds that never go back; what the endpoint, its circuit and its monitor measure with.
+        clock: seconds that never go back; the endpoint, its circuit and its monitor measure with it.
     """
 
     timeout_s: float

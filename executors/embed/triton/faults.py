@@ -14,7 +14,7 @@ _BUCKET_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class FaultLimits:
-    """When a server that answers other calls counts as sick.
+    """The limits by which a server that still answers some calls counts as sick.
 
     Attributes:
         within_s: how far back calls count, in seconds; also how long it counts as sick after it reported a dead part

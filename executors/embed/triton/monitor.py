@@ -115,7 +115,7 @@ class Monitor:
         return self._pace.retry_after
 
     async def _probe(self) -> None:
-        """Run the one probe of a half-open circuit: the circuit closes if the server answers, whatever model it has."""
+        """Run the one probe of a half-open circuit: the circuit closes if the server answers, even for another model."""
         breaker, answered = self.endpoint.breaker, False
         try:
             answered = await self._verify(self.endpoint.towers)

@@ -1,1 +1,1 @@
-"""Changes to Jina's own code. `patches` lists all of them: what is changed, why, and when a change may go."""
+"""Changes to Jina's own code. `patches` lists all of them, with the reason for each and when it can be removed."""

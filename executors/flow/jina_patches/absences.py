@@ -1,6 +1,6 @@
-"""Which replicas of a stage are left out because they don't answer, and the questions that bring them back.
+"""The replicas of a stage that get no requests because they don't answer, and the questions that bring them back.
 
-Plain asyncio, without Jina: how a replica is asked is handed in.
+This is plain asyncio without Jina; the caller passes the function that asks a replica.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Final
 
 _log = logging.getLogger(__name__)
 
-# A question is small, and answered by the event loop of the replica's process: seconds of silence are no load.
+# A question is small, and the event loop of the replica's process answers it. So a second of silence is not just load.
 ASK_WITHIN_S: Final = 1.0
-# How often one that was left out is asked again.
+# The interval, in seconds, at which a replica that was left out is asked again.
 ASK_AGAIN_S: Final = 0.5
 
 Ask = Callable[[str, float], Awaitable[bool]]
@@ -27,8 +27,8 @@ class Absences:
     """The replicas of one stage (or shard) that are left out.
 
     Args:
-        ask: whether the replica at an address answers a question within so many seconds; never raises.
-        name_of: what the replica at an address is called in the log.
+        ask: returns whether the replica at an address answers a question within a number of seconds; it never raises.
+        name_of: returns the name, for the log, of the replica at an address.
     """
 
     ask: Ask
@@ -37,35 +37,36 @@ class Absences:
     _waiting: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     def is_out(self, address: str) -> bool:
-        """Whether no request is sent there at the moment."""
+        """Return whether the replica at an address gets no requests now."""
         return address in self._waiting
 
     def present(self, addresses: Sequence[str]) -> list[str]:
-        """Those that are not left out."""
+        """Return the addresses that are not left out."""
         return [address for address in addresses if address not in self._waiting]
 
     async def answers(self, address: str, within_s: float = ASK_WITHIN_S) -> bool:
-        """Whether the replica answers now. Requests that wonder at the same time share one question."""
+        """Return whether the replica answers now; requests that ask at the same time share one question."""
         asking = self._asking.get(address)
         if asking is None or asking.done():
             asking = self._asking[address] = asyncio.create_task(self._ask(address, within_s))
         return await asyncio.shield(asking)
 
     def leave_out(self, address: str, alone: bool) -> None:
-        """Send nothing there until it answers again; it is asked for that in the background.
+        """Send nothing to a replica until it answers again; a background task keeps asking it.
 
         Args:
-            alone: there is no other replica that could do its work.
+            address: the replica's address.
+            alone: True if no other replica could do its work.
         """
         if self.is_out(address):
             return
         rest = "nothing else can do its work" if alone else "others do its work meanwhile"
         _log.error("%s does not answer and is left out; %s", self.name_of(address), rest)
-        # It goes on after the request that noticed it: a context of its own, without the id of that request.
+        # The task outlives the request that noticed the silence, so it gets a context without that request's id.
         self._waiting[address] = asyncio.create_task(self._wait_for(address), context=Context())
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop asking."""
         for task in (*self._waiting.values(), *self._asking.values()):
             task.cancel()
         self._waiting.clear()

@@ -1,11 +1,11 @@
-"""How a request reaches one of the replicas of a stage, in the gateway, or of a shard, in its head.
+"""Sends a request to one of the replicas of a stage (in the gateway) or of a shard (in its head).
 
-Jina gives each replica its turn, dead, frozen or not, waits for a frozen one until a third of the deadline is over, and its
-retries use up the turns of the sound ones, so that every request meets the frozen one. Here a call that takes longer than a
-second has its replica asked (gRPC's health service, on the same connection). One that does not answer that either is left out,
-what was in flight on it goes to another, and it is asked again in the background, not by a user's request.
+Jina gives every replica its turn, even a dead or frozen one. It waits for a frozen replica until a third of the deadline is
+over, and its retries use up the turns of the healthy ones, so that every request meets the frozen one. Here, if a call
+takes longer than a second, its replica is asked whether it lives (gRPC's health service, on the same connection). If it
+does not answer that either, it is left out: its requests go to another replica, and a background task asks it again.
 
-A write that was given to a frozen replica may still be executed once it goes on. Versions make that harmless.
+A frozen replica may still execute a write when it goes on. Versions make that harmless.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from jina.serve.networking.utils import DEFAULT_MINIMUM_RETRIES
 
 from executors.flow.jina_patches.absences import ASK_WITHIN_S, Absences
 
-# A replica that is alone is waited for longer: nothing is won by giving it up, but an answer that it is gone.
+# The wait for a replica that is alone, which is longer, because no other replica could answer instead.
 _PATIENCE_S: Final = 5.0
-# The caller of a status wants to know which process is silent.
+# A status request must soon find out which process is silent.
 _STATUS: Final = "/status"
 _NO_ANSWER: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 
@@ -39,7 +39,7 @@ class _SilentError(Exception):
 
 
 def leave_out_silent_replicas() -> None:
-    """Replace how Jina's connection pool sends requests to a list of replicas."""
+    """Replace the function by which Jina's connection pool sends a request to a list of replicas."""
     add = _ConnectionPoolMap._add_connection
     close = _ReplicaList.close
 
@@ -59,7 +59,7 @@ def leave_out_silent_replicas() -> None:
 
 
 def _place(runtime: str, deployment: str, entity: int, kind: str) -> str:
-    """What a list of replicas belongs to, as Jina names processes: `embed`, `index/shard-1`, in a head `index/uses_after`."""
+    """Return Jina's name of the stage or shard of the replicas: `embed`, `index/shard-1`, or in a head `index/uses_after`."""
     if kind != "shards":
         return deployment
     if not runtime.endswith("/head"):  # a gateway that calls the shards itself
@@ -69,7 +69,10 @@ def _place(runtime: str, deployment: str, entity: int, kind: str) -> str:
 
 
 def replica_name(replicas: Any, address: str) -> str:
-    """`embed/rep-1`, `index/shard-0/rep-0`, `index/uses_after-0`; a lone process, which may be a head, by its stage alone."""
+    """Return a name such as `embed/rep-1`, `index/shard-0/rep-0` or `index/uses_after-0`.
+
+    A process that is alone, which may be a head, has the name of its stage.
+    """
     number = replicas._address_to_connection_idx.get(_netloc(address), 0)
     if "/uses_" in replicas.place:
         return f"{replicas.place}-{number}"
@@ -78,7 +81,7 @@ def replica_name(replicas: Any, address: str) -> str:
 
 
 def absences_of(replicas: Any) -> Absences:
-    """The absences of a list of replicas; made when the first request comes, on the event loop that sends it."""
+    """Return the absences of a list of replicas; the first request makes them, on its event loop."""
     known: Absences | None = getattr(replicas, "absences", None)
     if known is None:
 
@@ -91,12 +94,12 @@ def absences_of(replicas: Any) -> Absences:
 
 
 def addresses_of(replicas: Any) -> list[str]:
-    """The addresses in the order of the replicas' numbers."""
+    """Return the addresses in the order of the replicas' numbers."""
     return [connection.address for connection in replicas.get_all_connections()]
 
 
 def connection_to(replicas: Any, address: str) -> Any:
-    """The connection to an address; a reset puts a new one in the old one's place."""
+    """Return the connection to an address; after a reset it is a new one."""
     return replicas._connections[replicas._address_to_connection_idx[_netloc(address)]]
 
 
@@ -105,7 +108,7 @@ def _netloc(address: str) -> str:
 
 
 async def _answers_health(replicas: Any, address: str, within_s: float) -> bool:
-    """Whether the process answers anything at all; what it answers does not matter."""
+    """Return whether the process answers at all; the content of the answer does not matter."""
     try:
         channel = connection_to(replicas, address).channel
         await asyncio.wait_for(HealthStub(channel).Check(HealthCheckRequest(), timeout=within_s), within_s + 0.5)
@@ -151,7 +154,7 @@ def _send_requests(
     timeout: float | None = None,
     retries: int | None = -1,
 ) -> asyncio.Task[Any]:
-    """In place of `GrpcConnectionPool._send_requests`: a task whose result is the answer, or the error as a value."""
+    """Replace `GrpcConnectionPool._send_requests`: return a task whose result is the answer, or the error as a value."""
     sent = {**(metadata or {}), **({"endpoint": endpoint} if endpoint else {})}
     delivery = _Delivery(self, requests, connections, tuple(sent.items()) or None, timeout, retries)
     return asyncio.create_task(delivery.run())
@@ -164,7 +167,7 @@ def _endpoint_of(request: Any, metadata: tuple[tuple[str, str], ...] | None) -> 
 
 
 class _Delivery:
-    """One request on its way to whichever replica answers it."""
+    """The delivery of one request to a replica that answers it."""
 
     def __init__(
         self,
@@ -188,11 +191,11 @@ class _Delivery:
         self._ask_after = min(ASK_WITHIN_S, (timeout or 60) / 3)
         self._patience = _PATIENCE_S
         if _endpoint_of(requests[0], metadata) == _STATUS:
-            # Its answer is that there is none, soon; behind a head each try takes a second.
+            # So a status request is given up soon, after at most two tries; behind a head, each takes a second.
             self._patience, self._tries = self._ask_after, min(self._tries, 2)
 
     async def run(self) -> Any:
-        """The answer, or what kept every replica that was tried from giving one."""
+        """Try replicas until one answers; return its answer, or the last error."""
         failure: Exception | None = None
         silent = 0
         number = 0
@@ -205,7 +208,7 @@ class _Delivery:
             try:
                 return await self._answer_of(connection, address)
             except _SilentError:
-                # It costs no try: what is left of them are for replicas that live.
+                # A silent replica does not count as a try; the tries are for replicas that live.
                 silent += 1
                 failure = self._no_answer(grpc.StatusCode.DEADLINE_EXCEEDED)
                 continue
@@ -231,7 +234,7 @@ class _Delivery:
         return failure or self._no_answer(grpc.StatusCode.UNAVAILABLE)
 
     async def _choose(self) -> str | None:
-        """The next replica in turn: first one that is not left out and was not tried, then any that answers a question."""
+        """Return the next replica in turn: one that is present and was not tried, or else any that answers a question."""
         addresses = addresses_of(self._replicas)
         for wanted in (self._absences.present(self._untried(addresses)), self._absences.present(addresses)):
             if wanted:
@@ -254,15 +257,15 @@ class _Delivery:
         return wanted[0]
 
     def _others(self, address: str) -> list[str]:
-        """Replicas that could take this request instead."""
+        """Return the replicas that could take this request instead."""
         others = [each for each in self._untried(addresses_of(self._replicas)) if each != address]
         return self._absences.present(others)
 
     async def _answer_of(self, connection: Any, address: str) -> Any:
-        """Wait for the answer, and ask the replica whether it lives while it takes long.
+        """Wait for the answer; if it takes long, ask the replica whether it lives.
 
         Raises:
-            _SilentError: it does not.
+            _SilentError: the replica does not answer the question.
             AioRpcError: the call failed.
         """
         clock = asyncio.get_running_loop().time
@@ -286,7 +289,7 @@ class _Delivery:
                 if call.done():
                     question.cancel()
                     return await call
-                # A question that took longer than it may: it was this process that stood still.
+                # If the question took longer than its own timeout, it was this process that stood still.
                 if question.result() or clock() - asked > 2 * self._ask_after + 1:
                     last_sign = clock()
                 elif self._others(address) or clock() - last_sign >= self._patience:
@@ -299,7 +302,7 @@ class _Delivery:
         names = [replica_name(self._replicas, each) for each in addresses_of(self._replicas)]
         stage = self._replicas.place.partition("/")[0]
         details = f"deployment `{stage}`: no answer from {' and '.join(names)}"
-        # A head tells the gateway no more than these.
+        # A head passes only the details on to the gateway.
         return self._network_error(AioRpcError(code, Metadata(), Metadata(), details=details), names)
 
     def _network_error(self, error: AioRpcError, addresses: Sequence[str] = ()) -> InternalNetworkError:

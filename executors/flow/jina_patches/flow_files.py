@@ -28,17 +28,17 @@ _NVIDIA_SMI_S: Final = 20.0
 
 
 def take_any_path() -> None:
-    """Take flow files from whatever folder they are in: Jina's own pattern of paths has no space and no bracket."""
+    """Let Jina accept flow files in any folder; its own pattern allows no space and no bracket in a path."""
     jaml_helper.is_yaml_filepath = is_flow_path
 
 
 def check_flow_files() -> None:
-    """Have every flow file checked when it is loaded, and the variables set anew for each."""
+    """Check every flow file when it is loaded, and set its variables again each time."""
     parse = V1Parser.parse
     load = Flow.load_config.__func__
 
     def checked_parse(self: V1Parser, cls: type, data: dict[str, Any], runtime_args: Any = None) -> Any:
-        # The search path is Jina's own addition to what the file says.
+        # Jina itself adds the search path to the content of the file.
         check_flow(data)
         prepare_stages(data)
         return parse(self, cls, data, runtime_args)
@@ -52,9 +52,9 @@ def check_flow_files() -> None:
 
 
 def check_ports() -> None:
-    """Refuse an address or port that can't be had, by its setting and before any stage starts.
+    """Refuse an address or port that is not available before any stage starts; the error names its setting.
 
-    Jina's own look knows neither the setting nor IPv6.
+    Jina's own check names no setting and does not know IPv6.
     """
     start = Flow.start
 
@@ -82,20 +82,20 @@ def check_ports() -> None:
 
 
 def _are_free(host: str | list[str], ports: int | list[int]) -> bool:
-    """Whether nothing listens there."""
+    """Return whether nothing listens on the ports."""
     hosts = host if isinstance(host, list) else [host]
     numbers = ports if isinstance(ports, list) else [ports]
     return all(listening_fault(each, port) is None for each in hosts for port in numbers)
 
 
 def check_round_robin() -> None:
-    """Refuse GPUs that are not there: Jina's own answers are a bare StopIteration, or a replica that runs on the CPU."""
+    """Refuse GPUs that don't exist; Jina would raise a bare StopIteration, or run a replica on the CPU."""
     assign = Deployment._roundrobin_cuda_device
 
     def assign_checked(devices: str | None, replicas: int) -> dict[int, Any] | None:
         if not str(devices).startswith("RR"):
             return None
-        gpus = _gpus()  # before Jina asks the same question, without a limit of time
+        gpus = _gpus()  # Jina runs nvidia-smi as well, but without a timeout
         try:
             assigned: dict[int, Any] | None = assign(devices, replicas)
         except (StopIteration, ValueError, TypeError):

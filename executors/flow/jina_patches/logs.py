@@ -1,4 +1,4 @@
-"""What Jina writes: its log in our form, and in place of its picture of the flow what is true of it."""
+"""Changes to Jina's output: its log lines have this project's form, and log lines replace its panels at the start."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from executors.flow.readiness import announce
 
 
 def format_jina_logs() -> None:
-    """Jina's own formatters give no time, cut a line at 512 letters, and leave arguments and traces out of JSON."""
+    """Replace Jina's formatters, which write no time, cut lines at 512 characters, and lose arguments and traces in JSON."""
     formatter.PlainFormatter = TextFormatter
     formatter.JsonFormatter = JsonFormatter
 
 
 def leave_out_late_failures() -> None:
-    """A request that is over its deadline leaves calls behind whose failure was told already: asyncio would add a traceback."""
+    """Keep asyncio from logging tracebacks of calls that outlive their request's deadline; their failure was reported already."""
     logging.getLogger("asyncio").addFilter(_is_news)
 
 
@@ -32,7 +32,7 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 def announce_truly() -> None:
-    """Say where the flow listens and whether it is ready; Jina's panel names addresses where nothing listens."""
+    """Log the addresses of the flow and whether it is ready, instead of Jina's panel, which names wrong addresses."""
     wait = Flow._wait_until_all_ready
 
     def wait_and_announce(self: Flow) -> None:
@@ -46,7 +46,7 @@ def announce_truly() -> None:
 
 
 class _NoProgress:
-    """In place of a bar that says which stages are awaited."""
+    """Replaces Jina's progress bar of stages that are starting; it shows nothing."""
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
         self.add_task = lambda *_args, **_kwargs: 0

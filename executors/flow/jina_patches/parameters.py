@@ -1,8 +1,8 @@
-"""Parameters of Jina's clients: checked before a request is begun, where an error is still the caller's to catch.
+"""Checks the parameters of Jina's clients before a request begins, when the caller can still catch an error.
 
-Jina turns them into a message in the middle of a gRPC call. What it can't turn (`np.int64(3)`, text that is not Unicode)
-ends that call with `asyncio.CancelledError`: a BaseException, which ends the caller's program. What a message can carry
-goes to the service, which has a code for each fault.
+Jina converts them in the middle of a gRPC call. A value that it can't convert (`np.int64(3)`, text that is not Unicode)
+ends the call with `asyncio.CancelledError`, a BaseException that ends the caller's program. All other values are sent; the
+service answers invalid ones with its own error codes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from executors.parameter_values import plain_parameters
 
 
 def check_parameters() -> None:
-    """Have the clients of this process take numpy's values, and raise a ValueError for what can't be sent.
+    """Make Jina's clients in this process accept numpy's values, and raise ValueError for a value that can't be sent.
 
-    Without Jina there is nothing to do; it is not imported for this.
+    If Jina was not imported yet, it does nothing, and does not import it.
     """
     module = sys.modules.get("jina.clients.base")
     if module is None or hasattr(module.BaseClient, "_get_unchecked_requests"):
@@ -30,7 +30,7 @@ def check_parameters() -> None:
         given = options.get("parameters")
         if given:
             try:
-                # A model of pydantic is what Jina takes as well.
+                # Jina also accepts a pydantic model.
                 plain = plain_parameters(dict(given) if isinstance(given, BaseModel) else given, finite=False)
             except VisualSearchError as error:
                 raise ValueError(error.message) from None

@@ -1,7 +1,7 @@
-"""The list of all changes to Jina, and the only place that applies them. Upstream is quiet, so they are made here.
+"""The list of all changes to Jina, and the only place that applies them. They are here because Jina is hardly maintained.
 
-Before Jina is updated, go through the list: `when_gone` says what to do once Jina does the same by itself. A test holds the list
-against the modules of this package, and against the installed version of Jina.
+Before Jina is updated, go through the list: `when_gone` says what to do once Jina does the same by itself. A test compares
+the list with the modules of this package and with the installed version of Jina.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Patch:
 
     Args:
         apply: makes the change; its docstring has the details.
-        target: what of Jina is replaced.
-        why: what goes wrong without it.
-        when_gone: what in Jina makes it unnecessary, and what else to do then.
+        target: the part of Jina that is replaced.
+        why: the fault that it mends.
+        when_gone: the change in Jina that makes it unnecessary, and what to do then.
     """
 
     apply: Callable[[], None]
@@ -69,7 +69,7 @@ PATCHES: Final = (
     Patch(
         processes.end_when_nothing_answers,
         "Flow.block, .__exit__",
-        "a flow whose gateway or index has died goes on for ever, answering nothing",
+        "a flow whose gateway or index has died runs on for ever and answers nothing",
         "delete it with `ProcessWatch.reason` when Flow.block ends for lost pods",
     ),
     Patch(
@@ -81,7 +81,7 @@ PATCHES: Final = (
     Patch(
         flow_files.check_flow_files,
         "V1Parser.parse, Flow.load_config",
-        "unknown keys of a flow file are ignored without a word; variables are read once per process",
+        "unknown keys of a flow file are silently ignored; variables are read once per process",
         "keep `prepare_stages` and `set_flow_variables` on a hook of Jina's; drop the check when Jina refuses unknown keys",
     ),
     Patch(
@@ -99,7 +99,7 @@ PATCHES: Final = (
     Patch(
         flow_files.check_ports,
         "Flow.start, is_port_free of orchestrate.flow.base and serve.runtimes.asyncio",
-        "an address or port that is taken is named without its setting, and IPv6 is not looked at",
+        "the error for a taken address or port does not name its setting, and IPv6 is not checked",
         "keep the messages that name the setting",
     ),
     Patch(
@@ -111,12 +111,12 @@ PATCHES: Final = (
     Patch(
         logs.announce_truly,
         "Flow._wait_until_all_ready, ._get_summary_table, print and Progress of orchestrate.flow.base",
-        "Jina's panel names addresses where nothing listens, and is no log line",
+        "Jina's panel names addresses where nothing listens, and is not a log line",
         "keep `announce` on a hook of Jina's",
     ),
     Patch(
         logs.leave_out_late_failures,
-        "what asyncio logs of Jina's tasks",
+        "the lines that asyncio logs about Jina's tasks",
         "each request over its deadline leaves a traceback of a call whose failure was reported already",
         "delete it when Jina awaits the calls that it gives up",
     ),
@@ -172,7 +172,7 @@ PATCHES: Final = (
         deliveries.leave_out_silent_replicas,
         "_ConnectionPoolMap._add_connection, _ReplicaList.close, GrpcConnectionPool._send_requests",
         "a replica that hangs gets its turn again and again, and every request waits for it",
-        "nothing of it can go before Jina asks replicas whether they live",
+        "keep all of it until Jina asks replicas whether they live",
     ),
     Patch(
         parameters.check_parameters,
@@ -181,7 +181,7 @@ PATCHES: Final = (
         "delete it when Jina's clients raise ValueError; executors.documents calls it as well, for clients without a flow",
     ),
 )
-# Made before Jina is imported as a whole, so not by `apply`: each stands in its module, with the same reasons.
+# These changes come before Jina is imported as a whole, so their modules apply them, not `apply`.
 ELSEWHERE: Final = {
     "executors.flow.jina_command": "jina_cli._get_run_args: `jina flow` prints a logo and a table of its arguments first",
     "executors.flow.jina_home": "jaml.helper.is_yaml_filepath, and a cache folder where the home can't be written",
@@ -189,6 +189,6 @@ ELSEWHERE: Final = {
 
 
 def apply() -> None:
-    """Make all changes, in the order of the list."""
+    """Apply all changes, in the order of the list."""
     for patch in PATCHES:
         patch.apply()

@@ -1,4 +1,4 @@
-"""Asks stages with a timeout, and gives an error in place of an answer that does not come."""
+"""Asks stages with a timeout; returns an error if no answer arrives."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ T = TypeVar("T")
 
 
 async def answer_or_error(question: Awaitable[T], stage: str, within_s: float) -> T | VisualSearchError:
-    """What a stage answers, or why it does not.
+    """Return the answer of a stage, or the error in its place.
 
     Args:
-        stage: its name, for the error `deadline_exceeded`.
-        within_s: how long it is waited for, in seconds.
+        question: awaits the answer.
+        stage: the stage's name, for the error `deadline_exceeded`.
+        within_s: the timeout, in seconds.
     """
     try:
         async with asyncio.timeout(within_s):

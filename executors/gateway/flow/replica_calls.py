@@ -23,10 +23,10 @@ _ANSWER_S: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class ReplicaAnswer:
-    """What one replica answered, or why it did not.
+    """The answer of one replica, or the error in its place.
 
     Args:
-        name: as Jina calls its process: `embed/rep-1`.
+        name: Jina's name for the replica's process, such as `embed/rep-1`.
     """
 
     name: str
@@ -35,12 +35,12 @@ class ReplicaAnswer:
 
 
 def replica_names(streamer: GatewayStreamer, stage: str) -> list[str]:
-    """The processes of a stage that the gateway speaks to, in their order."""
+    """Return the names of the stage's processes that the gateway calls, in their order."""
     return [f"{stage}/rep-{number}" for number in range(len(addresses_of(_replicas(streamer, stage))))]
 
 
 async def ask_each(streamer: GatewayStreamer, stage: str, endpoint: str) -> list[ReplicaAnswer]:
-    """Ask every replica of a stage the same, at the same time."""
+    """Send the same request to every replica of a stage at the same time."""
     replicas = _replicas(streamer, stage)
     names = replica_names(streamer, stage)
     asked = (_ask(replicas, address, endpoint) for address in addresses_of(replicas))
@@ -52,7 +52,7 @@ async def ask_each(streamer: GatewayStreamer, stage: str, endpoint: str) -> list
 
 
 async def silent_replicas(streamer: GatewayStreamer, stage: str) -> list[str]:
-    """The processes of a stage that answer no question at all."""
+    """Return the names of the stage's processes that answer no request at all."""
     replicas = _replicas(streamer, stage)
     answers = await asyncio.gather(*(absences_of(replicas).answers(each) for each in addresses_of(replicas)))
     return [name for name, answered in zip(replica_names(streamer, stage), answers, strict=True) if not answered]
@@ -67,7 +67,7 @@ def _replicas(streamer: GatewayStreamer, stage: str) -> Any:
 
 async def _ask(replicas: Any, address: str, endpoint: str) -> ImageDoc | VisualSearchError:
     if not await absences_of(replicas).answers(address):
-        return VisualSearchError("unavailable", "it does not answer")
+        return VisualSearchError("unavailable", "the replica does not answer")
     request = DataRequest()
     request.document_array_cls = DocList[ImageDoc]
     request.data.docs = DocList[ImageDoc]([ImageDoc.from_values(id="status")])
@@ -84,7 +84,7 @@ async def _ask(replicas: Any, address: str, endpoint: str) -> ImageDoc | VisualS
         late = error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         return VisualSearchError("deadline_exceeded" if late else "unavailable", f"{endpoint}: no answer")
     response.document_array_cls = DocList[ImageDoc]
-    # What raised is answered with the request's own document.
+    # If the endpoint raised, Jina answers with the documents of the request and an error status.
     if response.header.status.code == jina_pb2.StatusProto.ERROR or len(response.docs) != 1:
         return VisualSearchError("internal", f"{endpoint} failed; its log has the details")
     answer: ImageDoc = response.docs[0]

@@ -13,21 +13,21 @@ from executors.index.wire.columns import unpack
 
 @dataclass(frozen=True, slots=True)
 class ReplicaReports:
-    """The reports of the replicas that answered, and the others' names, each with its error, in their order."""
+    """The reports of the replicas that answered, and the names and errors of those that did not, in the order of the replicas."""
 
     answered: list[dict[str, Any]]
     silent: dict[str, VisualSearchError] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """The first replica's report, all of them in `replicas`, and the names of those that did not answer in `silent`."""
+        """Return the first replica's report, with all reports in `replicas` and the names of the silent replicas in `silent`."""
         return {**self.answered[0], "replicas": self.answered, "silent": list(self.silent)}
 
 
 async def replica_reports(stages: Stages, stage: str) -> ReplicaReports:
-    """Ask every replica.
+    """Ask every replica of a stage for its report.
 
     Raises:
-        VisualSearchError: `unavailable` or `deadline_exceeded` when none answered; `details.silent` names them.
+        VisualSearchError: `unavailable` or `deadline_exceeded` if none answered; `details.silent` names them.
     """
     answers = await stages.ask_each(stage, "/status")
     silent = {each.name: each.error for each in answers if each.error is not None}
@@ -39,10 +39,11 @@ async def replica_reports(stages: Stages, stage: str) -> ReplicaReports:
 
 
 def check_replicas_ready(stage: str, reports: ReplicaReports) -> None:
-    """Whether every replica answered, and can do its work.
+    """Check that every replica answered and is ready.
 
     Raises:
-        VisualSearchError: `unavailable`, or the only reason that the replicas give; `details.replicas` names them.
+        VisualSearchError: `unavailable` if a replica is silent, else the reason that the first unready replica gives;
+            `details.replicas` names all of them.
     """
     answered, silent = len(reports.answered), list(reports.silent)
     waiting = [each for each in reports.answered if each.get("ready") is False]
@@ -60,10 +61,10 @@ def check_replicas_ready(stage: str, reports: ReplicaReports) -> None:
 
 
 def check_endpoints(stage: str, reports: Sequence[Mapping[str, Any]]) -> None:
-    """Whether every server that a replica calls is fit to be called.
+    """Check that the replicas can use every Triton server that they call.
 
     Raises:
-        VisualSearchError: `unavailable`; `details.endpoints` names those that are not.
+        VisualSearchError: `unavailable`; `details.endpoints` names the servers that can't be used.
     """
     down = [
         {"replica": report.get("replica"), "url": endpoint["url"], "model": name, **fault}
@@ -77,7 +78,7 @@ def check_endpoints(stage: str, reports: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _faults(endpoint: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The models that may not be called there, each with its state and the reason. One that is being checked may be fine."""
+    """Yield the models that the server can't be used for, with state and reason. A model in state `checking` may be fine."""
     for name, model in endpoint["models"].items():
         if model["state"] not in ("ready", "checking"):
             yield name, {"state": model["state"], "error": model["error"] or endpoint.get("last_error")}

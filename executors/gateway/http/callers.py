@@ -12,11 +12,11 @@ from executors.gateway.intake import Held
 
 
 def caller_of(request: Request) -> Caller:
-    """Who sent a request."""
+    """Return the caller of a request."""
     address = request.client.host if request.client else None
     return Caller("http", address, request.headers, partial(disconnected, request))
 
 
 async def no_body(_: Held) -> Body:
-    """What is read of a request without a body."""
+    """Read a request without a body: no documents and no parameters."""
     return [], {}

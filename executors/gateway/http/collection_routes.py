@@ -21,7 +21,7 @@ from executors.gateway.http.responses import Json
 from executors.gateway.intake import Held
 from executors.settings import Settings
 
-# JSON is in memory as bytes and as values.
+# A JSON body is in memory twice: as bytes and as values.
 _WEIGHT: Final = 2
 
 
@@ -29,7 +29,7 @@ def add_collections(app: FastAPI, door: Door, settings: Settings) -> None:
     """Add the routes."""
     for endpoint in ENDPOINTS:
         if endpoint.resource is not None and endpoint.resource.path.startswith("/collections"):
-            # Names that no collection can have reach the check of names, instead of being an unknown endpoint.
+            # With `rest`, an invalid name reaches the check of names; otherwise the path would be an unknown endpoint.
             path, method = endpoint.resource.path.replace("{name}", "{name:rest}"), endpoint.resource.method
             description = openapi.describe_collections(endpoint)
             add = app.api_route(path, methods=[method], response_class=Json, **description)
@@ -39,7 +39,10 @@ def add_collections(app: FastAPI, door: Door, settings: Settings) -> None:
 def _resource(
     endpoint: Endpoint, door: Door, max_bytes: int, *, has_body: bool
 ) -> Callable[[Request], Awaitable[Response]]:
-    """A request whose collection is in the path. DELETE has a body, too: one that means less than all is refused."""
+    """Make the route of a request whose collection is in the path.
+
+    It reads a body of DELETE as well, so that a caller who wants to delete only a part is refused.
+    """
 
     async def handle(request: Request) -> Response:
         async def read(held: Held) -> Body:
@@ -55,7 +58,7 @@ def _resource(
 
 
 async def _read_object(incoming: IncomingBody) -> dict[str, Any]:
-    """A body that is a JSON object, or nothing.
+    """Read a body that is a JSON object or empty.
 
     Raises:
         VisualSearchError: `malformed_body`, `unsupported_media_type`, `request_too_large`, `invalid_parameter`.
@@ -67,7 +70,7 @@ async def _read_object(incoming: IncomingBody) -> dict[str, Any]:
     except InvalidJsonError as error:
         raise VisualSearchError("malformed_body", f"the body {error}") from None
     if isinstance(content, dict) and "collection" in content:
-        raise VisualSearchError("invalid_parameter", "collection: stands in the path")
+        raise VisualSearchError("invalid_parameter", "collection: is given in the path, not in the body")
     if not isinstance(content, dict):
         raise VisualSearchError(
             "malformed_body", 'the body must be an object, such as {}; PUT takes {"model_id": …, "dimension": …}'

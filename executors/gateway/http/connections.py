@@ -1,4 +1,4 @@
-"""Limits HTTP connections, so that the stages have file descriptors left: the connection that was idle longest is closed."""
+"""The limit on HTTP connections, which leaves file descriptors for the stages; at the limit, the one idle longest is closed."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ FEWEST: Final = 8
 _log = logging.getLogger(__name__)
 _GRPC_PART: Final = 4
 MOST_OF_GRPC: Final = 1_000
-# asyncio accepts as many connections in one turn of its loop as `backlog` says, before the first is looked at; without
-# descriptors it logs a traceback for each, 2,048 at once with uvicorn's default.
+# asyncio accepts up to `backlog` connections in one turn of its loop before it looks at the first; when it has no
+# descriptors left, it logs a traceback for each of them, 2,048 at once with uvicorn's default.
 ACCEPTED_AT_ONCE: Final = 16
-# What the kernel keeps waiting meanwhile.
+# How many connections may wait in the kernel to be accepted.
 _WAITING_IN_KERNEL: Final = 2048
-# A request's line and headers have to be there so long after its first byte, or after the connection was made.
+# The time for the request line and headers to arrive, from the first byte or from the start of the connection.
 HEADERS_S: Final = 10.0
-# A connection that was heard of just now is not closed for another.
+# A connection that received something within this time is not closed to make room for another.
 _IDLE_S: Final = 0.25
 
 
 def connection_limit(wanted: int, promised: int = 0) -> int:
-    """How many connections this process can hold, by the descriptors that it may open and has open.
+    """Return how many connections this process can hold, given its limit of file descriptors and those in use.
 
     Args:
-        promised: descriptors that are not open yet, and are for others.
+        wanted: the result is never larger than this.
+        promised: descriptors to leave free because something else will open them.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
@@ -51,14 +52,14 @@ def connection_limit(wanted: int, promised: int = 0) -> int:
 
 
 def grpc_connection_limit() -> int:
-    """How many of them may be gRPC's, which carries many requests on one: a share of those that there can be."""
+    """Return how many connections gRPC may have: a share of all, because one gRPC connection carries many requests."""
     return max(FEWEST, connection_limit(_GRPC_PART * MOST_OF_GRPC) // _GRPC_PART)
 
 
 def grpc_options(limit: int) -> dict[str, Any]:
-    """Options of the gRPC server: one connection more is closed at once, and one that does not speak gRPC soon as well.
+    """Return options of the gRPC server: it closes connections beyond the limit, and those that don't begin to speak gRPC.
 
-    gRPC accepts without end otherwise, and keeps a silent connection for two minutes.
+    By default gRPC accepts without limit, and keeps a silent connection for two minutes.
     """
     return {
         "grpc.max_allowed_incoming_connections": limit,
@@ -70,8 +71,7 @@ class Connections:
     """The open connections of one server. Belongs to one event loop.
 
     Args:
-        limit: most of them.
-        logger: told when one is refused or closed.
+        limit: the most connections that may be open at once.
     """
 
     def __init__(self, limit: int) -> None:
@@ -79,11 +79,11 @@ class Connections:
         self._open: dict[BoundedProtocol, None] = {}
 
     def protocol(self, **options: Any) -> BoundedProtocol:
-        """What uvicorn makes for a connection."""
+        """Make the protocol object of a new connection; uvicorn calls this."""
         return BoundedProtocol(self, **options)
 
     def admit(self, new: BoundedProtocol) -> bool:
-        """Take a connection in, if there is room or can be made."""
+        """Count a new connection, closing an idle one if the limit is reached; return False if no room can be made."""
         if len(self._open) >= self.limit and not self._close_idle():
             _log.error("a connection was refused: %d are open and busy (VS_MAX_CONNECTIONS, ulimit -n)", self.limit)
             return False
@@ -91,7 +91,7 @@ class Connections:
         return True
 
     def forget(self, protocol: BoundedProtocol) -> None:
-        """It was closed."""
+        """Stop counting a connection that was closed."""
         self._open.pop(protocol, None)
 
     def _close_idle(self) -> bool:
@@ -107,7 +107,7 @@ class Connections:
 
 
 class BoundedProtocol(HttpProtocol):
-    """uvicorn's protocol for one connection, which is counted, and whose requests have to be begun in time."""
+    """uvicorn's protocol for one connection; the connection is counted, and each request must begin in time."""
 
     def __init__(self, connections: Connections, **options: Any) -> None:
         super().__init__(**options)
@@ -117,14 +117,14 @@ class BoundedProtocol(HttpProtocol):
 
     @property
     def waits_for_caller(self) -> bool:
-        """Whether nothing is being done for it: no request has come, or not all of one, or the last one was answered."""
+        """Whether the next step is the caller's: no request is open, or the rest of its body has yet to arrive."""
         if self.cycle is None or self.cycle.response_complete:
             return True
-        # A body that waits for memory is silent because of us.
+        # If the body waits for memory, the caller is silent because the gateway paused reading.
         return bool(self.cycle.more_body and not self.flow.read_paused)
 
     def connection_made(self, transport: Any) -> None:
-        """Take it in, or refuse it."""
+        """Count the connection, or answer 429 and close it."""
         self.heard_at = self.loop.time()
         super().connection_made(transport)
         if self._connections.admit(self):
@@ -134,7 +134,7 @@ class BoundedProtocol(HttpProtocol):
             transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Pass data on, and see whether a request is complete as far as its headers go."""
+        """Pass data on, and end the wait for headers once a request has all of them."""
         self.heard_at = self.loop.time()
         super().data_received(data)
         if self.cycle is None or self.cycle.response_complete:
@@ -144,7 +144,7 @@ class BoundedProtocol(HttpProtocol):
             self._headers_due = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Stop counting the connection."""
         if self._headers_due is not None:
             self._headers_due.cancel()
         self._connections.forget(self)
@@ -161,12 +161,15 @@ class BoundedProtocol(HttpProtocol):
 
 
 def bounded_options(connections: Connections) -> dict[str, Any]:
-    """Options of uvicorn for these connections."""
+    """Return the options that make uvicorn use these connections."""
     return {"http": partial(connections.protocol), "backlog": ACCEPTED_AT_ONCE}
 
 
 def let_kernel_keep_waiting(servers: Iterable[asyncio.Server]) -> None:
-    """Few are accepted at once, but many may wait for it, instead of being refused while the event loop is busy."""
+    """Let many connections wait in the kernel, so that none is refused while the event loop is busy.
+
+    uvicorn's `backlog` stays small, because it also says how many connections asyncio accepts in one turn.
+    """
     for server in servers:
         for listener in server.sockets:
             with socket.socket(fileno=os.dup(listener.fileno())) as same:

@@ -1,7 +1,7 @@
-"""Which errors each endpoint of the HTTP API can give, for its description; a test tries that none is missing.
+"""The errors that each endpoint of the HTTP API can give, for its description; a test checks that none is missing.
 
-What fails before an operation is known (`malformed_request`, `headers_too_large`, `unknown_endpoint`,
-`method_not_allowed`) belongs to none of them.
+The errors that come before an operation is known (`malformed_request`, `headers_too_large`, `unknown_endpoint`,
+`method_not_allowed`) belong to no endpoint.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PICTURES: Final[tuple[ErrorCode, ...]] = (
 
 
 def error_responses(endpoint: Endpoint) -> dict[int | str, Any]:
-    """The responses of an endpoint that are errors, by status; an answer also tells that every document failed."""
+    """Return the error responses of an endpoint by status. If every document failed, the body is the usual answer."""
     if endpoint.always:
         return responses_of((*_CALLER, "internal"), None)
     by_document = endpoint.resource is None and endpoint.takes is not Takes.NOTHING
@@ -51,7 +51,7 @@ def _codes(endpoint: Endpoint) -> tuple[ErrorCode, ...]:
 
 
 def responses_of(codes: tuple[ErrorCode, ...], answer: type[BaseModel] | None) -> dict[int | str, Any]:
-    """One response a status, with the codes that it can carry."""
+    """Return one response for each status, with the codes that it can have."""
     by_status: dict[int | str, list[ErrorCode]] = {}
     for code in sorted(set(codes)):
         by_status.setdefault(ERRORS[code].status, []).append(code)
@@ -65,14 +65,14 @@ def _response(codes: list[ErrorCode], answer: type[BaseModel] | None) -> dict[st
         "properties": {"error": error_schema(codes)},
         "additionalProperties": False,
     }
-    # FastAPI puts the models of answers there.
+    # FastAPI puts the models of answers under this path.
     schema = failed if answer is None else {"anyOf": [failed, {"$ref": f"#/components/schemas/{answer.__name__}"}]}
     described = "\n".join(f"- `{code}`: {ERRORS[code].meaning}" for code in codes)
     return {"description": described, "content": {"application/json": {"schema": schema}}}
 
 
 def error_schema(codes: list[ErrorCode]) -> dict[str, Any]:
-    """An error that has one of these codes."""
+    """Return the schema of an error that has one of these codes."""
     return {
         "type": "object",
         "required": ["code", "message", "details"],

@@ -1,4 +1,4 @@
-"""Parses forms: each part once and in UTF-8, and names of files in all the ways that clients write them."""
+"""Parses forms. Each part may be given once and must be UTF-8; file names are read in every form that clients write."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from executors.document_values import is_text
 
 _PARAMETER: Final = re.compile(r';\s*([^=;\s]+)\s*=\s*("(?:\\.|[^"\\])*"(?=\s*(?:;|$))|[^;]*)', re.DOTALL)
 _ESCAPED: Final = re.compile(r'\\([\\"])')
-# What browsers can't write in a quoted name (https://html.spec.whatwg.org/#escape-a-multipart-form-data-name).
+# How browsers write these characters in a quoted name (https://html.spec.whatwg.org/#escape-a-multipart-form-data-name).
 _BROWSER_ESCAPES: Final = (("%22", '"'), ("%0D", "\r"), ("%0A", "\n"))
-# A long name is several words.
+# A long name is written as several encoded words.
 _ENCODED_WORDS: Final = re.compile(r"=\?[^?\s]+\?[bq]\?[^?\s]*\?=(?:\s+=\?[^?\s]+\?[bq]\?[^?\s]*\?=)*", re.IGNORECASE)
 _WINDOWS_PATH: Final = re.compile(r"(?:[A-Za-z]:)?\\")
 
 
 class FormParser(MultiPartParser):
-    """Starlette's parser of forms, with the names of files as they were meant.
+    """Starlette's parser of forms, with the file names as the sender meant them.
 
-    `complete` says whether the closing boundary came: the parser drops a last part that is cut off, in silence.
+    `complete` says whether the closing boundary arrived: the parser silently drops a last part that is cut off.
     """
 
     complete = False
@@ -34,23 +34,23 @@ class FormParser(MultiPartParser):
         self._given: set[str] = set()
 
     def on_headers_finished(self) -> None:
-        """A part begins: a file, if it has a name of a file in any form."""
+        """Begin a part; it is a file if it has a file name in any form."""
         disposition = self._current_part.content_disposition or b""
         name = file_name(disposition)
         if name is not None:
-            # The parser only knows the plain form; this makes the part a file for it.
+            # Starlette's parser knows only the plain form; with this it takes the part for a file.
             self._current_part.content_disposition = disposition + b'; filename="file"'
         super().on_headers_finished()
         if self._current_part.file is not None:
             self._current_part.file.filename = name
 
     def on_part_end(self) -> None:
-        """A part is there; a text is UTF-8 (RFC 7578, 5.1.2), and what is no file stands once, but for empty fields."""
+        """End a part. Text must be UTF-8 (RFC 7578, 5.1.2); a field may be given only once, unless it is empty."""
         part = self._current_part
         name = part.field_name
         if name != "file" and (part.file is not None or part.data):
             if name in self._given:
-                raise MultiPartException(f"the part {name[:80]!r} stands twice")
+                raise MultiPartException(f"the form has the part {name[:80]!r} twice")
             self._given.add(name)
         self._charset = "utf-8"
         if part.file is None and name != "file":
@@ -61,21 +61,21 @@ class FormParser(MultiPartParser):
         super().on_part_end()
 
     def on_end(self) -> None:
-        """The closing boundary is there."""
+        """Note that the closing boundary arrived."""
         self.complete = True
 
 
 def file_name(disposition: bytes) -> str | None:
-    """The name of a part's file.
+    """Return the file name of a part.
 
-    `filename*` (RFC 8187: `UTF-8''na%C3%AFve.jpg`) wins over `filename`, in which .NET beside it sends an encoded word of
-    mail (RFC 2047), curl a backslash before quotes, and browsers `%22` for them.
+    `filename*` (RFC 8187: `UTF-8''na%C3%AFve.jpg`) wins over `filename`. In `filename`, .NET writes an encoded word of mail
+    (RFC 2047), curl writes a backslash before quotes, and browsers write `%22` for quotes.
 
     Args:
         disposition: the value of Content-Disposition.
 
     Returns:
-        None when the part is no file.
+        None if the part is not a file.
     """
     given = {name.lower(): value.strip() for name, value in _PARAMETER.findall(disposition.decode("latin-1"))}
     extended = _extended(given.get("filename*", ""))
@@ -92,7 +92,7 @@ def file_name(disposition: bytes) -> str | None:
 
 
 def _extended(value: str) -> str | None:
-    """RFC 8187; None for what is not in that form, or not in its own charset."""
+    """Decode a name of RFC 8187; None if it has another form, or does not match its own charset."""
     charset, quote, rest = _unquoted(value).partition("'")
     _, second, text = rest.partition("'")
     if not quote or not second or not text:
@@ -111,7 +111,7 @@ def _unquoted(value: str) -> str:
 
 
 def _text(value: str) -> str:
-    """UTF-8, or else Latin-1, of a header's bytes."""
+    """Decode the bytes of a header as UTF-8, or as Latin-1 if they are not UTF-8."""
     content = value.encode("latin-1")
     try:
         return content.decode()
@@ -120,7 +120,7 @@ def _text(value: str) -> str:
 
 
 def _mail_word(name: str) -> str:
-    """RFC 2047; as it stands when it is none after all."""
+    """Decode a name of RFC 2047; return it unchanged if it can't be decoded."""
     try:
         decoded = "".join(
             part.decode(charset or "ascii") if isinstance(part, bytes) else part

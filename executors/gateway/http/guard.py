@@ -13,16 +13,14 @@ from executors.gateway.http.protocol import headers_too_large
 from executors.gateway.http.responses import error_response
 from executors.request_id import HEADER, request_id_from, request_scope
 
-# Balancers ask for these by an address or a name of their own; they tell nothing that is worth protecting.
+# Load balancers call these by their own address or name; the answers hold nothing that needs protection.
 _FOR_EVERYBODY = "/health/"
-
-
-# The server refuses more by itself only where it comes in pieces.
+# The server itself refuses larger headers only if they arrive in several pieces.
 _MOST_HEADER_BYTES = 65_536
 
 
 class CallerGuard:
-    """Refuses foreign names and origins, and too much of headers, before anything else looks at a request."""
+    """Refuses wrong host names, foreign origins and too large headers before anything else handles a request."""
 
     def __init__(self, app: ASGIApp, callers: CallerCheck) -> None:
         self._app = app
@@ -48,7 +46,7 @@ class CallerGuard:
 
 
 class RequestIds:
-    """Gives each request its id: the caller's, or a new one. It is sent back with every answer, errors included."""
+    """Gives each request its id, the caller's or a new one, and sends it back with every answer, including errors."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -70,9 +68,9 @@ class RequestIds:
 
 
 class DefectGuard:
-    """Hands the request to the routes with the path as it was sent, and answers for a defect of anything behind it.
+    """Passes the request on with its path as it was sent, and answers any unexpected exception with an error.
 
-    HEAD is GET without the body, which the server leaves out by itself.
+    HEAD is handled as GET; the server leaves out the body by itself.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -89,5 +87,5 @@ class DefectGuard:
         except ClientDisconnect:
             return
         except Exception as error:
-            # Whatever was raised is logged with its trace, and told without it.
+            # The log gets the traceback, the caller does not.
             await error_response(as_error(error, "gateway"))(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Reads the body of an HTTP request within limits of size, time and memory, and unpacks gzip."""
+"""Reads the body of an HTTP request within limits on size, time and memory, and unpacks gzip."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from executors.gateway.intake import Held
 _GZIP: Final = frozenset({"gzip", "x-gzip"})
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 _PIECE: Final = 1_000_000
-# Tools that write several put 64 KB or more into each; a million empty ones would keep the event loop busy for a minute.
+# Tools that write several members put 64 KB or more into each; a million empty ones would block the event loop for a minute.
 _MOST_MEMBERS: Final = 10_000
 
 
@@ -24,13 +24,13 @@ class IncomingBody:
     """Reads the body of a request once, piece by piece.
 
     Args:
-        request: whose body.
-        held: what this one holds of its memory and time.
-        max_bytes: most bytes, as sent and unpacked.
+        request: the request.
+        held: the memory and the time of this body.
+        max_bytes: the most bytes, both as sent and unpacked.
 
     Raises:
-        VisualSearchError: `unsupported_media_type` for a Content-Encoding that is not taken, `request_too_large` by
-            what Content-Length says.
+        VisualSearchError: `unsupported_media_type` for a Content-Encoding that is not supported, `request_too_large`
+            if Content-Length is too large.
     """
 
     def __init__(self, request: Request, held: Held, max_bytes: int) -> None:
@@ -49,13 +49,13 @@ class IncomingBody:
         self._pieces = self._unpacked() if self._gzip else self._received()
 
     async def receive(self) -> Message:
-        """The next piece as ASGI has it, for parsers that read a request by themselves."""
+        """Return the next piece as an ASGI message, for parsers that read a request by themselves."""
         async for piece in self._pieces:
             return {"type": "http.request", "body": piece, "more_body": True}
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def read(self) -> bytes:
-        """All of it.
+        """Read the whole body.
 
         Raises:
             VisualSearchError: `request_too_large`, `body_timeout`, `overloaded`, `malformed_body`.
@@ -63,7 +63,7 @@ class IncomingBody:
         return b"".join([piece async for piece in self._pieces])
 
     async def _received(self) -> AsyncIterator[bytes]:
-        """The body as it was sent."""
+        """Yield the body as it was sent."""
         size, more = 0, True
         async with self.held.arrival():
             while more:
@@ -85,7 +85,7 @@ class IncomingBody:
         try:
             async for sent in self._received():
                 while sent:
-                    if packed.eof:  # a file of several members
+                    if packed.eof:  # a further gzip member begins
                         packed, members = zlib.decompressobj(_GZIP_WINDOW), members + 1
                         if members > _MOST_MEMBERS:
                             message = f"the gzip body has more than {_MOST_MEMBERS} members"
@@ -99,7 +99,8 @@ class IncomingBody:
                     if piece:
                         await self.held.add(len(piece), sent=False)
                         yield piece
-                        await asyncio.sleep(0)  # a small body may hold much: others come in between
+                        # A small body may unpack to many pieces; other tasks run between them.
+                        await asyncio.sleep(0)
         except zlib.error as error:
             raise VisualSearchError("malformed_body", f"the body is not gzip: {error}") from None
         if begun and not packed.eof:

@@ -23,6 +23,7 @@ from executors.gateway.http.openapi_schemas import (
     json_schema,
 )
 from executors.gateway.rendering import REPORTED
+from executors.request_id import HEADER, MAX_LENGTH
 
 METADATA: Final[dict[str, Any]] = {
     "title": "Visual Search Flows",
@@ -38,7 +39,7 @@ METADATA: Final[dict[str, Any]] = {
 
 
 def describe_post(endpoint: Endpoint) -> dict[str, Any]:
-    """What FastAPI is told of an endpoint that is posted to at its own path."""
+    """Describe for FastAPI an endpoint that callers post to at its own path."""
     takes_documents = endpoint.takes is not Takes.NOTHING
     documents = {"anyOf": [{"type": "array", "items": DOCUMENT}, DOCUMENT, {"type": "null"}]}
     schema = body_schema(endpoint.parameters, {"data": documents if takes_documents else NO_DATA})
@@ -57,7 +58,7 @@ def describe_post(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def describe_collections(endpoint: Endpoint) -> dict[str, Any]:
-    """What FastAPI is told of an endpoint whose collection is in the path."""
+    """Describe for FastAPI an endpoint whose collection is in the path."""
     described: dict[str, Any] = {"summary": endpoint.summary, "responses": _responses(endpoint)}
     if endpoint.resource is not None and "{name}" in endpoint.resource.path:
         described["openapi_extra"] = {"parameters": [_parameter("name", "path", "products")]}
@@ -71,12 +72,12 @@ def describe_collections(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _query(endpoint: Endpoint) -> list[dict[str, Any]]:
-    """Parameters of a query string; without examples, which a page would send beside those of the body."""
+    """Describe the parameters of a query string, without examples: /docs would send them in addition to those of the body."""
     schemas = json_schema(endpoint.parameters)["properties"]
     shown = [each for each in ("collection", "limit", "repair") if each in schemas]
     described = [(each, schemas[each].get("description", ""), _without_default(schemas[each])) for each in shown]
     if endpoint.takes is Takes.CONTENT:
-        described.append(("id", "the id, where the body is a picture as it is", {"type": "string"}))
+        described.append(("id", "the id of the document, if the body is the picture itself", {"type": "string"}))
     return [
         {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
         for name, text, schema in described
@@ -97,15 +98,26 @@ def _examples(examples: Sequence[Example]) -> dict[str, Any]:
 def health(
     meaning: str, sound: type[BaseModel] = HealthAnswer, unsound: type[BaseModel] | None = None
 ) -> dict[str, Any]:
-    """What FastAPI is told of a health endpoint.
+    """Describe for FastAPI a health endpoint.
 
     Args:
-        unsound: the answer with status 503, where that can be.
+        meaning: the condition under which the answer is 200.
+        sound: the model of the answer with status 200.
+        unsound: the model of the answer with status 503; None if there is no such answer.
     """
-    responses: dict[int, Any] = {200: {"description": "The answer is yes", "model": sound}}
+    responses: dict[int, Any] = {200: {"description": "The check passed", "model": sound}}
     if unsound is not None:
-        responses[503] = {"description": "The answer is no; the body says why", "model": unsound}
+        responses[503] = {"description": "The check failed; the body says why", "model": unsound}
     return {"summary": f"200 if {meaning}", "responses": responses}
+
+
+def add_request_ids(description: dict[str, Any]) -> None:
+    """Describe the header `X-Request-Id` of every operation: callers may send it, and every answer has it."""
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            operation.setdefault("parameters", []).append(_REQUEST_ID_PARAMETER)
+            for response in operation["responses"].values():
+                response["headers"] = {**response.get("headers", {}), HEADER: _REQUEST_ID}
 
 
 def _responses(endpoint: Endpoint) -> dict[int | str, Any]:
@@ -113,6 +125,20 @@ def _responses(endpoint: Endpoint) -> dict[int | str, Any]:
 
 
 STATUS: Final[dict[str, Any]] = {"summary": endpoints.STATUS.summary, "responses": _responses(endpoints.STATUS)}
+_REQUEST_ID: Final = {
+    "description": "the id that the log lines of this request have",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH},
+}
+_REQUEST_ID_PARAMETER: Final = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "description": (
+        f"an id for this request: 1 to {MAX_LENGTH} visible ASCII characters. If it is missing or invalid, the "
+        "gateway makes one. The answer and the log lines of the request carry it"
+    ),
+    "schema": {"type": "string"},
+}
 _ENTITY_TAG_HEADER: Final = {
     "ETag": {"description": "changes with every write of the document", "schema": {"type": "string"}}
 }
@@ -145,7 +171,7 @@ THUMBNAIL: Final = _THUMBNAIL | {
     }
 }
 THUMBNAIL_BY_QUERY: Final = _THUMBNAIL | {
-    "summary": "The same for any id: also for those that a path can't carry through browsers and proxies",
+    "summary": "The same for any id, including those that browsers and proxies change in a path",
     "openapi_extra": {
         "parameters": [
             _parameter("collection", "query", "images", required=False),

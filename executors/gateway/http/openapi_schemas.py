@@ -14,35 +14,35 @@ DOCUMENT: Final = {
     "properties": {
         "id": {
             "type": ["string", "null"],
-            "description": f"1 to {MAX_ID_BYTES} bytes of UTF-8; made when missing, refused when empty",
+            "description": f"1 to {MAX_ID_BYTES} bytes of UTF-8; the service makes one if it is missing; it can't be empty",
         },
         "blob": {"type": ["string", "null"], "description": "the encoded picture as base64 or data URI"},
         "embedding": {"type": ["array", "null"], "items": {"type": "number"}},
         "thumbnail": {
             "type": ["string", "null"],
-            "description": "a JPEG of at most 64 KB as base64, beside a ready embedding (/index)",
+            "description": "a JPEG of at most 64 KB as base64; only /index takes it, and only with `embedding`",
         },
         "tags": {"type": ["object", "null"]},
         "uri": {"type": ["string", "null"], "description": "a label; never opened"},
         "collection": {"type": ["string", "null"]},
-        "model_id": {"type": ["string", "null"], "description": "of a ready embedding; default: the flow's model"},
+        "model_id": {"type": ["string", "null"], "description": "the model of `embedding`; default: the flow's model"},
         "parent": {"type": ["string", "null"]},
         "box": {"type": ["array", "null"], "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
         "text": {
             "type": ["string", "null"],
-            "description": "a query in words; of an indexed document: what was read in the picture",
+            "description": "a query in words; for /index, the text that was read in the picture",
         },
     },
 }
-# What pages show in an empty field; a part that is left empty counts as missing.
+# /docs shows an empty field; a part that is left empty counts as missing.
 _EMPTY: Final = {"example": "", "default": ""}
 PICTURE_BODY: Final = {"schema": {"type": "string", "format": "binary"}}
-NO_DATA: Final = {"type": ["array", "null"], "maxItems": 0, "description": "not taken here"}
+NO_DATA: Final = {"type": ["array", "null"], "maxItems": 0, "description": "this endpoint takes no documents"}
 _BOUNDS: Final = {"ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum"}
 
 
 def json_schema(parameters: type[BaseModel]) -> dict[str, Any]:
-    """The schema of parameters, in the words of JSON Schema where pydantic leaves its own."""
+    """Return the schema of parameters; pydantic's own names of bounds are replaced by those of JSON Schema."""
     schema: dict[str, Any] = _in_json_schema(parameters.model_json_schema())
     for each in schema["properties"].values():
         if "default" in each and each["default"] is None and isinstance(each.get("type"), str):
@@ -59,13 +59,13 @@ def _in_json_schema(schema: Any) -> Any:
 
 
 def body_schema(parameters: type[BaseModel], more: dict[str, Any]) -> dict[str, Any]:
-    """A JSON body with its `parameters` and what else stands in it."""
+    """Return the schema of a JSON body with `parameters` and the properties in `more`."""
     schema = {"anyOf": [json_schema(parameters), {"type": "null"}]}
     return {"type": "object", "additionalProperties": False, "properties": {**more, "parameters": schema}}
 
 
 def form_schema(parameters: type[BaseModel]) -> dict[str, Any]:
-    """A form with files; `parameters` are those that its part of that name holds as JSON."""
+    """Return the schema of a form with files; its part `parameters` holds those of the given model as JSON."""
     return {
         "type": "object",
         "required": ["file"],

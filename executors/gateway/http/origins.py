@@ -1,7 +1,7 @@
-"""Who may call from a browser: names that this server answers to, and origins whose pages may use it.
+"""Checks of the headers Host and Origin: the host names of this server, and the origins whose pages may call it.
 
-Without this, any page that the user opens could reach a server on the user's machine: by asking a foreign name that
-resolves to 127.0.0.1 (DNS rebinding, seen in the Host header), or by posting across origins (seen in Origin).
+Without them, any page that the user opens could reach a server on the user's machine: by a host name that resolves to
+127.0.0.1 (DNS rebinding, which the Host header shows), or by a request to another origin (which Origin shows).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class CallerCheck:
 
     Args:
         host: the address that the gateway listens on.
-        allowed_hosts: more names; `*` for any.
+        allowed_hosts: further host names; `*` for any.
         allowed_origins: origins (`https://shop.example`) of pages that may call, as browsers write them; `*` for any.
     """
 
@@ -32,7 +32,7 @@ class CallerCheck:
         self._origins = set(allowed_origins)
 
     def check(self, host: str | None, origin: str | None) -> None:
-        """Refuse a foreign name or origin.
+        """Refuse a host name or origin that is not allowed.
 
         Raises:
             VisualSearchError: `forbidden_host` or `forbidden_origin`.
@@ -56,7 +56,7 @@ class CallerCheck:
 
 
 def _name_of(host: str) -> str:
-    """The name in a Host header, without the port."""
+    """Return the name in a Host header, without the port."""
     try:
         return (urlsplit(f"//{host}").hostname or "").lower()
     except ValueError:

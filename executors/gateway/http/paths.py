@@ -1,7 +1,8 @@
-"""Paths as they were sent: routes are matched before anything is decoded, and a parameter is decoded once, as it stands.
+"""Paths as callers sent them: routes match the path before it is decoded, and each parameter is decoded once.
 
-Matched after decoding, `%0A` at the end is invisible to a regular expression's `$`, `%2F` divides a name in two, and bytes
-that are not UTF-8 become the same replacement character: each of them would reach another thing than the one named.
+If the path were decoded first, the `$` of a regular expression would overlook `%0A` at the end, `%2F` would divide a name
+in two, and all bytes that are not UTF-8 would become the same replacement character. Each of them would reach another
+document than the caller named.
 """
 
 from __future__ import annotations
@@ -15,22 +16,22 @@ from starlette.types import Scope
 
 from executors.errors import VisualSearchError
 
-# Escapes of these mean the same as the characters themselves (RFC 3986, 2.3 and 6.2.2.2).
+# The escape of one of these characters means the same as the character (RFC 3986, 2.3 and 6.2.2.2).
 _UNRESERVED: Final = re.compile(r"%(?:4[1-9A-F]|5[0-9A]|6[1-9A-F]|7[0-9A]|3[0-9]|2D|2E|5F|7E)", re.IGNORECASE)
 
 
 def sent_path(scope: Scope) -> str:
-    """The path of a request as it was sent, with needless escapes removed; only ASCII, and never a line break."""
+    """Return the path of a request as it was sent, without needless escapes. It is ASCII and has no line break."""
     raw = scope.get("raw_path")
     path = raw.decode("latin-1") if raw else quote(scope["path"])
     return _UNRESERVED.sub(lambda escape: chr(int(escape[0][1:], 16)), path)
 
 
 def decoded(text: str, what: str) -> str:
-    """A part of a URL without its escapes.
+    """Return a part of a URL without its escapes.
 
     Raises:
-        VisualSearchError: `invalid_parameter` when it is not UTF-8.
+        VisualSearchError: `invalid_parameter` if it is not UTF-8.
     """
     try:
         return unquote_to_bytes(text).decode()
@@ -41,7 +42,7 @@ def decoded(text: str, what: str) -> str:
 
 
 class _Segment(Convertor[str]):
-    """One segment of a path; an escaped slash belongs to it."""
+    """One segment of a path; it may contain an escaped slash."""
 
     regex = "[^/]*"
 
@@ -53,7 +54,7 @@ class _Segment(Convertor[str]):
 
 
 class _Rest(_Segment):
-    """All that is left of a path, slashes included."""
+    """The rest of a path, including its slashes."""
 
     regex = ".*"
 

@@ -1,4 +1,4 @@
-"""Options of the HTTP server, and our form of error for bytes that are not HTTP."""
+"""Options of the HTTP server, and the JSON error that answers bytes that are not HTTP."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from executors.errors import VisualSearchError
 from executors.gateway.http.responses import error_response
 
-# What a caller still sends after it was refused is read and thrown away for so long: a connection that is closed with
-# unread bytes is reset, and the answer lost with it.
+# After a refusal, the server reads and drops what the caller still sends for this time. Closing a connection with unread
+# bytes resets it, and the caller would not get the answer.
 _LINGER_S: Final = 2.0
-# Callers that send or read slowly are not waited for longer when the server ends.
+# When the server ends, it waits no longer than this for callers that send or read slowly.
 _SHUTDOWN_S: Final = 10
 _HEADERS_TOO_LARGE: Final = 431
 
 
 def server_options(keepalive_s: int) -> dict[str, Any]:
-    """What uvicorn is started with, beside the application and its address."""
+    """Return the options of uvicorn, without the application and the address."""
     return {
         "http": HttpProtocol,
         "ws": "none",
@@ -32,19 +32,19 @@ def server_options(keepalive_s: int) -> dict[str, Any]:
 
 
 class HttpProtocol(H11Protocol):
-    """One connection. uvicorn calls `send_400_response` while it handles what h11 raised."""
+    """One connection. uvicorn calls `send_400_response` while it handles an exception of h11."""
 
     _refused = False
 
     def data_received(self, data: bytes) -> None:
-        """Take what the caller sent."""
+        """Handle bytes that the caller sent."""
         if not self._refused:
             super().data_received(data)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what h11 could not read, and close."""
+        """Answer bytes that h11 could not read with an error, and close the connection."""
         self._refused = True
-        # The middle of an answer can't become another one.
+        # In the middle of an answer, no other answer can begin.
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             self._send(error_of(sys.exception() or ValueError(msg)))
         if self.transport.can_write_eof():
@@ -63,16 +63,16 @@ class HttpProtocol(H11Protocol):
 
 
 def error_of(fault: BaseException) -> VisualSearchError:
-    """The error for what h11 found wrong."""
+    """Return the error for an exception of h11."""
     if getattr(fault, "error_status_hint", 400) == _HEADERS_TOO_LARGE:
         return headers_too_large()
-    # Behind the reason, h11 shows the bytes, of which a caller that spoke another protocol would learn nothing.
+    # After the reason, h11 shows the bytes that it got; they tell the caller nothing new.
     reason = str(fault).partition(": bytearray(")[0]
     return VisualSearchError("malformed_request", f"this is not an HTTP/1.1 request: {reason}")
 
 
 def headers_too_large() -> VisualSearchError:
-    """The error for more of the request line and headers than is taken."""
+    """Return the error for a request line and headers that are too large."""
     return VisualSearchError("headers_too_large", "the request line and headers have more than 64 KiB")
 
 

@@ -1,4 +1,4 @@
-"""Reads the query string of a URL: each name is known and given once, or the request is refused."""
+"""Reads the query string of a URL. An unknown name, or one that is given twice, refuses the request."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from executors.errors import VisualSearchError
 from executors.exact_json import InvalidJsonError, RepeatedKeyError, read_json
 from executors.gateway.http.paths import decoded
 
-# Values of these are text as they stand; those of the lists are divided by commas; all others are JSON.
+# The values of these are plain text; those of the lists are separated by commas; all others are JSON.
 _TEXTS: Final = frozenset({"after", "collection", "group_by", "like"})
 _LISTS: Final = frozenset({"fields", "with"})
 
 
 def query_values(request: Request, known: Collection[str] | None = None) -> dict[str, str]:
-    """The names and values of a query string.
+    """Return the names and values of a query string.
 
     Args:
-        known: names that may stand in it; None for any. A name without a meaning is refused: who wrote it meant something.
+        known: the names that it may have; None for any. An unknown name is refused instead of ignored, because the caller
+            expects an effect.
 
     Raises:
-        VisualSearchError: `invalid_parameter` for what is unknown, stands twice, or is not UTF-8.
+        VisualSearchError: `invalid_parameter` for a name that is unknown or given twice, and for text that is not UTF-8.
     """
     values: dict[str, str] = {}
     for part in request.scope["query_string"].decode("latin-1").split("&"):
@@ -31,16 +32,16 @@ def query_values(request: Request, known: Collection[str] | None = None) -> dict
             continue
         name, _, value = (decoded(each.replace("+", " "), "the query's") for each in part.partition("="))
         if known is not None and name not in known:
-            others = f"known: {', '.join(known)}" if known else "none is known here"
+            others = f"known: {', '.join(known)}" if known else "this endpoint takes none"
             raise VisualSearchError("invalid_parameter", f"{name[:200]}: unknown parameter ({others})")
         if name in values:
-            raise VisualSearchError("invalid_parameter", f"{name[:200]}: stands twice in the query string")
+            raise VisualSearchError("invalid_parameter", f"{name[:200]}: is twice in the query string")
         values[name] = value
     return values
 
 
 def as_parameters(values: Mapping[str, str]) -> dict[str, Any]:
-    """What a JSON body would have as `parameters`; what is not JSON stays text, which the check of parameters refuses.
+    """Return the `parameters` that a JSON body would have. A value that is not JSON stays text, which their check refuses.
 
     Raises:
         VisualSearchError: `malformed_body` for JSON that names a key twice.

@@ -11,7 +11,7 @@ from executors.errors import VisualSearchError
 
 
 class Json(JSONResponse):
-    """JSON by orjson, numpy arrays included."""
+    """A JSON response that orjson encodes; it may contain numpy arrays."""
 
     def render(self, content: Any) -> bytes:
         """Encode the body."""
@@ -19,11 +19,11 @@ class Json(JSONResponse):
 
 
 def error_response(error: VisualSearchError) -> Response:
-    """The body and status of a request that failed as a whole."""
+    """Return the response to a request that failed as a whole."""
     headers = {"Retry-After": str(error.details["retry_after_s"])} if "retry_after_s" in error.details else None
     if error.status == 503 and headers is None:
         headers = {"Retry-After": "1"}
     if error.code == "body_timeout":
-        # What else its sender has to say is not waited for.
+        # Don't wait for the rest of the body.
         headers = {"Connection": "close"}
     return Json({"error": error.to_json()}, error.status, headers)

@@ -1,8 +1,9 @@
-"""The HTTP routes: one function per path, without logic of its own."""
+"""The HTTP routes: one function for each path, without logic of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -36,7 +37,7 @@ def make_app(door: Door, health: Health, settings: Settings) -> FastAPI:
     app = FastAPIOffline(redoc_url=None, redirect_slashes=False, **openapi.METADATA)
     callers = CallerCheck(settings.host, settings.allowed_hosts, settings.allowed_origins)
 
-    # Added last, it comes first: who is refused gets no headers for pages, all others do, errors included.
+    # The middleware added last runs first. So a refused caller gets no CORS headers, and all others do, also with errors.
     app.add_middleware(DefectGuard)
     if settings.allowed_origins:
         app.add_middleware(
@@ -65,11 +66,24 @@ def make_app(door: Door, health: Health, settings: Settings) -> FastAPI:
     add_thumbnails(app, door)
     add_collections(app, door, settings)
     _add_health(app, door, health)
+    _describe_request_ids(app)
     return app
 
 
+def _describe_request_ids(app: FastAPI) -> None:
+    """Add the header `X-Request-Id` to the description, when FastAPI makes it for the first caller."""
+    describe = app.openapi
+
+    def description() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            openapi.add_request_ids(describe())
+        return describe()
+
+    app.openapi = description  # type: ignore[method-assign]
+
+
 def _add_posts(app: FastAPI, door: Door, settings: Settings) -> None:
-    """The endpoints that are posted to at their own path."""
+    """Add the endpoints that callers post to at their own path."""
     for endpoint in ENDPOINTS:
         if endpoint.resource is None:
             add = app.post(endpoint.path, response_class=Json, **openapi.describe_post(endpoint))
@@ -120,9 +134,9 @@ def _add_health(app: FastAPI, door: Door, health: Health) -> None:
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    """The methods that a path takes; several routes may share it, and what can be read can be asked for with HEAD."""
+    """Return the methods that a path takes. Several routes may share it, and a path that takes GET takes HEAD as well."""
     routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
-    # A file of the pages under /docs is matched by no route of this level any more.
+    # No route of this level matches a file of the pages under /docs.
     methods = {method for route in routes for method in (getattr(route, "methods", None) or ())} or {"GET"}
     return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 

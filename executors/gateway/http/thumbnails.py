@@ -27,7 +27,7 @@ def add_thumbnails(app: FastAPI, door: Door) -> None:
         known = ", ".join(request.headers.getlist("if-none-match")).strip()
 
         async def read(_: Held) -> Body:
-            # A tag of ours is the document's version, which is known without the picture.
+            # The entity tag is the document's version, so the index can compare it without reading the thumbnail.
             parameters = {"collection": collection, "known": _ENTITY_TAG.findall(known)}
             return [ImageDoc.from_values(id=document_id)], parameters
 
@@ -48,14 +48,14 @@ def add_thumbnails(app: FastAPI, door: Door) -> None:
 
 
 def _response(document: ImageDoc, asked: str, known: str) -> Response:
-    """The picture, or 304 when the caller knows it.
+    """Return the thumbnail, or 304 if the caller has it already.
 
     Args:
         asked: the id that was asked for.
         known: the header If-None-Match.
 
     Raises:
-        VisualSearchError: the document's error; `not_found` when no thumbnail is kept.
+        VisualSearchError: the document's error; `not_found` if the index has no thumbnail of it.
     """
     if document.error is not None:
         raise document.error.to_error()
@@ -67,7 +67,7 @@ def _response(document: ImageDoc, asked: str, known: str) -> Response:
     if document.version in _ENTITY_TAG.findall(known):
         return Response(status_code=304, headers=headers)
     if not document.thumbnail:
-        raise VisualSearchError("not_found", f"no thumbnail is kept of {asked!r}")
+        raise VisualSearchError("not_found", f"the index has no thumbnail of {asked!r}")
     if known == "*":
         return Response(status_code=304, headers=headers)
     return Response(document.thumbnail, media_type="image/jpeg", headers=headers)

@@ -1,4 +1,4 @@
-"""Creates, lists, describes and drops collections. Their counts are those of the shards at this moment."""
+"""Creates, lists, describes and drops collections. The numbers of documents come from the shards at each request."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ async def drop_collection(service: SearchService, request: Request[CollectionPar
 
 
 def missing_is_empty(collection: str | None) -> bool:
-    """Whether a collection that no shard knows counts as empty: the default one does, which its first write creates.
+    """Return whether a collection that no shard knows counts as empty. Only the default one does: its first write creates it.
 
     Args:
-        collection: the name that a request gives, or None for the default collection.
+        collection: the name in a request, or None for the default collection.
     """
     return collection in (None, DEFAULT_COLLECTION)
 
@@ -57,7 +57,7 @@ class Collections:
         self._clock = clock
 
     async def create(self, given: CreateParameters, model: Mapping[str, Any]) -> dict[str, Any]:
-        """Create a collection, or find it as it is wanted; by default it is bound to the flow's `model`.
+        """Create a collection, unless it exists with the same binding; by default it is bound to the flow's `model`.
 
         Raises:
             VisualSearchError: `model_mismatch`, `dimension_mismatch`, `invalid_parameter`.
@@ -71,11 +71,11 @@ class Collections:
         return {"collection": collection, "result": "unchanged" if wanted.name in known else "created"}
 
     async def list(self) -> dict[str, Any]:
-        """All collections, by name."""
+        """List all collections, in the order of their names."""
         return {"collections": collections_of(await self._index_client.shard_reports(whole=True))}
 
     async def describe(self, name: str) -> dict[str, Any]:
-        """One collection.
+        """Describe one collection.
 
         Raises:
             VisualSearchError: `collection_not_found`.
@@ -86,7 +86,7 @@ class Collections:
         raise collection_not_found(name)
 
     async def drop(self, name: str) -> dict[str, Any]:
-        """Forget a collection with all its documents.
+        """Drop a collection with all its documents.
 
         Raises:
             VisualSearchError: `collection_not_found`.
@@ -107,7 +107,7 @@ class Collections:
 
 
 def collections_of(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The collections that the shards report, each with its documents in all of them, by name."""
+    """Return the collections that the shards report, by name; each with the number of its documents in all shards."""
     collections: dict[str, dict[str, Any]] = {}
     for report in reports:
         for each in report["collections"]:
@@ -121,11 +121,9 @@ def _wanted(given: CreateParameters, model: Mapping[str, Any]) -> Collection:
     if given.model_id in (None, own):
         bound = Collection(given.collection, own, dimension)
         if given.dimension not in (None, dimension):
-            # Nothing could ever be stored in it.
+            # The model has no vectors of this dimension, so nothing could be stored in the collection.
             raise mismatch(bound, Collection(given.collection, own, int(given.dimension or 0)))
         return bound
     if given.dimension is None:
-        raise VisualSearchError(
-            "invalid_parameter", f"dimension: must be given for a model that is not the flow's ({own})"
-        )
+        raise VisualSearchError("invalid_parameter", f"dimension: is needed for a model other than the flow's ({own})")
     return Collection(given.collection, str(given.model_id), given.dimension)

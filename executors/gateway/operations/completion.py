@@ -1,4 +1,4 @@
-"""Work that is completed even if its caller has left."""
+"""Work that is completed even if its caller leaves."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from executors.errors import VisualSearchError
 
 T = TypeVar("T")
 
-# Several times what the places for requests let through.
+# Several times the number of requests in flight.
 MOST_RUNNING: Final = 2_000
 # The event loop itself holds tasks by weak references only.
 _running: Final[set[asyncio.Task[Any]]] = set()
 
 
 async def completed(work: Coroutine[Any, Any, T]) -> T:
-    """Await work that is not cancelled with its caller: a write that has reached a store has to end in order.
+    """Await work that goes on if its caller is cancelled, because a write that has reached a store must be completed.
 
     Raises:
-        VisualSearchError: `overloaded` when too much of it runs, that of callers who left included; what the work raises.
+        VisualSearchError: `overloaded` if too much such work runs, including that of callers who left; the work's own error.
     """
     if len(_running) >= MOST_RUNNING:
         work.close()
@@ -32,7 +32,7 @@ async def completed(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def all_completed(within_s: float) -> None:
-    """Wait for all such work of this process, but not longer than that."""
+    """Wait for all such work of this process, but no longer than `within_s` seconds."""
     if _running:
         await asyncio.wait(_running, timeout=within_s)
 
@@ -40,4 +40,4 @@ async def all_completed(within_s: float) -> None:
 def _ended(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
     if not task.cancelled():
-        task.exception()  # asyncio logs an exception that is never looked at; the caller may have left
+        task.exception()  # otherwise asyncio logs it as never retrieved if the caller has left

@@ -1,4 +1,4 @@
-"""`/delete`: remove documents, by id or by filter, and what came from them."""
+"""`/delete`: remove documents, by id or by filter, and their descendants."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from executors.gateway.parameters import DeleteParameters
 
 
 async def delete(service: SearchService, request: Request[DeleteParameters]) -> Answer:
-    """Remove documents; one that is not there is no failure.
+    """Remove documents; a missing document is not an error.
 
     Raises:
         VisualSearchError: `invalid_parameter` for a filter without a condition, `collection_not_found`.

@@ -1,7 +1,7 @@
-"""Deletes that reach every shard: documents by id or by filter, and what came from them, wherever it is.
+"""Deletes in every shard: documents by id or by filter, and their descendants, in whichever shard they are.
 
-A shard removes what came from the documents that a delete names, as far as it holds it; what came from *that* may be in
-another shard. So the shards are told what was removed, again and again, until nothing more is.
+A shard removes the descendants that it holds itself; further descendants may be in other shards. So the gateway tells all
+shards the ids that were removed, and repeats this until they remove nothing more.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from executors.index.wire.columns import unpack
 from executors.index.wire.documents import collection_of
 from executors.index.wire.shard_requests import filter_of
 
-# What one shard removes in one transaction: other writes wait for it.
+# The most documents that one shard removes in one transaction, because other writes wait for it.
 _MATCHES_AT_ONCE: Final = 5_000
-# What one message names at most.
+# The most parents that one message names.
 _PARENTS_AT_ONCE: Final = 10_000
 
 
@@ -41,7 +41,7 @@ class Deleter:
         self._clock = clock
 
     async def delete(self, chunk: Sequence[ImageDoc], version: str) -> StageAnswer:
-        """Remove documents by id, under one version; `descendants` in an answer's columns counts what went with it.
+        """Remove documents by id, under one version; an answer's column `descendants` has the ids of removed descendants.
 
         Raises:
             VisualSearchError: the index does not answer.
@@ -64,14 +64,14 @@ class Deleter:
         return answer
 
     async def delete_matching(self, given: DeleteParameters) -> Answer:
-        """Remove what matches the filter and was written before this request.
+        """Remove the documents that match the filter and were written before this request.
 
         Raises:
             VisualSearchError: `invalid_parameter` for a filter without a condition, `collection_not_found`.
         """
         where = filter_of(given.filter)
         if where is None or not _has_condition(where):
-            message = "filter: an empty one would remove everything; DELETE /collections/{name} does that"
+            message = "filter: an empty filter would remove everything; use DELETE /collections/{name} for that"
             raise VisualSearchError("invalid_parameter", message)
         collection, version = given.collection or DEFAULT_COLLECTION, self._clock.next()
         columns = {"collection": collection, "filter": given.filter, "version": version, "limit": _MATCHES_AT_ONCE}
@@ -84,7 +84,7 @@ class Deleter:
         return Answer([], shards_total=shards, shards_answered=shards, extra={"deleted": deleted})
 
     async def _matching(self, columns: Mapping[str, object], collection: str) -> set[str]:
-        """Remove some of the documents that match; their ids."""
+        """Remove some of the documents that match, and return their ids."""
         try:
             return set(unpack(await self._index_client.ask("/delete_matching", columns))["ids"])
         except VisualSearchError as error:
@@ -95,7 +95,7 @@ class Deleter:
     async def _remove_children(
         self, removed: Mapping[int, set[str]], collections: Mapping[int, str], version: str
     ) -> None:
-        """Remove what came from removed documents in other shards than theirs, and add it to `removed`, each to its own."""
+        """Remove the descendants that are in other shards, and add their ids to the entry of `removed` that they belong to."""
         if self._index_client.joined().shards == 1:
             return
         told: dict[int, Collection[str]] = dict(removed)
@@ -115,7 +115,7 @@ class Deleter:
 
 
 def count_deleted(documents: Sequence[ImageDoc]) -> int:
-    """How many documents the answers to a delete by id stand for, each once."""
+    """Return how many documents a delete by id removed, counting each once."""
     removed: set[tuple[str, str]] = set()
     for document in documents:
         if document.error is None:
@@ -127,7 +127,7 @@ def count_deleted(documents: Sequence[ImageDoc]) -> int:
 
 
 def _has_condition(where: Filter) -> bool:
-    """Whether there is anything that a document could fail to fulfil: `{"$and": [{}]}` is as empty as `{}`."""
+    """Whether the filter has any condition: `{"$and": [{}]}` has as few as `{}`."""
     if isinstance(where, And | Or):
         return any(_has_condition(part) for part in where.parts)
     return _has_condition(where.part) if isinstance(where, Not) else True

@@ -9,7 +9,7 @@ from executors.gateway.parameters import EmbedParameters
 
 
 async def embed(service: SearchService, request: Request[EmbedParameters]) -> Answer:
-    """Embed."""
+    """Return the vectors of the documents."""
     pipeline = service.stages.topology.pipeline
     return await service.chunks.send(
         request.documents, lambda chunk: service.stages.post("/embed", chunk, target=pipeline)

@@ -1,4 +1,4 @@
-"""`/get`: documents by id. `/thumbnail`: the small picture that is kept of one."""
+"""`/get` reads documents by id; `/thumbnail` reads the thumbnail of one document."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def get(service: SearchService, request: Request[GetParameters]) -> Answer
 
 
 async def thumbnail(service: SearchService, request: Request[ThumbnailParameters]) -> Answer:
-    """Read the thumbnail and the version of one document; the version alone, where the caller knows that one."""
+    """Read the thumbnail and the version of one document; without the thumbnail if the caller has that version."""
     known = request.parameters.known
     if known:
         answer = await _whole(service, request.documents, [])
@@ -30,7 +30,7 @@ async def thumbnail(service: SearchService, request: Request[ThumbnailParameters
 
 
 async def read(service: SearchService, documents: Sequence[ImageDoc], wanted: Sequence[str]) -> Answer:
-    """Read documents of any collections, with the columns that are wanted beside the usual ones; in their order."""
+    """Read documents of any collections, with the additional columns in `wanted`; the answer has the same order."""
     found = list(documents)
     took_ms: dict[str, float] = {}
     for positions in by_collection(documents):

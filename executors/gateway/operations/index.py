@@ -1,4 +1,4 @@
-"""`/index`: insert or replace by id; durable, and the only copy, when it is answered."""
+"""`/index`: insert or replace documents by id. When it is answered, the write is on disk and the only copy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def index(service: SearchService, request: Request[IndexParameters]) -> An
     """Store documents with the vectors of their pictures, or with ready ones.
 
     Raises:
-        VisualSearchError: `not_ready`, `shard_missing`, or what keeps a shard from answering.
+        VisualSearchError: `not_ready`, `shard_missing`, or the error of a shard that can't answer.
     """
     shards = service.index_client.joined().shards
     await _refuse_known_mismatches(service, request.documents)
@@ -34,9 +34,9 @@ async def index(service: SearchService, request: Request[IndexParameters]) -> An
 
 
 async def _refuse_known_mismatches(service: SearchService, documents: Sequence[ImageDoc]) -> None:
-    """Refuse what a collection can't take before any work is done for it."""
+    """Refuse documents that don't fit their collection before any work is done for them."""
     if _known_mismatches(service, documents):
-        # The collection may have been dropped and created again, by another gateway, since this one heard of it.
+        # Another gateway may have dropped the collection and created it again.
         await service.index_client.refresh()
     for document, error in _known_mismatches(service, documents):
         document.error = Failure.of(error, "gateway")

@@ -1,11 +1,11 @@
-"""The way of a write: prepared and embedded, bound to its collection, stamped, stored in one shard, superseded elsewhere.
+"""The steps of a write: prepare and embed it, bind its collection, stamp it, store it in one shard, remove older copies.
 
-The version is stamped last, just before the shard stores it: what another request does to the same id while this one is
-being embedded is older then. A caller that leaves before that leaves nothing behind; from then on the write is completed, so
-that an id never ends with two copies.
+The version is stamped last, just before the shard stores the document. So what another request does to the same id while
+this one is being embedded counts as older. If the caller leaves before the stamp, nothing is stored; after it, the write is
+completed, so that an id never has two copies.
 
-In this gateway, writes of one id wait for each other; what another gateway writes in between is seen when older copies are
-superseded (one of them is newer), and the write is stored again under a new version: what is acknowledged is the only copy.
+In this gateway, writes of one id wait for each other. If another gateway writes the id in between, the removal of older
+copies finds its newer copy, and the write is stored again under a new version. So an acknowledged write is the only copy.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from executors.index.wire.documents import collection_of
 _ATTEMPTS: Final = 5
 _STALE: Final = "stale_version"
 _DROPPED: Final = "collection_not_found"
-# Outcomes of superseding that are no fault of the shard: something newer is seen to, nothing older is fine.
+# Outcomes of superseding that are no errors: a newer copy leads to another attempt, and there may be no older copy.
 _NO_FAULT: Final[frozenset[ErrorCode]] = frozenset({_STALE, "not_found"})
 
 
@@ -50,8 +50,9 @@ class IndexWriter:
         """Write a chunk; the answer holds a result or an error for each document, in order.
 
         Args:
+            chunk: the documents.
             fresh: ids that this gateway has just made: no other shard can have a copy of them.
-            refresh: whether searches see the write once it is acknowledged, where the store leaves the choice.
+            refresh: whether searches see the write once it is acknowledged, if the store leaves the choice.
 
         Raises:
             VisualSearchError: a stage does not answer; nothing of the chunk was acknowledged.
@@ -75,7 +76,7 @@ class IndexWriter:
         return answer
 
     async def _bind(self, documents: Sequence[ImageDoc]) -> None:
-        """Make sure that every shard knows the collections of what is about to be stored, bound to its models."""
+        """Make sure that every shard knows the collections of the documents, bound to the documents' models."""
         wanted: dict[Collection, list[ImageDoc]] = {}
         for document in documents:
             if document.error is None:
@@ -96,10 +97,10 @@ class IndexWriter:
         *,
         refresh: bool,
     ) -> list[int]:
-        """One attempt under a new version.
+        """Try once to store the documents, under a new version.
 
         Returns:
-            The positions that have to be tried again: something newer came in between, or the collection was dropped.
+            The positions to try again, because there is a newer copy, or because the collection was dropped.
         """
         version = self._clock.next()
         for n in pending:
@@ -117,7 +118,7 @@ class IndexWriter:
         return sorted(stale | await self._bind_again(documents, dropped, answer))
 
     async def _bind_again(self, documents: Sequence[ImageDoc], dropped: Sequence[int], answer: StageAnswer) -> set[int]:
-        """Another gateway dropped the collections of these documents: this write is newer, so they come back."""
+        """Create the collections again that another gateway dropped, because this write is newer; return those to try again."""
         if not dropped:
             return set()
         self._index_client.forget(collection_of(documents[n]) for n in dropped)
@@ -128,7 +129,7 @@ class IndexWriter:
         return {n for n in dropped if documents[n].error is None}
 
     async def _supersede(self, written: Sequence[int], answer: StageAnswer) -> set[int]:
-        """After the owner's commit: remove every older copy elsewhere, and say what the write really did."""
+        """Remove older copies in other shards after the owner's commit, and correct the results; return those to try again."""
         if not written:
             return set()
         started = time.perf_counter()
@@ -149,12 +150,12 @@ class IndexWriter:
 
 
 def keys_of(documents: Sequence[ImageDoc]) -> list[Key]:
-    """What a write of these documents locks."""
+    """Return the keys that a write of these documents locks."""
     return [(collection_of(document), str(document.id)) for document in documents]
 
 
 def failed(document: ImageDoc, error: VisualSearchError) -> ImageDoc:
-    """The answer of a write that the index refused."""
+    """Return the answer for a write that failed in the index."""
     failure = Failure.of(error, "index")
     return ImageDoc.from_values(id=document.id, collection=document.collection, error=failure)
 

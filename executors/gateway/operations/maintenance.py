@@ -11,7 +11,7 @@ from executors.gateway.parameters import ReindexParameters, VerifyParameters
 
 
 async def reindex(service: SearchService, request: Request[ReindexParameters]) -> Answer:
-    """Begin to build anew what searches walk through.
+    """Begin to rebuild the graphs of a collection, or of all collections.
 
     Raises:
         VisualSearchError: `collection_not_found`.
@@ -24,5 +24,5 @@ async def reindex(service: SearchService, request: Request[ReindexParameters]) -
 
 
 async def verify(service: SearchService, request: Request[VerifyParameters]) -> Answer:
-    """Read everything back and check it."""
+    """Read back the whole index and check it."""
     return service.report(**await verify_index(service.index_client, repair=request.parameters.repair))

@@ -1,4 +1,4 @@
-"""A request as an operation gets it: let in, with its parameters parsed and its documents checked."""
+"""The request that an operation gets: it was let in, its parameters are parsed, and its documents are checked."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Model = TypeVar("Model", bound=BaseModel)
 class Request(Generic[Model]):
     """Attributes:
     documents: in the caller's order; each has an id and a collection, or an error.
-    parameters: the endpoint's model.
-    made_ids: ids that were made for documents without one, so no other copy of them can exist.
+    parameters: an instance of the endpoint's model.
+    made_ids: the ids that were made for documents without one; no other copy of these can exist.
     """
 
     documents: list[ImageDoc]

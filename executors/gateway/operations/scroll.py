@@ -1,4 +1,4 @@
-"""`/scroll`: documents in the order of their ids. `/count`: how many there are."""
+"""`/scroll` reads documents in the order of their ids; `/count` counts them."""
 
 from __future__ import annotations
 

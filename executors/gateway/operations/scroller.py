@@ -13,21 +13,21 @@ from executors.gateway.shards.index_client import IndexClient
 from executors.index.wire.columns import unpack
 from executors.index.wire.pages import documents_of_page
 
-# What travels through the flow as one message, in documents a shard: bounded, whatever the page's limit is.
+# The most documents of one shard in one message; large pages are read in several messages.
 _DOCUMENTS_AT_ONCE: Final = 1_000
 _LARGE_DOCUMENTS_AT_ONCE: Final = 250
-# A page ends early when it has become as large as this; `next` says where to go on.
+# A page that reaches this size ends early; `next` names the id to go on after.
 _PAGE_BYTES: Final = 64_000_000
 
 
 class Scroller:
-    """Reads what `/scroll` and `/count` answer."""
+    """Reads the answers of `/scroll` and `/count` from the shards."""
 
     def __init__(self, index_client: IndexClient) -> None:
         self._index_client = index_client
 
     async def scroll(self, given: ScrollParameters) -> Answer:
-        """A page of documents.
+        """Read a page of documents.
 
         Raises:
             VisualSearchError: `collection_not_found`, `shard_missing`.
@@ -57,7 +57,7 @@ class Scroller:
         return answer
 
     async def count(self, given: CountParameters) -> Answer:
-        """How many documents there are.
+        """Count documents.
 
         Raises:
             VisualSearchError: `collection_not_found`, `shard_missing`.

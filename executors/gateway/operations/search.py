@@ -17,7 +17,7 @@ from executors.gateway.parameters import THUMBNAIL_URL, SearchParameters
 
 
 async def search(service: SearchService, request: Request[SearchParameters]) -> Answer:
-    """Search.
+    """Find the best matches of every query.
 
     Raises:
         VisualSearchError: a stage does not answer; `not_found` for `like`.
@@ -44,7 +44,7 @@ async def search(service: SearchService, request: Request[SearchParameters]) -> 
 
 
 async def _like(service: SearchService, given: SearchParameters) -> ImageDoc:
-    """The query that stands for an indexed document: its vector, as it is stored.
+    """Return the query for `like`: a document with the vector of the indexed document.
 
     Raises:
         VisualSearchError: `invalid_id`, `not_found`, `shard_missing`.

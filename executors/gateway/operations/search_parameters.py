@@ -13,12 +13,12 @@ _NOT_SENT: Final = {"like", "exclude_self", "allow_partial"}
 
 
 def shard_parameters(given: SearchParameters) -> dict[str, Any]:
-    """The parameters of a search as every stage gets them; what was not asked for is left out."""
+    """Return the parameters of a search that the stages need; those that are not set are left out."""
     chosen = given.model_dump(exclude=_NOT_SENT, exclude_none=True, by_alias=True, mode="json")
     sent = {name: value for name, value in chosen.items() if value or name not in ("exact", "explain", "with")}
     return sent | ({"without": given.like} if given.exclude_self else {})
 
 
 def account_of_plans(documents: Sequence[ImageDoc]) -> list[dict[str, Any]]:
-    """How each shard searched, by query."""
+    """Return for each query how each shard searched."""
     return [{"shards": unpack(document).get("plans", [])} for document in documents]

@@ -1,4 +1,4 @@
-"""The things that operations share: the stages, the index, the clock, the model, and the state of this gateway."""
+"""The objects that operations share: the stages, the index, the clock, the model, and the state of this gateway."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from executors.gateway.shards.id_locks import IdLocks
 from executors.gateway.shards.index_client import IndexClient
 from executors.index.versions import HybridClock
 
-# A write is over within its deadline; a clock may be a little off.
+# A write ends within its deadline; the factor allows for clocks that differ.
 _SETTLED_AFTER: Final = 2.0
 
 
 class SearchService:
-    """One instance a gateway process; each operation is a function of a module beside this one.
+    """The shared objects of a gateway process; each operation is a function of a module in this package.
 
     Args:
-        gate: how many requests may be in flight.
-        timeout_s: the deadline of a request.
-        replicas: how many replicas embed.
+        stages: sends requests to the stages.
+        gate: the limit on requests in flight.
+        clock: gives versions.
+        timeout_s: the deadline of a request, in seconds.
+        replicas: the number of replicas that embed.
     """
 
     def __init__(self, stages: Stages, gate: Gate, clock: HybridClock, timeout_s: float, *, replicas: int = 1) -> None:
@@ -39,10 +41,10 @@ class SearchService:
         self.model: dict[str, Any] = {}
 
     async def join(self) -> None:
-        """Learn the model, and form the index from its shards; needed once before anything is served.
+        """Learn the model, and form the index from its shards; the gateway serves nothing before this has succeeded once.
 
         Raises:
-            VisualSearchError: what keeps the flow from being ready.
+            VisualSearchError: the reason why the flow is not ready.
         """
         membership = await self.index_client.join()
         self.clock.observe(membership.last_version)
@@ -57,6 +59,6 @@ class SearchService:
         self.stages.ready_vectors = ReadyVectors.of(self.model, told)
 
     def report(self, **extra: Any) -> Answer:
-        """An answer without documents, from all shards."""
+        """Return an answer without documents, to which all shards contributed."""
         shards = self.index_client.joined().shards
         return Answer([], shards_total=shards, shards_answered=shards, extra=extra)

@@ -21,7 +21,7 @@ _ANSWER_S: Final = 5.0
 
 
 async def status(service: SearchService, _: Request[NoParameters]) -> Answer:
-    """Ask every process for its status; one that does not answer is named, with its error, and costs no other."""
+    """Ask every process for its status. A process that does not answer is named with its error; the others still count."""
     others = service.stages.topology.others
     reports, index = await asyncio.gather(
         asyncio.gather(*(_stage(service, stage) for stage in others)), index_state(service)
@@ -43,7 +43,7 @@ async def status(service: SearchService, _: Request[NoParameters]) -> Answer:
 
 
 def _index(service: SearchService, state: IndexState) -> dict[str, Any]:
-    """The index; what only a part of its shards could count is `null`, and what they counted stands beside it."""
+    """Return the part about the index. If not all shards could count, `documents` is null and `documents_counted` is a part."""
     membership = service.index_client.membership
     whole = bool(state.reports) and not state.missing and _is_counted(state)
     counted = sum(report["documents"] for report in state.reports)
@@ -62,7 +62,7 @@ def _index(service: SearchService, state: IndexState) -> dict[str, Any]:
 
 
 def _is_counted(state: IndexState) -> bool:
-    """Whether the counts are those of the index: so also with a silent replica, of which another has the same index."""
+    """Whether the counts are those of the whole index; a silent replica changes nothing, as another has the same index."""
     return state.error is None or state.error.code == "unavailable"
 
 

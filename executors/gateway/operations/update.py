@@ -1,4 +1,4 @@
-"""`/update`: change the tags of documents. Like a delete, it is tried by every shard, because any may hold the id."""
+"""`/update`: change the tags of documents. Like a delete, it goes to every shard, because any shard may hold the id."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from executors.index.wire.documents import unknown
 
 
 async def update(service: SearchService, request: Request[UpdateParameters]) -> Answer:
-    """Change tags; a document that is not there is an error."""
+    """Change tags; a missing document is an error."""
     sent = {"mode": request.parameters.mode, "refresh": request.parameters.refresh}
 
     async def post(chunk: list[ImageDoc], _: str) -> StageAnswer:
@@ -37,7 +37,7 @@ async def write_everywhere(
     """Send a write to every shard.
 
     Args:
-        post: sends a chunk; it is given the version of that write.
+        post: sends a chunk, given the version of that write.
     """
     for document in documents:
         document.blob = document.tensor = document.embedding = None

@@ -1,4 +1,4 @@
-"""Checks the whole index while it serves: the files of every shard, and ids that a crash left in two shards."""
+"""Checks the whole index while it serves: the files of every shard, and whether a crash left an id in two shards."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from executors.gateway.shards.index_client import IndexClient
 
 
 async def verify_index(index_client: IndexClient, *, repair: bool) -> dict[str, Any]:
-    """Check every shard, and that no id stands twice; with `repair`, remove the older copies, and make anew what can be."""
+    """Check every shard, and that no id is stored twice; return the report.
+
+    With `repair`, remove the older copies, and have each shard rebuild what is made from the documents.
+    """
     reports = await index_client.verify(repair=repair)
     owners: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for report in reports:

@@ -1,8 +1,8 @@
-"""What a crash may have cut short: writes that one shard stored and whose older copies elsewhere were not removed yet.
+"""Completes writes and drops that a crash interrupted.
 
-Such a write was never acknowledged, but it is there, and so is the older copy. Before anything is served, the last writes of
-every shard are superseded everywhere else once more. In the same way, a drop that not every shard was told of is told to
-all. Where that had been done, it changes nothing.
+A crash may come after one shard stored a write and before the older copies in other shards were removed. The write was not
+acknowledged, but both copies are there. So before the gateway serves anything, it removes the older copies of every shard's
+last writes once more, and sends the last drops to all shards again. Where that had been done, nothing changes.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Shards(Protocol):
     """The part of `IndexClient` that is needed here."""
 
     async def ask(self, endpoint: str, columns: Mapping[str, Any]) -> ImageDoc:
-        """One request to all shards; what they answer, or an error."""
+        """Send one request to all shards; return their answer, or raise an error."""
 
 
 async def settle(shards: Shards, membership: Membership, window_ms: int) -> None:
-    """Complete the drops, and supersede the writes, of the last moments: as old as `window_ms` before the newest.
+    """Complete the drops and writes since `window_ms` milliseconds before the newest write.
 
     Raises:
         VisualSearchError: a shard does not answer.

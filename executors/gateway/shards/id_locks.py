@@ -1,6 +1,6 @@
-"""One write of an id at a time in this gateway: stamped, stored and superseded before the next one is stamped.
+"""Locks of ids: in this gateway, one write of an id is completed before the next one gets its version.
 
-Between gateways the versions decide; inside one, this keeps writes of the same id from overtaking each other at all.
+Between gateways the versions decide; inside one gateway, the locks keep writes of the same id in order.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class _Entry:
 
 
 class IdLocks:
-    """Locks by collection and id, kept only while they are in use."""
+    """Locks by collection and id; a lock exists only while it is in use."""
 
     def __init__(self) -> None:
         self._entries: dict[Key, _Entry] = {}
@@ -31,7 +31,7 @@ class IdLocks:
 
     @asynccontextmanager
     async def hold(self, keys: Iterable[Key]) -> AsyncIterator[None]:
-        """Hold the locks of all keys; taken in one order by everybody, so that no two wait for each other."""
+        """Hold the locks of all keys; every caller takes them in the same order, so that no two wait for each other."""
         ordered = sorted(set(keys))
         entries = [self._entries.setdefault(key, _Entry()) for key in ordered]
         for entry in entries:

@@ -22,10 +22,11 @@ _LOWEST = 0
 
 
 class IndexClient:
-    """Speaks to all shards at once. Reads may be partial if the caller says so; writes never are.
+    """Sends requests to all shards at once. A read may be partial if the caller allows it; a write may not.
 
     Args:
-        settle_ms: longer than any write takes, in milliseconds: what is younger may have been cut short by a crash.
+        stages: sends requests to the stages.
+        settle_ms: milliseconds, longer than any write takes; a crash may have interrupted writes younger than this.
     """
 
     def __init__(self, stages: Stages, settle_ms: int) -> None:
@@ -35,7 +36,7 @@ class IndexClient:
         self.membership: Membership | None = None
 
     async def join(self) -> Membership:
-        """Ask every shard who it is, decide which index they form, tell them, and end what a crash has cut short.
+        """Ask every shard for its identity, decide which index they form, tell them, and complete interrupted writes.
 
         Raises:
             VisualSearchError: `not_ready`, `shard_identity`, `model_mismatch`, `unavailable`.
@@ -45,16 +46,17 @@ class IndexClient:
         await self._adopt(membership, [])
         self.membership = membership
         await settle(self, membership, self._settle_ms)
-        # Only now it is certain which collections there are.
+        # The collections are certain only now that interrupted drops are completed.
         membership = await self._refresh()
         await self._adopt(membership, membership.collections.values())
         return membership
 
     async def shard_reports(self, *, whole: bool = False) -> list[dict[str, Any]]:
-        """One status report for each shard that answers.
+        """Return the status report of each shard that answers.
 
         Raises:
-            VisualSearchError: `shard_missing`, with `whole`, when one does not; what a shard said where none could report.
+            VisualSearchError: with `whole`, `shard_missing` if a shard does not answer, or the error of one that can't
+                report; otherwise that error only if no shard can report.
         """
         answers = await self._gather("/status")
         reports = [each for each in answers if "number" in each]
@@ -66,25 +68,25 @@ class IndexClient:
         return reports
 
     async def verify(self, *, repair: bool = False) -> list[dict[str, Any]]:
-        """One verification report for each shard; all of them, or an error."""
+        """Return the verification reports of all shards, or raise an error."""
         return list(unpack(await self.ask("/verify", {"repair": repair}))["shards"])
 
     async def reindex(self, collection: str | None) -> None:
-        """Begin to build anew what searches walk through, in every shard."""
+        """Begin to rebuild the graphs in every shard."""
         await self.ask("/reindex", {"collection": collection})
 
     async def ask(self, endpoint: str, columns: Mapping[str, Any], *, allow_partial: bool = False) -> ImageDoc:
-        """One request to all shards that is not about single documents.
+        """Send all shards a request that is not about single documents, and return the merged answer.
 
         Raises:
-            VisualSearchError: `shard_missing` unless `allow_partial`, or what a shard answered.
+            VisualSearchError: `shard_missing` unless `allow_partial`, or the error of a shard.
         """
         return (await self.ask_each(endpoint, [columns], allow_partial=allow_partial))[0]
 
     async def ask_each(
         self, endpoint: str, requests: Sequence[Mapping[str, Any]], *, allow_partial: bool = False
     ) -> list[ImageDoc]:
-        """Several such requests in one message; see `ask`."""
+        """Send several such requests in one message; see `ask`."""
         documents = [ImageDoc.from_values(id=f"report-{n}", hits=orjson.dumps(each)) for n, each in enumerate(requests)]
         answers = (await self._stages.post(endpoint, documents, target=self._stages.topology.index)).documents
         self.check_whole(answers, allow_partial=allow_partial)
@@ -97,16 +99,16 @@ class IndexClient:
         """Learn which collections there are now: another gateway may have created or dropped some.
 
         Raises:
-            VisualSearchError: `not_ready`, `shard_missing`, or what keeps a shard from answering.
+            VisualSearchError: `not_ready`, `shard_missing`, or the error of a shard that can't answer.
         """
         async with self._lock:
             return await self._refresh()
 
     async def drop(self, name: str, version: str) -> int | None:
-        """Forget a collection with all its documents.
+        """Drop a collection with all its documents.
 
         Returns:
-            How many there were, None if no shard knew it.
+            How many documents it had; None if no shard knew it.
         """
         async with self._lock:
             answer = await self.ask("/drop", {"collection": name, "version": version})
@@ -115,7 +117,7 @@ class IndexClient:
         return documents
 
     def forget(self, names: Iterable[str]) -> None:
-        """Take collections for unknown: they were dropped."""
+        """Forget collections that were dropped."""
         membership = self.joined()
         gone = set(names)
         kept = {name: each for name, each in membership.collections.items() if name not in gone}
@@ -125,15 +127,15 @@ class IndexClient:
         """Create collections on every shard before their first document.
 
         Returns:
-            For collections that are bound to another model or dimension, the error.
+            The errors of collections that are bound to another model or dimension, by name.
 
         Raises:
-            VisualSearchError: `not_ready`, or what keeps a shard from answering.
+            VisualSearchError: `not_ready`, or the error of a shard that can't answer.
         """
         async with self._lock:
             membership = self.joined()
             if any(_differs(membership.collections.get(each.name), each) for each in wanted):
-                # It may have been dropped and created again, by another gateway, since this one heard of it.
+                # Another gateway may have dropped the collection and created it again.
                 membership = await self._refresh()
             refused: dict[str, VisualSearchError] = {}
             new: dict[str, Collection] = {}
@@ -146,19 +148,19 @@ class IndexClient:
             if new or not membership.populated:
                 agreed = await self._still_agreed(membership)
                 changed = replace(agreed, populated=True, collections=membership.collections | new)
-                # Only the new ones: one that another gateway has dropped must not come back.
+                # Send only the new collections: one that another gateway has dropped must not come back.
                 await self._adopt(changed, new.values())
                 self.membership = changed
         return refused
 
     async def supersede(self, written: Sequence[tuple[ImageDoc, dict[str, Any]]]) -> list[str]:
-        """Remove the older copies of what one shard has just stored, everywhere else.
+        """Remove the older copies of documents that one shard has just stored from all other shards.
 
         Args:
             written: each stored document with the columns of its answer (its owner and digest).
 
         Returns:
-            For each, what became of older copies: `replaced`, `unchanged`, `not_found` or `stale_version`.
+            The result for each document: `replaced`, `unchanged`, `not_found` or `stale_version`.
         """
         columns = {
             "collections": [collection_of(document) for document, _ in written],
@@ -170,20 +172,20 @@ class IndexClient:
         return list(unpack(await self.ask("/supersede", columns))["results"])
 
     def check_whole(self, documents: Sequence[ImageDoc], *, allow_partial: bool = False) -> None:
-        """Put `shard_missing` into every answer that not all shards took part in, unless the caller accepts that."""
+        """Put `shard_missing` into every answer that lacks a shard, unless the caller allows partial answers."""
         expected = self.joined().shards
         for document in documents:
             if document.error is not None and not document.shards_total:
                 continue
             document.shards_total = max(document.shards_total or 0, expected)
             answered = document.shards_answered or 0
-            # What none of those that answered has may be in the one that did not.
+            # A document that is in none of the shards that answered may be in the missing one.
             unknown = document.error is None or document.error.code in ABSENT
             if answered < document.shards_total and not allow_partial and unknown:
                 document.error = Failure.of(_missing(answered, document.shards_total), "index")
 
     def joined(self) -> Membership:
-        """The index as its shards form it.
+        """Return the index that the shards form.
 
         Raises:
             VisualSearchError: `not_ready`.
@@ -198,20 +200,20 @@ class IndexClient:
         return self.membership
 
     async def _agree(self, membership: Membership) -> Membership:
-        """Have the lowest shard decide which index a new one is: several gateways may be forming it at the same time."""
+        """Let the lowest shard decide the uuid of a new index, because several gateways may form it at the same time."""
         if membership.populated:
             return membership
         answers = await self._gather("/adopt", _columns_of(membership, [], proposed_to=_LOWEST))
         shards = [each["shard"] for each in answers if each.get("shard")]
         decided = next((str(uuid) for uuid, number, _ in shards if number == _LOWEST), None)
         if decided is None:
-            raise VisualSearchError("not_ready", f"shard {_LOWEST} has not answered which index this is")
+            raise VisualSearchError("not_ready", f"shard {_LOWEST} has not answered which index it belongs to")
         return replace(membership, uuid=decided)
 
     async def _still_agreed(self, membership: Membership) -> Membership:
-        """Which index it is now, as long as this gateway has seen no write.
+        """Ask again which index the shards form, if this gateway has seen no write yet.
 
-        Since it joined, others may have written, or formed another index of shards that held nothing.
+        Since it joined, other gateways may have written, or formed another index from the empty shards.
         """
         if membership.populated:
             return membership
@@ -224,7 +226,7 @@ class IndexClient:
             raise _missing(answered, membership.shards)
 
     async def _gather(self, endpoint: str, columns: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """What every shard that answers says; nothing is expected of the others yet."""
+        """Return the report of every shard that answers, without an error for the others."""
         request = ImageDoc.from_values(id="report", hits=orjson.dumps(columns or {}))
         answer = (await self._stages.post(endpoint, [request], target=self._stages.topology.index)).documents[0]
         if answer.error is not None:
@@ -253,7 +255,7 @@ def _missing(answered: int, total: int) -> VisualSearchError:
 
 
 def mismatch(bound: Collection, given: Collection) -> VisualSearchError:
-    """What is wrong with vectors of `given` for a collection that is bound as `bound` says."""
+    """Return the error for vectors of `given` in a collection that has the binding `bound`."""
     if bound.model_id != given.model_id:
         return VisualSearchError(
             "model_mismatch",

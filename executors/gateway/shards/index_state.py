@@ -1,4 +1,4 @@
-"""Asks which processes of the index answer now, and what they report."""
+"""Asks all processes of the index for their reports, and finds those that don't answer."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from executors.errors import SILENT, VisualSearchError, error_from_json
 from executors.gateway.flow.questions import answer_or_error
 from executors.gateway.operations.service import SearchService
 
-# The head needs two seconds to find out that a shard is silent.
+# The head needs two seconds to notice that a shard is silent.
 _ANSWER_S: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class IndexState:
-    """Reports of the shards that answered; what is silent by name; the first error there is."""
+    """The reports of the shards that answered, the names of the silent processes, and the first error."""
 
     stage: str
     reports: list[dict[str, Any]]
@@ -27,13 +27,13 @@ class IndexState:
 
     @property
     def missing(self) -> list[int]:
-        """The numbers of the shards that did not answer; none where the head or the merge that would know is silent itself."""
+        """The numbers of the shards that did not answer; empty if the head or the merge, which would know, is silent itself."""
         if any(name == _head_of(self.stage) or "/uses_" in name for name in self.silent):
             return []
         return sorted(set(range(self.total)) - {int(report["number"]) for report in self.reports})
 
     def counts(self) -> dict[str, Any]:
-        """How many shards there are, and which don't answer."""
+        """Return how many shards there are, how many answered, and which are missing."""
         return {"total": self.total, "answered": len(self.reports), "missing": self.missing}
 
 
@@ -48,10 +48,10 @@ async def index_state(service: SearchService) -> IndexState:
     if service.stages.calls_shards(stage):
         silent = []  # the reports tell which shards are missing
     elif total > 1:
-        # What the gateway speaks to is the head.
+        # With several shards, the gateway speaks only to their head.
         silent = [_head_of(stage) for _ in silent]
     failure = answer if isinstance(answer, VisualSearchError) else None
-    # The head names the merge if that does not answer; with the shards it has no more than a number.
+    # If the merge does not answer, the head names it; of the shards it knows only the numbers.
     silent += [name for name in (failure.details.get("silent", []) if failure else []) if "/uses_" in name]
     state = IndexState(stage, reports, total, silent, None)
     shards = [shard_name(state.stage, number) for number in state.missing] if total > 1 else []
@@ -60,7 +60,7 @@ async def index_state(service: SearchService) -> IndexState:
 
 
 def shard_name(stage: str, number: int) -> str:
-    """A shard as Jina names its processes, without the replica."""
+    """Return Jina's name of a shard's process, without the replica."""
     return f"{stage}/shard-{number}"
 
 
@@ -85,7 +85,7 @@ def _error(state: IndexState, failure: VisualSearchError | None) -> VisualSearch
 
 
 def _storage_error(reports: Sequence[dict[str, Any]]) -> VisualSearchError | None:
-    """What keeps shards from writing, or their files from being the index: the first one's, which names all of them."""
+    """Return the storage error of the shards, such as a full disk: the first shard's code, with the messages of all."""
     faults = [(report["number"], report["storage_error"]) for report in reports if report.get("storage_error")]
     if not faults:
         return None

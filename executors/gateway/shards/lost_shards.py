@@ -1,4 +1,4 @@
-"""A shard that was missed: as long as it may be away, writes are refused before any other shard applies them."""
+"""Remembers that a shard may be missing; until all have answered again, no write is sent that only some would apply."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Shards(Protocol):
     """The part of `IndexClient` that is needed here."""
 
     async def shard_reports(self, *, whole: bool = False) -> object:
-        """Raises `shard_missing`, with `whole`, when a shard does not answer."""
+        """With `whole`, raise `shard_missing` if a shard does not answer."""
 
 
 class LostShards:
@@ -26,7 +26,7 @@ class LostShards:
         self._missed = False
 
     async def check(self, *, writes: bool) -> None:
-        """Before a request: refuse a write that only a part of the shards would apply.
+        """Refuse a write that only some of the shards would apply; called before each request.
 
         Raises:
             VisualSearchError: `shard_missing`, `unavailable`.
@@ -36,11 +36,11 @@ class LostShards:
             self._missed = False
 
     def note(self, code: ErrorCode) -> None:
-        """A request failed with this code."""
+        """Note that a request failed with this code."""
         self._missed = self._missed or code in _MISSED
 
     def note_all(self, documents: Iterable[ImageDoc]) -> None:
-        """These documents were answered."""
+        """Note the errors of answered documents."""
         for document in documents:
             if document.error is not None:
                 self.note(document.error.code)

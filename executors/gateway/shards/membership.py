@@ -1,4 +1,4 @@
-"""Which shards make up the index: the decision that is taken before anything is searched or written. Pure."""
+"""Decides which shards form the index, before anything is searched or written. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from executors.index.records import Collection
 
 @dataclass(frozen=True, slots=True)
 class ShardReport:
-    """One shard's report: the identity in its files (None if they have none yet), and how the flow started it."""
+    """One shard's report: the identity in its files (None if there is none yet), and how the flow started it."""
 
     number: int
     configured_shards: int
@@ -24,7 +24,7 @@ class ShardReport:
 
     @classmethod
     def from_columns(cls, columns: dict[str, Any]) -> ShardReport:
-        """Read one shard's part of `/status`."""
+        """Read the report of one shard from its answer to `/status`."""
         shard = columns.get("shard")
         return cls(
             number=int(columns["number"]),
@@ -40,7 +40,7 @@ class ShardReport:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """The index that the shards form: what `/adopt` tells each of them."""
+    """The index that the shards form; `/adopt` sends it to each of them."""
 
     uuid: str
     shards: int
@@ -52,10 +52,10 @@ class Membership:
 def form_index(reports: Sequence[ShardReport]) -> Membership:
     """Decide which index the answering shards form, or refuse.
 
-    Shards that were written to decide. A shard without files, or of an index that was never written to, may join an
-    index that never held a document, or as an additional one (more shards than before are allowed: no data has to move).
-    Everything else would be searched in silence with a part of the documents missing. As long as nothing was written, the
-    uuid is only a proposal to the lowest shard, whose answer decides: other gateways may be forming the index now.
+    Shards that hold writes decide. A shard without files, or of an index that was never written to, may join an index
+    that never held a document, or join as an additional shard (no data has to move for that). Any other combination is
+    refused, because searches would silently miss documents. As long as nothing was written, the uuid is only a proposal
+    to the lowest shard, whose answer decides, because other gateways may be forming the index at the same time.
 
     Raises:
         VisualSearchError: `not_ready` while a shard has not answered, `shard_identity` for shards that do not belong
@@ -83,7 +83,7 @@ def form_index(reports: Sequence[ShardReport]) -> Membership:
         )
     decided = uuids.pop() if uuids else uuid.uuid4().hex
     for report in reports:
-        # A crash may have kept some of the shards from hearing that the index is written to now.
+        # After a crash, some of the shards may not know yet that the index holds writes.
         belongs = report.identity is not None and report.identity[:2] == (decided, report.number)
         if report.number < remembered and not belongs:
             raise _refuse(
@@ -100,7 +100,7 @@ def form_index(reports: Sequence[ShardReport]) -> Membership:
 
 
 def unite_collections(reports: Sequence[ShardReport]) -> dict[str, Collection]:
-    """The collections that any of the shards knows.
+    """Return the collections that any of the shards knows.
 
     Raises:
         VisualSearchError: `model_mismatch` if they bind one to different models.

@@ -60,7 +60,7 @@ async def scroll(store: Store, columns: Columns) -> PackedPage:
 
 
 async def count(store: Store, columns: Columns) -> Columns:
-    """How many documents there are.
+    """Count documents.
 
     Raises:
         VisualSearchError: `collection_not_found`.
@@ -119,7 +119,7 @@ async def recent(number: int, store: Store, columns: Columns) -> Columns:
 
 
 async def verify(store: Store, columns: Columns) -> Columns:
-    """Read everything back and check it; repair what can be repaired, if requested."""
+    """Read back the whole shard and check it; with `repair`, rebuild what is made from the documents."""
     report = await store.verify(repair=bool(columns.get("repair")))
     return {
         "documents": report.documents,

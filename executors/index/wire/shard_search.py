@@ -19,10 +19,10 @@ from executors.index.wire.shard_requests import filter_of
 async def search_documents(
     store: Store, documents: Sequence[ImageDoc], parameters: Mapping[str, Any]
 ) -> list[Hits | VisualSearchError | None]:
-    """The best `offset + limit` hits of every query, in order, or what is wrong with it.
+    """Find the best `offset + limit` hits of every query.
 
     Returns:
-        None for a query that has an error already.
+        The hits or the error of each query, in order; None for a query that has an error already.
     """
     found: list[Hits | VisualSearchError | None] = [None] * len(documents)
     for model_id, positions in _by_model(documents):

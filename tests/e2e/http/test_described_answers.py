@@ -1,4 +1,4 @@
-"""What every endpoint really answers is what the description says it answers."""
+"""Every endpoint answers as the description says."""
 
 from __future__ import annotations
 
@@ -66,9 +66,11 @@ class Described:
     async def check(self, method: str, path: str, described: str, body: dict[str, Any] | None = None) -> int:
         """Ask, and hold the answer against its schema; the status."""
         async with self.http.request(method, path, json=body) as answer:
-            content, status = await answer.json(), answer.status
-        schema = self.document["paths"][described][method.lower()]["responses"][str(status)]["content"]
-        whole = schema["application/json"]["schema"] | {"components": self.document["components"]}
+            content, status, headers = await answer.json(), answer.status, answer.headers
+        response = self.document["paths"][described][method.lower()]["responses"][str(status)]
+        for name, header in response["headers"].items():
+            Draft202012Validator(header["schema"]).validate(headers.get(name))
+        whole = response["content"]["application/json"]["schema"] | {"components": self.document["components"]}
         faults = [f"{fault.json_path}: {fault.message}" for fault in Draft202012Validator(whole).iter_errors(content)]
         assert not faults, f"{method} {path} {body}: {status} {content}: {faults}"
         return int(status)
@@ -112,6 +114,13 @@ async def test_health_is_what_its_description_says(gateway: LocalGateway, descri
     gateway.call.service.gate.draining = True
     for path in ("/health/ready", "/health/full", "/status"):
         await described.check("GET", path, path)
+
+
+async def test_every_operation_takes_a_request_id_and_answers_with_one(described: Described) -> None:
+    for operations in described.document["paths"].values():
+        for operation in operations.values():
+            assert ("header", "X-Request-Id") in {(each["in"], each["name"]) for each in operation["parameters"]}
+            assert all("X-Request-Id" in response["headers"] for response in operation["responses"].values())
 
 
 def test_every_endpoint_is_held_against_its_description() -> None:

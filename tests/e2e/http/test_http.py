@@ -166,7 +166,7 @@ def test_update_get_and_delete(api: Api) -> None:
 
 
 def test_an_update_of_more_than_tags_is_refused(api: Api) -> None:
-    """Nobody should think that a new picture or label was stored."""
+    """Otherwise a caller would think that the new picture or label was stored."""
     api.index_vectors({"a": unit_vectors(1)[0], "b": unit_vectors(1)[0]})
     for more in ({"uri": "new"}, {"embedding": [1.0] * 1280}, {"parent": "b"}, {"blob": "AAAA"}):
         given = [{"id": "a", "tags": {"n": 1}} | more, {"id": "b", "tags": {"n": 1}}]

@@ -1,4 +1,4 @@
-"""What a request says is done or refused; nothing of it is passed over in silence."""
+"""Every part of a request is obeyed or refused; no part is silently ignored."""
 
 from __future__ import annotations
 

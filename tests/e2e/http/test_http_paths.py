@@ -1,4 +1,4 @@
-"""Paths are taken literally or refused; what is no HTTP gets an error of ours; HEAD, ETag and keep-alive."""
+"""Paths are taken literally or refused; bytes that are not HTTP get a JSON error; HEAD, ETag and keep-alive."""
 
 from __future__ import annotations
 

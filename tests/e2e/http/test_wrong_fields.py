@@ -144,7 +144,7 @@ RIGHT_ON_THE_WIRE: Final[dict[str, set[str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What became of one document."""
+    """The result of one document."""
 
     id: str | None
     code: str | None

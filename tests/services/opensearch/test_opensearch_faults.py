@@ -1,4 +1,4 @@
-"""What the OpenSearch store does when its server dies, stands still, is full, overloaded, or turns it away."""
+"""The OpenSearch store when its server dies, hangs, is full, is overloaded, or refuses requests."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Lane:
         return not self.unknown.get(name) and self.acknowledged.get(name) is not None
 
     def check(self, shown: dict[str, tuple[str, int]]) -> None:
-        """What is there is what was acknowledged last, or something that was tried after it."""
+        """Check that the index holds the last acknowledged write, or one that was tried after it."""
         for name in {*self.acknowledged, *self.unknown}:
             allowed = [self.acknowledged.get(name), *self.unknown.get(name, ())]
             assert shown.get(name) in allowed, name
@@ -169,7 +169,7 @@ async def test_a_server_that_stands_still_costs_the_deadline_and_is_an_error(
     node.thaw()
     await settled(store)
     assert (await found(store, vector_of(0))).ids[0] == "a"
-    # Whatever became of it, it can be repeated.
+    # The write may have been applied or not; it can be repeated.
     assert results(await store.put([record("b")])) == ["created"]
 
 

@@ -89,7 +89,7 @@ def index_vectors(flow: RunningFlow, collection: str) -> None:
 
 
 def answers_of(flow: RunningFlow, collection: str) -> list[Any]:
-    """What a user sees of a collection of pictures, less times and versions."""
+    """Return the answers about a collection of pictures that a user sees, without times and versions."""
     base = {"collection": collection}
     searches = [
         {"like": "3.jpg", "limit": 5, **base},

@@ -1,4 +1,4 @@
-"""What only the store on OpenSearch has to promise: processes that share it, a mapping that nothing blows up, rebuilds."""
+"""Promises of the OpenSearch store alone: processes share it, the mapping stays small, and indices are rebuilt."""
 
 from __future__ import annotations
 

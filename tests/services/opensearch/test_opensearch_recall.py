@@ -1,4 +1,4 @@
-"""How much of the truth OpenSearch's graph finds, without filters and with filters of any selectivity, and true scores."""
+"""The recall of OpenSearch's graph, without filters and with filters of any selectivity; the scores are exact."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _AT_ONCE = 500
 
 @pytest.fixture
 async def made(opensearch: ConnectionOptions) -> AsyncIterator[list[Indices]]:
-    """What a test makes is deleted after it."""
+    """A list for the indices that a test makes; they are deleted after it."""
     indices: list[Indices] = []
     yield indices
     for each in indices:

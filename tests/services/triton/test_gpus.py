@@ -21,7 +21,7 @@ def replicas(flow: RunningFlow) -> list[dict[str, Any]]:
 
 
 def visible_to(pid: int) -> str:
-    """What a process was started with."""
+    """Return the `CUDA_VISIBLE_DEVICES` with which a process was started."""
     variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     return next(each.decode().partition("=")[2] for each in variables if each.startswith(b"CUDA_VISIBLE_DEVICES="))
 

@@ -28,7 +28,7 @@ SAME, OTHER_WEIGHTS, OTHER_MODEL, NOT_LOADED = TWO_TOWERS, "forged", "newer", "u
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is expected."""
+    """The expected entries."""
     folder = tmp_path_factory.mktemp("local") / "models"
     for name in (SAME, OTHER_WEIGHTS, OTHER_MODEL, NOT_LOADED):
         write_two_towers(folder, name)
@@ -39,7 +39,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(
     triton_installation: Installation, local: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TritonServer]:
-    """What is there: the same entries, but for two."""
+    """A server with the same entries, except for two."""
     served = tmp_path_factory.mktemp("served") / "models"
     shutil.copytree(local, served)
     turned = tmp_path_factory.mktemp("turned") / "models"

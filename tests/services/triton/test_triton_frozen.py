@@ -1,4 +1,4 @@
-"""A machine that stands still for a moment, with a Triton server of the replica's own on it."""
+"""A machine that stands still for a moment, and the managed Triton on it."""
 
 from __future__ import annotations
 

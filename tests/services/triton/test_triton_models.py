@@ -1,4 +1,4 @@
-"""Models of real Triton servers that come, go and change: what is not the right one never answers."""
+"""Models of real Triton servers that are loaded, unloaded and changed: a wrong model never answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a managed Triton makes of models: versions, sizes, damage, and pictures that fail."""
+"""A managed Triton and its models: versions, sizes, damage, and pictures that fail."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ class Load:
                 assert result.matches[0].score > 1.0 - 1e-5
 
     def _is_refused(self, error: VisualSearchError | None) -> bool:
-        """Whether a document was refused because a part of the service is away; counted."""
+        """Return whether a document was refused because a part of the service is down, and count it."""
         if error is None or error.code == "not_found":
             return False
         self._ledger.refusals[error.code] += 1

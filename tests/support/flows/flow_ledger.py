@@ -48,7 +48,7 @@ def parent_of(document_id: str) -> str | None:
 
 
 def descendants_of(names: Iterable[str], among: Sequence[str], there: Iterable[str]) -> set[str]:
-    """What comes from these, over documents that are there only."""
+    """Return the descendants of these documents, through documents that exist."""
     found, living = set(names), set(there)
     while new := {each for each in among if each in living and each not in found and parent_of(each) in found}:
         found |= new
@@ -66,7 +66,7 @@ def vector_of(document_id: str, put: str) -> NDArray[np.float32]:
 
 
 def document_of(document_id: str, put: str, collection: str) -> Document:
-    """What a client sends for this put."""
+    """Return the document that a client sends for this put."""
     return Document(
         id=document_id,
         embedding=vector_of(document_id, put).tolist(),
@@ -114,7 +114,7 @@ class Ledger:
         return before
 
     def did(self, collection: str, operation: Operation, token: str, ids: Iterable[str]) -> None:
-        """It was acknowledged."""
+        """Note that the write was acknowledged."""
         known = self.states[collection]
         for each in ids:
             known[each] = {_after(operation, token, state) for state in known[each]}
@@ -151,7 +151,7 @@ class Ledger:
             self.states[collection][each].add(None)
 
     def certain(self, collection: str) -> dict[str, tuple[str, str]]:
-        """The documents that are there, whatever became of unacknowledged writes, by id."""
+        """Return the documents that must be there, whether unacknowledged writes were applied or not, by id."""
         known = self.states[collection].items()
         one = {name: next(iter(states)) for name, states in known if len(states) == 1}
         return {name: state for name, state in one.items() if state is not None}

@@ -110,7 +110,7 @@ class LocalStages:
 
 
 def _embed(document: ImageDoc) -> None:
-    """What the embedding stage does with a ready vector."""
+    """Check a ready vector like the embedding stage, and fill in the model."""
     if document.error is None:
         document.model_id = document.model_id or str(MODEL["model_id"])
         own = document.model_id == MODEL["model_id"]
@@ -121,7 +121,7 @@ def _embed(document: ImageDoc) -> None:
 
 
 async def _call(executor: Executor, endpoint: str, documents: Sequence[ImageDoc], **given: Any) -> list[ImageDoc]:
-    """What Jina calls for a request to that endpoint."""
+    """Call the method of an executor that Jina would call for a request to the endpoint."""
     answered = await executor.requests[endpoint].fn(executor, docs=DocList[ImageDoc](_wired(documents)), **given)
     return list(answered)
 

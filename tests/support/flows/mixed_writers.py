@@ -42,7 +42,7 @@ def vector_of(document_id: str, token: str) -> list[float]:
 
 
 def document_of(kind: Kind, document_id: str, token: str) -> dict[str, Any]:
-    """What is sent for one document."""
+    """Return the request for one document."""
     if kind == "put":
         return {
             "id": document_id,
@@ -54,7 +54,7 @@ def document_of(kind: Kind, document_id: str, token: str) -> dict[str, Any]:
 
 
 class History:
-    """What all writers were told, by id."""
+    """The answers that all writers got, by id."""
 
     def __init__(self) -> None:
         self.requests: defaultdict[str, list[Request]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""HTTP byte by byte: what no client library would send."""
+"""HTTP byte by byte, for requests that client libraries would not send."""
 
 from __future__ import annotations
 

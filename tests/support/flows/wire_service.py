@@ -23,7 +23,7 @@ THUMBNAIL = b"\xff\xd8\xff\xe0 a thumbnail of "
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to one request.
+    """The treatment of one request.
 
     Attributes:
         status: answered in place of the answer, with `code`; 0 for none.

@@ -1,4 +1,4 @@
-"""What the tests of building models share: entries, and what happens to them."""
+"""Helpers of the tests that build models: entries, and changes to them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run_python(program: str, folder: Path) -> subprocess.Popen[str]:
 
 
 def visible(folder: Path) -> list[str]:
-    """What a repository holds, locks left out."""
+    """Return the contents of a repository, without the locks."""
     return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock"))
 
 

@@ -44,5 +44,5 @@ def refused(
 
 
 def names(target: Path) -> list[str]:
-    """What lies in the folder of a file that is fetched."""
+    """Return the names in the folder of a fetched file."""
     return sorted(path.name for path in target.parent.iterdir())

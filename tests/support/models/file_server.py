@@ -23,7 +23,7 @@ class Asked:
 
 @dataclass
 class FileServer:
-    """What the server has and how it behaves; may be changed while it runs.
+    """The files and the behaviour of the server; both may be changed while it runs.
 
     Attributes:
         files: bodies by path, such as `/model.onnx`.

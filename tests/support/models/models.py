@@ -73,7 +73,7 @@ def external_model(folder: Path, *, seed: int = 0, weights: str = "weights.bin")
 
 
 def write_entry(models_dir: Path, model: bytes, config: str | None = None, name: str = TINY) -> ModelSpec:
-    """Write an entry whose `model_id` fits the file, whatever the file is."""
+    """Write an entry whose `model_id` fits the file, which may have any content."""
     config = config or tiny_config(name)
     file = models_dir / name / MODEL_FILE
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -125,7 +125,7 @@ class Shard:
 
 
 def view_in(connection: sqlite3.Connection, shard: Shard) -> CollectionView | None:
-    """What a search in this reading transaction sees of the collection."""
+    """Return the part of the collection that a search in this reading transaction sees."""
     sequence, next_row = moment_of(connection)
     shard.memory.wait_for(sequence)
     return shard.held.view(sequence, next_row)

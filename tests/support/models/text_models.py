@@ -36,7 +36,7 @@ def write_towers(models_dir: Path, *, seed: int = 0) -> Towers:
 
 
 def tiny_tokenizer(*, padding: int | None = CONTEXT_LENGTH) -> Tokenizer:
-    """A token a word, whatever its case, between a start and an end."""
+    """Makes one token of each word, in any case, between a start and an end token."""
     tokenizer = Tokenizer(models.WordLevel(_VOCABULARY, unk_token="<unknown>"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()

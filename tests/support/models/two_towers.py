@@ -156,7 +156,7 @@ def two_tower_model(folder: Path, name: str = TWO_TOWERS, *, seed: int = 0, **te
 
 
 def declared_model(folder: Path, name: str = TWO_TOWERS, **changes: Any) -> ManifestModel:
-    """What a manifest says of the files in a folder, with their checksums."""
+    """Return the manifest entries of the files in a folder, with their checksums."""
     files = {"visual": "visual.onnx", "textual": "textual.onnx", "vocabulary": "vocabulary.txt.gz"}
     fields: dict[str, Any] = {
         "name": name,

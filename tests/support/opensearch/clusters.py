@@ -20,7 +20,7 @@ TOP = 10
 _SPREAD = 0.7
 _NOISE = 0.25
 _RANK = 12
-# Scores are computed in the same way whatever finds the hits; only the order of ties may differ.
+# Scores are computed in the same way for every plan; only the order of ties may differ.
 _SAME_SCORE = 1e-6
 
 

@@ -104,5 +104,5 @@ class Nginx:
 
 
 def find_nginx() -> str | None:
-    """Where nginx is; not every user has /usr/sbin on the path."""
+    """Return the path of nginx; not every user has /usr/sbin on the path."""
     return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")

@@ -33,7 +33,7 @@ _MODULES = {
 
 
 class NotHadError(Exception):
-    """What is missing, in one line."""
+    """A part of OpenSearch that can't be had; the message names it in one line."""
 
 
 def assemble(folder: Path) -> Path:

@@ -46,7 +46,7 @@ class OpenSearchNode:
 
     @property
     def transport(self) -> str:
-        """Where other nodes reach it."""
+        """The address at which other nodes reach it."""
         return self._transport.url
 
     @property

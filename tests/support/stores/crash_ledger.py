@@ -46,7 +46,7 @@ class Known:
 
 @dataclass
 class Ledger:
-    """What the child said, over all its lives: by collection and id.
+    """The reports of the child over all its lives, by collection and id.
 
     `saved` and `half_saved` count the files of graphs that were found after kills: whole ones, and begun ones.
     """
@@ -77,7 +77,7 @@ class Ledger:
                 ids[document_id].pending = None
 
     async def check(self, store: Store) -> None:
-        """Compare everything; a write in flight may have happened or not, and is known afterwards."""
+        """Compare the whole store with the ledger. A write in flight may have been applied or not; the ledger learns which."""
         report = await store.verify()
         assert list(report.faults) == []
         there = {collection.name for collection, _ in (await store.status()).collections}
@@ -87,7 +87,7 @@ class Ledger:
             for name, document in zip(names, stored, strict=True):
                 _check_one(name, ids[name], document)
             present = [name for name in names if ids[name].state is not None]
-            assert await ids_of(store, collection) == present, "a document that nobody wrote, or one twice"
+            assert await ids_of(store, collection) == present, "a document that was not written, or one twice"
             assert collection in there or not present
             if collection in there:
                 await self.check_searches(store, collection, present)
@@ -116,7 +116,7 @@ class Ledger:
             assert sorted(hits.ids) == expected
 
     async def check_late_retries(self, store: Store) -> None:
-        """A write that is no newer than what removed a document must not bring it back."""
+        """Check that a write not newer than a delete does not bring the document back."""
         for collection, ids in self.known.items():
             for name, known in ids.items():
                 if known.state is None and known.newest:

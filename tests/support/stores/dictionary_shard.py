@@ -1,4 +1,4 @@
-"""What a shard has to remember, as dictionaries, and what each write does to it (see `Store` for the rules)."""
+"""The state of a shard as dictionaries, and the effect of each write on it (see `Store` for the rules)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Live(NamedTuple):
 
 
 class Gone(NamedTuple):
-    """What is remembered of an id without a document."""
+    """The record that is kept of an id without a document."""
 
     version: str = ""
     reason: Literal["never", "deleted", "superseded"] = "never"
@@ -205,7 +205,7 @@ class Shard:
         return version <= self.drops.get(collection, "")
 
     def _gone(self, collection: str, document_id: str) -> Gone:
-        """Why there is no document."""
+        """Return the error that says why there is no document."""
         return self.removed.get((collection, document_id), Gone())
 
     def _store(self, key: tuple[str, str], live: Live) -> WriteOutcome:
@@ -230,7 +230,7 @@ def merged(stored: Tags, changes: Tags) -> Tags:
 
 
 def digest_of(record: Record) -> str:
-    """A text that is the same for the same content: everything but the version; the order of keys in tags is no content."""
+    """Return a text that is equal for equal content: all fields but the version; the order of keys in tags does not count."""
     tags = json.dumps(record.tags, sort_keys=True)
     box = None if record.box is None else [float(each) for each in record.box]
     content: Iterable[object] = (tags, record.uri, record.parent, box, record.text, record.thumbnail)

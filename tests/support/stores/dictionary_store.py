@@ -176,14 +176,14 @@ def cosines(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray
 
 
 def group_of(record: Record, group_by: str) -> tuple[bool, Any]:
-    """Whether the document is in a group, and in which: the tag's value as stored, or the parent's id, or its own."""
+    """Return whether the document is in a group, and the group: the tag's value as stored, the parent's id, or its own id."""
     if group_by == "parent":
         return True, record.id if record.parent is None else record.parent
     return value_at(record.tags, group_by)
 
 
 def value_at(tags: Tags, path: str) -> tuple[bool, Any]:
-    """Whether there is something at a path (keys joined by dots), and what; a key with dots goes before nested keys."""
+    """Return whether there is a value at a path (keys joined by dots), and the value; a key with dots precedes nested keys."""
     if path in tags:
         return True, tags[path]
     for key, value in tags.items():

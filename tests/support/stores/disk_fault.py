@@ -52,7 +52,7 @@ def full_by_ballast(folder: Path) -> Callable[[], None]:
 
 
 async def refusals(store: Store) -> list[str]:
-    """What every kind of write is answered now."""
+    """Return the answer to every kind of write."""
     codes = []
     for write in (
         store.put([record(f"refused {n}", thumbnail=THUMBNAIL) for n in range(20)]),
@@ -68,7 +68,7 @@ async def refusals(store: Store) -> list[str]:
 
 
 async def graph_saved(folder: Path, documents: int) -> bool:
-    """Whether the graph's file gets to cover (nearly) so many documents."""
+    """Return whether the graph's file comes to cover (nearly) this many documents."""
     end = time.monotonic() + 10
     while time.monotonic() < end:
         try:

@@ -34,7 +34,7 @@ async def code_of(awaitable: Awaitable[object]) -> str:
 
 
 class Folder:
-    """One folder, opened again and again; whatever is still open is closed at the end.
+    """One folder that is opened again and again; stores that are still open are closed at the end.
 
     Args:
         options: of `EmbeddedStore`.
@@ -107,7 +107,7 @@ def _count(folder: Path, name: str) -> int:
 
 
 async def filled(folder: Path, documents: int = 120) -> EmbeddedStore:
-    """A shard with a saved graph, in which some rows are gone."""
+    """Return a shard with a saved graph, some of whose rows were deleted."""
     store = await opened(folder)
     await store.put([record(f"{n:03d}", 1, seed=n, tags={"n": n}) for n in range(documents)])
     await saved(store, folder)
@@ -118,13 +118,13 @@ async def filled(folder: Path, documents: int = 120) -> EmbeddedStore:
 
 
 async def graphs_of(store: Store) -> list[dict[str, Any]]:
-    """What the status tells of each collection's graph."""
+    """Return the report about each collection's graph in the status."""
     graphs: list[dict[str, Any]] = (await store.status()).details["graphs"]
     return graphs
 
 
 def read_store_id(folder: Path) -> str:
-    """What the shard's file calls itself; nobody has it open."""
+    """Return the id of the store in a shard's file, which must not be open elsewhere."""
     connection = sqlite3.connect(f"file:{database_path(folder)}?mode=ro", uri=True)
     (store_id,) = connection.execute("SELECT value FROM meta WHERE key = 'store_id'").fetchone()
     connection.close()

@@ -1,4 +1,4 @@
-"""What may become of the bytes of a file."""
+"""Kinds of damage to the bytes of a file."""
 
 from __future__ import annotations
 

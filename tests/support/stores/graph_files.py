@@ -23,7 +23,7 @@ def graph_of(count: int, precision: Precision = "half", seed: int = 1) -> HnswGr
 
 
 def stamp_of(graph: HnswGraph, sequence: int = 5) -> Stamp:
-    """What its file says of it."""
+    """Return the stamp of a graph's file."""
     return Stamp(
         "store", "run-1", sequence, 7, graph.dimension, graph.precision, graph.m, graph.ef_construction, graph.count
     )
@@ -46,7 +46,7 @@ def read(folder: Path, **changes: Any) -> LoadedGraph:
 
 
 def same_answers(first: HnswGraph, second: HnswGraph) -> bool:
-    """Whether both find the same slots with the same scores, to the bit."""
+    """Return whether both graphs find the same slots with exactly the same scores."""
     for query in some(20, DIMENSION, seed=9):
         (slots, scores), (theirs, their_scores) = (each.search(query, 10, 40, None) for each in (first, second))
         if not (np.array_equal(slots, theirs) and np.array_equal(scores, their_scores)):

@@ -1,4 +1,4 @@
-"""What several writers were told of one document, and whether some order of their requests explains it all. Pure.
+"""The answers that several writers got about one document, and a check that some order of their requests explains them. Pure.
 
 Each request took effect at one moment between its start and its answer, or the history can't be explained: that is what
 linearizable means (Herlihy and Wing, 1990), and the search for the order is that of Wing and Gong (1993). A request whose
@@ -65,7 +65,7 @@ def _next(requests: Sequence[Request], done: int) -> list[int]:
 
 
 def _effect(request: Request, state: State) -> tuple[str | State, State]:
-    """What a request answers, and what it leaves."""
+    """Return the answer of a request, and the state after it."""
     if request.kind == "put":
         return "created" if state is None else "replaced", (request.token, "")
     if request.kind == "delete":

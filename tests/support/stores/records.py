@@ -30,7 +30,7 @@ IDENTITY = ShardIdentity("0f" * 16, 0, 1)
 
 
 class Harness(Protocol):
-    """What a test of the contract needs of an implementation."""
+    """The functions that tests of the contract need from an implementation."""
 
     async def open(self) -> Store:
         """Open the one shard of this harness; after a `close` it is the same shard again."""
@@ -100,7 +100,7 @@ def results(outcomes: Sequence[WriteOutcome]) -> list[str]:
 
 
 def sample(document: StoredDocument | None) -> tuple[Any, ...] | None:
-    """What a test compares of a document that was read."""
+    """The fields of a stored document that tests compare."""
     return None if document is None else (document.id, document.version, document.tags)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the managed Triton share: how one is asked, and what it leaves behind."""
+"""Helpers of the tests of the managed Triton: requests to one, and the processes that it leaves."""
 
 from __future__ import annotations
 

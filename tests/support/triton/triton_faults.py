@@ -1,4 +1,4 @@
-"""What the tests of Triton's faults share: a tiny model, what it computes, and callers that never pause."""
+"""Helpers of the tests of Triton's faults: a tiny model, its expected results, and callers that never pause."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def pictures(count: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def truth(folder: Path, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What the model's file computes, in this process."""
+    """Compute the results of the model's file in this process."""
     session = onnxruntime.InferenceSession(str(model_path(folder, TINY)), providers=["CPUExecutionProvider"])
     vectors: NDArray[np.float32] = session.run(None, {"image": inputs})[0]
     return vectors

@@ -1,4 +1,4 @@
-"""What the tests of whole flows over Triton share: how a flow is asked, and which processes belong to it."""
+"""Helpers of the tests of whole flows with Triton: requests to a flow, and the list of its processes."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class RawTriton:
         return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
-        """As the kernel does when memory runs out: the server and its stubs, at once."""
+        """Kill the server and its stubs at once, like the kernel when memory runs out."""
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)

@@ -25,7 +25,7 @@ Function = Callable[[NDArray[Any]], NDArray[np.float32]]
 
 
 def sound(inputs: NDArray[Any]) -> NDArray[np.float32]:
-    """What the stand-in's models compute: three moments of each row, of unit length; all zeros give NaN."""
+    """Compute the results of the stand-in's models: three moments of each row, of unit length; all zeros give NaN."""
     rows = inputs.reshape(len(inputs), -1).astype(np.float32)
     moments = np.stack([rows.mean(1), rows[:, ::2].mean(1), rows.std(1)], axis=1)
     with np.errstate(invalid="ignore"):
@@ -121,7 +121,7 @@ class StandInTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self._going.clear()
 
     def let_go(self) -> None:
-        """Whatever is held goes on."""
+        """Let all held calls go on."""
         self._going.set()
 
     async def again(self) -> None:

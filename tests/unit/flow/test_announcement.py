@@ -1,4 +1,4 @@
-"""What a start says: where, what, and for whom."""
+"""The log lines of a start: addresses, contents, and who may use the service."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What comes with the command `jina` in this environment."""
+"""The changes to the command `jina` in this environment."""
 
 from __future__ import annotations
 

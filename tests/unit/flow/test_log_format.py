@@ -1,4 +1,4 @@
-"""Lines of a log have a time; on request every one of them is JSON, whoever wrote it."""
+"""Every log line has a time. In JSON format, every line is JSON, including those of libraries and of print."""
 
 import io
 import json

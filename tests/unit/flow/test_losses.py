@@ -1,4 +1,4 @@
-"""What the end of a process means for the rest, and how it is told."""
+"""The consequences for a flow when one of its processes ends, and their description."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A signal that comes while a process is being forked is handled, once, and by whoever handled it before."""
+"""A signal that arrives while a process is being forked is handled once, by the handler that was set before."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from executors.flow.signals import held_while
 
-# As Python does it after a fork: whatever is raised in these functions is swallowed.
+# Like Python after a fork: any exception in these functions is swallowed.
 SCRIPT = """
 import os, signal, sys
 from executors.flow.signals import held_while
@@ -31,7 +31,7 @@ except KeyboardInterrupt:
     print("interrupted")
 """
 
-# A process that is told to end while it does something that swallows whatever is raised.
+# A process that gets a signal to end while it runs code that swallows every exception.
 CHILD = """
 import os, signal, sys, time
 from contextlib import suppress

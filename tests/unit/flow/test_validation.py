@@ -1,4 +1,4 @@
-"""A flow file is checked: what Jina would ignore in silence is an error here."""
+"""A flow file is checked: a key that Jina would silently ignore is an error."""
 
 import copy
 import os

@@ -1,4 +1,4 @@
-"""What is let into the flow, and what is refused at the door."""
+"""The documents that the gateway accepts, and those that it refuses."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""gRPC requests as other clients write them: a document at fault costs no other."""
+"""gRPC requests as other clients write them: an invalid document gets an error, and the others are still answered."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def serving(*, ready: bool = True) -> GrpcService:
 
 
 async def answers(*messages: DocProto) -> list[ImageDoc]:
-    """What it answers to `/index`."""
+    """Post messages to `/index`, and return the answered documents."""
     request = DataRequest()
     request.header.exec_endpoint = "/index"
     request.proto_with_data.data.docs.docs.extend(messages)

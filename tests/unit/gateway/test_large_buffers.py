@@ -1,4 +1,4 @@
-"""Memory of large buffers goes back to the system when they are freed, whatever lies behind them."""
+"""The memory of freed large buffers goes back to the system, even if smaller objects were allocated after them."""
 
 from __future__ import annotations
 

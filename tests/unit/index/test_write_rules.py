@@ -283,7 +283,7 @@ def test_every_sequence_of_writes_is_answered_like_by_the_dictionaries(writes: l
             shard.drop(IMAGES.name, version(number))
             shard.collections[IMAGES.name] = IMAGES
             dropped = max(dropped, version(number))
-            # What is not newer is gone with the collection, and what was remembered of it.
+            # Documents that are not newer than the drop are removed with the collection, and so are their records.
             held = None if held is None or held.version <= dropped else held
             continue
         if kind == "put":

@@ -170,7 +170,7 @@ def test_an_unknown_model_is_answered_with_those_that_there_are() -> None:
 
 
 def test_no_address_of_a_package_index_is_written_down() -> None:
-    """Where packages come from is pip's setting, and differs from place to place."""
+    """The package index is a setting of pip, and differs from place to place."""
     files = [file for model in load_manifest().values() for file in model.files.values()]
     assert all(isinstance(file, ManifestFile) and (file.url or file.package) for file in files)
     text = (Path(__file__).resolve().parents[3] / "executors" / "models" / MANIFEST_FILE).read_text()

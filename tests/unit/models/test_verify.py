@@ -121,7 +121,7 @@ def test_a_missing_model_is_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("colour", sorted(COLOURS))
 def test_the_generated_towers_share_one_space(repository: Path, colour: str) -> None:
-    """What makes a search by text testable: a colour's name is nearest to a picture of that colour."""
+    """The name of a colour is nearest to a picture of that colour, so a search by text can be tested."""
     library = pytest.importorskip("tokenizers", reason="the extra `text` is not installed")
     towers = load_towers(repository, TWO_TOWERS)
     assert towers.text is not None

@@ -187,7 +187,7 @@ def test_names_of_hosts_are_read_as_requests_carry_them(
     "given", ["shop.example:8080", "http://shop.example", "*.example", "a b", "shop/x", "bücher.example"]
 )
 def test_a_name_that_no_request_carries_is_refused(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
-    """It would have no effect, in silence."""
+    """It would silently have no effect."""
     monkeypatch.setenv("VS_ALLOWED_HOSTS", given)
     with pytest.raises(VisualSearchError, match="VS_ALLOWED_HOSTS"):
         read_settings()

@@ -1,4 +1,4 @@
-"""Why a server ended, from lines that Triton 2.51 wrote."""
+"""The reason why a server ended, read from lines that Triton 2.51 wrote."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guard with a harmless server: whatever is killed, nothing is left."""
+"""The guard with a harmless server: no process is left when any of them is killed."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_links_for_the_server_go_with_it_and_what_they_lead_to_stays(tmp_path: P
         running.kill()
         running.wait()
     guard.kill_group(server)
-    assert folder.exists(), "nobody was left to remove it"
+    assert folder.exists(), "no process was left to remove it"
     guard.remove_regions(prefix)
     assert regions(prefix) == set()
     assert kept.is_dir()

@@ -34,7 +34,7 @@ def make_whole(folder: Path) -> Installation:
 
 @pytest.fixture
 def no_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pip reads these settings of the user's, as it should; no server listens at that address."""
+    """pip reads these settings of the user; no server listens on that address."""
     for name, value in {
         "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
         "PIP_RETRIES": "1",

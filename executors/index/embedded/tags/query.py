@@ -27,7 +27,7 @@ from executors.index.embedded.tags.rowsets import Rows, as_rowset, difference, i
 from executors.index.encoding import decode_tags
 from executors.index.filters import And, Condition, Filter, Not, Or, Range, kind_of, matches
 
-# A part of a filter with more entries than this counts as large, whatever its size.
+# A part of a filter with more entries than this always counts as large.
 _LARGE: Final = 16_384
 # Testing the tags of one document takes as long as reading about this many entries.
 _ENTRIES_PER_CHECK: Final = 64

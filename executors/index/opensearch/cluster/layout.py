@@ -22,7 +22,7 @@ _OWN_FIELDS: Final = 40
 _DEEPEST_PAGE: Final = 20_000
 VECTOR: Final = "v"
 MAX_DIMENSION: Final = 16_000
-"""Of a vector, as the k-NN plugin takes it."""
+"""The largest dimension of a vector in the k-NN plugin."""
 
 _FIXED: Final[dict[str, Any]] = {
     "collection": _KEYWORD,

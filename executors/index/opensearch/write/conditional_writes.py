@@ -147,7 +147,7 @@ class Writer:
             turn += 1
 
     async def _copy(self, alias: str, written: Iterable[tuple[Change, Plan]], refresh: bool) -> None:
-        """Write the same into the index that is being filled; the newest version wins in whatever order they arrive."""
+        """Write the same into the index that is being filled; the newest version wins in any order of arrival."""
         actions = [
             Action(alias, change.key, plan.source, version=external_version(plan.source["version"]))
             for change, plan in written

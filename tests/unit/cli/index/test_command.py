@@ -1,39 +1,21 @@
+"""`visual-search index`: its summary, reports, refusals and exit status."""
+
 from __future__ import annotations
 
 import csv
-import io
 import json
-import os
 import re
-import signal
 import socket
-import sqlite3
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from executors.cli import main
-from executors.cli.journal_file import journal_path
-from executors.cli.terminal.confirmation import confirmed
-from executors.errors import VisualSearchError
 from tests.support.flows.wire_service import Fault, WireService
 
 MakeFiles = Callable[..., Path]
 NAMES = [f"{n:03}.jpg" for n in range(60)]
-
-
-def run_process(*arguments: str, **kwargs: object) -> subprocess.Popen[str]:
-    """The command in a process of its own, for what concerns signals and pipes."""
-    command = [sys.executable, "-m", "executors.cli", *arguments]
-    root = Path(__file__).parents[4]
-    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | kwargs
-    return subprocess.Popen(command, text=True, cwd=root, **streams)
 
 
 def test_a_folder_is_indexed_and_summed_up(
@@ -189,25 +171,6 @@ def test_pictures_of_an_unknown_kind_are_counted_and_make_the_exit_status_1(
     assert service.requests == []
 
 
-def test_files_folders_and_the_input_in_one_command(
-    service: WireService, make_files: MakeFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder, single = (
-        make_files("a.jpg", "sub/b.jpg"),
-        make_files("c.jpg", "not-asked-for.jpg", folder="other") / "c.jpg",
-    )
-    for content, result in ((b"piped", "1 created, 3 skipped"), (b"again", "1 replaced, 3 skipped")):
-        main(["index", str(folder), str(single), "--url", service.url])
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
-        capsys.readouterr()
-        assert (
-            main(["index", "-", str(folder), str(single), "--name", "d.jpg", "--url", service.url, "--no-shrink"]) == 0
-        )
-        assert result in capsys.readouterr().out
-        assert service.documents["images", "d.jpg"]["blob"] == content
-    assert sorted(service.documents) == [("images", name) for name in ("a.jpg", "c.jpg", "d.jpg", "sub/b.jpg")]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -223,17 +186,6 @@ def test_what_can_t_be_meant_is_said_before_anything_is_sent(
     assert main(["index", *arguments, "--url", service.url]) == 2
     assert message in capsys.readouterr().err
     assert service.requests == []
-
-
-@pytest.mark.parametrize("arguments", [["-", "--name", "x"]])
-def test_an_input_without_an_end_is_refused(
-    service: WireService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
-) -> None:
-    monkeypatch.setattr("executors.cli.index.command.MAX_FILE_BYTES", 1_000_000)
-    with Path("/dev/zero").open() as endless:
-        monkeypatch.setattr("sys.stdin", endless)
-        assert main(["index", *arguments, "--url", service.url]) == 1
-    assert "image_too_large" in capsys.readouterr().err
 
 
 def test_the_escape_codes_of_a_file_name_do_not_reach_the_terminal(
@@ -255,182 +207,9 @@ def test_without_a_writable_data_folder_it_works_and_warns(
     assert "the journal can't be opened" in capsys.readouterr().err
 
 
-def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(service: WireService, make_files: MakeFiles) -> None:
-    folder = make_files(*NAMES)
-    service.delay_s = 0.5
-    process = run_process("index", str(folder), "--url", service.url, "--requests", "2")
-    wait_for(lambda: len(service.requests) == 2)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert "Traceback" not in err
-    assert "32 created" in out
-    assert "28 files not acknowledged; run the same command again to continue" in out
-    service.delay_s = 0
-    assert len(service.documents) == 32
-    service.requests.clear()
-    assert main(["index", str(folder), "--url", service.url]) == 0
-    assert len(service.sent_ids()) == 28
-
-
-def test_a_second_ctrl_c_does_not_wait(service: WireService, make_files: MakeFiles) -> None:
-    service.delay_s = 60
-    process = run_process("index", str(make_files(*NAMES)), "--url", service.url)
-    wait_for(lambda: len(service.requests) == 4)
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "Traceback" not in err
-
-
-def test_a_kill_loses_no_acknowledgement_that_was_told(service: WireService, make_files: MakeFiles) -> None:
-    folder = make_files(*NAMES)
-    service.delay_s = 0.2
-    process = run_process("index", str(folder), "--url", service.url, "--json", "--requests", "1")
-    assert process.stdout is not None
-    told = [json.loads(process.stdout.readline())["id"] for _ in range(3)]
-    process.kill()
-    process.communicate()
-    service.delay_s = 0
-    service.requests.clear()
-    assert main(["index", str(folder), "--url", service.url]) == 0
-    assert not set(told) & set(service.sent_ids())
-    assert len(service.documents) == 60
-
-
-def test_a_closed_pipe_ends_without_complaint(service: WireService, make_files: MakeFiles) -> None:
-    process = run_process("index", str(make_files(*NAMES)), "--url", service.url, "--json")
-    assert process.stdout is not None
-    service.delay_s = 0.2
-    process.stdout.readline()
-    process.stdout.close()
-    assert process.stderr is not None
-    with process.stderr as stderr:
-        err = stderr.read()
-    assert process.wait(20) == 141
-    assert "Traceback" not in err
-    assert "BrokenPipe" not in err
-
-
-def test_on_a_terminal_there_is_a_bar_and_elsewhere_there_is_none(service: WireService, make_files: MakeFiles) -> None:
-    service.delay_s = 0.3
-    folder = make_files(*NAMES)
-    primary, secondary = os.openpty()
-    process = run_process("index", str(folder), "--url", service.url, stderr=secondary)
-    os.close(secondary)
-    out = process.communicate(timeout=30)[0]
-    shown = os.read(primary, 100_000).decode()
-    os.close(primary)
-    assert "indexing" in shown
-    assert re.search(r"\d+/60", shown)
-    assert "left" in shown
-    assert "60 created" in out
-    plain = run_process("index", str(folder), "--url", service.url, "--no-resume")
-    assert plain.communicate(timeout=30)[1] == ""
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def test_the_input_may_not_have_the_id_of_a_file_beside_it(
-    service: WireService, make_files: MakeFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = make_files("a.jpg")
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"piped")))
-    assert main(["index", str(folder), "-", "--name", "a.jpg", "--url", service.url]) == 2
-    assert f"--name a.jpg: '{folder}/a.jpg' would get the same id" in capsys.readouterr().err
-    assert service.requests == []
-
-
 @pytest.mark.parametrize("option", ["[z-a]", "drafts/[z-a]/"])
 def test_a_pattern_that_is_none_is_named(
     service: WireService, make_files: MakeFiles, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
     assert main(["index", str(make_files("a.jpg")), "--exclude", option, "--url", service.url]) == 2
     assert f"--exclude: '{option}' is not a pattern: bad character range z-a" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "arguments", [["index", "-", "--name", "x"], ["search", "-", "--json"], ["import", "-"]], ids=lambda typed: typed[0]
-)
-def test_a_standard_input_that_the_shell_closed_is_an_error(service: WireService, arguments: list[str]) -> None:
-    typed = [sys.executable, "-m", "executors.cli", *arguments, "--url", service.url]
-    shell = ["sh", "-c", 'exec "$@" <&-', "sh", *typed]
-    ended = subprocess.run(
-        shell, cwd=Path(__file__).parents[4], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert "there is no standard input" in ended.stdout + ended.stderr
-    assert "unreadable_file" in ended.stdout + ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert ended.returncode == 1
-
-
-def test_without_a_standard_input_a_question_needs_yes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", None)
-    with pytest.raises(VisualSearchError, match="Use --yes to confirm"):
-        confirmed("Remove it?")
-
-
-def damage_journal(statement: str) -> None:
-    """Have the journal refuse what a full disk or a lock would."""
-    with closing(sqlite3.connect(journal_path())) as connection, connection:
-        connection.execute(statement)
-
-
-REFUSED = "BEGIN SELECT RAISE(FAIL, 'disk is full'); END"
-
-
-def test_a_journal_that_fails_at_the_start_costs_a_warning(
-    service: WireService, make_files: MakeFiles, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = make_files("a.jpg")
-    command = ["index", "--url", service.url, "--prune", "--yes"]
-    assert main([*command, str(folder)]) == 0
-    damage_journal(f"CREATE TRIGGER full BEFORE INSERT ON scope {REFUSED}")
-    other = make_files("b.jpg", folder="other")
-    capsys.readouterr()
-    assert main([*command, str(other)]) == 1
-    captured = capsys.readouterr()
-    assert "1 created" in captured.out
-    assert "a later run will send some files again: disk is full" in captured.err
-    assert "--prune: without the journal of earlier runs" in captured.err
-    assert len(service.documents) == 2
-
-
-def test_a_journal_that_fails_after_the_run_costs_a_warning(
-    service: WireService, make_files: MakeFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fail(*_: object) -> None:
-        raise sqlite3.OperationalError("database is locked")
-
-    folder = make_files("a.jpg")
-    monkeypatch.setattr("executors.cli.index.command.find_gone", fail)
-    assert main(["index", str(folder), "--url", service.url]) == 0
-    captured = capsys.readouterr()
-    assert "1 created" in captured.out
-    assert "it is not known which indexed files are gone: database is locked" in captured.err
-    assert main(["index", str(folder), "--url", service.url, "--prune", "--yes"]) == 1
-
-
-def test_a_journal_that_fails_while_it_prunes_costs_a_warning(
-    service: WireService, make_files: MakeFiles, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = make_files("a.jpg", "b.jpg")
-    command = ["index", str(folder), "--url", service.url, "--prune", "--yes"]
-    assert main(command) == 0
-    (folder / "a.jpg").unlink()
-    damage_journal(f"CREATE TRIGGER full BEFORE DELETE ON sent {REFUSED}")
-    capsys.readouterr()
-    assert main(command) == 0
-    captured = capsys.readouterr()
-    assert "1 document removed" in captured.out
-    assert "a later run will list these documents again: disk is full" in captured.err
-    assert list(service.documents) == [("images", "b.jpg")]
-    damage_journal("DROP TRIGGER full")
-    assert main(command) == 0

@@ -1,4 +1,4 @@
-"""A file takes the place of what came from it, never that of another picture; and a skip is what stands in the index."""
+"""A file replaces only the picture that came from it. It is skipped only if the index still has that picture."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def test_a_file_without_its_end_is_known_as_such(tmp_path: Path) -> None:
 
 
 def test_documents_that_were_cut_out_are_missed(tmp_path: Path) -> None:
-    """Whatever else is in the file, and wherever its reading began."""
+    """The rest of the file and the place where the reader began don't matter."""
     header, whole = header_line(Header([])), b"".join(doc(str(n)) for n in range(5))
     for content, lacking in [
         (header + whole + end_line(5), 0),

@@ -1,4 +1,4 @@
-"""Who is left out, and how it comes back."""
+"""The replicas that are left out, and how they come back."""
 
 from __future__ import annotations
 

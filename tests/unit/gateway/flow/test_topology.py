@@ -1,4 +1,4 @@
-"""The stages are those of the flow, whatever they are called."""
+"""The stages are those of the flow; they may have any names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents of JSON bodies: one at fault costs no other, whatever is wrong with it."""
+"""Documents of JSON bodies: an invalid one gets an error, and the others are still read."""
 
 from __future__ import annotations
 

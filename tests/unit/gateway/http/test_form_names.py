@@ -86,9 +86,9 @@ def part(name: str, value: bytes, more: str = "") -> bytes:
 @pytest.mark.parametrize("name", ["tags", "ids", "parameters"])
 @pytest.mark.parametrize("more", ["", '; filename="b.json"'])
 async def test_a_part_that_stands_twice_is_refused(name: str, more: str) -> None:
-    with pytest.raises(MultiPartException, match=f"'{name}' stands twice"):
+    with pytest.raises(MultiPartException, match=f"has the part '{name}' twice"):
         await parsed(part(name, b"{}"), part("file", b"", '; filename="a"'), part(name, b"{}", more))
-    with pytest.raises(MultiPartException, match=f"'{name}' stands twice"):
+    with pytest.raises(MultiPartException, match=f"has the part '{name}' twice"):
         await parsed(part(name, b"{}", more), part(name, b"{}"))
 
 

@@ -1,4 +1,4 @@
-"""A delete takes with it what came from the document, in whatever shards that is; and says how much it was."""
+"""A delete removes the document's descendants in all shards as well, and counts them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents are read each by itself: what is wrong with one costs no other."""
+"""Documents are read independently: an invalid one gets an error, and the others are still read."""
 
 from __future__ import annotations
 

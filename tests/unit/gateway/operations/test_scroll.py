@@ -1,4 +1,4 @@
-"""Every document once, in the order of the ids, whatever the pages and the shards; and counts that agree."""
+"""Scrolling returns every document once, in the order of the ids, for all sizes of pages and numbers of shards; counts agree."""
 
 from __future__ import annotations
 

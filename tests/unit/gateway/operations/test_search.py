@@ -1,4 +1,4 @@
-"""What a search may be asked for, over any number of shards the same as on one."""
+"""The options of a search; any number of shards gives the same answers as one."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_a_document_is_left_out_of_what_resembles_it(call: Caller, grouped
 
 
 async def test_only_what_is_searched_with_can_be_left_out(call: Caller) -> None:
-    with pytest.raises(VisualSearchError, match=r"invalid_parameter: exclude_self goes with `like`"):
+    with pytest.raises(VisualSearchError, match=r"invalid_parameter: exclude_self needs `like`"):
         await call("/search", ImageDoc.from_values(embedding=VECTORS[0]), exclude_self=True)
 
 

@@ -1,4 +1,4 @@
-"""What was cut short while a shard was away is finished before the next gateway serves anything."""
+"""Writes and drops that were interrupted while a shard was away are completed before the next gateway serves anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with the index is told of every shard that it is wrong with."""
+"""The error of the index names every shard that has it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several gateways find a new index at the same moment: they form one, whoever is first."""
+"""Several gateways find a new index at the same moment: together they form one, in any order."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def vector(document_id: str) -> ImageDoc:
 
 
 async def held(call: Caller) -> list[Any]:
-    """What the shard that is there holds."""
+    """Return the contents of the shard that answers."""
     store = call.stages.stores[0]
     collections = [each.name for each, _ in (await store.status()).collections]
     return collections + [(each.id, each.version, each.tags) for each in await store.scroll("images")]
@@ -34,7 +34,7 @@ async def test_writes_beside_a_lost_shard_change_nothing(call2: Caller) -> None:
     for n in range(8):
         await call2.index(f"{n}", shard=n, tags={"n": n})
     call2.stages.missing = {1}
-    # Whatever misses it first: from then on it is known.
+    # Any request may notice the missing shard first; from then on it is known.
     assert await refused(call2, "/scroll") == "shard_missing"
     before = await held(call2)
     call2.stages.owner = 0

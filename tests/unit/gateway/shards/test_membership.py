@@ -1,4 +1,4 @@
-"""Which shards may be searched together: a lost or foreign one is refused, a new one is taken in."""
+"""The shards that may form an index: a lost or foreign one is refused, a new one is accepted."""
 
 import pytest
 

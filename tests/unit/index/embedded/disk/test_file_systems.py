@@ -1,4 +1,4 @@
-"""An index on a network file system is refused, by whatever path it is reached."""
+"""An index on a network file system is refused, by every path that leads to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Search among selected slots: recall whatever the filter, k hits whenever k match, and how hard it tries."""
+"""Search among selected slots: recall with any filter, k hits whenever k match, and the effort of the walk."""
 
 from __future__ import annotations
 

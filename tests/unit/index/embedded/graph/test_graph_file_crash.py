@@ -75,7 +75,7 @@ _SAVER = """
 
 @pytest.mark.parametrize("cycles", [4, pytest.param(60, marks=pytest.mark.slow)])
 def test_a_kill_at_any_moment_leaves_the_last_file_whole(tmp_path: Path, cycles: int) -> None:
-    """The child reports what it saved; at whatever moment it dies, that file or the next one is there, whole."""
+    """The child reports what it saved; if it dies at any moment, that file or the next one is there and complete."""
     generator = np.random.default_rng(17)
     graphs = [graph_of(800, seed=seed) for seed in (1, 2)]
     for _ in range(cycles):

@@ -1,4 +1,4 @@
-"""A collection in memory: every search sees one moment, wherever the rows are and whatever is moved meanwhile."""
+"""A collection in memory: every search sees one moment, even while rows are moved."""
 
 from __future__ import annotations
 

@@ -225,7 +225,7 @@ def test_there_is_room_to_grow_for_a_while() -> None:
 
 
 def test_searches_walk_while_rows_are_added_and_room_is_made() -> None:
-    """Vectors that existed when a search began are found, whatever is added meanwhile."""
+    """Vectors that existed when a search began are found, even if others are added meanwhile."""
     graph = small_graph(64)
     append(graph, list(range(8)))
     changing, done = threading.Lock(), threading.Event()

@@ -1,4 +1,4 @@
-"""The cache of vectors: every search sees one moment, whatever is written meanwhile."""
+"""The cache of vectors: every search sees one moment, even during writes."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_every_view_shows_its_moment_for_ever(steps: list[tuple[str, int | float
 
 @pytest.mark.usefixtures("hasty_threads")
 def test_readers_beside_a_writer_see_whole_transactions() -> None:
-    """Each transaction adds a pair and removes the pair before it: whatever is looked at, it is exactly one pair."""
+    """Each transaction adds a pair and removes the pair before it, so every reader sees exactly one pair."""
     cache = VectorCache(D, first_block_rows=8)
     applied = 0
     wrong: list[object] = []

@@ -32,7 +32,7 @@ def best_of(
 
 
 def merged(parts: list[Best], limit: int) -> list[tuple[str, float]]:
-    """What a merge of sorted answers makes of them."""
+    """Return the expected merge of sorted answers."""
     pairs = [pair for part in parts for pair in zip(part.scores, part.ids, strict=True)]
     return [(name, score) for score, name in sorted(pairs, key=lambda pair: (-pair[0], pair[1]))[:limit]]
 

@@ -147,7 +147,7 @@ def test_of_many_copies_the_first_by_id_come_wherever_they_stand(exact: bool) ->
 
 @any_kind
 def test_a_search_of_an_earlier_moment_gets_what_was_there(options: GraphOptions) -> None:
-    """Whatever happened since: documents were replaced and removed, moved into the graph, the graph was rebuilt."""
+    """Also after documents were replaced, removed and moved into the graph, and after the graph was rebuilt."""
     seeds = {f"{n:02d}": n if n % 3 else 3005 for n in range(60)}
     query = vectors_like([3005])[0]
     with opened(options) as shard:

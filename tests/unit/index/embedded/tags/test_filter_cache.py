@@ -1,4 +1,4 @@
-"""Cached answers equal those of a new computation, whatever was written since and whichever moment a search sees."""
+"""Cached answers equal those of a new computation, after any writes and for every moment that a search sees."""
 
 from __future__ import annotations
 
