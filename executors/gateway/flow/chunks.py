@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final
 
 from executors.documents import Failure, ImageDoc
@@ -22,6 +23,10 @@ BULK_CHUNKS_IN_FLIGHT: Final = 6
 BULK_CHUNKS_A_REPLICA: Final = 3
 # Those of small requests beside them.
 SMALL_CHUNKS_IN_FLIGHT: Final = 18
+# A chunk that is alone is prepared in parts: enough for every replica to have one while its next one is decoded, each large
+# enough for a run of the model.
+PARTS_A_REPLICA: Final = 2
+SMALLEST_PART: Final = 4
 
 
 @dataclass(slots=True)
@@ -60,6 +65,7 @@ class ChunkSender:
 
     def __init__(self, replicas: int) -> None:
         self._beginning = asyncio.Lock()
+        self._most_parts = PARTS_A_REPLICA * replicas
         bulk = max(BULK_CHUNKS_IN_FLIGHT, BULK_CHUNKS_A_REPLICA * replicas)
         self._places = FairPlaces(bulk + SMALL_CHUNKS_IN_FLIGHT, bulk)
 
@@ -101,6 +107,14 @@ class ChunkSender:
             for positions in _chunks(documents):
                 group.create_task(run_or_fail(positions))
         return Answer(answers, took_ms)
+
+    def parts_of(self, chunk: Sequence[ImageDoc]) -> list[Sequence[ImageDoc]]:
+        """Cut a chunk that is alone in the flow, so that all replicas work on it; beside others it stays whole."""
+        if self._places.taken > 1 or self._places.waiting:
+            return [chunk]
+        count = max(1, min(self._most_parts, len(chunk) // SMALLEST_PART))
+        ends = [len(chunk) * number // count for number in range(count + 1)]
+        return [chunk[start:end] for start, end in pairwise(ends)]
 
     async def _wait_for_others(self) -> None:
         """Begin one bulk chunk in each turn of the event loop: to write the message takes it some 20 ms."""

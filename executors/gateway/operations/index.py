@@ -24,7 +24,7 @@ async def index(service: SearchService, request: Request[IndexParameters]) -> An
     """
     shards = service.index_client.joined().shards
     await _refuse_known_mismatches(service, request.documents)
-    writer = IndexWriter(service.stages, service.index_client, service.clock, service.locks)
+    writer = IndexWriter(service.stages, service.index_client, service.clock, service.locks, service.chunks.parts_of)
     answer = await service.chunks.send(
         request.documents,
         lambda chunk: writer.write(chunk, request.made_ids, refresh=request.parameters.refresh),

@@ -10,9 +10,10 @@ copies finds its newer copy, and the write is stored again under a new version. 
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable, Sequence
 from collections.abc import Collection as AnyCollection
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -38,9 +39,21 @@ _NO_FAULT: Final[frozenset[ErrorCode]] = frozenset({_STALE, "not_found"})
 
 
 class IndexWriter:
-    """Writes chunks of documents."""
+    """Writes chunks of documents.
 
-    def __init__(self, stages: Stages, index_client: IndexClient, clock: HybridClock, locks: IdLocks) -> None:
+    Args:
+        parts_of: cuts a chunk into the parts that the pipeline prepares side by side.
+    """
+
+    def __init__(
+        self,
+        stages: Stages,
+        index_client: IndexClient,
+        clock: HybridClock,
+        locks: IdLocks,
+        parts_of: Callable[[Sequence[ImageDoc]], Sequence[Sequence[ImageDoc]]],
+    ) -> None:
+        self._parts_of = parts_of
         self._stages = stages
         self._index_client = index_client
         self._clock = clock
@@ -57,8 +70,29 @@ class IndexWriter:
         Raises:
             VisualSearchError: a stage does not answer; nothing of the chunk was acknowledged.
         """
-        prepared = await self._stages.post("/index", chunk, target=self._stages.topology.pipeline)
+        prepared = await self._prepare(chunk)
         return await completed(self._write_prepared(prepared, fresh, refresh=refresh))
+
+    async def _prepare(self, chunk: Sequence[ImageDoc]) -> StageAnswer:
+        """Have the pipeline make the vectors.
+
+        Raises:
+            VisualSearchError: a stage does not answer.
+        """
+        parts = self._parts_of(chunk)
+        pipeline = self._stages.topology.pipeline
+        if len(parts) == 1:
+            return await self._stages.post("/index", chunk, target=pipeline)
+        try:
+            async with asyncio.TaskGroup() as group:
+                posts = [group.create_task(self._stages.post("/index", part, target=pipeline)) for part in parts]
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        answer = StageAnswer([])
+        for post in posts:
+            answer.documents += post.result().documents
+            add_up(answer.took_ms, post.result().took_ms)
+        return answer
 
     async def _write_prepared(self, prepared: StageAnswer, fresh: AnyCollection[str], *, refresh: bool) -> StageAnswer:
         answer = StageAnswer(list(prepared.documents), dict(prepared.took_ms))

@@ -40,3 +40,39 @@ async def test_a_request_that_is_cancelled_ends() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def parts_beside(others: int, count: int, replicas: int = 2) -> list[int]:
+    """The sizes of the parts of a chunk, while other chunks are in the flow."""
+    sender = ChunkSender(replicas)
+    go_on, sizes = asyncio.Event(), []
+
+    async def wait(chunk: list[ImageDoc]) -> StageAnswer:
+        await go_on.wait()
+        return StageAnswer(chunk)
+
+    async def look(chunk: list[ImageDoc]) -> StageAnswer:
+        parts = sender.parts_of(chunk)
+        assert [each.id for part in parts for each in part] == [each.id for each in chunk]
+        sizes.extend(map(len, parts))
+        return StageAnswer(chunk)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(others):
+            group.create_task(sender.send(documents(1), wait))
+        await asyncio.sleep(0.01)
+        await sender.send(documents(count), look)
+        go_on.set()
+    return sizes
+
+
+async def test_a_chunk_that_is_alone_is_cut_so_that_all_replicas_work_on_it() -> None:
+    assert await parts_beside(0, 32) == [8, 8, 8, 8]
+    assert await parts_beside(0, 32, replicas=1) == [16, 16]
+    assert await parts_beside(0, 11) == [5, 6]
+    assert await parts_beside(0, 32, replicas=100) == [4] * 8
+
+
+@pytest.mark.parametrize(("others", "count"), [(1, 32), (0, 7), (0, 1)])
+async def test_a_chunk_beside_others_and_a_small_one_stay_whole(others: int, count: int) -> None:
+    assert await parts_beside(others, count) == [count]
