@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 import jina.orchestrate.pods as pods
 import jina.serve.executors
+import uvloop
 from jina import Flow
 from jina.enums import PodRoleType
 from jina.serve.executors.run import run
@@ -22,6 +24,7 @@ from jina.serve.runtimes.asyncio import AsyncNewLoopRuntime
 from executors.flow.log_configuration import configure_logs
 from executors.flow.log_format import write_json_lines
 from executors.flow.losses import Part, Process, describe_end, loss_of
+from executors.flow.preload import preload
 from executors.flow.program import STOPPING, is_program
 from executors.flow.signals import end_at_signals, held_while
 from executors.settings import wants_json
@@ -43,12 +46,25 @@ def watch_pods() -> None:
 
 
 def run_watched(*args: Any, **kwargs: Any) -> None:
-    """Run a pod in its process: Jina's own function, with a watch over the main process beside it."""
+    """Run a pod in its process: Jina's own function, with a watch over the main process beside it, on uvloop."""
     end_at_signals(kwargs["is_shutdown"].set)
     if wants_json():  # inherited where the process was forked
         write_json_lines()
     watch_parent()
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     run(*args, **kwargs)
+
+
+def share_imports() -> None:
+    """Import the modules of the stages before their processes are forked, where the flow is the program."""
+    start = Flow.start
+
+    def start_preloaded(self: Flow) -> Any:
+        if is_program() and multiprocessing.get_start_method() == "fork":
+            preload(str(stage.args.uses) for stage in self._deployment_nodes.values() if not stage.external)
+        return start(self)
+
+    Flow.start = start_preloaded
 
 
 def name_processes() -> None:

@@ -45,7 +45,8 @@ async def test_a_request_that_is_cancelled_ends() -> None:
 async def parts_beside(others: int, count: int, replicas: int = 2) -> list[int]:
     """The sizes of the parts of a chunk, while other chunks are in the flow."""
     sender = ChunkSender(replicas)
-    go_on, sizes = asyncio.Event(), []
+    go_on = asyncio.Event()
+    sizes: list[int] = []
 
     async def wait(chunk: list[ImageDoc]) -> StageAnswer:
         await go_on.wait()
