@@ -268,35 +268,43 @@ class _Delivery:
             _SilentError: the replica does not answer the question.
             AioRpcError: the call failed.
         """
-        clock = asyncio.get_running_loop().time
-        call = asyncio.ensure_future(
-            connection.send_requests(
-                requests=self._requests,
-                metadata=self._metadata,
-                compression=self._pool.compression,
-                timeout=self._timeout,
-            )
-        )
-        last_sign = clock()
+        watching: list[asyncio.Task[None]] = []
+
+        def watch(limit: asyncio.Timeout) -> None:
+            watching.append(asyncio.create_task(self._watch(address, limit)))
+
         try:
-            while True:
-                await asyncio.wait({call}, timeout=self._ask_after)
-                if call.done():
-                    return await call
-                asked = clock()
-                question = asyncio.ensure_future(self._absences.answers(address, self._ask_after))
-                await asyncio.wait({call, question}, return_when=asyncio.FIRST_COMPLETED)
-                if call.done():
-                    question.cancel()
-                    return await call
-                # If the question took longer than its own timeout, it was this process that stood still.
-                if question.result() or clock() - asked > 2 * self._ask_after + 1:
-                    last_sign = clock()
-                elif self._others(address) or clock() - last_sign >= self._patience:
-                    self._absences.leave_out(address, alone=not self._others(address))
-                    raise _SilentError
-        finally:
-            call.cancel()
+            async with asyncio.timeout(None) as limit:
+                watch_later = asyncio.get_running_loop().call_later(self._ask_after, watch, limit)
+                try:
+                    return await connection.send_requests(
+                        requests=self._requests,
+                        metadata=self._metadata,
+                        compression=self._pool.compression,
+                        timeout=self._timeout,
+                    )
+                finally:
+                    watch_later.cancel()
+                    for task in watching:
+                        task.cancel()
+        except TimeoutError:
+            raise _SilentError from None
+
+    async def _watch(self, address: str, limit: asyncio.Timeout) -> None:
+        """Ask the replica again and again while its answer is waited for, and end the wait when it is silent."""
+        clock = asyncio.get_running_loop().time
+        last_sign = clock() - self._ask_after
+        while True:
+            asked = clock()
+            answered = await self._absences.answers(address, self._ask_after)
+            # If the question took longer than its own timeout, it was this process that stood still.
+            if answered or clock() - asked > 2 * self._ask_after + 1:
+                last_sign = clock()
+            elif self._others(address) or clock() - last_sign >= self._patience:
+                self._absences.leave_out(address, alone=not self._others(address))
+                limit.reschedule(clock())
+                return
+            await asyncio.sleep(self._ask_after)
 
     def _no_answer(self, code: grpc.StatusCode) -> InternalNetworkError:
         names = [replica_name(self._replicas, each) for each in addresses_of(self._replicas)]
