@@ -183,6 +183,7 @@ class WriteContract:
                 assert name in KEYS or repr(getattr(full, name)) != repr(getattr(bare, name)), f"{name} is not tried"
                 np.testing.assert_array_equal(getattr(one, name), getattr(full, name), name)
                 np.testing.assert_array_equal(getattr(other, name), getattr(bare, name), name)
+            assert list((await store.verify()).faults) == []
 
     @pytest.mark.parametrize("document_id", AWKWARD_IDS)
     async def test_any_id_of_1_to_512_bytes_is_kept_exactly(self, harness: Harness, document_id: str) -> None:
