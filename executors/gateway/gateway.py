@@ -128,10 +128,18 @@ class VisualSearchGateway(CompositeGateway):
             server.is_cancel = self.is_cancel
         await self.streamer._get_endpoints_input_output_models(is_cancel=self.is_cancel)
         if not self.is_cancel.is_set():
-            self.streamer._validate_flow_docarray_compatibility()
+            self._check_stages()
             await self._health.start()
         await super().setup_server()
         leave_start_uncollected()
+
+    def _check_stages(self) -> None:
+        """Log why the stages can't be chained, if they can't; Jina's own line about it is empty with `quiet_error`."""
+        try:
+            self.streamer._validate_flow_docarray_compatibility()
+        except Exception as error:
+            _log.error("the gateway can't start: %s", error)
+            raise
 
     async def shutdown(self) -> None:
         """Refuse new work, then stop both servers."""

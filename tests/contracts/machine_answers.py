@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,5 @@ def _fields(document: StoredDocument) -> tuple[Any, ...]:
     vector = None if document.embedding is None else document.embedding.tolist()
     # The text of the tags distinguishes 1 from 1.0 and from true.
     tags = repr(sorted(document.tags.items()))
-    return (
-        document.collection, document.id, document.version, document.model_id, tags, document.uri, document.parent,
-        document.box, document.text, vector, document.thumbnail,
-    )  # fmt: skip
+    others = [getattr(document, each.name) for each in fields(document) if each.name not in ("tags", "embedding")]
+    return (tags, vector, *others)

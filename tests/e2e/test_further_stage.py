@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.flows.flow import FLOW, ROOT, running_flow
+from tests.support.flows.flow import FLOW, ROOT, running_flow, start_flow, stop_flow
 
 STAGE = """\
   - name: audit
@@ -19,13 +19,30 @@ STAGE = """\
 """
 
 
-@pytest.mark.usefixtures("models_dir")
-def test_a_further_stage_is_passed_shown_and_named_when_it_is_dead(tmp_path: Path, one_picture: bytes) -> None:
-    text = FLOW.read_text()
-    before, index, after = text.partition("  - name: index\n")
+def with_stage(tmp_path: Path, stage: str) -> Path:
+    """The default flow file with a stage before its index."""
+    before, index, after = FLOW.read_text().partition("  - name: index\n")
     assert index
     file = tmp_path / "flow.yml"
-    file.write_text(before + STAGE + index + after)
+    file.write_text(before + stage + index + after)
+    return file
+
+
+@pytest.mark.usefixtures("models_dir")
+def test_the_log_names_an_endpoint_that_a_further_stage_lacks(tmp_path: Path) -> None:
+    file = with_stage(tmp_path, STAGE.replace("PassThrough", "WithoutEndpoints"))
+    flow = start_flow(tmp_path, flow=file, VS_REPLICAS="1", PYTHONPATH=str(ROOT))
+    try:
+        assert flow.process.wait(60) != 0
+    finally:
+        stop_flow(flow)
+    (line,) = [line for line in flow.log.splitlines() if "the gateway can't start" in line]
+    assert "audit does not expose" in line
+
+
+@pytest.mark.usefixtures("models_dir")
+def test_a_further_stage_is_passed_shown_and_named_when_it_is_dead(tmp_path: Path, one_picture: bytes) -> None:
+    file = with_stage(tmp_path, STAGE)
     with running_flow(tmp_path, shards=2, flow=file, VS_REPLICAS="1", PYTHONPATH=str(ROOT)) as flow:
         body = {"data": [{"id": "a", "embedding": [1.0] * 1280}]}
         assert requests.post(f"{flow.http_url}/index", json=body, timeout=30).status_code == 200

@@ -9,6 +9,15 @@ from jina import Executor, requests
 from executors.documents import ImageDoc
 
 
+class WithoutEndpoints(Executor):
+    """Binds no endpoint of the stages before it."""
+
+    @requests(on="/other")
+    async def other(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+        """Return the documents."""
+        return docs
+
+
 class PassThrough(Executor):
     """Stands between embedding and index in a flow file of a test."""
 

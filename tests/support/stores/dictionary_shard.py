@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal, NamedTuple
 
 from executors.document_values import MAX_TAGS_BYTES
@@ -22,6 +22,8 @@ from executors.index.records import (
     WriteOutcome,
     WriteResult,
 )
+
+_NO_CONTENT = ("collection", "id", "version", "model_id")
 
 
 class Live(NamedTuple):
@@ -231,10 +233,10 @@ def merged(stored: Tags, changes: Tags) -> Tags:
 
 def digest_of(record: Record) -> str:
     """Return a text that is equal for equal content: all fields but the version; the order of keys in tags does not count."""
-    tags = json.dumps(record.tags, sort_keys=True)
     box = None if record.box is None else [float(each) for each in record.box]
-    content: Iterable[object] = (tags, record.uri, record.parent, box, record.text, record.thumbnail)
-    return hashlib.sha256(repr(tuple(content)).encode() + record.embedding.tobytes()).hexdigest()
+    content = {each.name: getattr(record, each.name) for each in fields(record) if each.name not in _NO_CONTENT}
+    content |= {"tags": json.dumps(record.tags, sort_keys=True), "box": box, "embedding": record.embedding.tobytes()}
+    return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
 def check_binding(collection: Collection, model_id: str, dimension: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -233,17 +234,6 @@ def _best(documents: Sequence[Record], query: NDArray[np.float32], request: Sear
 
 
 def _stored(live: Live, embedding: bool, thumbnail: bool) -> StoredDocument:
-    record = live.record
-    return StoredDocument(
-        collection=record.collection,
-        id=record.id,
-        version=record.version,
-        model_id=record.model_id,
-        tags=record.tags,
-        uri=record.uri,
-        parent=record.parent,
-        box=record.box,
-        text=record.text,
-        embedding=record.embedding if embedding else None,
-        thumbnail=record.thumbnail if thumbnail else None,
-    )
+    values = {each.name: getattr(live.record, each.name) for each in fields(Record)}
+    hidden = [name for name, wanted in (("embedding", embedding), ("thumbnail", thumbnail)) if not wanted]
+    return StoredDocument(**values | dict.fromkeys(hidden))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from executors.index.encoding import (
     encode_record,
     encode_tags,
 )
+from executors.index.records import Record
 from tests.support.stores.records import record, vector_of
 
 JSON = st.recursive(
@@ -87,7 +88,7 @@ def named(field: str, value: object) -> dict[str, Any]:
     return {field: value}
 
 
-@pytest.mark.parametrize("field", ["collection", "version", "model_id", "uri", "parent", "text"])
+@pytest.mark.parametrize("field", [each.name for each in fields(Record) if "str" in each.type and each.name != "id"])
 def test_a_lone_surrogate_is_no_text(field: str) -> None:
     assert code_of(record("a", **named(field, "x\ud800"))) == "invalid_document"
 

@@ -24,8 +24,8 @@ from executors.index.records import DocumentKey, VerifyReport
 _MOST_FAULTS: Final = 1_000
 
 _DOCUMENTS: Final = """
-    SELECT d.row, d.collection, c.name, c.dimension, d.id, d.version, d.digest, d.content_digest, d.uri, d.parent, d.box,
-           d.text, d.tags, v.checksum, v.embedding, t.jpeg
+    SELECT d.row, d.collection, c.name, d.id, d.version, v.embedding, c.dimension, v.checksum, d.tags, d.content_digest,
+           d.digest, d.uri, d.parent, d.box, d.text, t.jpeg
     FROM documents d
     LEFT JOIN collections c ON c.number = d.collection
     LEFT JOIN vectors v ON v.row = d.row
@@ -120,12 +120,12 @@ def check_store(connection: sqlite3.Connection, memory: Memory) -> Findings | No
 
 def _check_documents(connection: sqlite3.Connection, rows: Mapping[int, RowsInMemory], findings: Findings) -> None:
     for document in connection.execute(_DOCUMENTS):
-        row, number, name, _, document_id, version = document[:6]
+        row, number, name, document_id, version, embedding = document[:6]
         findings.keys.append(DocumentKey(name or "", document_id, version))
         if findings.is_full:
             continue
         on_disk = list(_faults_on_disk(document))
-        in_memory = rows[number].faults(row, document_id, document[14]) if number in rows else []
+        in_memory = rows[number].faults(row, document_id, embedding) if number in rows else []
         known_as = f"document {document_id!r} of {name!r}"
         findings.truth.extend(f"{known_as}: {fault}" for fault in on_disk)
         if in_memory and not on_disk:
@@ -133,7 +133,7 @@ def _check_documents(connection: sqlite3.Connection, rows: Mapping[int, RowsInMe
 
 
 def _faults_on_disk(document: tuple[Any, ...]) -> Iterator[str]:
-    row, _, name, dimension, _, _, digest, content, uri, parent, box, text, tags, checksum, embedding, jpeg = document
+    row, _, name, _, _, embedding, dimension, checksum, tags, content, digest, uri, parent, box, text, jpeg = document
     if name is None:
         yield "its collection is missing"
     if embedding is None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -31,29 +32,35 @@ json_values = st.recursive(
 floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
-@given(
-    st.builds(
-        FoundDocument,
-        id=texts.filter(bool),
-        collection=st.sampled_from(["images", "a.b"]),
-        uri=st.none() | texts,
-        tags=st.dictionaries(texts, json_values, max_size=3),
-        parent=st.none() | texts,
-        box=st.none() | st.lists(st.floats(-1e6, 1e6), min_size=4, max_size=4),
-        text=st.none() | texts,
-        model_id=st.just("m@1"),
-        version=st.just("v1"),
-        embedding=st.lists(floats, min_size=1, max_size=6),
-        thumbnail=st.none() | st.binary(max_size=9),
-    )
-)
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "id": texts.filter(bool),
+    "collection": st.sampled_from(["images", "a.b"]),
+    "uri": st.none() | texts,
+    "tags": st.dictionaries(texts, json_values, max_size=3),
+    "parent": st.none() | texts,
+    "box": st.none() | st.lists(st.floats(-1e6, 1e6), min_size=4, max_size=4),
+    "text": st.none() | texts,
+    "model_id": st.just("m@1"),
+    "version": st.just("v1"),
+    "embedding": st.lists(floats, min_size=1, max_size=6),
+    "thumbnail": st.none() | st.binary(max_size=9),
+    "error": st.none(),
+    "thumbnail_url": st.none(),
+}
+
+
+def test_every_field_is_tried() -> None:
+    assert set(FIELDS) == {each.name for each in fields(FoundDocument)}
+
+
+@given(st.builds(FoundDocument, **FIELDS))
 def test_a_document_comes_back_as_it_was_and_its_vector_to_the_bit(found: FoundDocument) -> None:
     line = document_line(found)
     assert line.endswith(b"}\n")
     assert line.count(b"\n") == 1
     document = parse_line(line[:-1])
     assert isinstance(document, Document)
-    for name in ("id", "collection", "uri", "tags", "parent", "box", "text", "model_id", "thumbnail"):
+    for name in {each.name for each in fields(Document)} - {"blob", "embedding"}:
         assert getattr(document, name) == getattr(found, name), name
     assert np.asarray(document.embedding, np.float32).tobytes() == np.asarray(found.embedding, np.float32).tobytes()
 
