@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 import grpc
 import numpy as np
 import orjson
-from docarray import DocList
+from docarray import BaseDoc, DocList
 from jina.types.request.data import DataRequest
 from numpy.typing import NDArray
 
@@ -31,12 +32,17 @@ class Body:
     content_type: str = "application/json"
 
 
+# Servers close a connection that nothing came over for 5 s, as uvicorn does by default.
+_IDLE_S = 3.0
+
+
 @dataclass(slots=True)
 class HttpCaller:
-    """One connection to an HTTP server that stays open."""
+    """One connection to an HTTP server that stays open while requests follow each other."""
 
     port: int
     _connection: http.client.HTTPConnection = field(init=False)
+    _used: float = 0.0
 
     def __post_init__(self) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
@@ -47,9 +53,12 @@ class HttpCaller:
         Raises:
             RuntimeError: the answer is not 200.
         """
+        if time.monotonic() - self._used > _IDLE_S:
+            self._connection.close()  # the request opens it again
         self._connection.request("POST", path, body.content, {"Content-Type": body.content_type})
         answer = self._connection.getresponse()
         content = answer.read()
+        self._used = time.monotonic()
         if answer.status != 200:
             raise RuntimeError(f"{path} answered {answer.status}: {content[:500]!r}")
         return content
@@ -80,14 +89,15 @@ class GrpcCaller:
         self._channel.close()
 
 
-def grpc_message(path: str, documents: Sequence[ImageDoc], parameters: Mapping[str, Any]) -> bytes:
-    """Return a request as the bytes that Jina's own client would send."""
+def grpc_message(path: str, documents: Sequence[BaseDoc], parameters: Mapping[str, Any]) -> bytes:
+    """Return a request with documents of one type as the bytes that Jina's own client would send."""
     request = DataRequest()
     request.header.exec_endpoint = path
     request.header.request_id = uuid.uuid4().hex
     request.parameters = dict(parameters)
-    request.document_array_cls = DocList[ImageDoc]
-    request.data.docs = DocList[ImageDoc](documents)
+    of_type: Any = DocList.__class_getitem__(type(documents[0]))
+    request.document_array_cls = of_type
+    request.data.docs = of_type(documents)
     return bytes(request.proto.SerializeToString())
 
 

@@ -14,7 +14,7 @@ from tests.benchmarks.peers.numpy_index import NumpyIndex
 from tests.benchmarks.peers.picture_model import PictureModel, decode, decode_all
 
 app = FastAPI(default_response_class=ORJSONResponse)
-model = PictureModel()
+model = PictureModel(threads=os.cpu_count() or 1)
 index = NumpyIndex()
 
 

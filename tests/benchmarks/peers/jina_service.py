@@ -1,9 +1,11 @@
-"""Picture search as a flow of plain Jina: three executors, two replicas of the model, numpy as the index."""
+"""Picture search as a flow of plain Jina: three executors, two replicas of the model, numpy as the index.
 
-from __future__ import annotations
+Jina reads the annotations of an executor's methods, which therefore are no texts.
+"""
 
 import base64
 import os
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from docarray import BaseDoc, DocList
@@ -13,14 +15,19 @@ from jina import Executor, Flow, requests
 from tests.benchmarks.peers.numpy_index import NumpyIndex
 from tests.benchmarks.peers.picture_model import PictureModel, decode
 
+if TYPE_CHECKING:
+    Array: TypeAlias = np.ndarray[Any, Any]
+else:
+    Array = NdArray
+
 
 class Picture(BaseDoc):
     """A picture, a query, or the answer to one. Over HTTP the bytes come as base64, over gRPC as they are."""
 
     base64: str | None = None
     blob: bytes | None = None
-    tensor: NdArray | None = None
-    embedding: NdArray | None = None
+    tensor: Array | None = None
+    embedding: Array | None = None
     matches: list[str] = []  # noqa: RUF012 - docarray's way
     scores: list[float] = []  # noqa: RUF012
 
@@ -32,8 +39,9 @@ class Decoder(Executor):
     def decode(self, docs: DocList[Picture], **_kwargs: object) -> DocList[Picture]:
         """Decode the pictures; a document with a vector has none."""
         for doc in docs:
-            if doc.base64 is not None or doc.blob is not None:
-                doc.tensor = decode(base64.b64decode(doc.base64) if doc.base64 is not None else doc.blob)
+            picture = doc.blob if doc.base64 is None else base64.b64decode(doc.base64)
+            if picture is not None:
+                doc.tensor = decode(picture)
                 doc.base64 = doc.blob = None
         return docs
 
@@ -50,7 +58,7 @@ class Embedder(Executor):
         """Embed what has pixels."""
         pictures = [doc for doc in docs if doc.tensor is not None]
         if pictures:
-            vectors = self._model.embed(np.stack([doc.tensor for doc in pictures]))
+            vectors = self._model.embed(np.stack([np.asarray(doc.tensor) for doc in pictures]))
             for doc, vector in zip(pictures, vectors, strict=True):
                 doc.embedding, doc.tensor = vector, None
         return docs
@@ -66,7 +74,7 @@ class Index(Executor):
     @requests(on="/index")
     def add(self, docs: DocList[Picture], **_kwargs: object) -> DocList[Picture]:
         """Add the documents."""
-        self._index.add([str(doc.id) for doc in docs], np.stack([doc.embedding for doc in docs]))
+        self._index.add([str(doc.id) for doc in docs], np.stack([np.asarray(doc.embedding) for doc in docs]))
         for doc in docs:
             doc.embedding = None
         return docs

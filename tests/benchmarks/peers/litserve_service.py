@@ -3,8 +3,6 @@
 LitServe needs a newer uvicorn than Jina runs with, so it has an environment of its own (the dependency group `peers`).
 """
 
-from __future__ import annotations
-
 import os
 from typing import Any
 
@@ -23,8 +21,8 @@ class PictureSearch(litserve.LitAPI):
         self._model = PictureModel(threads=1)
         self._index = NumpyIndex()
 
-    def decode_request(self, request: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
-        """Return what was sent, with pixels in place of pictures."""
+    def decode_request(self, request, **_kwargs: Any) -> dict[str, Any]:
+        """Return what was sent, with pixels in place of pictures. LitServe reads JSON where `request` has no type."""
         if "pictures" in request:
             return {"ids": request.get("ids"), "tensors": decode_all(request["pictures"])}
         return request

@@ -88,7 +88,7 @@ def _service(
     program = ["-m", f"tests.benchmarks.peers.{module}"]
     with log_file.open("wb") as log, running_program(program, log, python=python, **variables) as process:
         wait_for_http(process, f"http://127.0.0.1:{port}{path}", log_file)
-        yield Service(name, port, process.pid, requests, grpc_port)
+        yield Service(name, port, process.pid, requests, grpc_port if requests is JINA else None)
 
 
 @contextmanager
