@@ -10,7 +10,7 @@ SHORT := sed -unE 's/^Collecting ([^ ]+).*/  fetching \1/p; s/^Installing collec
 PHOTOS ?=
 UPGRADE ?=
 
-.PHONY: help install demo serve format check unit test test-slow test-services bench lock clean
+.PHONY: help install demo serve format check unit test test-slow test-services bench bench-short lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -61,7 +61,10 @@ test-slow: install  ## the long form of the crash, property and fidelity suites
 test-services: install  ## tests against real servers (Triton, set up from the package index)
 	@$(BIN)/python -m pytest -q -m "services and not slow"
 
-BENCHMARKS := indexing search fairness recall embedding shared_memory ann footprint writes stalls stages
+BENCHMARKS := flow indexing search fairness recall embedding shared_memory ann footprint writes stalls stages
+
+bench-short: install  ## what a search costs, by process, beside bare grpc.aio and FastAPI (about a minute)
+	@$(BIN)/python -m tests.benchmarks.bench_flow --short
 
 bench: install  ## the figures of tests/benchmarks/README.md (about half an hour; other engines with the group `bench`)
 	@for name in $(BENCHMARKS); do $(BIN)/python -m tests.benchmarks.bench_$$name || exit 1; done

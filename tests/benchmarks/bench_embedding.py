@@ -33,7 +33,7 @@ import tritonclient.grpc.aio as triton_aio
 from numpy.typing import NDArray
 
 from executors.cores import available_cores, threads_for
-from executors.devices import CPU
+from executors.devices import CPU, Device
 from executors.embed.backends import install_triton
 from executors.models.repository import load_spec
 from executors.models.spec import ModelSpec
@@ -53,13 +53,13 @@ CALLERS = 16
 
 
 @contextmanager
-def triton(chosen: Settings, models_dir: Path, logs: Path, name: str) -> Iterator[TritonServer]:
+def triton(chosen: Settings, models_dir: Path, logs: Path, name: str, device: Device = CPU) -> Iterator[TritonServer]:
     """A managed Triton with all cores, ready."""
     server = TritonServer(
-        install_triton(chosen, CPU),
+        install_triton(chosen, device),
         models_dir=models_dir,
         models=[chosen.model],
-        device=CPU,
+        device=device,
         threads=threads_for(1, available_cores(), chosen.threads),
         logs_dir=logs,
         name=name,

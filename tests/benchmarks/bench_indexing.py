@@ -1,176 +1,213 @@
-"""Indexing photos through the flow, over gRPC and HTTP, against a raw loop with the same work on the same cores.
+"""Indexing photos through the flow, as forms, gRPC and JSON, against a raw loop with the same work on the same cores.
 
 The raw loop is two processes, one a core, that read, decode, fit, make the thumbnail and embed with the project's own
-code, and keep nothing. The flow does the same and stores durably. Rounds alternate, so that a noisy machine is noisy for
-all sides; the ratio is that of the medians.
+code, and keep nothing (raw_loop). The flow does the same and stores durably. 32 photos a request, from 4 clients at once and
+from one that waits for each answer; what is sent is ready before the clock starts. In every round each side has its turn,
+every other round in reverse order. The ratio is that of the same round, and the median of the rounds counts.
 
-    python -m tests.benchmarks.bench_indexing [--photos DIR] [--rounds 3] [--repeat 3]
+The clients need the same cores as the flow: what this process used is shown, too. The raw loop has no client. So is what
+other programs took of the machine in the meantime: beside them, the side with more processes gets a larger share of the
+cores, and ratios of photos a second mean little; those of processor time do.
+
+    python -m tests.benchmarks.bench_indexing [--photos DIR] [--rounds 5] [--repeat 2]
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
-import multiprocessing
-import statistics
+import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from statistics import fmean, median
 
-from tests.benchmarks.common import photo_files, print_table
+import orjson
 
-FILES_A_REQUEST = 32
-REQUESTS_IN_FLIGHT = 4
+from executors.documents import ImageDoc
+from tests.benchmarks.callers import (
+    Body,
+    GrpcCaller,
+    HttpCaller,
+    grpc_documents,
+    grpc_message,
+    pictures_as_form,
+    pictures_as_json,
+)
+from tests.benchmarks.common import Report, photo_files
+from tests.benchmarks.processes import cpu_by_name, machine_ms, stages_of
+from tests.benchmarks.raw_loop import RawLoop, raw_loop
+from tests.benchmarks.turns import ratio
+from tests.support.flows.flow import RunningFlow, running_flow
 
-
-def raw_worker(files: list[Path], barrier: Any, results: Any) -> None:
-    """One process of the raw loop."""
-    import numpy as np
-
-    from executors.embed.backends import make_backend
-    from executors.models.repository import load_towers
-    from executors.preprocess.decode import configure_opencv
-    from executors.preprocess.header import ImageLimits
-    from executors.preprocess.pipeline import ImagePipeline
-    from executors.settings import read_settings
-
-    chosen = read_settings()
-    towers = load_towers(chosen.models_dir, chosen.model)
-    configure_opencv()
-    limits = ImageLimits(chosen.max_image_bytes, chosen.max_image_pixels, chosen.max_image_side)
-    pipeline = ImagePipeline(towers.image, limits, thumbnails=chosen.thumbnails == "on")
-
-    async def run() -> None:
-        backend = make_backend(chosen, towers, "")
-        await backend.start()
-        barrier.wait()
-        started = time.perf_counter()
-        for start in range(0, len(files), chosen.embed_batch):
-            tensors = [pipeline.prepare(each.read_bytes()).tensor for each in files[start : start + chosen.embed_batch]]
-            await backend.embed(towers.image, np.stack(tensors))
-        results.put((started, time.perf_counter()))
-        await backend.close()
-
-    asyncio.run(run())
+PHOTOS_A_REQUEST = 32
+CLIENTS = 4
+Photos = Sequence[bytes]
+Chunks = Sequence[tuple[Photos, list[str]]]
+# Sends the request of a number and checks its answer.
+Send = Callable[[int], None]
 
 
-def raw_loop(files: list[Path]) -> float:
-    """Photos a second of the raw loop."""
-    context = multiprocessing.get_context("spawn")
-    barrier, results = context.Barrier(2), context.Queue()
-    workers = [context.Process(target=raw_worker, args=(files[half::2], barrier, results)) for half in range(2)]
-    for worker in workers:
-        worker.start()
-    spans = [results.get() for _ in workers]
-    for worker in workers:
-        worker.join()
-    return len(files) / (max(end for _, end in spans) - min(start for start, _ in spans))
+@dataclass(slots=True)
+class Turns:
+    """What a side did in each round: photos a second, the processor time of a photo in ms by process, and how many cores
+    other programs took in the meantime.
+    """
+
+    name: str
+    aim: float | None
+    run: Callable[[int], float]
+    processes: dict[int, str]
+    rates: list[float] = field(default_factory=list)
+    cpu: list[dict[str, float]] = field(default_factory=list)
+    others: list[float] = field(default_factory=list)
+
+    def turn(self, number: int, photos: int) -> None:
+        """Have one turn."""
+        watched = self.processes | {os.getpid(): "client"}
+        before, of_machine, started = cpu_by_name(watched), machine_ms(), time.perf_counter()
+        self.rates.append(self.run(number))
+        seconds = time.perf_counter() - started
+        used = {name: now - before[name] for name, now in cpu_by_name(watched).items()}
+        self.cpu.append({name: each / photos for name, each in used.items()})
+        self.others.append(max(0.0, machine_ms() - of_machine - sum(used.values())) / 1000 / seconds)
+
+    def cpu_of(self, name: str) -> float:
+        """Return the processor time of a photo in ms that this process took, the mean of the rounds."""
+        return fmean(each.get(name, 0.0) for each in self.cpu)
+
+    @property
+    def cpu_of_all(self) -> float:
+        """The processor time of a photo of all processes but the client, the median of the rounds."""
+        return median(sum(each.values()) - each.get("client", 0.0) for each in self.cpu)
 
 
-def over_grpc(port: int, files: list[Path], round_: int) -> float:
-    """Photos a second through `Client.post`."""
-    from docarray import DocList
-    from jina import Client
+def chunks_of(photos: Photos, prefix: str) -> Chunks:
+    """Return the photos in requests, with ids that no other turn has."""
+    starts = range(0, len(photos), PHOTOS_A_REQUEST)
+    return [
+        (some := photos[start : start + PHOTOS_A_REQUEST], [f"{prefix}/{start + n}" for n in range(len(some))])
+        for start in starts
+    ]
 
-    from executors.documents import ImageDoc
 
-    def documents() -> Iterator[ImageDoc]:
-        for number, path in enumerate(files):
-            yield ImageDoc(id=f"g{round_}/{number}", blob=path.read_bytes())
+def rate_of(photos: int, count: int, clients: int, make_sender: Callable[[], Send]) -> float:
+    """Return photos a second of clients that share the requests, each on a connection of its own."""
+    numbers = iter(range(count))
+    senders = [make_sender() for _ in range(clients)]
 
-    client = Client(port=port, protocol="grpc")
+    def work(send: Send) -> None:
+        for number in numbers:
+            send(number)
+
     started = time.perf_counter()
-    answers = client.post(
-        "/index", documents(), return_type=DocList[ImageDoc], request_size=FILES_A_REQUEST, prefetch=REQUESTS_IN_FLIGHT
-    )
-    took = time.perf_counter() - started
-    assert len(answers) == len(files)
-    assert all(answer.error is None for answer in answers)
-    return len(files) / took
+    with ThreadPoolExecutor(clients) as pool:
+        for each in [pool.submit(work, send) for send in senders]:
+            each.result()
+    return photos / (time.perf_counter() - started)
 
 
-async def over_http(url: str, files: list[Path], round_: int) -> tuple[float, dict[str, float]]:
-    """Photos a second through multipart requests, and what the stages took, in ms added up over the requests."""
-    import aiohttp
+def over_http(port: int, bodies: Sequence[Body], photos: int, clients: int) -> float:
+    """Return photos a second over HTTP."""
 
-    places = asyncio.Semaphore(REQUESTS_IN_FLIGHT)
-    took_ms: dict[str, float] = {}
+    def make_sender() -> Send:
+        caller = HttpCaller(port)
 
-    async def send(session: aiohttp.ClientSession, start: int) -> None:
-        async with places:
-            chunk = files[start : start + FILES_A_REQUEST]
-            form = aiohttp.FormData()
-            for path in chunk:
-                form.add_field("file", path.read_bytes(), filename="photo")
-            form.add_field("ids", json.dumps([f"h{round_}/{start + number}" for number in range(len(chunk))]))
-            async with session.post(f"{url}/index", data=form) as answer:
-                body = await answer.json()
-                assert answer.status == 200, body
-                assert body["parameters"]["failed"] == 0
-                for stage, duration in body["parameters"]["took_ms"].items():
-                    took_ms[stage] = took_ms.get(stage, 0.0) + duration
+        def send(number: int) -> None:
+            parameters = orjson.loads(caller.post("/index", bodies[number]))["parameters"]
+            assert parameters["failed"] == 0, parameters
 
-    async with aiohttp.ClientSession() as session:
-        started = time.perf_counter()
-        await asyncio.gather(*(send(session, start) for start in range(0, len(files), FILES_A_REQUEST)))
-        return len(files) / (time.perf_counter() - started), took_ms
+        return send
+
+    return rate_of(photos, len(bodies), clients, make_sender)
 
 
-def cpu_seconds(pids: dict[str, int]) -> dict[str, float]:
-    """Processor time that each process has used so far."""
-    import os
+def over_grpc(port: int, messages: Sequence[bytes], photos: int, clients: int) -> float:
+    """Return photos a second over gRPC."""
+    answers: list[bytes] = []
 
-    ticks = os.sysconf("SC_CLK_TCK")
-    seconds = {}
-    for name, pid in pids.items():
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        seconds[name] = (int(fields[11]) + int(fields[12])) / ticks
-    return seconds
+    def make_sender() -> Send:
+        caller = GrpcCaller(port)
+        return lambda number: answers.append(caller.post(messages[number]))
+
+    rate = rate_of(photos, len(messages), clients, make_sender)
+    for answer in answers:
+        assert all(each.error is None for each in grpc_documents(answer))
+    return rate
+
+
+def sides_of(flow: RunningFlow, photos: Photos, loop: RawLoop) -> list[Turns]:
+    """Return the sides: the raw loop first, then the ways into the flow."""
+    stages, port = stages_of(flow), flow.http_port
+
+    def forms(clients: int) -> Callable[[int], float]:
+        def run(number: int) -> float:
+            bodies = [pictures_as_form(*chunk) for chunk in chunks_of(photos, f"form-{clients}-{number}")]
+            return over_http(port, bodies, len(photos), clients)
+
+        return run
+
+    def json(number: int) -> float:
+        bodies = [pictures_as_json(*chunk) for chunk in chunks_of(photos, f"json-{number}")]
+        return over_http(port, bodies, len(photos), CLIENTS)
+
+    def grpc(number: int) -> float:
+        messages = [
+            grpc_message("/index", [ImageDoc(id=id_, blob=each) for each, id_ in zip(*chunk, strict=True)], {})
+            for chunk in chunks_of(photos, f"grpc-{number}")
+        ]
+        return over_grpc(flow.grpc_port, messages, len(photos), CLIENTS)
+
+    return [
+        Turns("raw loop, 2 processes", None, lambda _: loop.run(), dict.fromkeys(loop.pids, "raw loop")),
+        Turns(f"form, {CLIENTS} clients", 0.90, forms(CLIENTS), stages),
+        Turns(f"gRPC, {CLIENTS} clients", 0.90, grpc, stages),
+        Turns(f"JSON, {CLIENTS} clients", 0.85, json, stages),
+        Turns("form, 1 client", 0.75, forms(1), stages),
+    ]
 
 
 def main() -> None:
     """Measure and print."""
-    from tests.support.flows.flow import running_flow
-
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--repeat", type=int, default=3, help="how often each photo is indexed in a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--repeat", type=int, default=2, help="how often each photo is indexed in a turn")
+    parser.add_argument("--markdown", type=Path, help="append the tables to this file")
     options = parser.parse_args()
     files = photo_files(options.photos) * options.repeat
-    rates: dict[str, list[float]] = {"raw loop": [], "gRPC": [], "HTTP": []}
-    with tempfile.TemporaryDirectory() as folder, running_flow(Path(folder)) as flow:
-        names = ("gateway", "preprocess/rep-0", "embed/rep-0", "embed/rep-1", "index/head", "index/uses_after",
-                 "index/shard-0", "index/shard-1")  # fmt: skip
-        pids = {name: flow.pids_of(name)[0] for name in names}
-        over_grpc(flow.grpc_port, files[:64], -1)
-        for round_ in range(options.rounds):
-            rates["raw loop"].append(raw_loop(files))
-            before = cpu_seconds(pids)
-            rates["gRPC"].append(over_grpc(flow.grpc_port, files, round_))
-            used = {name: after - before[name] for name, after in cpu_seconds(pids).items()}
-            rate, took_ms = asyncio.run(over_http(flow.http_url, files, round_))
-            rates["HTTP"].append(rate)
-    medians = {side: statistics.median(values) for side, values in rates.items()}
+    photos = [file.read_bytes() for file in files]
+    report = Report(f"python -m tests.benchmarks.bench_indexing --rounds {options.rounds}", options.markdown)
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-indexing-") as folder,
+        running_flow(Path(folder)) as flow,
+        raw_loop(files) as loop,
+    ):
+        sides = sides_of(flow, photos, loop)
+        for side in sides:  # caches, threads and connections are there before the first round
+            side.run(-1)
+        for number in range(options.rounds):
+            for side in sides if number % 2 == 0 else reversed(sides):
+                side.turn(number, len(files))
+    raw = sides[0]
+    rows = []
+    for side in sides:
+        middle, lowest, highest = ratio(side.rates, raw.rates)
+        aim = "" if side.aim is None else f"≥ {side.aim:.2f}"
+        cpu = ratio([side.cpu_of_all], [raw.cpu_of_all])[0]
+        rates = [f"{median(side.rates):.0f}", f"{middle:.2f}", f"{lowest:.2f} – {highest:.2f}", aim]
+        rows.append([side.name, *rates, f"{cpu:.2f}", f"{fmean(side.others):.1f}"])
+    title = f"Indexing {len(files)} photos, {PHOTOS_A_REQUEST} a request, {options.rounds} rounds"
+    columns = ["", "photos/s", "of the raw loop", "rounds", "aim", "CPU of the raw loop's", "cores that others took"]
+    report.table(title, columns, rows)
+    names = list(dict.fromkeys(name for side in sides for name in side.cpu[0] if name != "client"))
     rows = [
-        [
-            side,
-            f"{medians[side]:.0f}",
-            " ".join(f"{value:.0f}" for value in values),
-            f"{medians[side] / medians['raw loop']:.2f}",
-        ]
-        for side, values in rates.items()
+        [side.name, f"{side.cpu_of_all:.1f}", *(f"{side.cpu_of(name):.2f}" for name in [*names, "client"])]
+        for side in sides
     ]
-    print_table(f"Indexing {len(files)} photos", ["", "photos/s (median)", "rounds", "of the raw loop"], rows)
-    rows = [[name, f"{seconds / len(files) * 1000:.2f}"] for name, seconds in used.items()]
-    rows.append(["all of the flow", f"{sum(used.values()) / len(files) * 1000:.2f}"])
-    rows.append(["raw loop, both cores", f"{2000 / medians['raw loop']:.2f}"])
-    print_table("Processor time a photo, over gRPC", ["process", "ms"], rows)
-    rows = [[stage, f"{total / len(files):.2f}"] for stage, total in took_ms.items()]
-    print_table("took_ms a photo, over HTTP (requests overlap)", ["stage", "ms"], rows)
+    report.table("Processor time of a photo, ms", ["", "all", *names, "client"], rows)
 
 
 if __name__ == "__main__":

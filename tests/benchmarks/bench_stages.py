@@ -36,6 +36,7 @@ from tests.benchmarks.bench_opensearch import cluster
 from tests.benchmarks.common import Report, percentile, report_options
 from tests.benchmarks.embedded import COLLECTION as ALONE
 from tests.benchmarks.embedded import MODEL, name_of, open_store, put_rows, record, search, settled, tags_of
+from tests.benchmarks.flow_documents import find, wait_for_graphs
 from tests.benchmarks.vectors import DIMENSION, Vectors, make_queries, write_vectors
 from tests.support.flows.flow import FLOW, OPENSEARCH_FLOW, RunningFlow, running_flow
 from tests.support.opensearch.opensearch_index import delete_now
@@ -57,28 +58,6 @@ def fill(port: int, vectors: Vectors) -> float:
     )
     assert all(answer.error is None for answer in answers)
     return len(vectors) / (time.perf_counter() - started)
-
-
-def wait_for_graphs(url: str) -> None:
-    """Until every shard has everything in its graph."""
-    while True:
-        text = requests.get(f"{url}/status", timeout=60).json()
-        graphs = list(find(text, "uncovered"))
-        if graphs and not any(each["uncovered"] or each["rebuilding"] for each in graphs):
-            return
-        time.sleep(0.5)
-
-
-def find(value: Any, key: str) -> Any:
-    """Every object within a JSON value that has that key."""
-    if isinstance(value, dict):
-        if key in value:
-            yield value
-        for each in value.values():
-            yield from find(each, key)
-    elif isinstance(value, list):
-        for each in value:
-            yield from find(each, key)
 
 
 def ask(session: requests.Session, url: str, body: dict[str, Any], times: Times) -> dict[str, Any]:
