@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -152,14 +153,10 @@ def measure(options: argparse.Namespace, device: Device, program: str, report: R
         first.post("/index", pictures_as_form(photos[:PHOTOS_A_REQUEST], [f"{n}" for n in range(PHOTOS_A_REQUEST)]))
         for _ in range(options.rounds):
             for batch in _BATCHES:
-                figures[f"batch {batch}"].note(
-                    lambda batch=batch: ceiling(program, server.url, spec, batch, options.seconds)
-                )
+                figures[f"batch {batch}"].note(partial(ceiling, program, server.url, spec, batch, options.seconds))
             for path, bodies, count in (("/embed", forms, PHOTOS_A_REQUEST), ("/search", single, 1)):
                 figures[path].note(
-                    lambda path=path, bodies=bodies, count=count: through_the_flow(
-                        flow.http_port, path, bodies, count, options.clients, options.seconds
-                    )
+                    partial(through_the_flow, flow.http_port, path, bodies, count, options.clients, options.seconds)
                 )
     best = max(median(figures[f"batch {batch}"].rates) for batch in _BATCHES)
     names = {

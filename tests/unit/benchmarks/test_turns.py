@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from tests.benchmarks.turns import Side, ratio, take_turns
@@ -9,7 +11,11 @@ from tests.benchmarks.turns import Side, ratio, take_turns
 
 def test_every_side_gets_the_same_requests_in_alternating_order() -> None:
     asked: list[tuple[str, int]] = []
-    sides = [Side(name, lambda number, name=name: asked.append((name, number)), {}) for name in "ab"]
+
+    def note(name: str, number: int) -> None:
+        asked.append((name, number))
+
+    sides = [Side(name, partial(note, name), {}) for name in "ab"]
     take_turns(sides, rounds=2, requests=2)
     warming, counted = asked[:4], asked[4:]
     assert warming == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
