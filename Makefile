@@ -10,7 +10,7 @@ SHORT := sed -unE 's/^Collecting ([^ ]+).*/  fetching \1/p; s/^Installing collec
 PHOTOS ?=
 UPGRADE ?=
 
-.PHONY: help install demo serve format check unit test test-slow test-services bench bench-short lock clean
+.PHONY: help install demo serve format check unit test test-jina test-slow test-services bench bench-short lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -54,6 +54,13 @@ unit: install  ## unit tests, and the contracts that stores and embedding backen
 
 test: install check unit  ## all of it: check, unit, end to end, and what happens when processes die
 	@$(BIN)/python -m pytest -q $(WITH_FLOWS)
+
+# The gateway calls stages and shards itself; a flow file that this does not cover goes through Jina's streamer, head and merge.
+OVER_JINA := tests/e2e/test_shards.py tests/e2e/test_collections.py tests/e2e/test_one_rule.py \
+  tests/reliability/test_faults.py tests/reliability/test_processes.py tests/reliability/test_flow_crash.py
+
+test-jina: install  ## the suites of shards, faults and crashes over Jina's own way through the flow
+	@VS_STAGE_CALLS=jina $(BIN)/python -m pytest -q $(OVER_JINA)
 
 test-slow: install  ## the long form of the crash, property and fidelity suites
 	@$(BIN)/python -m pytest -q -m slow

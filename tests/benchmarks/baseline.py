@@ -25,13 +25,13 @@ import orjson
 
 from tests.benchmarks.bench_flow import DIMENSION, Queries, by_picture, like
 from tests.benchmarks.bench_indexing import PHOTOS_A_REQUEST
-from tests.benchmarks.calibration import calibration_ms
-from tests.benchmarks.callers import HttpCaller, pictures_as_form
-from tests.benchmarks.common import Report
-from tests.benchmarks.flow_documents import fill
-from tests.benchmarks.processes import stages_of
-from tests.benchmarks.turns import Side, names_of, rows_of
-from tests.benchmarks.vectors import make_queries, write_vectors
+from tests.benchmarks.support.calibration import calibration_ms
+from tests.benchmarks.support.callers import HttpCaller, pictures_as_form
+from tests.benchmarks.support.common import Report
+from tests.benchmarks.support.flow_documents import fill
+from tests.benchmarks.support.processes import stages_of
+from tests.benchmarks.support.turns import Side, names_of, rows_of
+from tests.benchmarks.support.vectors import make_queries, write_vectors
 from tests.support.flows.flow import RunningFlow, running_flow
 from tests.support.pictures.pictures import encode, scene
 

@@ -31,9 +31,9 @@ from executors.index.embedded.graph.tuning import default_ef
 from executors.index.embedded.memory.collection_memory import GraphOptions
 from executors.index.embedded.store import EmbeddedStore
 from executors.index.filters import Filter, parse_filter
-from tests.benchmarks.bare import BareIndex, build_bare
-from tests.benchmarks.common import Report, anonymous_mib, bytes_of, percentile, report_options
-from tests.benchmarks.embedded import (
+from tests.benchmarks.support.bare import BareIndex, build_bare
+from tests.benchmarks.support.common import Report, anonymous_mib, bytes_of, percentile, report_options
+from tests.benchmarks.support.embedded import (
     SHARES,
     delete_rows,
     every,
@@ -43,8 +43,8 @@ from tests.benchmarks.embedded import (
     search,
     settled,
 )
-from tests.benchmarks.vectors import DIMENSION, Vectors, clustered, make_queries, true_neighbours, write_vectors
-from tests.benchmarks.vectors import recall as recall_of
+from tests.benchmarks.support.vectors import DIMENSION, Vectors, clustered, make_queries, true_neighbours, write_vectors
+from tests.benchmarks.support.vectors import recall as recall_of
 
 LIMIT = 20
 SECONDS_OF_RATE = 5.0

@@ -41,7 +41,7 @@ from executors.preprocess.header import ImageLimits
 from executors.preprocess.pipeline import ImagePipeline
 from executors.settings import Settings, read_settings, settings
 from executors.triton_server.server import TritonServer
-from tests.benchmarks.common import photo_files, print_table
+from tests.benchmarks.support.common import photo_files, print_table
 from tests.support.models.models import tiny_config, tiny_model, write_entry
 
 Pictures = NDArray[np.uint8]

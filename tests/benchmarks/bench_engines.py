@@ -29,10 +29,10 @@ from typing import Any
 
 import numpy as np
 
-from tests.benchmarks.common import Report, anonymous_mib, bytes_of, percentile, report_options
-from tests.benchmarks.engines import EF, EF_CONSTRUCTION, ENGINES, M
-from tests.benchmarks.vectors import DIMENSION, make_queries, true_neighbours, write_vectors
-from tests.benchmarks.vectors import recall as recall_of
+from tests.benchmarks.support.common import Report, anonymous_mib, bytes_of, percentile, report_options
+from tests.benchmarks.support.engines import EF, EF_CONSTRUCTION, ENGINES, M
+from tests.benchmarks.support.vectors import DIMENSION, make_queries, true_neighbours, write_vectors
+from tests.benchmarks.support.vectors import recall as recall_of
 
 BATCH = 256
 KILLED_BATCH = 32

@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tests.benchmarks.common import percentile, print_table
+from tests.benchmarks.support.common import percentile, print_table
 from tests.support.flows.flow import RunningFlow, processes_of_group, running_flow
 from tests.support.pictures.pictures import encode, scene
 

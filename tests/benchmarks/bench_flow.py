@@ -26,8 +26,9 @@ import numpy as np
 import orjson
 
 from executors.documents import ImageDoc
-from tests.benchmarks.bare_search import bare_gateway, bare_single
-from tests.benchmarks.callers import (
+from tests.benchmarks.peers.services import fastapi_service
+from tests.benchmarks.support.bare_search import bare_gateway, bare_single
+from tests.benchmarks.support.callers import (
     GrpcCaller,
     HttpCaller,
     grpc_documents,
@@ -36,13 +37,12 @@ from tests.benchmarks.callers import (
     pictures_as_form,
     vector_body,
 )
-from tests.benchmarks.common import Report, photo_files
-from tests.benchmarks.embedded import name_of
-from tests.benchmarks.flow_documents import fill, wait_for_graphs
-from tests.benchmarks.peers.services import fastapi_service
-from tests.benchmarks.processes import stages_of
-from tests.benchmarks.turns import Side, cpu_ratio, names_of, rows_of, take_turns, time_ratio
-from tests.benchmarks.vectors import Vectors, make_queries, write_vectors
+from tests.benchmarks.support.common import Report, photo_files
+from tests.benchmarks.support.embedded import name_of
+from tests.benchmarks.support.flow_documents import fill, wait_for_graphs
+from tests.benchmarks.support.processes import stages_of
+from tests.benchmarks.support.turns import Side, cpu_ratio, names_of, rows_of, take_turns, time_ratio
+from tests.benchmarks.support.vectors import Vectors, make_queries, write_vectors
 from tests.support.flows.flow import RunningFlow, running_flow
 
 DIMENSION = 1280

@@ -23,10 +23,10 @@ from typing import Any
 
 from executors.index.embedded.graph.tuning import default_ef
 from executors.index.embedded.memory.collection_memory import GraphOptions
-from tests.benchmarks.bare import build_bare, load_bare, save_bare
-from tests.benchmarks.common import Report, anonymous_mib, bytes_of, report_options
-from tests.benchmarks.embedded import graph_of, open_store, put_rows, search, settled
-from tests.benchmarks.vectors import DIMENSION, Vectors, make_queries, write_vectors
+from tests.benchmarks.support.bare import build_bare, load_bare, save_bare
+from tests.benchmarks.support.common import Report, anonymous_mib, bytes_of, report_options
+from tests.benchmarks.support.embedded import graph_of, open_store, put_rows, search, settled
+from tests.benchmarks.support.vectors import DIMENSION, Vectors, make_queries, write_vectors
 
 SEARCHES = 200
 MIB = 1024 * 1024

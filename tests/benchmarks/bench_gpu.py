@@ -36,9 +36,9 @@ from executors.models.repository import load_spec
 from executors.models.spec import ModelSpec
 from executors.settings import read_settings
 from tests.benchmarks.bench_embedding import triton
-from tests.benchmarks.callers import Body, HttpCaller, pictures_as_form
-from tests.benchmarks.common import Report, photo_files
-from tests.benchmarks.processes import machine_ms
+from tests.benchmarks.support.callers import Body, HttpCaller, pictures_as_form
+from tests.benchmarks.support.common import Report, photo_files
+from tests.benchmarks.support.processes import machine_ms
 from tests.support.flows.flow import TRITON_FLOW, running_flow
 
 NO_GPU: Final = "no GPU here (`nvidia-smi -L` lists none): nothing was measured. --cpu tries the program without one."

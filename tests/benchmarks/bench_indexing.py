@@ -27,7 +27,7 @@ from statistics import fmean, median
 import orjson
 
 from executors.documents import ImageDoc
-from tests.benchmarks.callers import (
+from tests.benchmarks.support.callers import (
     Body,
     GrpcCaller,
     HttpCaller,
@@ -36,10 +36,10 @@ from tests.benchmarks.callers import (
     pictures_as_form,
     pictures_as_json,
 )
-from tests.benchmarks.common import Report, photo_files
-from tests.benchmarks.processes import cpu_by_name, machine_ms, stages_of
-from tests.benchmarks.raw_loop import RawLoop, raw_loop
-from tests.benchmarks.turns import ratio
+from tests.benchmarks.support.common import Report, photo_files
+from tests.benchmarks.support.processes import cpu_by_name, machine_ms, stages_of
+from tests.benchmarks.support.raw_loop import RawLoop, raw_loop
+from tests.benchmarks.support.turns import ratio
 from tests.support.flows.flow import RunningFlow, running_flow
 
 PHOTOS_A_REQUEST = 32

@@ -37,8 +37,8 @@ from executors.index.records import Collection, ShardIdentity
 from executors.index.store import Store
 from executors.index.stores import connection_options
 from executors.settings import read_settings
-from tests.benchmarks.common import Report, anonymous_mib, percentile, report_options
-from tests.benchmarks.embedded import (
+from tests.benchmarks.support.common import Report, anonymous_mib, percentile, report_options
+from tests.benchmarks.support.embedded import (
     COLLECTION,
     MODEL,
     SHARES,
@@ -51,7 +51,7 @@ from tests.benchmarks.embedded import (
     settled,
     tags_of,
 )
-from tests.benchmarks.vectors import DIMENSION, Vectors, make_queries, write_vectors
+from tests.benchmarks.support.vectors import DIMENSION, Vectors, make_queries, write_vectors
 from tests.support.opensearch.opensearch_index import delete_under
 from tests.support.opensearch.opensearch_parts import assemble, java_home
 from tests.support.opensearch.opensearch_server import OpenSearchNode

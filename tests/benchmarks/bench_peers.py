@@ -23,7 +23,8 @@ import numpy as np
 
 from executors.documents import ImageDoc
 from tests.benchmarks.bench_indexing import CLIENTS, chunks_of, rate_of
-from tests.benchmarks.callers import (
+from tests.benchmarks.peers.services import Requests, Service, fastapi_service, jina_service, litserve_service
+from tests.benchmarks.support.callers import (
     Body,
     GrpcCaller,
     HttpCaller,
@@ -32,13 +33,12 @@ from tests.benchmarks.callers import (
     pictures_as_json,
     vector_body,
 )
-from tests.benchmarks.common import Report, photo_files
-from tests.benchmarks.embedded import name_of
-from tests.benchmarks.flow_documents import fill, wait_for_graphs
-from tests.benchmarks.peers.services import Requests, Service, fastapi_service, jina_service, litserve_service
-from tests.benchmarks.processes import pss_mib
-from tests.benchmarks.turns import Side, take_turns, time_ratio
-from tests.benchmarks.vectors import Vectors, make_queries, true_neighbours, write_vectors
+from tests.benchmarks.support.common import Report, photo_files
+from tests.benchmarks.support.embedded import name_of
+from tests.benchmarks.support.flow_documents import fill, wait_for_graphs
+from tests.benchmarks.support.processes import pss_mib
+from tests.benchmarks.support.turns import Side, take_turns, time_ratio
+from tests.benchmarks.support.vectors import Vectors, make_queries, true_neighbours, write_vectors
 from tests.support.flows.flow import running_flow
 
 DIMENSION = 1280

@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tests.benchmarks.common import photo_files, print_table
+from tests.benchmarks.support.common import photo_files, print_table
 
 DISTRACTOR_AREA = 0.15
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.benchmarks.common import photo_files, print_table
+from tests.benchmarks.support.common import photo_files, print_table
 
 DIMENSION = 1280
 

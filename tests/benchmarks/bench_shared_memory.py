@@ -27,7 +27,7 @@ from executors.models.repository import load_spec
 from executors.models.spec import ModelSpec
 from executors.settings import read_settings
 from executors.triton_server.packages import ensure_packages
-from tests.benchmarks.common import print_table
+from tests.benchmarks.support.common import print_table
 from tests.support.models.models import tiny_config, tiny_model, write_entry
 from tests.support.triton.triton_server import RawTriton
 

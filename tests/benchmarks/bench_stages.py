@@ -33,11 +33,11 @@ from executors.index.opensearch.store import OpenSearchStore
 from executors.index.records import Collection, ShardIdentity
 from executors.index.store import Store
 from tests.benchmarks.bench_opensearch import cluster
-from tests.benchmarks.common import Report, percentile, report_options
-from tests.benchmarks.embedded import COLLECTION as ALONE
-from tests.benchmarks.embedded import MODEL, name_of, open_store, put_rows, record, search, settled, tags_of
-from tests.benchmarks.flow_documents import find, wait_for_graphs
-from tests.benchmarks.vectors import DIMENSION, Vectors, make_queries, write_vectors
+from tests.benchmarks.support.common import Report, percentile, report_options
+from tests.benchmarks.support.embedded import COLLECTION as ALONE
+from tests.benchmarks.support.embedded import MODEL, name_of, open_store, put_rows, record, search, settled, tags_of
+from tests.benchmarks.support.flow_documents import find, wait_for_graphs
+from tests.benchmarks.support.vectors import DIMENSION, Vectors, make_queries, write_vectors
 from tests.support.flows.flow import FLOW, OPENSEARCH_FLOW, RunningFlow, running_flow
 from tests.support.opensearch.opensearch_index import delete_now
 

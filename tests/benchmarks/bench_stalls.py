@@ -29,10 +29,19 @@ import numpy as np
 from executors.index.embedded.memory.collection_memory import GraphOptions
 from executors.index.embedded.store import EmbeddedStore
 from executors.lifecycle import leave_start_uncollected
-from tests.benchmarks.bare import empty_index
-from tests.benchmarks.common import Report, percentile, report_options
-from tests.benchmarks.embedded import delete_rows, every, graph_of, open_store, put_rows, record, search, settled
-from tests.benchmarks.vectors import DIMENSION, Vectors, make_queries, write_vectors
+from tests.benchmarks.support.bare import empty_index
+from tests.benchmarks.support.common import Report, percentile, report_options
+from tests.benchmarks.support.embedded import (
+    delete_rows,
+    every,
+    graph_of,
+    open_store,
+    put_rows,
+    record,
+    search,
+    settled,
+)
+from tests.benchmarks.support.vectors import DIMENSION, Vectors, make_queries, write_vectors
 
 WRITES_A_SECOND = 10
 ON_TOP = 500

@@ -25,9 +25,9 @@ from typing import Any
 
 from executors.index.embedded.disk.database import DATABASE_NAME, PAGE_SIZE
 from executors.index.embedded.store import EmbeddedStore
-from tests.benchmarks.common import Report, report_options
-from tests.benchmarks.embedded import name_of, open_store, put_rows, settled, tags_of
-from tests.benchmarks.vectors import DIMENSION, Vectors, write_vectors
+from tests.benchmarks.support.common import Report, report_options
+from tests.benchmarks.support.embedded import name_of, open_store, put_rows, settled, tags_of
+from tests.benchmarks.support.vectors import DIMENSION, Vectors, write_vectors
 
 # Documents a request, writers, documents in a round.
 CASES = ((1, 1, 1_000), (32, 1, 4_096), (256, 1, 8_192), (1, 8, 4_000), (32, 8, 8_192), (256, 8, 16_384))

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from executors.models.repository import load_spec, model_path
 from executors.settings import read_settings
-from tests.benchmarks.callers import Body, json_body, pictures_as_form
-from tests.benchmarks.processes import running_program, wait_for_http
+from tests.benchmarks.support.callers import Body, json_body, pictures_as_form
+from tests.benchmarks.support.processes import running_program, wait_for_http
 from tests.support.flows.flow import free_port, processes_of_group
 
 

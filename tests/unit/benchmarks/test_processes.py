@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from tests.benchmarks.processes import cpu_by_name, cpu_ms
+from tests.benchmarks.support.processes import cpu_by_name, cpu_ms
 
 # It works until it has used half a second, says so, and waits.
 WORK = "import time\nwhile time.process_time() < 0.5: pass\nprint('done', flush=True)\ninput()"

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from tests.benchmarks.turns import Side, ratio, take_turns
+from tests.benchmarks.support.turns import Side, ratio, take_turns
 
 
 def test_every_side_gets_the_same_requests_in_alternating_order() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,16 @@ from executors.flow.sharding import from_text
 from tests.support.flows.flow import ROOT
 
 FLOW = ROOT / "flows" / "image-search.yml"
+
+
+@pytest.fixture(autouse=True)
+def same_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep this process as it is: loading a flow sets the variables of its file, and configures the logs."""
+    monkeypatch.setattr("executors.flow.variables.configure_logs", lambda *_: None)
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 def planned(tmp_path: Path, models_dir: Path, change: Any = None) -> Flow:

@@ -17,11 +17,14 @@ from jina.proto import jina_pb2, jina_pb2_grpc
 from jina.serve.runtimes.gateway.streamer import GatewayStreamer
 from jina.types.request.data import DataRequest
 
-import executors.bootstrap  # noqa: F401 - Jina as the processes of a flow have it
 from executors.documents import ImageDoc
 from executors.errors import VisualSearchError
+from executors.flow.jina_patches.patches import apply
 from executors.flow.sharding import ALL, ANY, Sharding
 from executors.gateway.flow.direct import DirectRoute, chain_of
+
+# Jina as the processes of a flow have it.
+apply()
 
 Answer = Callable[[list[ImageDoc], dict[str, Any]], Awaitable[list[ImageDoc]]]
 CHAIN = {"start-gateway": ["first"], "first": ["second"], "second": ["index"], "index": ["end-gateway"]}

@@ -14,7 +14,7 @@ from executors.index.embedded.memory.collection_memory import GraphOptions
 from executors.index.embedded.store import EmbeddedStore
 from executors.index.records import Collection, DocumentKey, Hits, Record, SearchRequest, ShardIdentity
 from executors.index.store import Store
-from tests.benchmarks.vectors import Vectors
+from tests.benchmarks.support.vectors import Vectors
 
 COLLECTION: Final = "images"
 MODEL: Final = "bench/clip"

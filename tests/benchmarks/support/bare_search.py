@@ -1,8 +1,8 @@
 """The least that could search: the same store behind bare grpc.aio, or behind FastAPI, without anything that this project adds.
 
-    python -m tests.benchmarks.bare_search shard --vectors FILE --port 5000 --number 0 --of 2
-    python -m tests.benchmarks.bare_search gateway --port 8000 --shards 5000 5001
-    python -m tests.benchmarks.bare_search single --vectors FILE --port 8000
+    python -m tests.benchmarks.support.bare_search shard --vectors FILE --port 5000 --number 0 --of 2
+    python -m tests.benchmarks.support.bare_search gateway --port 8000 --shards 5000 5001
+    python -m tests.benchmarks.support.bare_search single --vectors FILE --port 8000
 
 A shard holds each second row of the vectors (`--of 2`) in an `EmbeddedStore` of its own and answers over gRPC; the gateway
 is a plain ASGI program that asks all of them at once and merges; `single` is one FastAPI process with all rows. They read
@@ -30,8 +30,8 @@ from fastapi import FastAPI, Request, Response
 from numpy.typing import NDArray
 
 from executors.index.store import Store
-from tests.benchmarks.embedded import open_store, put_rows, search, settled
-from tests.benchmarks.processes import running_program, wait_for_http, wait_for_port
+from tests.benchmarks.support.embedded import open_store, put_rows, search, settled
+from tests.benchmarks.support.processes import running_program, wait_for_http, wait_for_port
 from tests.support.flows.flow import free_port
 
 Match: TypeAlias = dict[str, Any]
@@ -172,7 +172,7 @@ def bare_single(vectors: Path, folder: Path) -> Iterator[tuple[int, dict[int, st
 
 
 def _program(role: str, port: int, *more: str) -> Sequence[str]:
-    return ["-m", "tests.benchmarks.bare_search", role, "--port", str(port), *more]
+    return ["-m", "tests.benchmarks.support.bare_search", role, "--port", str(port), *more]
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from executors.index.embedded.memory.collection_memory import GraphOptions
-from tests.benchmarks.common import anonymous_mib
-from tests.benchmarks.vectors import Vectors
+from tests.benchmarks.support.common import anonymous_mib
+from tests.benchmarks.support.vectors import Vectors
 
 _AT_ONCE = 16_384
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from executors.index.store import Store
-from tests.benchmarks.embedded import (
+from tests.benchmarks.support.embedded import (
     COLLECTION,
     name_of,
     open_store,
@@ -25,7 +25,7 @@ from tests.benchmarks.embedded import (
     settled,
     tags_of,
 )
-from tests.benchmarks.vectors import Vectors
+from tests.benchmarks.support.vectors import Vectors
 
 LIMIT = 20
 M, EF_CONSTRUCTION, EF = 16, 200, 96

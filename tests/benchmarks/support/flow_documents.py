@@ -10,9 +10,9 @@ import numpy as np
 import requests
 
 from executors.documents import ImageDoc
-from tests.benchmarks.callers import GrpcCaller, grpc_documents, grpc_message
-from tests.benchmarks.embedded import name_of, tags_of
-from tests.benchmarks.vectors import Vectors
+from tests.benchmarks.support.callers import GrpcCaller, grpc_documents, grpc_message
+from tests.benchmarks.support.embedded import name_of, tags_of
+from tests.benchmarks.support.vectors import Vectors
 
 _AT_ONCE = 256
 

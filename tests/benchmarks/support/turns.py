@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tests.benchmarks.processes import cpu_by_name
+from tests.benchmarks.support.processes import cpu_by_name
 
 Request = Callable[[int], object]
 

@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-SHARED_PHOTOS = Path(__file__).resolve().parents[3] / "shared" / "data" / "photos"
+SHARED_PHOTOS = Path(__file__).resolve().parents[4] / "shared" / "data" / "photos"
 
 
 def photo_files(folder: Path | None = None) -> list[Path]:
