@@ -23,12 +23,15 @@ from executors.flow.jina_patches.patches import apply
 from executors.flow.sharding import ALL, ANY, Sharding
 from executors.gateway.flow.direct import DirectRoute, chain_of
 
-# Jina as the processes of a flow have it.
-apply()
-
 Answer = Callable[[list[ImageDoc], dict[str, Any]], Awaitable[list[ImageDoc]]]
 CHAIN = {"start-gateway": ["first"], "first": ["second"], "second": ["index"], "index": ["end-gateway"]}
 POLLING = {"*": ALL, "/index": ANY}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patched_jina() -> None:
+    """Jina as the processes of a flow have it; not before these tests run, since other tests are collected first."""
+    apply()
 
 
 class Process(jina_pb2_grpc.JinaSingleDataRequestRPCServicer):
