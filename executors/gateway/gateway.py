@@ -12,6 +12,8 @@ from jina.serve.runtimes.servers.http import FastAPIBaseServer
 from executors.flow.sharding import from_text
 from executors.gateway.admission import Gate
 from executors.gateway.door import Door
+from executors.gateway.flow.arrivals import wait_for_processes
+from executors.gateway.flow.replica_calls import process_addresses
 from executors.gateway.flow.stages import Stages
 from executors.gateway.grpc_service import GrpcService
 from executors.gateway.health import Health
@@ -126,6 +128,7 @@ class VisualSearchGateway(CompositeGateway):
         for server in self.servers:
             # Jina's own composite does not pass this on; if an executor failed, its servers would wait for ever.
             server.is_cancel = self.is_cancel
+        await wait_for_processes(process_addresses(self.streamer), self.is_cancel.is_set)
         await self.streamer._get_endpoints_input_output_models(is_cancel=self.is_cancel)
         if not self.is_cancel.is_set():
             self._check_stages()

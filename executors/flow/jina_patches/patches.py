@@ -19,6 +19,7 @@ from executors.flow.jina_patches import (
     parameters,
     processes,
     shards,
+    starts,
 )
 
 JINA_VERSION: Final = "3.34.0"
@@ -83,6 +84,18 @@ PATCHES: Final = (
         "serve.executors.avoid_concurrent_lock_cls",
         "replicas load their models one after the other, across all flows of the user",
         "delete it when the lock is gone or can be switched off",
+    ),
+    Patch(
+        starts.look_up_unknown_arguments_only,
+        "helper.warn_unknown_args",
+        "loading a flow file takes a third of a second longer",
+        "delete it when Jina builds its table of arguments only for unknown ones",
+    ),
+    Patch(
+        starts.describe_documents_once,
+        "what Jina calls of docarray: create_pure_python_type_model, BaseDoc.schema",
+        "each shard describes the same document 68 times while the gateway waits: a third of a second",
+        "delete it when Jina or docarray keeps these descriptions",
     ),
     Patch(
         flow_files.check_flow_files,

@@ -39,6 +39,13 @@ def replica_names(streamer: GatewayStreamer, stage: str) -> list[str]:
     return [f"{stage}/rep-{number}" for number in range(len(addresses_of(_replicas(streamer, stage))))]
 
 
+def process_addresses(streamer: GatewayStreamer) -> list[str]:
+    """Return the addresses, `host:port`, of all processes that the gateway calls."""
+    # The end of the graph is the gateway itself.
+    found = [_find_replicas(streamer, node.name) for node in streamer.topology_graph.all_nodes]
+    return [address for replicas in found if replicas is not None for address in addresses_of(replicas)]
+
+
 async def ask_each(streamer: GatewayStreamer, stage: str, endpoint: str) -> list[ReplicaAnswer]:
     """Send the same request to every replica of a stage at the same time."""
     replicas = _replicas(streamer, stage)
@@ -59,10 +66,14 @@ async def silent_replicas(streamer: GatewayStreamer, stage: str) -> list[str]:
 
 
 def _replicas(streamer: GatewayStreamer, stage: str) -> Any:
-    found = streamer._connection_pool._connections.get_replicas(stage, head=True, increase_access_count=False)
+    found = _find_replicas(streamer, stage)
     if found is None:
         raise VisualSearchError("unavailable", f"the flow has no stage {stage!r}", stage=stage)
     return found
+
+
+def _find_replicas(streamer: GatewayStreamer, stage: str) -> Any:
+    return streamer._connection_pool._connections.get_replicas(stage, head=True, increase_access_count=False)
 
 
 async def _ask(replicas: Any, address: str, endpoint: str) -> ImageDoc | VisualSearchError:
