@@ -32,11 +32,12 @@ def describe_documents_once() -> None:
     The gateway asks every stage for these descriptions, and the start waits for the answers.
     """
     make: Callable[[Any], Any] = dynamic.create_pure_python_type_model
-    describe: Callable[..., dict[str, Any]] = BaseDoc.schema.__func__
+    base: Any = BaseDoc
+    describe: Callable[..., dict[str, Any]] = base.schema.__func__
     described = cache(describe)
 
     def schema(cls: type[BaseDoc], *args: Any, **options: Any) -> dict[str, Any]:
         return describe(cls, *args, **options) if args or options else deepcopy(described(cls))
 
     dynamic.create_pure_python_type_model = cache(make)
-    BaseDoc.schema = classmethod(schema)
+    base.schema = classmethod(schema)
