@@ -33,18 +33,16 @@ class Checkpointer:
         self._most = most_frames
         self._changes_before = connection.total_changes
 
-    def run_if_due(self) -> None:
-        """Run a checkpoint if enough has changed. If the disk fails, nothing is lost: the log keeps the data, and the
-        next call tries again.
-        """
-        changes = self._connection.total_changes
-        if changes - self._changes_before < self._every:
-            return
-        self._changes_before = changes
-        self.run()
+    @property
+    def is_due(self) -> bool:
+        """Whether enough has changed since the last checkpoint."""
+        return self._connection.total_changes - self._changes_before >= self._every
 
     def run(self) -> None:
-        """Run a checkpoint now."""
+        """Run a checkpoint now. If the disk fails, nothing is lost: the log keeps the data, and a later call tries
+        again.
+        """
+        self._changes_before = self._connection.total_changes
         try:
             _, frames, _ = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if frames > self._most:

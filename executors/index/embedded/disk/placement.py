@@ -38,7 +38,7 @@ class Placement:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._paths = [folder / name for name in _OPEN]
+        self._paths = [str(folder / name) for name in _OPEN]
         self._files = [_file_of(found) for found in self._look()]
         # The state in which this process left the files; None while it writes.
         self._states: list[_State | None] | None = None
@@ -56,10 +56,9 @@ class Placement:
         if self._error is None:
             states = self._states
             found = self._look()
-            if [_file_of(each) for each in found] != self._files:
-                self._fail("was moved, replaced or removed")
+            self._compare_files(found)
             # The state is a new object if a write began or ended in the meantime.
-            elif states is not None and _states_of(found) != states and self._states is states:
+            if states is not None and _states_of(found) != states and self._states is states:
                 self._fail("was written to (or its log was checkpointed) by another program")
         if self._error is not None:
             raise self._error
@@ -78,6 +77,18 @@ class Placement:
         with suppress(VisualSearchError):
             self._states = _states_of(self._look())
 
+    def check_written(self) -> None:
+        """Do what `note_written` and `check` do, with one look at the files. For the writing thread.
+
+        Raises:
+            VisualSearchError: see `check`.
+        """
+        found = self._look()
+        self._compare_files(found)
+        if self._error is not None:
+            raise self._error
+        self._states = _states_of(found)
+
     @property
     def lost(self) -> VisualSearchError | None:
         """The reason why the open files are no longer the index, checked now; None while they are."""
@@ -87,12 +98,16 @@ class Placement:
             return error
         return None
 
+    def _compare_files(self, found: Sequence[os.stat_result | None]) -> None:
+        if [_file_of(each) for each in found] != self._files:
+            self._fail("was moved, replaced or removed")
+
     def _look(self) -> list[os.stat_result | None]:
         return [self._look_at(path) for path in self._paths]
 
-    def _look_at(self, path: Path) -> os.stat_result | None:
+    def _look_at(self, path: str) -> os.stat_result | None:
         try:
-            return path.stat()
+            return os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

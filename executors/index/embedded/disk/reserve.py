@@ -33,6 +33,8 @@ class Reserve:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._path = folder / RESERVE_NAME
+        # Whether the space was occupied when it was last looked at.
+        self.is_filled = False
 
     def fill(self) -> None:
         """Occupy the space, unless it is occupied already or the disk has less than twice as much free."""
@@ -41,11 +43,13 @@ class Reserve:
             size = min(RESERVE_BYTES, disk.total // _PART_OF_DISK)
             # A copy of the folder, or a killed process, may have left a file that occupies no space.
             taken = self._path.stat().st_blocks * _BLOCK if self._path.exists() else 0
-            if taken >= size or disk.free < 2 * size:
+            self.is_filled = taken >= size
+            if self.is_filled or disk.free < 2 * size:
                 return
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 os.posix_fallocate(descriptor, 0, size)
+                self.is_filled = True
             except OSError:
                 self._path.unlink()
             finally:
@@ -61,6 +65,7 @@ class Reserve:
 
     def release(self) -> bool:
         """Give the space back to the disk; returns whether there was any."""
+        self.is_filled = False
         try:
             self._path.unlink()
         except OSError:

@@ -96,7 +96,8 @@ class CollectionMemory:
         self.documents = 0
         # The last transaction that removed a row.
         self.last_removed = 0
-        # The two threads that make changes hold this briefly; a search never does.
+        # Held while rows are removed, or change their place; a search never holds it. Adding rows does not need it: a
+        # write must not wait while the graph takes some older rows.
         self.changing = FairLock()
         # While a graph is rebuilt: the rows removed since the rebuild began.
         self.removed_meanwhile: list[int] | None = None
@@ -127,13 +128,11 @@ class CollectionMemory:
         Raises:
             MemoryError: nothing was changed.
         """
-        with self.changing:
-            self.flat.reserve(rows)
+        self.flat.reserve(rows)
 
     def add(self, sequence: int, rows: list[int], ids: list[str], vectors: NDArray[np.float32]) -> None:
         """Add the rows that a committed transaction stored."""
-        with self.changing:
-            self.flat.add(sequence, rows, ids, vectors)
+        self.flat.add(sequence, rows, ids, vectors)
 
     def remove(self, sequence: int, rows: list[int]) -> None:
         """Mark rows as gone from that sequence number on."""

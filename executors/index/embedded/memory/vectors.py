@@ -2,11 +2,13 @@
 
 Rows are in blocks that never move, so growth copies nothing. Every row has the sequence number of the transaction that
 added it and of the one that removed it; a search reads the rows as of one sequence number, without a lock and without a
-copy. Only the writer's thread changes anything here.
+copy. The writer's thread changes the rows; only `drop_through` is for the maintenance thread. The caller keeps `remove`
+and `compact` apart from it.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -104,6 +106,8 @@ class VectorCache:
         self._first = first_block_rows
         self._most = max(first_block_rows, _MOST_BLOCK_BYTES // (4 * dimension))
         self._layout = Layout((), 0)
+        # Keeps `drop_through`, which another thread calls, apart from new rows; held briefly.
+        self._changing = threading.Lock()
         # The first block with room; those before it are full, those after it empty.
         self._filling = 0
         self.live = 0
@@ -129,16 +133,17 @@ class VectorCache:
         Raises:
             MemoryError: there is none; nothing was changed.
         """
-        blocks = self._layout.blocks
-        free = sum(block.capacity - block.count for block in blocks[self._filling :])
-        total = sum(block.capacity for block in blocks)
-        new = []
-        while free < rows:
-            capacity = min(self._most, max(self._first, total))
-            new.append(Block(capacity, self.dimension))
-            free, total = free + capacity, total + capacity
-        if new:
-            self._layout = Layout((*blocks, *new), self._layout.floor)
+        with self._changing:
+            blocks = self._layout.blocks
+            free = sum(block.capacity - block.count for block in blocks[self._filling :])
+            total = sum(block.capacity for block in blocks)
+            new = []
+            while free < rows:
+                capacity = min(self._most, max(self._first, total))
+                new.append(Block(capacity, self.dimension))
+                free, total = free + capacity, total + capacity
+            if new:
+                self._layout = Layout((*blocks, *new), self._layout.floor)
 
     def add(self, sequence: int, rows: Sequence[int], ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
         """Add the rows that a committed transaction stored: N ascending row numbers (they only ever grow), N ids, N x D
@@ -146,14 +151,15 @@ class VectorCache:
         """
         self.reserve(len(rows))
         done = 0
-        while done < len(rows):
-            block = self._layout.blocks[self._filling]
-            until = min(len(rows), done + block.capacity - block.count)
-            block.extend(sequence, rows[done:until], ids[done:until], vectors[done:until])
-            if block.count == block.capacity:
-                self._filling += 1
-            done = until
-        self.live += len(rows)
+        with self._changing:
+            while done < len(rows):
+                block = self._layout.blocks[self._filling]
+                until = min(len(rows), done + block.capacity - block.count)
+                block.extend(sequence, rows[done:until], ids[done:until], vectors[done:until])
+                if block.count == block.capacity:
+                    self._filling += 1
+                done = until
+            self.live += len(rows)
 
     def remove(self, sequence: int, rows: Sequence[int]) -> None:
         """Mark rows as gone from that sequence number on; unknown rows are ignored."""
@@ -194,16 +200,17 @@ class VectorCache:
 
     def drop_through(self, row: int) -> None:
         """Release the full blocks that hold no row after that one, because the graph covers them now."""
-        layout = self._layout
-        gone = 0
-        for block in layout.blocks[: self._filling]:
-            if block.count and block.rows[block.count - 1] > row:
-                break
-            gone += 1
-        if gone:
-            self.live -= sum(block.live for block in layout.blocks[:gone])
-            self._layout = Layout(layout.blocks[gone:], layout.floor)
-            self._filling -= gone
+        with self._changing:
+            layout = self._layout
+            gone = 0
+            for block in layout.blocks[: self._filling]:
+                if block.count and block.rows[block.count - 1] > row:
+                    break
+                gone += 1
+            if gone:
+                self.live -= sum(block.live for block in layout.blocks[:gone])
+                self._layout = Layout(layout.blocks[gone:], layout.floor)
+                self._filling -= gone
 
     def pending(self, after: int, most: int) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
         """The next rows after a row number, removed ones included: row numbers, vectors, and the transaction that

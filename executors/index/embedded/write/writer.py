@@ -113,15 +113,18 @@ class Writer:
             started = [job for job in jobs if job.future.set_running_or_notify_cancel()]
             if started:
                 self._answer(started)
-                with suppress(VisualSearchError):  # the files were moved
-                    self._placement.begin_writing()
-                    if self._reserve.disk_is_tight:
-                        self._checkpointer.run()
-                    else:
-                        self._checkpointer.run_if_due()
-                    self._placement.note_written()
-                    if self.disk_error is None:
-                        self._reserve.fill()
+                if self._checkpointer.is_due or self._reserve.disk_is_tight or not self._reserve.is_filled:
+                    self._tidy_up()
+
+    def _tidy_up(self) -> None:
+        """Move the log into the file if it is time to, and fill the reserve."""
+        with suppress(VisualSearchError):  # the files were moved
+            self._placement.begin_writing()
+            if self._checkpointer.is_due or self._reserve.disk_is_tight:
+                self._checkpointer.run()
+            self._placement.note_written()
+            if self.disk_error is None:
+                self._reserve.fill()
 
     def _next_jobs(self) -> tuple[list[_Job], bool]:
         """Wait for a call, then take those that wait with it; False with the last ones."""
@@ -158,12 +161,11 @@ class Writer:
         self._placement.begin_writing()
         try:
             results = self._commit(jobs)
-        except VisualSearchError as error:
-            if error.code == "storage_unavailable":
+        except BaseException as error:
+            self._placement.note_written()
+            if isinstance(error, VisualSearchError) and error.code == "storage_unavailable":
                 self.disk_error = error
             raise
-        finally:
-            self._placement.note_written()
         self.disk_error = None
         return results
 
@@ -187,7 +189,7 @@ class Writer:
                         self._connection.execute("ROLLBACK")
                 raise
         # Data in files that no later start will find must not be acknowledged.
-        self._placement.check()
+        self._placement.check_written()
         if transaction.has_changes:
             memory.publish(transaction.changes)
             self.after_commit()

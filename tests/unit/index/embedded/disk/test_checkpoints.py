@@ -30,14 +30,19 @@ def writer(tmp_path: Path) -> sqlite3.Connection:
     return connection
 
 
+def run_if_due(checkpointer: Checkpointer) -> None:
+    if checkpointer.is_due:
+        checkpointer.run()
+
+
 def test_nothing_is_moved_before_enough_has_changed(writer: sqlite3.Connection, tmp_path: Path) -> None:
     size = database_path(tmp_path).stat().st_size
     checkpointer = Checkpointer(writer, every_changes=50)
     write(writer, 20)
-    checkpointer.run_if_due()
+    run_if_due(checkpointer)
     assert database_path(tmp_path).stat().st_size == size
     write(writer, 50)
-    checkpointer.run_if_due()
+    run_if_due(checkpointer)
     assert database_path(tmp_path).stat().st_size > size
     writer.close()
 
@@ -64,7 +69,7 @@ def test_searches_without_a_gap_do_not_let_the_log_grow(writer: sqlite3.Connecti
     try:
         for _ in range(30):
             write(writer, 10)
-            checkpointer.run_if_due()
+            run_if_due(checkpointer)
             largest = max(largest, log_frames(writer))
     finally:
         done.set()
@@ -79,11 +84,11 @@ def test_a_checkpoint_that_fails_is_tried_again(writer: sqlite3.Connection, capl
     checkpointer = Checkpointer(writer, every_changes=10)
     write(writer, 10)
     writer.execute("BEGIN IMMEDIATE")
-    checkpointer.run_if_due()
+    run_if_due(checkpointer)
     assert "could not be moved" in caplog.text
     writer.execute("COMMIT")
     write(writer, 10)
     caplog.clear()
-    checkpointer.run_if_due()
+    run_if_due(checkpointer)
     assert caplog.text == ""
     writer.close()
