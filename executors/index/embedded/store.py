@@ -56,6 +56,8 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 
 _DAY_S: Final = 86_400.0
+# So many documents are encoded by the thread of the event loop itself.
+_ENCODED_AT_ONCE: Final = 2
 
 
 class EmbeddedStore(Store):
@@ -139,24 +141,28 @@ class EmbeddedStore(Store):
 
     async def put(self, records: Sequence[Record], *, refresh: bool = True) -> list[WriteOutcome]:
         """See `Store.put`; also `invalid_id`, `invalid_embedding`, `invalid_tags`, `invalid_document` in an outcome."""
-        encoded = await self._encode(records, encode_record)
-        await wait_for_graphs(self._open_or_refuse().memory, len(encoded))
-        return await self._write(partial(apply.put, records=encoded), len(encoded))
+        running = self._open_or_refuse()
+        encoded = await self._encode(running, records, encode_record)
+        await wait_for_graphs(running.memory, len(encoded))
+        return await self._submit(running, partial(apply.put, records=encoded), len(encoded))
 
     async def supersede(self, writes: Sequence[Superseded]) -> list[WriteOutcome]:
         """See `Store.supersede`."""
-        checked = await self._encode(writes, check_write)
-        return await self._write(partial(apply.supersede, writes=checked), len(checked))
+        running = self._open_or_refuse()
+        checked = await self._encode(running, writes, check_write)
+        return await self._submit(running, partial(apply.supersede, writes=checked), len(checked))
 
     async def update(self, updates: Sequence[TagUpdate], *, refresh: bool = True) -> list[WriteOutcome]:
         """See `Store.update`; also `invalid_id`, `invalid_tags` in an outcome."""
-        checked = await self._encode(updates, check_update)
-        return await self._write(partial(apply.update, updates=checked), len(checked))
+        running = self._open_or_refuse()
+        checked = await self._encode(running, updates, check_update)
+        return await self._submit(running, partial(apply.update, updates=checked), len(checked))
 
     async def delete(self, keys: Sequence[DocumentKey]) -> list[WriteOutcome]:
         """See `Store.delete`; also `invalid_id` in an outcome."""
-        checked = await self._encode(keys, check_write)
-        return await self._write(partial(removal.delete, keys=checked), len(checked), frees_space=True)
+        running = self._open_or_refuse()
+        checked = await self._encode(running, keys, check_write)
+        return await self._submit(running, partial(removal.delete, keys=checked), len(checked), frees_space=True)
 
     async def delete_children(self, collection: str, parents: Sequence[str], version: str) -> list[str]:
         """See `Store.delete_children`."""
@@ -286,13 +292,21 @@ class EmbeddedStore(Store):
         self._running.placement.check()
         return self._running
 
-    async def _encode(self, items: Sequence[Item], encode: Callable[[Item], T]) -> list[T | VisualSearchError]:
-        workers = self._open_or_refuse().workers
-        return await asyncio.wrap_future(submit(workers, encode_each, list(items), encode))
+    async def _encode(
+        self, running: Running, items: Sequence[Item], encode: Callable[[Item], T]
+    ) -> list[T | VisualSearchError]:
+        if len(items) <= _ENCODED_AT_ONCE:
+            # This takes less time than the way to another thread and back.
+            return encode_each(items, encode)
+        return await asyncio.wrap_future(submit(running.workers, encode_each, list(items), encode))
 
     async def _write(self, work: Callable[[Transaction], T], weight: int = 1, *, frees_space: bool = False) -> T:
-        writer = self._open_or_refuse().writer
-        return await asyncio.wrap_future(writer.submit(work, weight, frees_space=frees_space))
+        return await self._submit(self._open_or_refuse(), work, weight, frees_space=frees_space)
+
+    async def _submit(
+        self, running: Running, work: Callable[[Transaction], T], weight: int, *, frees_space: bool = False
+    ) -> T:
+        return await asyncio.wrap_future(running.writer.submit(work, weight, frees_space=frees_space))
 
 
 def _until_seen(reading: ReadConnections, read: Callable[[sqlite3.Connection], T | None]) -> T:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any, Final, TypeAlias
 
 from executors.index.embedded.tags.entries import Entry, entries_of
@@ -16,6 +17,12 @@ from executors.index.encoding import decode_tags
 # The key of the entries that list the rows of a collection (the value) that are not in the index; real paths start at
 # 1.
 UNINDEXED_KEY: Final = 0
+
+_ENTRIES_AT_ONCE: Final = 32
+_INSERTS: Final = [
+    f"INSERT INTO tag_values (key, kind, value, row) VALUES {', '.join(['(?, ?, ?, ?)'] * count)}"
+    for count in range(_ENTRIES_AT_ONCE + 1)
+]
 
 # None marks a document that can't be indexed.
 IndexEntry: TypeAlias = Entry | None
@@ -66,8 +73,10 @@ class TagWriter:
 
     def _insert(self, collection: int, row: int, entries: Iterable[IndexEntry]) -> None:
         stored = [self._stored(collection, row, entry) for entry in entries]
-        if stored:
-            self._connection.executemany("INSERT INTO tag_values (key, kind, value, row) VALUES (?, ?, ?, ?)", stored)
+        # One statement for many entries: each statement lets go of the GIL, and may wait for it.
+        for start in range(0, len(stored), _ENTRIES_AT_ONCE):
+            some = stored[start : start + _ENTRIES_AT_ONCE]
+            self._connection.execute(_INSERTS[len(some)], [*chain.from_iterable(some)])
 
     def _delete(self, collection: int, row: int, entries: Iterable[IndexEntry]) -> None:
         stored = [self._stored(collection, row, entry) for entry in entries]
