@@ -38,7 +38,7 @@ class Placement:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._paths = [str(folder / name) for name in _OPEN]
+        self._paths = [folder / name for name in _OPEN]
         self._files = [_file_of(found) for found in self._look()]
         # The state in which this process left the files; None while it writes.
         self._states: list[_State | None] | None = None
@@ -105,9 +105,9 @@ class Placement:
     def _look(self) -> list[os.stat_result | None]:
         return [self._look_at(path) for path in self._paths]
 
-    def _look_at(self, path: str) -> os.stat_result | None:
+    def _look_at(self, path: Path) -> os.stat_result | None:
         try:
-            return os.stat(path)
+            return path.stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
