@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from executors.errors import VisualSearchError
-from executors.index.embedded.disk.database import DATABASE_NAME
+from executors.index.embedded.disk.database import DATABASE_NAME, connect_writer
+from executors.index.embedded.disk.placement import Placement
+from executors.index.embedded.disk.schema import prepare
 from executors.index.embedded.store import EmbeddedStore
 from executors.index.store import Store
 from tests.support.stores.embedded import opened
@@ -199,3 +201,20 @@ async def test_a_start_says_when_it_found_no_index(tmp_path: Path) -> None:
     await store.open()
     assert [note for note in store.start_notes if "begins empty" in note]
     await store.close()
+
+
+def test_a_write_that_ended_elsewhere_is_told_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "shard"
+    folder.mkdir()
+    connection = connect_writer(folder)
+    prepare(connection)
+    placement = Placement(folder)
+    placement.begin_writing()
+    connection.execute("UPDATE meta SET value = 7 WHERE key = 'sequence'")
+    placement.check_written()
+    placement.check()
+    placement.begin_writing()
+    move(folder)
+    with pytest.raises(VisualSearchError, match="was moved"):
+        placement.check_written()
+    connection.close()

@@ -283,3 +283,18 @@ def test_a_row_that_is_replaced_while_a_search_takes_its_view_is_not_lost(option
     view = written.view(2)
     assert view is not None
     assert rows_found(view) == written.live[2]
+
+
+def test_adding_rows_does_not_wait_for_the_graph() -> None:
+    written = Written(GraphOptions())
+    written.write(40, [])
+    written.start()
+    adding = threading.Thread(target=written.write, args=(3, []), daemon=True)
+    # As while the graph takes some rows.
+    with written.held.changing:
+        adding.start()
+        adding.join(20)
+        assert not adding.is_alive()
+    view = written.view(written.applied)
+    assert view is not None
+    assert rows_found(view) == written.live[written.applied]

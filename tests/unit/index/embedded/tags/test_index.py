@@ -267,3 +267,10 @@ def test_sets_of_rows_are_sets(one: list[int], other: list[int]) -> None:
     assert union([first, second, first]).tolist() == sorted({*one, *other})
     assert intersection(first, second).tolist() == sorted({*one} & {*other})
     assert difference(first, second).tolist() == sorted({*one} - {*other})
+
+
+@pytest.mark.parametrize("count", [31, 32, 33, 64, 100])
+def test_any_number_of_values_is_indexed(shard: TaggedDocuments, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    row = shard.add({f"path {n}": n for n in range(count)})
+    no_checks(monkeypatch)
+    assert all(found(shard, {f"path {n}": n}) == [row] for n in range(count))
