@@ -9,12 +9,12 @@ rebuilding nested documents. Users only see Python values.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, get_origin
 
 import numpy as np
 import orjson
 from docarray import BaseDoc, DocList
-from docarray.proto import DocProto, NodeProto
+from docarray.proto import DocListProto, DocProto, NodeProto
 from docarray.typing import NdArray
 from pydantic import BaseModel, Field, ValidationInfo, WithJsonSchema, field_validator
 
@@ -225,15 +225,17 @@ class ImageDoc(BaseDoc):
     def from_values(cls, **values: Any) -> "ImageDoc":
         """Make a document from values whose types are certain, without the cost of pydantic's checks."""
         document = cls.__new__(cls)
-        state = dict.fromkeys(_FIELDS)
-        state["tags"] = {}
-        state["matches"] = DocList[Match]()
-        state.update(values)
+        state = {**_UNSET, "tags": {}, "matches": _Matches.construct([]), **values}
         object.__setattr__(document, "__dict__", state)
         object.__setattr__(document, "__pydantic_fields_set__", set(values))
         object.__setattr__(document, "__pydantic_extra__", None)
         object.__setattr__(document, "__pydantic_private__", None)
         return document
+
+    def put(self, **values: Any) -> None:
+        """Set fields to values whose types are certain, without the cost of pydantic's checks."""
+        self.__dict__.update(values)
+        self.__pydantic_fields_set__.update(values)
 
 
 def fail_all(documents: Sequence[ImageDoc], error: VisualSearchError, stage: str) -> None:
@@ -334,6 +336,19 @@ _CONTENT: Final = (
     | dict.fromkeys(_JSON_FIELDS, "text")
 )
 _FIELDS: Final = tuple(ImageDoc.model_fields)
+_UNSET: Final = dict.fromkeys(_FIELDS)
 # A field that is missing in a table above would silently not be sent.
 if unnamed := set(_FIELDS) ^ set(_CONTENT):
     raise TypeError(f"ImageDoc and the tables of its codec differ in {', '.join(sorted(unnamed))}")
+
+
+# docarray looks a list type up each time that it is named, and checks each document again that was just decoded.
+ImageDocs: Final[Any] = DocList[ImageDoc]
+_Matches: Final[Any] = get_origin(DocList[Match])
+
+
+def _decode_list(cls: Any, message: DocListProto) -> Any:
+    return cls.construct([ImageDoc.from_protobuf(each) for each in message.docs])
+
+
+get_origin(ImageDocs).from_protobuf = classmethod(_decode_list)

@@ -24,8 +24,9 @@ def check_ready(document: ImageDoc, model_id: str, dimension: int) -> None:
         model_id: the model of the flow.
         dimension: D of that model.
     """
-    document.model_id = document.model_id or model_id
+    document.put(model_id=document.model_id or model_id)
     try:
-        document.embedding = check_embedding(document.embedding, dimension if document.model_id == model_id else None)
+        vector = check_embedding(document.embedding, dimension if document.model_id == model_id else None)
+        document.put(embedding=vector)
     except Exception as error:
         document.error = document.error or Failure.of(as_error(error, STAGE), STAGE)

@@ -104,10 +104,10 @@ def admit_documents(documents: Sequence[ImageDoc], takes: Takes, *, collection: 
     made = set()
     for document in documents:
         if document.id is None and takes.pictures and document.error is None:
-            document.id = ID(uuid.uuid4().hex)
+            document.put(id=ID(uuid.uuid4().hex))
             made.add(str(document.id))
         if document.collection is None:
-            document.collection = collection
+            document.put(collection=collection)
         if document.error is None:
             try:
                 _check_document(document)
@@ -119,9 +119,9 @@ def admit_documents(documents: Sequence[ImageDoc], takes: Takes, *, collection: 
                     _check_query(document)
             except VisualSearchError as error:
                 document.error = Failure.of(error, STAGE)
+        document.put(id=document.id or ID(""))
         if takes is not Takes.CONTENT:
-            document.thumbnail = None
-        document.id = document.id or ID("")
+            document.put(thumbnail=None)
     return made
 
 

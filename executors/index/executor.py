@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from docarray import DocList
 from jina import Executor, requests
 
-from executors.documents import Failure, ImageDoc
+from executors.documents import Failure, ImageDoc, ImageDocs
 from executors.errors import VisualSearchError, as_error
 from executors.index.records import Hits, WriteOutcome
 from executors.index.store import Store
@@ -108,7 +108,7 @@ class IndexShard(Executor):
         found = await search_documents(self._store, docs, parameters)
         pairs = zip(docs, found, strict=True)
         answered = [self._search_answer(document, hits, parameters) for document, hits in pairs]
-        return self._merged_if_alone("/search", DocList[ImageDoc](answered), parameters)
+        return self._merged_if_alone("/search", ImageDocs.construct(answered), parameters)
 
     @requests(on="/embed")
     async def embed(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
@@ -230,7 +230,7 @@ class IndexShard(Executor):
         """Jina runs no merge at `shards: 1`, so the only shard applies it to its own answer."""
         if self._shards > 1:
             return docs
-        return DocList[ImageDoc](merge_answers(endpoint, [docs], parameters or {}))
+        return ImageDocs.construct(merge_answers(endpoint, [docs], parameters or {}))
 
 
 class ShardMerge(Executor):

@@ -82,7 +82,7 @@ class ChunkSender:
                     await self._wait_for_others()
                 answer = await post(chunk)
             for document in chunk:
-                document.blob = document.tensor = None  # the rest of the request need not keep them in memory
+                document.put(blob=None, tensor=None)  # the rest of the request need not keep them in memory
             for n, answered in zip(positions, answer.documents, strict=True):
                 answers[n] = answered
             add_up(took_ms, answer.took_ms)
@@ -103,9 +103,13 @@ class ChunkSender:
             for n in positions:
                 answers[n] = ImageDoc.from_values(id=documents[n].id, error=failure)
 
-        async with asyncio.TaskGroup() as group:
-            for positions in _chunks(documents):
-                group.create_task(run_or_fail(positions))
+        chunks = list(_chunks(documents))
+        if len(chunks) == 1:
+            await run_or_fail(chunks[0])
+        else:
+            async with asyncio.TaskGroup() as group:
+                for positions in chunks:
+                    group.create_task(run_or_fail(positions))
         return Answer(answers, took_ms)
 
     def parts_of(self, chunk: Sequence[ImageDoc]) -> list[Sequence[ImageDoc]]:

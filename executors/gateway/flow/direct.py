@@ -13,7 +13,6 @@ from time import perf_counter
 from typing import Any, Final
 
 import grpc
-from docarray import DocList
 from jina.constants import __default_endpoint__
 from jina.excepts import InternalNetworkError
 from jina.serve.networking import GrpcConnectionPool
@@ -21,7 +20,7 @@ from jina.serve.runtimes.gateway.graph.topology_graph import TopologyGraph
 from jina.serve.runtimes.gateway.streamer import GatewayStreamer
 from jina.types.request.data import DataRequest
 
-from executors.documents import ImageDoc
+from executors.documents import ImageDoc, ImageDocs
 from executors.errors import VisualSearchError
 from executors.flow.jina_patches.deliveries import deliver
 from executors.flow.jina_patches.messages import request_of
@@ -134,7 +133,9 @@ class DirectRoute:
             Exception: none of them gave one; why the first did not.
         """
         shards = range(len(self._sharded[node.name].shards))
-        asked = (self._ask(node, self._replicas(node, number), request, endpoint) for number in shards)
+        asked = [self._ask(node, self._replicas(node, number), request, endpoint) for number in shards]
+        if len(asked) == 1:
+            return merge_answers(endpoint, [_documents_of(await asked[0])], parameters)
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
         answers = [_documents_of(each) for each in outcomes if not isinstance(each, BaseException)]
         failures = [each for each in outcomes if isinstance(each, BaseException)]
@@ -151,5 +152,5 @@ def _binds(node: Any, endpoint: str) -> bool:
 
 
 def _documents_of(response: DataRequest) -> list[ImageDoc]:
-    response.document_array_cls = DocList[ImageDoc]
+    response.document_array_cls = ImageDocs
     return list(response.docs)

@@ -177,7 +177,7 @@ class IndexClient:
         for document in documents:
             if document.error is not None and not document.shards_total:
                 continue
-            document.shards_total = max(document.shards_total or 0, expected)
+            document.put(shards_total=max(document.shards_total or 0, expected))
             answered = document.shards_answered or 0
             # A document that is in none of the shards that answered may be in the missing one.
             unknown = document.error is None or document.error.code in ABSENT

@@ -71,7 +71,7 @@ def merge_shards(
         failed = next((each.error for each in answers if each.error and each.error.code not in ABSENT), None)
         fault = failed or account.fault
         document = refusal(answers[0], fault) if fault and strict else merge_one(answers, columns)
-        document.shards_total, document.shards_answered = account.total, account.answered
+        document.put(shards_total=account.total, shards_answered=account.answered)
         for each in columns:
             if "partial" in each:
                 # Missing parts of a shard count like missing shards.
