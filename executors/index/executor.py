@@ -230,7 +230,7 @@ class IndexShard(Executor):
         """Jina runs no merge at `shards: 1`, so the only shard applies it to its own answer."""
         if self._shards > 1:
             return docs
-        return ImageDocs.construct(merge_answers(endpoint, [docs], parameters or {}))
+        return DocList[ImageDoc](merge_answers(endpoint, [docs], parameters or {}))
 
 
 class ShardMerge(Executor):

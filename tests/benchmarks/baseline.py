@@ -1,9 +1,9 @@
 """What requests cost the flow, as ratios to a calibration loop, beside those that are committed in baseline.json.
 
 Blocks of requests of each kind and the calibration loop take turns. A ratio is the processor time of a request (of all
-processes of the flow) divided by that of the loop before and after its round, in thousandths; the median of the rounds
-counts. So the figures hold on other machines and beside other work, as far as those slow down both alike.
-`make test-slow` fails when a ratio is more than 15 % above the committed one.
+processes of the flow) divided by that of the loop before and after its round, in thousandths; the 10th percentile of the
+rounds counts, because other work only makes a round dearer. So the figures hold on other machines and beside other work,
+as far as those slow down both alike. `make test-slow` fails when a ratio is more than 15 % above the committed one.
 
     python -m tests.benchmarks.baseline            # measure, and compare
     python -m tests.benchmarks.baseline --write    # and commit what is measured as the new baseline
@@ -18,9 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
 from typing import Final
 
+import numpy as np
 import orjson
 
 from tests.benchmarks.bench_flow import DIMENSION, Queries, by_picture, like
@@ -39,6 +39,7 @@ FILE: Final = Path(__file__).with_name("baseline.json")
 # How much dearer than the baseline a request may be.
 TOLERANCE: Final = 1.15
 _ROWS: Final = 1_000
+_ROUNDS: Final = 12
 _INDEXING: Final = f"index {PHOTOS_A_REQUEST} photos"
 
 
@@ -76,7 +77,7 @@ def dearer(ratios: Mapping[str, float], baseline: Mapping[str, float], tolerance
     ]
 
 
-def measure(folder: Path, rounds: int = 9, requests: int = 24) -> Measured:
+def measure(folder: Path, rounds: int = _ROUNDS, requests: int = 24) -> Measured:
     """Start a flow with two shards and measure it."""
     with running_flow(folder / "flow", 2) as flow:
         fill(flow.grpc_port, write_vectors(folder / "vectors.npy", _ROWS, DIMENSION))
@@ -92,10 +93,14 @@ def measure(folder: Path, rounds: int = 9, requests: int = 24) -> Measured:
             loop.append(calibration_ms())
     units = [(before + after) / 2 for before, after in pairwise(loop)]
     ratios = {
-        side.name: median(1000 * sum(block.values()) / unit for block, unit in zip(side.cpu, units, strict=True))
+        side.name: _calm([1000 * sum(block.values()) / unit for block, unit in zip(side.cpu, units, strict=True)])
         for side in sides
     }
     return Measured(ratios, sides)
+
+
+def _calm(rounds: Sequence[float]) -> float:
+    return float(np.quantile(rounds, 0.1))
 
 
 def _sides(flow: RunningFlow) -> list[Side]:
@@ -145,7 +150,7 @@ def main() -> None:
     """Measure and print; with `--write` the figures become the baseline."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write baseline.json anew")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=_ROUNDS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="baseline-") as folder:
         measured = measure(Path(folder), options.rounds)

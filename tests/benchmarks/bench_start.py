@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.benchmarks.common import Report
+from tests.benchmarks.support.common import Report
 from tests.support.flows.flow import ROOT, answered_status, processes_of_group, start_flow, stop_flow
 
 # A flow that has just started still ends threads, and gives memory back.
@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="append the table to this file")
     chosen = parser.parse_args()
     here = [str(Path(sys.executable).with_name("visual-search")), "serve"]
-    plain = [sys.executable, str(ROOT / "tests" / "benchmarks" / "plain_flow.py")]
+    plain = [sys.executable, str(ROOT / "tests" / "benchmarks" / "support" / "plain_flow.py")]
     sides: dict[str, Callable[[Path], Start]] = {"visual-search serve": partial(start_of_flow, here, "/health/ready")}
     if chosen.against is not None:
         sides[f"the same in {chosen.against.name}"] = partial(

@@ -177,12 +177,13 @@ class IndexClient:
         for document in documents:
             if document.error is not None and not document.shards_total:
                 continue
-            document.put(shards_total=max(document.shards_total or 0, expected))
+            total = max(document.shards_total or 0, expected)
+            document.put(shards_total=total)
             answered = document.shards_answered or 0
             # A document that is in none of the shards that answered may be in the missing one.
             unknown = document.error is None or document.error.code in ABSENT
-            if answered < document.shards_total and not allow_partial and unknown:
-                document.error = Failure.of(_missing(answered, document.shards_total), "index")
+            if answered < total and not allow_partial and unknown:
+                document.error = Failure.of(_missing(answered, total), "index")
 
     def joined(self) -> Membership:
         """Return the index that the shards form.
