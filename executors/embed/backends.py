@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from executors.cores import available_cores, threads_for
+from executors.cores import allowed_cores, available_cores, helper_cores, threads_for, threads_of_run
 from executors.devices import Device, parse_device
 from executors.embed.backend import EmbeddingBackend
 from executors.models.spec import Towers
@@ -35,11 +35,18 @@ def make_backend(settings: Settings, towers: Towers, visible_devices: str, pod: 
         VisualSearchError: `invalid_setting` when `visible_devices` names no device; `triton_failed`.
     """
     device = parse_device(visible_devices)
-    threads = threads_for(settings.replicas, available_cores(), settings.threads)
+    cores = available_cores()
     if settings.embed_backend == "onnx":
         from executors.embed.onnx import OnnxBackend
 
-        return OnnxBackend(settings.models_dir, towers, device, batch=settings.embed_batch, threads=threads)
+        return OnnxBackend(
+            settings.models_dir,
+            towers,
+            device,
+            batch=settings.embed_batch,
+            threads=threads_of_run(settings.replicas, cores, settings.threads),
+            helper_cores=helper_cores(replica_number(pod), allowed_cores()),
+        )
     timeout_s = settings.triton_timeout_ms / 1000
     total_timeout_s = settings.stage_timeout_ms * _OF_STAGE_TIMEOUT / 1000
     if settings.embed_backend == "triton":
@@ -63,7 +70,7 @@ def make_backend(settings: Settings, towers: Towers, visible_devices: str, pod: 
         models_dir=settings.models_dir,
         models=[tower.name for tower in towers],
         device=device,
-        threads=threads,
+        threads=threads_for(settings.replicas, cores, settings.threads),
         logs_dir=settings.triton_dir / "logs",
         name=pod.replace("/", "-") or "triton",
     )

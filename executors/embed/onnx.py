@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -41,7 +41,16 @@ class OnnxBackend(EmbeddingBackend):
     Both use the same sessions, which compute with `threads` threads.
     """
 
-    def __init__(self, models_dir: Path, towers: Towers, device: Device, *, batch: int, threads: int) -> None:
+    def __init__(
+        self,
+        models_dir: Path,
+        towers: Towers,
+        device: Device,
+        *,
+        batch: int,
+        threads: int,
+        helper_cores: Sequence[int] = (),
+    ) -> None:
         """Keep the arguments; `start` loads the model.
 
         Args:
@@ -51,13 +60,15 @@ class OnnxBackend(EmbeddingBackend):
                 `status` says so.
             batch: the maximum number of rows of one run on a CPU. Large batches are slower there, since the results of
                 one layer no longer fit the cache. On a GPU the model's own limit applies.
-            threads: threads of one run.
+            threads: threads of one run: the one that asks for it, and those that help it.
+            helper_cores: the cores that the helping threads may run on; empty for any.
         """
         self.towers = towers
         self._models_dir = models_dir
         self._device = device
         self._cpu_batch = batch
         self._threads = threads
+        self._helper_cores = helper_cores
         self._pool = FairThreads(bulk=1, small=1, name="onnx")
         self._sessions: Mapping[Tower, Any] = {}
         self._images = self._runs = self._failures = self._waiting = 0
@@ -129,7 +140,7 @@ class OnnxBackend(EmbeddingBackend):
         try:
             session = onnxruntime.InferenceSession(
                 str(model_path(self._models_dir, tower.name, tower.version)),
-                _session_options(self._threads),
+                _session_options(self._threads, self._helper_cores),
                 providers=_providers(self._device),
             )
         except Exception as error:  # the library's exceptions have no base class of their own
@@ -173,7 +184,7 @@ def _not_loaded() -> VisualSearchError:
     return VisualSearchError("unavailable", "the model is not loaded", stage="embed")
 
 
-def _session_options(threads: int) -> Any:
+def _session_options(threads: int, helper_cores: Sequence[int]) -> Any:
     """Options for several processes that share the cores, and for memory that does not grow.
 
     Threads that spin while they wait take the cores from the other replicas (and from the last part of their own run).
@@ -188,6 +199,10 @@ def _session_options(threads: int) -> Any:
     options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    if helper_cores and threads > 1:
+        # ONNX Runtime counts the cores from 1.
+        each = ",".join(str(core + 1) for core in helper_cores)
+        options.add_session_config_entry("session.intra_op_thread_affinities", ";".join([each] * (threads - 1)))
     return options
 
 

@@ -11,7 +11,11 @@ class FlowSettings(BaseModel):
     """Settings that apply to every process of the flow."""
 
     threads: int = Field(
-        0, ge=0, le=1024, description="computing threads of each replica of a stage; 0 means its share of the cores"
+        0,
+        ge=0,
+        le=1024,
+        description="computing threads of each replica of a stage; 0 means its share of the cores, "
+        "for a run of the model at least 2",
     )
     log_format: Literal["text", "json"] = Field(
         "text", description="`text`, or `json` for one JSON object per log line"

@@ -26,7 +26,7 @@ def test_replicas_share_the_cores_by_default(tmp_path: Path) -> None:
     towers = Towers(write_entry(tmp_path, tiny_model()))
     for replicas in (1, 2, 200):
         backend = make_backend(Settings(models_dir=tmp_path, replicas=replicas, threads=0), towers, "")
-        assert backend.status()["threads"] == max(1, available_cores() // replicas)
+        assert backend.status()["threads"] == max(min(2, available_cores()), available_cores() // replicas)
 
 
 def test_a_device_that_is_none_stops_the_start(tmp_path: Path) -> None:

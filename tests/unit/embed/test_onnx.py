@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from executors.cores import allowed_cores
 from executors.devices import CPU, Device
 from executors.embed.onnx import OnnxBackend
 from executors.errors import VisualSearchError
@@ -234,3 +236,17 @@ async def test_a_run_never_exceeds_the_models_own_limit(tmp_path: Path) -> None:
     backend = OnnxBackend(tmp_path, Towers(write_entry(tmp_path, tiny_model())), CPU, batch=200, threads=1)
     assert backend.status()["batch"] == backend.towers.image.max_batch_size == 16
     await backend.close()
+
+
+@pytest.mark.skipif(len(allowed_cores()) < 2, reason="there is only one core")
+async def test_the_threads_that_help_run_on_the_cores_that_they_were_given(tmp_path: Path) -> None:
+    towers = Towers(write_entry(tmp_path, tiny_model()))
+    core = allowed_cores()[-1]
+    before = thread_ids()
+    backend = OnnxBackend(tmp_path, towers, CPU, batch=4, threads=2, helper_cores=[core])
+    await backend.start()
+    try:
+        cores = {tuple(os.sched_getaffinity(int(thread))) for thread in thread_ids() - before}
+        assert cores == {(core,), tuple(allowed_cores())}
+    finally:
+        await backend.close()
