@@ -1,4 +1,4 @@
-"""Requests don't get dearer: their processor time, as a ratio to a calibration loop, beside the committed baseline."""
+"""Requests don't get dearer: their processor time, as a ratio to work that stays the same, beside the committed baseline."""
 
 from __future__ import annotations
 

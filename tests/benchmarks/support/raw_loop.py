@@ -13,7 +13,7 @@ from typing import Any
 _WORKERS = 2
 
 
-def _worker(files: Sequence[Path], ready: Any, together: Any, orders: Any, results: Any) -> None:
+def _worker(number: int, files: Sequence[Path], ready: Any, together: Any, orders: Any, results: Any) -> None:
     import time
 
     import numpy as np
@@ -32,7 +32,7 @@ def _worker(files: Sequence[Path], ready: Any, together: Any, orders: Any, resul
     pipeline = ImagePipeline(towers.image, limits, thumbnails=chosen.thumbnails == "on")
 
     async def run() -> None:
-        backend = make_backend(chosen, towers, "")
+        backend = make_backend(chosen, towers, "", f"embed/rep-{number}")
         await backend.start()
         ready.wait()
         while orders.get():
@@ -72,7 +72,9 @@ def raw_loop(files: Sequence[Path]) -> Iterator[RawLoop]:
     ready, together = context.Barrier(_WORKERS + 1), context.Barrier(_WORKERS)
     orders, results = context.Queue(), context.Queue()
     workers = [
-        context.Process(target=_worker, args=(files[half::_WORKERS], ready, together, orders, results), daemon=True)
+        context.Process(
+            target=_worker, args=(half, files[half::_WORKERS], ready, together, orders, results), daemon=True
+        )
         for half in range(_WORKERS)
     ]
     for worker in workers:
