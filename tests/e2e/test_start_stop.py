@@ -35,13 +35,16 @@ def ended(flow: RunningFlow, within_s: float = 30) -> int:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_a_stop_leaves_nothing_behind(tmp_path: Path, models_dir: Path, how: signal.Signals) -> None:
-    flow = start_flow(tmp_path)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    flow = start_flow(tmp_path, TMPDIR=str(temporary))
     wait_until(flow)
     group = flow.process.pid
     assert len(processes_of_group(group)) > 5
     flow.process.send_signal(how)
     assert flow.process.wait(20) == 0
     assert processes_of_group(group) == []
+    assert list(temporary.iterdir()) == []
     assert "Traceback" not in flow.log
 
 

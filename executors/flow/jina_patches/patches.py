@@ -92,6 +92,12 @@ PATCHES: Final = (
         "delete it when Jina builds its table of arguments only for unknown ones",
     ),
     Patch(
+        starts.make_no_snapshot_folders,
+        "serve.runtimes.worker.request_handling.tempfile",
+        "each process of a stage leaves an empty folder behind, wherever temporary files go",
+        "delete it when Jina makes the folder for a snapshot, or removes it",
+    ),
+    Patch(
         starts.describe_documents_once,
         "what Jina calls of docarray: create_pure_python_type_model, BaseDoc.schema",
         "each shard describes the same document 68 times while the gateway waits: a third of a second",

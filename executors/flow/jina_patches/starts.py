@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from copy import deepcopy
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import docarray.utils.create_dynamic_doc_class as dynamic
 import jina.helper
 from docarray import BaseDoc
+from jina.serve.runtimes.worker import request_handling
 
 
 def look_up_unknown_arguments_only() -> None:
@@ -24,6 +27,11 @@ def look_up_unknown_arguments_only() -> None:
             warn(unknown)
 
     jina.helper.warn_unknown_args = warn_if_any
+
+
+def make_no_snapshot_folders() -> None:
+    """Keep each stage from making a temporary folder for snapshots, which nothing here takes; it would be left behind."""
+    request_handling.tempfile = SimpleNamespace(mkdtemp=tempfile.gettempdir)
 
 
 def describe_documents_once() -> None:
