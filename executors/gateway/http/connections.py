@@ -16,6 +16,7 @@ import orjson
 
 from executors.errors import VisualSearchError
 from executors.gateway.http.protocol import HttpProtocol
+from executors.request_id import HEADER, request_id_from
 
 # Left for calls to stages, files of uploads, gRPC callers, and connections that are accepted in one turn of the event loop.
 SPARE_DESCRIPTORS: Final = 48
@@ -181,6 +182,6 @@ def _refusal() -> bytes:
     body = orjson.dumps({"error": error.to_json()})
     head = (
         "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"
-        f"content-length: {len(body)}\r\n\r\n"
+        f"content-length: {len(body)}\r\n{HEADER.lower()}: {request_id_from(None)}\r\n\r\n"
     )
     return head.encode() + body
