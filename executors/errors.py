@@ -52,6 +52,8 @@ ErrorCode: TypeAlias = Literal[
     "duplicate_id",
     "invalid_parameter",
     "invalid_filter",
+    "unauthenticated",
+    "forbidden",
     "forbidden_host",
     "forbidden_origin",
     "unknown_endpoint",
@@ -73,6 +75,7 @@ ErrorCode: TypeAlias = Literal[
     "deadline_exceeded",
     # a command or a start fails
     "invalid_setting",
+    "invalid_keys",
     "unreadable_file",
     "id_taken",
     "invalid_flow",
@@ -141,6 +144,10 @@ ERRORS: Final[dict[ErrorCode, ErrorKind]] = {
     "duplicate_id": ErrorKind(400, "the same id occurs twice in one request"),
     "invalid_parameter": ErrorKind(400, "a parameter is unknown, has the wrong type, or is out of range"),
     "invalid_filter": ErrorKind(400, "`filter` can't be evaluated; the message says what is wrong and where"),
+    "unauthenticated": ErrorKind(401, "the service asks for a key, and none was sent, or one that it does not know"),
+    "forbidden": ErrorKind(
+        403, "the key may not do this: it lacks the role that `details.role` names, or the right to a collection"
+    ),
     "forbidden_host": ErrorKind(403, "the Host header names neither this machine nor one of VS_ALLOWED_HOSTS"),
     "forbidden_origin": ErrorKind(
         403, "the request comes from a web page of another origin, which VS_ALLOWED_ORIGINS does not list"
@@ -192,6 +199,7 @@ ERRORS: Final[dict[ErrorCode, ErrorKind]] = {
     ),
     # a command or a start fails
     "invalid_setting": ErrorKind(500, "an environment variable has an invalid value"),
+    "invalid_keys": ErrorKind(500, "the file of keys is invalid; the message names the place"),
     "unreadable_file": ErrorKind(500, "a local file or folder can't be read"),
     "id_taken": ErrorKind(409, "`index` would replace another picture that has this id; nothing was sent"),
     "invalid_flow": ErrorKind(500, "the flow file has a key or a value that Jina would ignore or refuse"),

@@ -12,12 +12,15 @@ from executors.settings import read_settings
 
 
 def client_for(options: argparse.Namespace) -> VisualSearchClient:
-    """Make the client from the options `--url` and `--timeout`.
+    """Make the client from the options `--url` and `--timeout`, with the key in VS_API_KEY.
 
     Raises:
         VisualSearchError: `invalid_parameter` if the URL is invalid, `invalid_setting`.
     """
-    return VisualSearchClient(options.url or default_url(), timeout_s=options.timeout)
+    key = read_settings().api_key
+    return VisualSearchClient(
+        options.url or default_url(), timeout_s=options.timeout, api_key=key.get_secret_value() if key else None
+    )
 
 
 def default_url() -> str:

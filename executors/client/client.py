@@ -85,6 +85,7 @@ class VisualSearchClient:
         timeout_s: timeout of one answer, in seconds.
         retry: how often a failed request is sent again, and after which pauses.
         connections: maximum number of requests in flight.
+        api_key: the key that the service asks for, if it does.
     """
 
     def __init__(
@@ -94,8 +95,9 @@ class VisualSearchClient:
         timeout_s: float = 120.0,
         retry: RetryPolicy | None = None,
         connections: int = 16,
+        api_key: str | None = None,
     ) -> None:
-        self._transport = Transport(url, timeout_s, retry or RetryPolicy(), connections)
+        self._transport = Transport(url, timeout_s, retry or RetryPolicy(), connections, api_key)
 
     @property
     def url(self) -> str:

@@ -62,6 +62,7 @@ class Transport:
         timeout_s: timeout of one answer, in seconds; more than the service's own deadline.
         retry: how often a failed request is sent again.
         connections: maximum number of connections.
+        api_key: the key that the service asks for.
 
     Attributes:
         url: the URL as it may be shown: without a password.
@@ -70,13 +71,16 @@ class Transport:
         VisualSearchError: `invalid_parameter` if it is not a URL.
     """
 
-    def __init__(self, url: str, timeout_s: float, retry: RetryPolicy, connections: int) -> None:
+    def __init__(
+        self, url: str, timeout_s: float, retry: RetryPolicy, connections: int, api_key: str | None = None
+    ) -> None:
         self._base = normalise_url(url)
         self.url = without_password(self._base)
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=timeout_s)
         self._timeout_s = timeout_s
         self._retry = retry
         self._connections = connections
+        self._api_key = api_key
         self._session: aiohttp.ClientSession | None = None
         self._has_answered = False
 
@@ -169,10 +173,14 @@ class Transport:
             connector = aiohttp.TCPConnector(limit=self._connections)
             self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
         headers = {HEADER: request_id, **({"Content-Type": body.content_type} if body else {})}
+        if self._api_key is not None:
+            headers["x-api-key"] = self._api_key
         # A file object is sent in pieces; aiohttp would write a large bytes object in one go and block the loop.
         data = io.BytesIO(body.content) if body else None
         url = URL(self._base + path, encoded=True)
-        async with self._session.request(method, url, data=data, headers=headers) as response:
+        # A key must not follow a redirect to another service.
+        follow = self._api_key is None
+        async with self._session.request(method, url, data=data, headers=headers, allow_redirects=follow) as response:
             return Response(response.status, dict(response.headers), await response.read(), request_id)
 
     def _nothing_there(self) -> VisualSearchError:

@@ -25,17 +25,19 @@ def places(chosen: Settings) -> list[str]:
     ]
 
 
-def access(host: str) -> tuple[bool, str]:
-    """Return a line that says who may use a service that listens on `host`.
+def access(chosen: Settings) -> tuple[bool, str]:
+    """Return a line that says who may use the service.
 
     Returns:
         Whether the line is a warning, and the line.
     """
-    if is_loopback(host):
+    if chosen.keys_file is not None:
+        return False, f"callers need a key of {chosen.keys_file}"
+    if is_loopback(chosen.host):
         return False, "no key is asked for: every program on this machine can read, write and delete"
     return True, (
-        f"no key is asked for, and VS_HOST={host} is not loopback: everyone who reaches this address can read, write and delete;"
-        " put a proxy that asks for one in front, or set VS_HOST=127.0.0.1"
+        f"no key is asked for, and VS_HOST={chosen.host} is not loopback (VS_INSECURE=on): everyone who reaches this address"
+        " can read, write and delete; make keys with `visual-search keys create` and set VS_KEYS_FILE"
     )
 
 

@@ -10,7 +10,7 @@ import time
 from http.client import HTTPException
 from typing import Any, Final
 from urllib.error import HTTPError, URLError
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import ProxyHandler, Request, build_opener
 
 from executors.flow.announcement import access, contents_line, places, readiness_line, short_line
 from executors.flow.program import is_program
@@ -18,7 +18,7 @@ from executors.hosts import reachable_host
 from executors.settings import Settings, read_settings
 
 _log = logging.getLogger(__name__)
-_GATEWAY: Final = "executors.gateway.gateway.VisualSearchGateway"
+GATEWAY: Final = "executors.gateway.gateway.VisualSearchGateway"
 _ASK_S: Final = 1.0
 _ANSWER_S: Final = 5.0
 
@@ -26,7 +26,7 @@ _ANSWER_S: Final = 5.0
 def announce(flow: Any) -> None:
     """Announce the flow now; if it is not ready yet, say so, and announce it again when it is."""
     gateway = flow._deployment_nodes["gateway"].args
-    if gateway.uses != _GATEWAY:
+    if gateway.uses != GATEWAY:
         return
     chosen = read_settings()
     reason = not_ready_reason(chosen)
@@ -36,7 +36,7 @@ def announce(flow: Any) -> None:
         return
     for line in places(chosen):
         _log.info("%s", line)
-    worth_warning, line = access(chosen.host)
+    worth_warning, line = access(chosen)
     _log.log(logging.WARNING if worth_warning else logging.INFO, "%s", line)
     if reason is None:
         _say_ready(chosen, seconds)
@@ -62,7 +62,8 @@ def _index_report(chosen: Settings) -> dict[str, Any]:
     """Return the part of `/status` about the index; empty if there is no answer."""
     url = f"http://{reachable_host(chosen.host)}:{chosen.http_port}/status"
     try:
-        with build_opener(ProxyHandler({})).open(url, timeout=_ANSWER_S) as answer:
+        headers = {"x-api-key": chosen.api_key.get_secret_value()} if chosen.api_key else {}
+        with build_opener(ProxyHandler({})).open(Request(url, headers=headers), timeout=_ANSWER_S) as answer:
             report: dict[str, Any] = json.loads(answer.read())["index"]
             return report
     except (URLError, HTTPException, OSError, ValueError, KeyError, TypeError):

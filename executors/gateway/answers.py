@@ -286,6 +286,24 @@ class GatewayStatus(Answer):
     max_concurrency: int
 
 
+class KeyStatus(Answer):
+    """A key: its rights, and when this gateway last saw it."""
+
+    name: str
+    role: Literal["search", "write", "admin"]
+    collections: list[str] | None = Field(description="the only collections that it may use; null for all")
+    created: str | None
+    last_used: str | None
+
+
+class AccessStatus(Answer):
+    """Whether callers need a key; the keys are shown to those who may do everything."""
+
+    required: bool
+    problem: str | None = Field(None, description="why the present file of keys is not used")
+    keys: list[KeyStatus] | None = None
+
+
 class StatusAnswer(Answer):
     """The state of the index, the model, the stages and this gateway."""
 
@@ -298,6 +316,7 @@ class StatusAnswer(Answer):
     model: ModelStatus
     stages: dict[str, StageStatus]
     gateway: GatewayStatus
+    access: AccessStatus
 
 
 class HealthAnswer(Answer):

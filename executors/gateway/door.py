@@ -1,7 +1,7 @@
 """The only way in, for HTTP and gRPC alike: the checks and limits that every request passes before its operation begins.
 
-They come in this order: the caller, draining and readiness, memory for the body, a place among the requests in flight, the
-deadline, the account of lost shards, the turn, the parameters, the documents.
+They come in this order: the caller's key, draining and readiness, memory for the body, a place among the requests in flight,
+the deadline, the account of lost shards, the turn, the parameters, the documents, and the key's right to the collection.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from executors.documents import ImageDoc
 from executors.errors import ERRORS, VisualSearchError
+from executors.gateway.access import ANYONE, Identity, SignedAddress
 from executors.gateway.disconnection import unless_gone
 from executors.gateway.document_checks import Takes, admit_documents, check_request, refuse_documents
 from executors.gateway.endpoints import BY_PATH, Endpoint
@@ -46,12 +47,14 @@ class Caller:
         address: the caller's address, if it is known.
         metadata: HTTP headers or gRPC metadata, with names in lower case.
         gone: waits until the caller has left; None if the protocol cancels the request by itself.
+        signed: what the address of a thumbnail says about itself, in place of a key.
     """
 
     protocol: Literal["http", "grpc"]
     address: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     gone: Callable[[], Awaitable[None]] | None = None
+    signed: SignedAddress | None = None
 
 
 class Door:
@@ -69,6 +72,7 @@ class Door:
         self._intake = intake
         self._max_documents = max_documents
         self._timeout_s = timeout_s
+        self._access = service.access
         # With this name, stages can tell the requests of several gateways apart.
         self._name = uuid.uuid4().hex[:8]
         self._numbers = itertools.count()
@@ -89,16 +93,22 @@ class Door:
             VisualSearchError: the request failed as a whole.
             ClientDisconnect: the caller has left.
         """
+        identity = self._access.identify(endpoint, caller.metadata, caller.address, caller.signed)
         if endpoint.always:
-            return await endpoint.operation(self._service, Request([], NoParameters()))
+            return await endpoint.operation(self._service, Request([], NoParameters(), identity=identity))
         self.check_open()
         # The request takes its place only when its body is complete, so that a slow body keeps no other request out.
         async with self._intake.body(weight) as held:
             documents, parameters = await read(held)
             held.keep(sum(map(size_of, documents)))
             async with self._admitted():
-                work = self.perform(endpoint, documents, parameters)
+                work = self.perform(endpoint, documents, parameters, identity)
                 return await (work if caller.gone is None else unless_gone(caller.gone(), work))
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether callers must send a key."""
+        return self._access.asks_for_keys
 
     def check_open(self) -> None:
         """Refuse work while the gateway stops, or before the flow is ready.
@@ -110,7 +120,9 @@ class Door:
             raise VisualSearchError("draining", "this gateway is stopping")
         self._service.readiness.check()
 
-    async def perform(self, endpoint: Endpoint, documents: list[ImageDoc], parameters: Any) -> Answer:
+    async def perform(
+        self, endpoint: Endpoint, documents: list[ImageDoc], parameters: Any, identity: Identity = ANYONE
+    ) -> Answer:
         """Check the documents and parameters, and run the operation.
 
         Raises:
@@ -121,16 +133,22 @@ class Door:
         current_turn.set(Turn(f"{self._name}-{next(self._numbers)}", bulk))
         await self._lost_shards.check(writes=endpoint.writes)
         try:
-            answer = await endpoint.operation(self._service, self._checked(endpoint, documents, parameters))
+            request = self._checked(endpoint, documents, parameters, identity)
+            answer = await endpoint.operation(self._service, request)
         except VisualSearchError as error:
             self._lost_shards.note(error.code)
             raise
         answer.took_ms["total"] = round((time.perf_counter() - started) * 1000, 2)
+        if endpoint.writes:
+            self._access.note_write(identity, endpoint, request.parameters, len(documents), answer.failed)
+        answer.sign_thumbnail = self._access.signer()
         self._lost_shards.note_all(answer.documents)
         _raise_if_service_failed(answer.documents)
         return answer
 
-    def _checked(self, endpoint: Endpoint, documents: list[ImageDoc], parameters: Any) -> Request[BaseModel]:
+    def _checked(
+        self, endpoint: Endpoint, documents: list[ImageDoc], parameters: Any, identity: Identity
+    ) -> Request[BaseModel]:
         """Check the documents and parameters, and return the request for the operation.
 
         Raises:
@@ -138,16 +156,21 @@ class Door:
         """
         if endpoint.takes is Takes.NOTHING:
             refuse_documents(documents)
-            return Request([], parse_parameters(endpoint.parameters, parameters))
+            given = parse_parameters(endpoint.parameters, parameters)
+            self._access.check_collections(identity, endpoint, given, ())
+            return Request([], given, identity=identity)
         given = parse_parameters(endpoint.parameters, parameters)
         if endpoint.instead is not None and getattr(given, endpoint.instead) is not None:
             if documents:
                 message = f"{endpoint.instead}: takes the place of `data`; send one or the other"
                 raise VisualSearchError("invalid_parameter", message)
-            return Request([], given)
+            self._access.check_collections(identity, endpoint, given, ())
+            return Request([], given, identity=identity)
         collection: str | None = getattr(given, "collection", None)
         check_request(documents, self._max_documents, collection)
-        return Request(documents, given, admit_documents(documents, endpoint.takes, collection=collection))
+        made = admit_documents(documents, endpoint.takes, collection=collection)
+        self._access.check_collections(identity, endpoint, given, documents)
+        return Request(documents, given, made, identity)
 
     @asynccontextmanager
     async def _admitted(self) -> AsyncIterator[None]:

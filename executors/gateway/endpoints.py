@@ -31,9 +31,9 @@ from executors.gateway.operations import (
 from executors.gateway.operations.request import Request
 from executors.gateway.operations.service import SearchService
 from executors.gateway.rendering import Rendering
+from executors.keys.key import Role
 
 Operation: TypeAlias = Callable[[SearchService, Request[Any]], Awaitable[Answer]]
-Role: TypeAlias = Literal["search", "write", "admin"]
 
 _BY_ID: Final[tuple[ErrorCode, ...]] = ("not_found", "collection_not_found")
 _QUERIES: Final[tuple[ErrorCode, ...]] = ("text_not_supported", "invalid_text")
@@ -74,6 +74,8 @@ class Endpoint:
         instead: a parameter that callers may send instead of documents.
         grpc: whether gRPC callers may post to it.
         always: whether it answers even if the flow is not ready, without a place among the requests in flight.
+        without_collection: what a request concerns that names no collection: the default one, all of them, or nothing that
+            is stored.
     """
 
     path: str
@@ -92,6 +94,7 @@ class Endpoint:
     instead: str | None = None
     grpc: bool = True
     always: bool = False
+    without_collection: Literal["default", "all", "nothing"] = "default"
 
 
 STATUS: Final = Endpoint(
@@ -106,6 +109,7 @@ STATUS: Final = Endpoint(
     "The report",
     resource=Resource("GET", "/status"),
     always=True,
+    without_collection="nothing",
 )
 THUMBNAIL: Final = Endpoint(
     "/thumbnail",
@@ -185,6 +189,7 @@ ENDPOINTS: Final = (
         "Return the vectors of pictures and texts, without storing anything",
         errors=_QUERIES,
         examples=examples.EMBED,
+        without_collection="nothing",
     ),
     Endpoint(
         "/scroll",
@@ -235,6 +240,7 @@ ENDPOINTS: Final = (
         "Read back the whole index and check it",
         "The faults that were found, and the repairs that were made",
         examples=examples.EMPTY,
+        without_collection="all",
     ),
     Endpoint(
         "/reindex",
@@ -248,6 +254,7 @@ ENDPOINTS: Final = (
         "The rebuild has begun",
         errors=("collection_not_found",),
         examples=examples.EMPTY,
+        without_collection="all",
     ),
     STATUS,
     THUMBNAIL,
@@ -262,6 +269,7 @@ ENDPOINTS: Final = (
         "List all collections, in the order of their names",
         "The collections",
         resource=Resource("GET", "/collections"),
+        without_collection="nothing",
     ),
     Endpoint(
         "/collections/describe",

@@ -9,7 +9,9 @@ from jina.serve.runtimes.gateway.composite import CompositeGateway
 from jina.serve.runtimes.servers.grpc import GRPCServer
 from jina.serve.runtimes.servers.http import FastAPIBaseServer
 
+from executors.flow.exposure import check_exposure
 from executors.flow.sharding import from_text
+from executors.gateway.access import make_access
 from executors.gateway.admission import Gate
 from executors.gateway.door import Door
 from executors.gateway.flow.arrivals import wait_for_processes
@@ -101,7 +103,11 @@ class VisualSearchGateway(CompositeGateway):
         sharded = from_text(getattr(self.runtime_args, "sharded_stages", "{}"))
         stages = Stages(self.streamer, sharded, direct=chosen.stage_calls == "direct")
         timeout_s = chosen.timeout_ms / 1000
-        self._service = SearchService(stages, Gate(chosen.max_concurrency), clock, timeout_s, replicas=chosen.replicas)
+        check_exposure(str(self.runtime_args.host), chosen)
+        gate = Gate(chosen.max_concurrency)
+        self._service = SearchService(
+            stages, gate, clock, timeout_s, replicas=chosen.replicas, access=make_access(chosen)
+        )
         self._health = Health(self._service)
         intake = Intake(
             IntakeLimits(

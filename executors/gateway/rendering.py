@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
 import numpy as np
@@ -30,9 +30,17 @@ _MATCH_FIELDS: Final = (
 )
 
 
-def thumbnail_url(collection: str, document_id: str) -> str:
-    """Return the URL of a document's thumbnail, relative to the server; it works for any id."""
-    return f"/thumbnail?collection={quote(collection, safe='')}&id={quote(document_id, safe='')}"
+Sign: TypeAlias = Callable[[str, str], str] | None
+
+
+def thumbnail_url(collection: str, document_id: str, sign: Sign = None) -> str:
+    """Return the URL of a document's thumbnail, relative to the server; it works for any id.
+
+    Args:
+        sign: makes the signed part, which takes the place of a key, from the collection and the id; None without keys.
+    """
+    address = f"/thumbnail?collection={quote(collection, safe='')}&id={quote(document_id, safe='')}"
+    return address if sign is None else address + sign(collection, document_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +74,12 @@ def status_of(answer: Answer) -> int:
     return ERRORS[errors[0].code].status if errors[0] else 200
 
 
-def matches_of(document: ImageDoc, thumbnails_in: str | None = None) -> list[dict[str, Any]]:
+def matches_of(document: ImageDoc, thumbnails_in: str | None = None, sign: Sign = None) -> list[dict[str, Any]]:
     """Return the hits of one query as rows, with the fields that the caller chose; embeddings are D float32.
 
     Args:
         thumbnails_in: the collection of the hits, if the rows should have the URLs of thumbnails; else None.
+        sign: see `thumbnail_url`.
     """
     columns = unpack(document)
     if "ids" not in columns:
@@ -78,7 +87,7 @@ def matches_of(document: ImageDoc, thumbnails_in: str | None = None) -> list[dic
     if "embeddings" in columns:
         columns["embeddings"] = [decode_vector(each) for each in columns["embeddings"]]
     if thumbnails_in is not None:
-        columns["thumbnail_urls"] = [thumbnail_url(thumbnails_in, each) for each in columns["ids"]]
+        columns["thumbnail_urls"] = [thumbnail_url(thumbnails_in, each, sign) for each in columns["ids"]]
     chosen = [(name, column) for name, column in _MATCH_FIELDS if column in columns]
     rows = zip(*(columns[column] for _, column in chosen), strict=True)
     names = [name for name, _ in chosen]
@@ -89,7 +98,7 @@ def documents_for_grpc(rendering: Rendering, answer: Answer) -> DocList[ImageDoc
     """Return an answer as documents for gRPC: `matches` are made here, and the columns between stages are left out."""
     for document in answer.documents:
         if rendering.matches:
-            matches = matches_of(document, answer.thumbnails_in)
+            matches = matches_of(document, answer.thumbnails_in, answer.sign_thumbnail)
             document.matches = DocList[Match]([_match_of(match) for match in matches])
         document.hits = document.blob = document.tensor = None
         if not rendering.content:
@@ -121,7 +130,7 @@ def _delete_to_json(document: ImageDoc, answer: Answer) -> dict[str, Any]:
 
 
 def _search_to_json(document: ImageDoc, answer: Answer) -> dict[str, Any]:
-    matches = [] if document.error else matches_of(document, answer.thumbnails_in)
+    matches = [] if document.error else matches_of(document, answer.thumbnails_in, answer.sign_thumbnail)
     return {"id": document.id, "tags": _tags(document), "matches": matches, "error": _error_to_json(document)}
 
 
@@ -130,7 +139,7 @@ def _tags(document: ImageDoc) -> dict[str, Any]:
     return {} if document.error else document.tags
 
 
-def _get_to_json(document: ImageDoc, _: Answer) -> dict[str, Any]:
+def _get_to_json(document: ImageDoc, answer: Answer) -> dict[str, Any]:
     rendered: dict[str, Any] = {
         "id": document.id,
         "collection": document.collection,
@@ -146,7 +155,8 @@ def _get_to_json(document: ImageDoc, _: Answer) -> dict[str, Any]:
     }
     if document.error is not None:
         return rendered
-    rendered["thumbnail_url"] = thumbnail_url(document.collection or DEFAULT_COLLECTION, str(document.id))
+    collection = document.collection or DEFAULT_COLLECTION
+    rendered["thumbnail_url"] = thumbnail_url(collection, str(document.id), answer.sign_thumbnail)
     if document.embedding is not None:
         rendered["embedding"] = np.asarray(document.embedding)
     if document.thumbnail is not None:

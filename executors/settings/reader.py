@@ -16,6 +16,7 @@ from pydantic import ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from executors.errors import VisualSearchError
+from executors.settings.access import AccessSettings
 from executors.settings.embedding import NO_SERVERS, EmbeddingSettings
 from executors.settings.flow import FlowSettings
 from executors.settings.gateway import GatewaySettings
@@ -34,6 +35,7 @@ class Settings(
     EmbeddingSettings,
     PictureSettings,
     FlowSettings,
+    AccessSettings,
     GatewaySettings,
     BaseSettings,
 ):

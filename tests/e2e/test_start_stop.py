@@ -197,14 +197,14 @@ def test_a_port_that_is_taken_is_named_by_its_setting_before_any_stage_starts(tm
 
 
 def test_an_address_that_is_not_this_machines_is_named_by_its_setting(tmp_path: Path, models_dir: Path) -> None:
-    flow = start_flow(tmp_path, VS_HOST="192.0.2.7")
+    flow = start_flow(tmp_path, VS_HOST="192.0.2.7", VS_INSECURE="on")
     assert ended(flow) == 1
     assert "error: invalid_setting: VS_HOST: nothing can listen at 192.0.2.7: " in flow.log
     assert "VS_GRPC_PORT" not in flow.log
 
 
 def test_every_address_is_those_of_ipv4_too(tmp_path: Path, models_dir: Path) -> None:
-    with running_flow(tmp_path, VS_HOST="::") as flow:
+    with running_flow(tmp_path, VS_HOST="::", VS_INSECURE="on") as flow:
         for port in (flow.http_port, flow.grpc_port):
             for host in ("127.0.0.1", "::1"):
                 socket.create_connection((host, port), timeout=10).close()

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = (
     ("__version__", "errors", "cores", "hosts", "request_id"),
     ("devices", "document_values", "lifecycle", "files", "scheduling"),
-    ("document_faults", "exact_json", "parameter_values", "settings"),
+    ("document_faults", "exact_json", "parameter_values", "settings", "keys"),
     # The one change to Jina that every program with documents to send needs.
     ("flow.jina_patches.parameters", "client"),
     ("documents",),

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Final, Literal, TypeAlias
 
-from executors.cli.parser import arguments, document_arguments
+from executors.cli.parser import arguments, document_arguments, key_arguments
 
-Needs: TypeAlias = Literal["flow file", "service", "models"]
+Needs: TypeAlias = Literal["flow file", "service", "models", "keys"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Command:
         add_arguments: adds its arguments to its parser.
         function: `module:function`; it takes the parsed options and returns the exit status. The module is imported only
             when the command runs, so that `--help` and errors don't wait for it.
-        needs: what it works on: a flow file, a running service, or the models in VS_MODELS_DIR.
+        needs: what it works on: a flow file, a running service, the models in VS_MODELS_DIR, or the file of keys.
         examples: the examples and notes in its help.
     """
 
@@ -146,6 +146,14 @@ _ROWS: Final = (
         f"{_COMMANDS}.model_commands:models",
         "models",
         arguments.MODELS_EXAMPLES,
+    ),
+    Command(
+        "keys",
+        "create, list, revoke or check the keys of those who may use the service",
+        key_arguments.keys_arguments,
+        f"{_COMMANDS}.keys_command:keys",
+        "keys",
+        key_arguments.KEYS_EXAMPLES,
     ),
 )
 

@@ -17,7 +17,9 @@ from jina.orchestrate.deployments import Deployment
 
 from executors.devices import VARIABLE, Gpus, check_devices, invalid_devices, list_gpus
 from executors.errors import VisualSearchError
+from executors.flow.exposure import check_exposure
 from executors.flow.paths import is_flow_path
+from executors.flow.readiness import GATEWAY
 from executors.flow.stages import prepare_stages
 from executors.flow.validation import check_flow
 from executors.flow.variables import set_flow_variables
@@ -68,6 +70,8 @@ def check_ports() -> None:
             name = "VS_HOST" if gateway.host == chosen.host else "gateway.host"
             message = f"{name}: {fault}; set it to an address of this machine, such as 127.0.0.1"
             raise VisualSearchError("invalid_setting", message, variables=[name])
+        if gateway.uses == GATEWAY:
+            check_exposure(gateway.host, chosen)
         names = {chosen.http_port: "VS_HTTP_PORT", chosen.grpc_port: "VS_GRPC_PORT"}
         for port in gateway.port:
             if (fault := listening_fault(gateway.host, port)) is not None:

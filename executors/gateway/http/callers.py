@@ -6,15 +6,20 @@ from functools import partial
 
 from starlette.requests import Request
 
+from executors.gateway.access import SignedAddress
 from executors.gateway.disconnection import disconnected
 from executors.gateway.door import Body, Caller
 from executors.gateway.intake import Held
 
 
-def caller_of(request: Request) -> Caller:
-    """Return the caller of a request."""
+def caller_of(request: Request, signed: SignedAddress | None = None) -> Caller:
+    """Return the caller of a request.
+
+    Args:
+        signed: what the address says about itself, in place of a key.
+    """
     address = request.client.host if request.client else None
-    return Caller("http", address, request.headers, partial(disconnected, request))
+    return Caller("http", address, request.headers, partial(disconnected, request), signed)
 
 
 async def no_body(_: Held) -> Body:

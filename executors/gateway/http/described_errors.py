@@ -14,7 +14,7 @@ from executors.errors import ERRORS, ErrorCode
 from executors.gateway.document_checks import Takes
 from executors.gateway.endpoints import Endpoint
 
-_CALLER: Final[tuple[ErrorCode, ...]] = ("forbidden_host", "forbidden_origin")
+_CALLER: Final[tuple[ErrorCode, ...]] = ("forbidden_host", "forbidden_origin", "unauthenticated", "forbidden")
 _WORK: Final[tuple[ErrorCode, ...]] = (
     *("overloaded", "internal", "not_ready", "draining", "unavailable", "deadline_exceeded"),
     *("shard_missing", "shard_identity", "storage_unavailable", "storage_denied"),

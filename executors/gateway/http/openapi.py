@@ -52,6 +52,7 @@ def describe_post(endpoint: Endpoint) -> dict[str, Any]:
         body["required"] = True
     return {
         "summary": endpoint.summary,
+        "description": _role(endpoint),
         "openapi_extra": {"requestBody": body, "parameters": _query(endpoint)},
         "responses": _responses(endpoint),
     }
@@ -59,7 +60,11 @@ def describe_post(endpoint: Endpoint) -> dict[str, Any]:
 
 def describe_collections(endpoint: Endpoint) -> dict[str, Any]:
     """Describe for FastAPI an endpoint whose collection is in the path."""
-    described: dict[str, Any] = {"summary": endpoint.summary, "responses": _responses(endpoint)}
+    described: dict[str, Any] = {
+        "summary": endpoint.summary,
+        "description": _role(endpoint),
+        "responses": _responses(endpoint),
+    }
     if endpoint.resource is not None and "{name}" in endpoint.resource.path:
         described["openapi_extra"] = {"parameters": [_parameter("name", "path", "products")]}
     if endpoint.examples:
@@ -111,6 +116,23 @@ def health(
     return {"summary": f"200 if {meaning}", "responses": responses}
 
 
+def add_keys(description: dict[str, Any], *, required: bool) -> None:
+    """Describe the two ways to send a key; the health checks take none.
+
+    Args:
+        required: whether this service asks for keys.
+    """
+    description.setdefault("components", {})["securitySchemes"] = {
+        "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+        "bearer": {"type": "http", "scheme": "bearer"},
+    }
+    description["security"] = [*([] if required else [{}]), {"key": []}, {"bearer": []}]
+    for path, operations in description["paths"].items():
+        for operation in operations.values():
+            if path.startswith("/health/"):
+                operation["security"] = []
+
+
 def add_request_ids(description: dict[str, Any]) -> None:
     """Describe the header `X-Request-Id` of every operation: callers may send it, and every answer has it."""
     for operations in description["paths"].values():
@@ -120,11 +142,19 @@ def add_request_ids(description: dict[str, Any]) -> None:
                 response["headers"] = {**response.get("headers", {}), HEADER: _REQUEST_ID}
 
 
+def _role(endpoint: Endpoint) -> str:
+    return f"Where keys are asked for, this takes one with the role `{endpoint.role}`."
+
+
 def _responses(endpoint: Endpoint) -> dict[int | str, Any]:
     return {200: {"description": endpoint.success, "model": endpoint.answer}} | error_responses(endpoint)
 
 
-STATUS: Final[dict[str, Any]] = {"summary": endpoints.STATUS.summary, "responses": _responses(endpoints.STATUS)}
+STATUS: Final[dict[str, Any]] = {
+    "summary": endpoints.STATUS.summary,
+    "description": _role(endpoints.STATUS),
+    "responses": _responses(endpoints.STATUS),
+}
 _REQUEST_ID: Final = {
     "description": "the id that the log lines of this request have",
     "schema": {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH},
@@ -172,6 +202,10 @@ THUMBNAIL: Final = _THUMBNAIL | {
 }
 THUMBNAIL_BY_QUERY: Final = _THUMBNAIL | {
     "summary": "The same for any id, including those that browsers and proxies change in a path",
+    "description": (
+        "Where keys are asked for, the addresses in answers are signed (`expires`, `signature`): they are valid for a while "
+        "without a key."
+    ),
     "openapi_extra": {
         "parameters": [
             _parameter("collection", "query", "images", required=False),

@@ -23,6 +23,8 @@ def error_response(error: VisualSearchError) -> Response:
     headers = {"Retry-After": str(error.details["retry_after_s"])} if "retry_after_s" in error.details else None
     if error.status == 503 and headers is None:
         headers = {"Retry-After": "1"}
+    if error.code == "unauthenticated":
+        headers = {"WWW-Authenticate": "Bearer"}
     if error.code == "body_timeout":
         # Don't wait for the rest of the body.
         headers = {"Connection": "close"}

@@ -66,17 +66,18 @@ def make_app(door: Door, health: Health, settings: Settings) -> FastAPI:
     add_thumbnails(app, door)
     add_collections(app, door, settings)
     _add_health(app, door, health)
-    _describe_request_ids(app)
+    _describe_callers(app, asks_for_keys=door.asks_for_keys)
     return app
 
 
-def _describe_request_ids(app: FastAPI) -> None:
-    """Add the header `X-Request-Id` to the description, when FastAPI makes it for the first caller."""
+def _describe_callers(app: FastAPI, *, asks_for_keys: bool) -> None:
+    """Add keys and the header `X-Request-Id` to the description, when FastAPI makes it for the first caller."""
     describe = app.openapi
 
     def description() -> dict[str, Any]:
         if app.openapi_schema is None:
             openapi.add_request_ids(describe())
+            openapi.add_keys(describe(), required=asks_for_keys)
         return describe()
 
     app.openapi = description  # type: ignore[method-assign]

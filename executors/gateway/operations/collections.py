@@ -7,6 +7,7 @@ from typing import Any
 
 from executors.documents import DEFAULT_COLLECTION
 from executors.errors import VisualSearchError, collection_not_found
+from executors.gateway.access import Identity
 from executors.gateway.flow.chunks import Answer
 from executors.gateway.operations.completion import completed
 from executors.gateway.operations.request import Request
@@ -25,7 +26,8 @@ async def create_collection(service: SearchService, request: Request[CreateParam
 
 async def list_collections(service: SearchService, request: Request[NoParameters]) -> Answer:
     """List all collections."""
-    return service.report(**await Collections(service.index_client, service.clock).list())
+    found = await Collections(service.index_client, service.clock).list()
+    return service.report(collections=visible(found["collections"], request.identity))
 
 
 async def describe_collection(service: SearchService, request: Request[CollectionParameters]) -> Answer:
@@ -38,6 +40,11 @@ async def drop_collection(service: SearchService, request: Request[CollectionPar
     """Drop a collection with all its documents."""
     work = Collections(service.index_client, service.clock).drop(request.parameters.collection)
     return service.report(**await completed(work))
+
+
+def visible(collections: Sequence[Mapping[str, Any]], identity: Identity) -> list[Mapping[str, Any]]:
+    """Return the collections that a caller may use."""
+    return [each for each in collections if identity.sees(str(each["name"]))]
 
 
 def missing_is_empty(collection: str | None) -> bool:

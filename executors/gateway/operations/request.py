@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel
 
 from executors.documents import ImageDoc
+from executors.gateway.access import ANYONE, Identity
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -19,8 +20,10 @@ class Request(Generic[Model]):
     documents: in the caller's order; each has an id and a collection, or an error.
     parameters: an instance of the endpoint's model.
     made_ids: the ids that were made for documents without one; no other copy of these can exist.
+    identity: who calls.
     """
 
     documents: list[ImageDoc]
     parameters: Model
     made_ids: Set[str] = frozenset()
+    identity: Identity = ANYONE

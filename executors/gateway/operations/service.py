@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from executors.errors import VisualSearchError
+from executors.gateway.access import Access
 from executors.gateway.admission import Gate
 from executors.gateway.flow.chunks import Answer, ChunkSender
 from executors.gateway.flow.ready_vectors import ReadyVectors
@@ -28,11 +29,22 @@ class SearchService:
         clock: gives versions.
         timeout_s: the deadline of a request, in seconds.
         replicas: the number of replicas that embed.
+        access: who may do what; by default everyone may do everything.
     """
 
-    def __init__(self, stages: Stages, gate: Gate, clock: HybridClock, timeout_s: float, *, replicas: int = 1) -> None:
+    def __init__(
+        self,
+        stages: Stages,
+        gate: Gate,
+        clock: HybridClock,
+        timeout_s: float,
+        *,
+        replicas: int = 1,
+        access: Access | None = None,
+    ) -> None:
         self.stages = stages
         self.gate = gate
+        self.access = access or Access()
         self.readiness = Readiness()
         self.clock = clock
         self.index_client = IndexClient(stages, settle_ms=int(_SETTLED_AFTER * timeout_s * 1000))

@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from executors import __version__
 from executors.errors import VisualSearchError
+from executors.gateway.access import Identity
 from executors.gateway.flow.chunks import Answer
 from executors.gateway.flow.questions import answer_or_error
 from executors.gateway.flow.replicas import replica_reports
-from executors.gateway.operations.collections import collections_of
+from executors.gateway.operations.collections import collections_of, visible
 from executors.gateway.operations.request import Request
 from executors.gateway.operations.service import SearchService
 from executors.gateway.parameters import NoParameters
@@ -20,8 +21,11 @@ API_VERSION = 1
 _ANSWER_S: Final = 5.0
 
 
-async def status(service: SearchService, _: Request[NoParameters]) -> Answer:
-    """Ask every process for its status. A process that does not answer is named with its error; the others still count."""
+async def status(service: SearchService, request: Request[NoParameters]) -> Answer:
+    """Ask every process for its status. A process that does not answer is named with its error; the others still count.
+
+    A caller who may use some collections only sees nothing of the others, and no sums over all of them.
+    """
     others = service.stages.topology.others
     reports, index = await asyncio.gather(
         asyncio.gather(*(_stage(service, stage) for stage in others)), index_state(service)
@@ -34,10 +38,11 @@ async def status(service: SearchService, _: Request[NoParameters]) -> Answer:
         "ready": readiness.ready,
         "reason": readiness.reason.to_json() if readiness.reason else None,
         "silent": [*(name for stage in stages.values() for name in stage.get("silent", [])), *index.silent],
-        "index": _index(service, index),
+        "index": _seen_by(request.identity, _index(service, index)),
         "model": {key: service.model.get(key) for key in ("model_id", "name", "dimension", "text")},
         "stages": stages,
         "gateway": {"in_flight": gate.in_flight, "max_concurrency": gate.limit},
+        "access": service.access.report(request.identity),
     }
     return Answer([], extra=report)
 
@@ -59,6 +64,28 @@ def _index(service: SearchService, state: IndexState) -> dict[str, Any]:
         "missing": state.missing,
         **({} if state.error is None else {"error": state.error.to_json()}),
     }
+
+
+def _seen_by(identity: Identity, index: dict[str, Any]) -> dict[str, Any]:
+    if identity.collections is None:
+        return index
+    collections = visible(index["collections"], identity)
+    shards = [
+        {
+            "shard": each["shard"],
+            "graphs": [line for line in each.get("graphs") or () if identity.sees(line["collection"])],
+        }
+        for each in index["shards"]
+    ]
+    counted = sum(each.get("documents") or each.get("documents_counted") or 0 for each in collections)
+    whole = index["documents"] is not None
+    seen = {
+        "collections": collections,
+        "shards": shards,
+        "documents": counted if whole else None,
+        "documents_counted": counted,
+    }
+    return index | seen
 
 
 def _is_counted(state: IndexState) -> bool:

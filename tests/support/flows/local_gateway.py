@@ -12,6 +12,7 @@ from typing import Any
 
 import uvicorn
 
+from executors.gateway.access import make_access
 from executors.gateway.door import Door
 from executors.gateway.health import Health
 from executors.gateway.http.protocol import server_options
@@ -35,6 +36,7 @@ async def local_gateway(shards: int, keepalive_s: int = 75, **settings: Any) -> 
     service, stages = await local_service(shards)
     service.readiness.set_ready()
     chosen = Settings(**settings)
+    service.access = make_access(chosen)
     intake = Intake(IntakeLimits(chosen.max_bodies, chosen.max_bodies_bytes, 10.0, chosen.body_min_rate))
     door = Door(service, intake, max_documents=10_000, timeout_s=30.0)
     application = make_app(door, Health(service), chosen)

@@ -10,11 +10,16 @@ from executors.settings import Settings
 
 
 def test_loopback_is_said_plainly_and_any_other_address_with_a_warning() -> None:
-    assert access("127.0.0.1")[0] is False
-    worth_warning, line = access("0.0.0.0")
+    assert access(Settings(host="127.0.0.1"))[0] is False
+    worth_warning, line = access(Settings(host="0.0.0.0"))
     assert worth_warning
     assert "no key is asked for" in line
     assert "VS_HOST=0.0.0.0 is not loopback" in line
+
+
+def test_with_a_file_of_keys_callers_need_one(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    assert access(Settings(host="0.0.0.0", keys_file=file)) == (False, f"callers need a key of {file}")
 
 
 def test_addresses_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
