@@ -15,7 +15,10 @@ CLOSED_PIPE: Final = 141
 
 # The service can't be reached, or refuses every request; another document would not be accepted either.
 _UNAVAILABLE_CODES: Final[frozenset[ErrorCode]] = frozenset(
-    {"overloaded", "deadline_exceeded", "forbidden_host", "forbidden_origin", "unknown_endpoint", "method_not_allowed"}
+    {
+        *("overloaded", "deadline_exceeded", "unauthenticated", "forbidden_host", "forbidden_origin"),
+        *("unknown_endpoint", "method_not_allowed"),
+    }
 )
 # An argument or a setting is wrong; the service may be the one that says so.
 _USAGE_CODES: Final[frozenset[ErrorCode]] = frozenset({"invalid_parameter", "invalid_filter", "invalid_setting"})
