@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Literal, Protocol
 
 from executors.documents import DEFAULT_COLLECTION, Failure, ImageDoc
 from executors.errors import VisualSearchError
@@ -15,13 +15,23 @@ from executors.keys.key_ring import KeyRing
 from executors.keys.signatures import is_signed, sign
 from executors.settings import Settings
 
-if TYPE_CHECKING:
-    from executors.gateway.endpoints import Endpoint
-
 _audit = logging.getLogger("executors.gateway.audit")
 _STAGE: Final = "gateway"
 KEY_HEADER: Final = "x-api-key"
 _BEARER: Final = "bearer "
+
+
+class Guarded(Protocol):
+    """What has to be known of an endpoint; see `endpoints.Endpoint`."""
+
+    @property
+    def path(self) -> str: ...  # noqa: D102
+
+    @property
+    def role(self) -> Role: ...  # noqa: D102
+
+    @property
+    def without_collection(self) -> Literal["default", "all", "nothing"]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +103,7 @@ class Access:
         return self._ring is not None
 
     def identify(
-        self, endpoint: Endpoint, metadata: Mapping[str, str], address: str | None, signed: SignedAddress | None = None
+        self, endpoint: Guarded, metadata: Mapping[str, str], address: str | None, signed: SignedAddress | None = None
     ) -> Identity:
         """Return who calls, if the caller may use the endpoint at all.
 
@@ -121,7 +131,7 @@ class Access:
         return Identity.of(key)
 
     def check_collections(
-        self, identity: Identity, endpoint: Endpoint, parameters: Any, documents: Sequence[ImageDoc]
+        self, identity: Identity, endpoint: Guarded, parameters: Any, documents: Sequence[ImageDoc]
     ) -> None:
         """Refuse collections that the caller may not use; a document of such a collection gets the error by itself.
 
@@ -145,7 +155,7 @@ class Access:
                 error = self._refused(identity, endpoint, f"it may not use the collection {collection!r}")
                 document.put(error=Failure.of(error, _STAGE))
 
-    def note_write(self, identity: Identity, endpoint: Endpoint, parameters: Any, documents: int, failed: int) -> None:
+    def note_write(self, identity: Identity, endpoint: Guarded, parameters: Any, documents: int, failed: int) -> None:
         """Write the line of the audit about a write."""
         if self._ring is not None:
             collection = getattr(parameters, "collection", None) or DEFAULT_COLLECTION
@@ -197,12 +207,12 @@ class Access:
             raise VisualSearchError("unauthenticated", "the address has expired; search again for a new one")
         return Identity(None, "search", frozenset({given.collection}))
 
-    def _refused(self, identity: Identity, endpoint: Endpoint, why: str) -> VisualSearchError:
+    def _refused(self, identity: Identity, endpoint: Guarded, why: str) -> VisualSearchError:
         _audit.warning("refused %s with key %s: %s", endpoint.path, identity.name, why)
         return VisualSearchError("forbidden", f"the key {identity.name!r} is limited to collections: {why}")
 
 
-def _lacks_role(endpoint: Endpoint) -> VisualSearchError:
+def _lacks_role(endpoint: Guarded) -> VisualSearchError:
     return VisualSearchError("forbidden", f"this takes a key with the role {endpoint.role!r}", role=endpoint.role)
 
 
