@@ -25,13 +25,13 @@ class Guarded(Protocol):
     """What has to be known of an endpoint; see `endpoints.Endpoint`."""
 
     @property
-    def path(self) -> str: ...  # noqa: D102
+    def path(self) -> str: ...
 
     @property
-    def role(self) -> Role: ...  # noqa: D102
+    def role(self) -> Role: ...
 
     @property
-    def without_collection(self) -> Literal["default", "all", "nothing"]: ...  # noqa: D102
+    def without_collection(self) -> Literal["default", "all", "nothing"]: ...
 
 
 @dataclass(frozen=True, slots=True)
