@@ -20,6 +20,7 @@ from executors.errors import VisualSearchError, as_error
 from executors.lifecycle import run_now, start_now, starting
 from executors.models.repository import load_towers, tokenizer_path
 from executors.models.spec import Tower, text_not_supported
+from executors.process_figures import process_figures
 from executors.scheduling.turns import Turn, current_turn
 from executors.settings import settings, visible_devices, with_flow_backend
 
@@ -73,6 +74,7 @@ class ImageEmbedder(Executor):
             "replica": self.runtime_args.name,
             "replica_count": int(getattr(self.runtime_args, "replicas", 1) or 1),
             **self._backend.status(),
+            "process": process_figures(),
         }
         packed = orjson.dumps(report)
         return DocList[ImageDoc]([ImageDoc.from_values(id=document.id, hits=packed) for document in docs])

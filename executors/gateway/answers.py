@@ -284,6 +284,9 @@ class GatewayStatus(Answer):
 
     in_flight: int
     max_concurrency: int
+    chunks_in_flow: int = Field(description="messages that are in the stages")
+    chunks_waiting: int = Field(description="messages that wait for a place in the flow")
+    process: dict[str, Any] = Field(description="processor time, memory, open files and threads of this process")
 
 
 class KeyStatus(Answer):

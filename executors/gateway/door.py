@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
 
 from executors.documents import ImageDoc
 from executors.errors import ERRORS, VisualSearchError
@@ -25,6 +26,7 @@ from executors.gateway.document_checks import Takes, admit_documents, check_requ
 from executors.gateway.endpoints import BY_PATH, Endpoint
 from executors.gateway.flow.chunks import Answer, size_of
 from executors.gateway.intake import Held, Intake
+from executors.gateway.metrics.requests import GONE
 from executors.gateway.operations.request import Request
 from executors.gateway.operations.service import SearchService
 from executors.gateway.parameters import NoParameters, parse_parameters
@@ -93,6 +95,23 @@ class Door:
             VisualSearchError: the request failed as a whole.
             ClientDisconnect: the caller has left.
         """
+        started = time.perf_counter()
+        status, code = 200, ""
+        try:
+            return await self._answer(endpoint, caller, read, weight)
+        except VisualSearchError as error:
+            status, code = error.status, error.code
+            raise
+        except (asyncio.CancelledError, ClientDisconnect):
+            status = GONE
+            raise
+        finally:
+            seconds = time.perf_counter() - started
+            self._service.metrics.note_request(caller.protocol, endpoint.path, status, code, seconds)
+
+    async def _answer(
+        self, endpoint: Endpoint, caller: Caller, read: Callable[[Held], Awaitable[Body]], weight: int
+    ) -> Answer:
         identity = self._access.identify(endpoint, caller.metadata, caller.address, caller.signed)
         if endpoint.always:
             return await endpoint.operation(self._service, Request([], NoParameters(), identity=identity))
@@ -129,6 +148,8 @@ class Door:
             VisualSearchError: the request failed as a whole.
         """
         started = time.perf_counter()
+        metrics = self._service.metrics
+        metrics.note_documents(endpoint.path, documents)
         bulk = is_bulk(len(documents), sum(map(size_of, documents)))
         current_turn.set(Turn(f"{self._name}-{next(self._numbers)}", bulk))
         await self._lost_shards.check(writes=endpoint.writes)
@@ -142,6 +163,7 @@ class Door:
         if endpoint.writes:
             self._access.note_write(identity, endpoint, request.parameters, len(documents), answer.failed)
         answer.sign_thumbnail = self._access.signer()
+        metrics.note_answer(endpoint.path, answer.documents, answer.took_ms)
         self._lost_shards.note_all(answer.documents)
         _raise_if_service_failed(answer.documents)
         return answer

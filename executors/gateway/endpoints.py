@@ -23,6 +23,7 @@ from executors.gateway.operations import (
     get,
     index,
     maintenance,
+    metrics,
     scroll,
     search,
     status,
@@ -110,6 +111,21 @@ STATUS: Final = Endpoint(
     resource=Resource("GET", "/status"),
     always=True,
     without_collection="nothing",
+)
+METRICS: Final = Endpoint(
+    "/metrics",
+    parameters.NoParameters,
+    None,
+    metrics.metrics,
+    rendering.REPORTED,
+    Takes.NOTHING,
+    "admin",
+    "Report the metrics of every process in Prometheus' text format",
+    "The metrics",
+    resource=Resource("GET", "/metrics"),
+    grpc=False,
+    always=True,
+    without_collection="all",
 )
 THUMBNAIL: Final = Endpoint(
     "/thumbnail",
@@ -257,6 +273,7 @@ ENDPOINTS: Final = (
         without_collection="all",
     ),
     STATUS,
+    METRICS,
     THUMBNAIL,
     Endpoint(
         "/collections/list",

@@ -20,6 +20,7 @@ from executors.preprocess.cost import cost_of
 from executors.preprocess.decode import configure_opencv
 from executors.preprocess.header import ImageLimits
 from executors.preprocess.pipeline import ImagePipeline
+from executors.process_figures import process_figures
 from executors.scheduling.fair_threads import Cost, FairThreads
 from executors.scheduling.turns import Turn
 from executors.settings import settings
@@ -77,6 +78,7 @@ class ImagePreprocessor(Executor):
                 "model": self._pipeline.spec.name,
                 "passes_ready_vectors": True,
                 "decodes": self._pool.status(),
+                "process": process_figures(),
             }
         )
         return DocList[ImageDoc]([ImageDoc.from_values(id=document.id, hits=report) for document in docs])

@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # From the ground floor up. Packages of one row don't know each other.
 LAYERS = (
-    ("__version__", "errors", "cores", "hosts", "request_id"),
+    ("__version__", "errors", "cores", "hosts", "process_figures", "request_id"),
     ("devices", "document_values", "lifecycle", "files", "scheduling"),
     ("document_faults", "exact_json", "parameter_values", "settings", "keys"),
     # The one change to Jina that every program with documents to send needs.

@@ -69,7 +69,7 @@ class ChunkSender:
         self._beginning = asyncio.Lock()
         self._most_parts = PARTS_A_REPLICA * replicas
         bulk = max(BULK_CHUNKS_IN_FLIGHT, BULK_CHUNKS_A_REPLICA * replicas)
-        self._places = FairPlaces(bulk + SMALL_CHUNKS_IN_FLIGHT, bulk)
+        self.places = FairPlaces(bulk + SMALL_CHUNKS_IN_FLIGHT, bulk)
 
     async def send(self, documents: list[ImageDoc], post: Callable[[list[ImageDoc]], Awaitable[StageAnswer]]) -> Answer:
         """Send what is sound in chunks, several at once, and put the answers back in request order."""
@@ -79,7 +79,7 @@ class ChunkSender:
         async def run(positions: Sequence[int]) -> None:
             chunk = [documents[n] for n in positions]
             turn = current_turn.get()
-            async with self._places.hold(turn):
+            async with self.places.hold(turn):
                 if turn.bulk:
                     await self._wait_for_others()
                 answer = await post(chunk)
@@ -116,7 +116,7 @@ class ChunkSender:
 
     def parts_of(self, chunk: Sequence[ImageDoc]) -> list[Sequence[ImageDoc]]:
         """Cut a chunk that is alone in the flow, so that all replicas work on it; beside others it stays whole."""
-        if self._places.taken > 1 or self._places.waiting:
+        if self.places.taken > 1 or self.places.waiting:
             return [chunk]
         count = max(1, min(self._most_parts, len(chunk) // SMALLEST_PART))
         ends = [len(chunk) * number // count for number in range(count + 1)]

@@ -155,6 +155,14 @@ STATUS: Final[dict[str, Any]] = {
     "description": _role(endpoints.STATUS),
     "responses": _responses(endpoints.STATUS),
 }
+METRICS: Final[dict[str, Any]] = {
+    "summary": endpoints.METRICS.summary,
+    "description": _role(endpoints.METRICS),
+    "responses": {
+        200: {"description": endpoints.METRICS.success, "content": {"text/plain": {"schema": {"type": "string"}}}},
+    }
+    | error_responses(endpoints.METRICS),
+}
 _REQUEST_ID: Final = {
     "description": "the id that the log lines of this request have",
     "schema": {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH},

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from fastapi_offline import FastAPIOffline
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
@@ -15,7 +16,7 @@ from starlette.routing import Match
 from executors.errors import VisualSearchError
 from executors.gateway.answers import Failure, FullHealthAnswer
 from executors.gateway.door import Body, Door
-from executors.gateway.endpoints import ENDPOINTS, STATUS, Endpoint
+from executors.gateway.endpoints import ENDPOINTS, METRICS, STATUS, Endpoint
 from executors.gateway.health import Health
 from executors.gateway.http import openapi
 from executors.gateway.http.bodies import read_documents, weight_of
@@ -27,6 +28,7 @@ from executors.gateway.http.origins import CallerCheck
 from executors.gateway.http.responses import Json, error_response
 from executors.gateway.http.thumbnails import add_thumbnails
 from executors.gateway.intake import Held
+from executors.gateway.operations.metrics import TEXT
 from executors.gateway.rendering import answer_to_json, status_of
 from executors.request_id import HEADER
 from executors.settings import Settings
@@ -63,6 +65,7 @@ def make_app(door: Door, health: Health, settings: Settings) -> FastAPI:
 
     _add_posts(app, door, settings)
     _add_status(app, door)
+    _add_metrics(app, door)
     add_thumbnails(app, door)
     add_collections(app, door, settings)
     _add_health(app, door, health)
@@ -108,6 +111,13 @@ def _add_status(app: FastAPI, door: Door) -> None:
     @app.get("/status", response_class=Json, **openapi.STATUS)
     async def status(request: Request) -> Response:
         return Json((await door.answer(STATUS, caller_of(request), no_body)).extra)
+
+
+def _add_metrics(app: FastAPI, door: Door) -> None:
+    @app.get("/metrics", response_class=Response, **openapi.METRICS)
+    async def metrics(request: Request) -> Response:
+        text = (await door.answer(METRICS, caller_of(request), no_body)).extra[TEXT]
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
 def _add_health(app: FastAPI, door: Door, health: Health) -> None:

@@ -11,6 +11,7 @@ from executors.gateway.flow.chunks import Answer, ChunkSender
 from executors.gateway.flow.ready_vectors import ReadyVectors
 from executors.gateway.flow.replicas import check_replicas_ready, replica_reports
 from executors.gateway.flow.stages import Stages
+from executors.gateway.metrics.requests import RequestMetrics
 from executors.gateway.readiness import Readiness
 from executors.gateway.shards.id_locks import IdLocks
 from executors.gateway.shards.index_client import IndexClient
@@ -45,6 +46,7 @@ class SearchService:
         self.stages = stages
         self.gate = gate
         self.access = access or Access()
+        self.metrics = RequestMetrics()
         self.readiness = Readiness()
         self.clock = clock
         self.index_client = IndexClient(stages, settle_ms=int(_SETTLED_AFTER * timeout_s * 1000))

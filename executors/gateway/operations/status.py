@@ -16,6 +16,7 @@ from executors.gateway.operations.request import Request
 from executors.gateway.operations.service import SearchService
 from executors.gateway.parameters import NoParameters
 from executors.gateway.shards.index_state import IndexState, index_state
+from executors.process_figures import process_figures
 
 API_VERSION = 1
 _ANSWER_S: Final = 5.0
@@ -26,25 +27,41 @@ async def status(service: SearchService, request: Request[NoParameters]) -> Answ
 
     A caller who may use some collections only sees nothing of the others, and no sums over all of them.
     """
+    report = await whole_status(service)
+    index = _seen_by(request.identity, report["index"])
+    return Answer([], extra=report | {"index": index, "access": service.access.report(request.identity)})
+
+
+async def whole_status(service: SearchService, within_s: float = _ANSWER_S) -> dict[str, Any]:
+    """Ask every process for its status, without regard to who may see it.
+
+    Args:
+        within_s: the timeout of an answer, in seconds.
+    """
     others = service.stages.topology.others
     reports, index = await asyncio.gather(
-        asyncio.gather(*(_stage(service, stage) for stage in others)), index_state(service)
+        asyncio.gather(*(_stage(service, stage, within_s) for stage in others)), index_state(service, within_s)
     )
     stages = dict(zip(others, reports, strict=True))
     readiness, gate = service.readiness, service.gate
-    report = {
+    places = service.chunks.places
+    return {
         "api": API_VERSION,
         "version": __version__,
         "ready": readiness.ready,
         "reason": readiness.reason.to_json() if readiness.reason else None,
         "silent": [*(name for stage in stages.values() for name in stage.get("silent", [])), *index.silent],
-        "index": _seen_by(request.identity, _index(service, index)),
+        "index": _index(service, index),
         "model": {key: service.model.get(key) for key in ("model_id", "name", "dimension", "text")},
         "stages": stages,
-        "gateway": {"in_flight": gate.in_flight, "max_concurrency": gate.limit},
-        "access": service.access.report(request.identity),
+        "gateway": {
+            "in_flight": gate.in_flight,
+            "max_concurrency": gate.limit,
+            "chunks_in_flow": places.taken,
+            "chunks_waiting": places.waiting,
+            "process": process_figures(),
+        },
     }
-    return Answer([], extra=report)
 
 
 def _index(service: SearchService, state: IndexState) -> dict[str, Any]:
@@ -70,13 +87,10 @@ def _seen_by(identity: Identity, index: dict[str, Any]) -> dict[str, Any]:
     if identity.collections is None:
         return index
     collections = visible(index["collections"], identity)
-    shards = [
-        {
-            "shard": each["shard"],
-            "graphs": [line for line in each.get("graphs") or () if identity.sees(line["collection"])],
-        }
-        for each in index["shards"]
-    ]
+    shards = []
+    for each in index["shards"]:
+        graphs = [line for line in each.get("graphs") or () if identity.sees(line["collection"])]
+        shards.append(each | {"documents": sum(line["documents"] for line in graphs), "graphs": graphs})
     counted = sum(each.get("documents") or each.get("documents_counted") or 0 for each in collections)
     whole = index["documents"] is not None
     seen = {
@@ -98,8 +112,8 @@ def _shard(report: dict[str, Any]) -> dict[str, Any]:
     return {"shard": report["number"], **{key: value for key, value in report.items() if key not in hidden}}
 
 
-async def _stage(service: SearchService, stage: str) -> dict[str, Any]:
-    reports = await answer_or_error(replica_reports(service.stages, stage), stage, _ANSWER_S)
+async def _stage(service: SearchService, stage: str, within_s: float) -> dict[str, Any]:
+    reports = await answer_or_error(replica_reports(service.stages, stage), stage, within_s)
     if isinstance(reports, VisualSearchError):
         return {"error": reports.to_json(), "silent": reports.details.get("silent", [])}
     return reports.to_json()

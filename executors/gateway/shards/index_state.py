@@ -37,10 +37,10 @@ class IndexState:
         return {"total": self.total, "answered": len(self.reports), "missing": self.missing}
 
 
-async def index_state(service: SearchService) -> IndexState:
-    """Ask every shard, and the head if there is one."""
+async def index_state(service: SearchService, within_s: float = _ANSWER_S) -> IndexState:
+    """Ask every shard, and the head if there is one, for at most so many seconds."""
     stage = service.stages.topology.index
-    asked = answer_or_error(service.index_client.shard_reports(), stage, _ANSWER_S)
+    asked = answer_or_error(service.index_client.shard_reports(), stage, within_s)
     silent, answer = await asyncio.gather(service.stages.silent_replicas(stage), asked)
     reports = answer if isinstance(answer, list) else []
     membership = service.index_client.membership

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 from executors.errors import VisualSearchError
 from executors.index.embedded.disk import reads
 from executors.index.embedded.disk.checkpoints import EVERY_CHANGES
-from executors.index.embedded.disk.database import ReadConnections
+from executors.index.embedded.disk.database import DATABASE_NAME, ReadConnections
 from executors.index.embedded.disk.reserve import RESERVE_NAME, can_write, disk_is_full
 from executors.index.embedded.disk.schema import FORMAT_VERSION
 from executors.index.embedded.disk.transaction import Transaction
@@ -256,6 +256,7 @@ class EmbeddedStore(Store):
             bytes_on_disk=await asyncio.to_thread(_bytes_in, self._folder),
             details={
                 **running.details,
+                "wal_bytes": await asyncio.to_thread(_wal_bytes, self._folder),
                 "storage_error": await asyncio.to_thread(_storage_error, running),
                 "bytes_in_memory": sum(each.bytes_held for each in held),
                 "removed_in_memory": sum(each.flat.rows_held - each.flat.live for each in held),
@@ -333,6 +334,14 @@ def _storage_error(running: Running) -> dict[str, Any] | None:
         full = VisualSearchError("storage_unavailable", f"the disk of {str(folder)!r} is full", folder=str(folder))
         error = running.writer.disk_error or full
     return None if error is None else error.to_json()
+
+
+def _wal_bytes(folder: Path) -> int:
+    """Bytes of the write-ahead log; 0 if there is none."""
+    try:
+        return folder.joinpath(f"{DATABASE_NAME}-wal").stat().st_size
+    except OSError:
+        return 0
 
 
 def _bytes_in(folder: Path) -> int:

@@ -12,6 +12,7 @@ from executors.index.records import NEWEST, Collection, ShardIdentity, Supersede
 from executors.index.store import Store
 from executors.index.wire.columns import Columns
 from executors.index.wire.pages import PackedPage, pack_page
+from executors.process_figures import process_figures
 
 
 async def supersede(number: int, store: Store, columns: Columns) -> Columns:
@@ -148,6 +149,7 @@ async def status(number: int, shards: int, store: Store, columns: Columns) -> Co
             for each, count in found.collections
         ],
         **found.details,
+        "process": process_figures(),
     }
 
 
