@@ -27,6 +27,7 @@ from executors.gateway.http.connections import (
     grpc_options,
     let_kernel_keep_waiting,
 )
+from executors.gateway.http.metrics_port import MetricsPort
 from executors.gateway.http.protocol import server_options
 from executors.gateway.http.routes import make_app
 from executors.gateway.intake import Intake, IntakeLimits
@@ -116,6 +117,8 @@ class VisualSearchGateway(CompositeGateway):
         )
         self._door = Door(self._service, intake, max_documents=chosen.max_documents, timeout_s=timeout_s)
         application = make_app(self._door, self._health, chosen)
+        port = chosen.metrics_port
+        self._metrics_port = None if port is None else MetricsPort(self._service, str(self.runtime_args.host), port)
         self._http_options = server_options(chosen.keepalive_s)
         self.servers = [self._adapt(server, application) for server in self.servers]
         self.gateways = self.servers
@@ -139,6 +142,8 @@ class VisualSearchGateway(CompositeGateway):
         if not self.is_cancel.is_set():
             self._check_stages()
             await self._health.start()
+            if self._metrics_port is not None:
+                self._metrics_port.start()
         await super().setup_server()
         leave_start_uncollected()
 
@@ -154,5 +159,7 @@ class VisualSearchGateway(CompositeGateway):
         """Refuse new work, then stop both servers."""
         self._service.gate.draining = True
         await self._health.stop()
+        if self._metrics_port is not None:
+            await self._metrics_port.stop()
         await all_completed(_COMPLETION_S)
         await super().shutdown()

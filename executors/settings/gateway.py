@@ -17,6 +17,9 @@ class GatewaySettings(BaseModel):
     host: str = Field("127.0.0.1", description="address that the gateway listens on")
     http_port: int = Field(8080, ge=1, le=65535, description="port for HTTP")
     grpc_port: int = Field(54321, ge=1, le=65535, description="port for gRPC")
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="port of its own for /metrics, which asks for no key there; none by default"
+    )
     allowed_hosts: Names = Field(
         (),
         description="further names that a Host header may carry, comma-separated (this machine's own names are always "
@@ -92,6 +95,14 @@ class GatewaySettings(BaseModel):
     def _own_port(cls, value: int, info: ValidationInfo) -> int:
         if value == info.data.get("http_port"):
             raise ValueError("the same port as VS_HTTP_PORT")
+        return value
+
+    @field_validator("metrics_port", mode="after")
+    @classmethod
+    def _third_port(cls, value: int | None, info: ValidationInfo) -> int | None:
+        for other in ("http_port", "grpc_port"):
+            if value is not None and value == info.data.get(other):
+                raise ValueError(f"the same port as VS_{other.upper()}")
         return value
 
 

@@ -73,7 +73,11 @@ def check_ports() -> None:
         if gateway.uses == GATEWAY:
             check_exposure(gateway.host, chosen)
         names = {chosen.http_port: "VS_HTTP_PORT", chosen.grpc_port: "VS_GRPC_PORT"}
-        for port in gateway.port:
+        ports = list(gateway.port)
+        if chosen.metrics_port is not None and gateway.uses == GATEWAY:
+            names[chosen.metrics_port] = "VS_METRICS_PORT"
+            ports.append(chosen.metrics_port)
+        for port in ports:
             if (fault := listening_fault(gateway.host, port)) is not None:
                 name = names.get(port, "gateway.port")
                 way_out = f"end that one, or set another {name}" if "is taken" in fault else f"set another {name}"

@@ -91,9 +91,11 @@ def families_of(report: Mapping[str, Any]) -> Iterator[Metric]:
     for stage, each in (report.get("stages") or {}).items():
         for replica in each.get("replicas") or ():
             _add_replica(made, stage, replica)
-    for name in report.get("silent") or ():
-        made.add("up", "Whether the process answers.", 0, {"process": str(name)})
-    _add_index(made, report.get("index") or {})
+    index = report.get("index") or {}
+    _add_index(made, index)
+    missing = {f"index/shard-{number}" for number in index.get("missing") or ()}
+    for name in sorted(missing | set(map(str, report.get("silent") or ()))):
+        made.add("up", "Whether the process answers.", 0, {"process": name})
     yield from made
     model = report.get("model") or {}
     build = {"version": str(report.get("version")), "model": str(model.get("model_id") or "")}
@@ -147,8 +149,6 @@ def _add_index(made: Families, index: Mapping[str, Any]) -> None:
             made.add(metric, text, shard.get(field), labels)
         made.add("shard_documents", "Documents of the shard.", shard.get("documents"), labels)
         _add_graphs(made, labels, shard.get("graphs") or (), shown)
-    for number in index.get("missing") or ():
-        made.add("up", "Whether the process answers.", 0, {"process": f"index/shard-{number}"})
 
 
 def _add_graphs(made: Families, shard: Mapping[str, str], graphs: Iterable[Mapping[str, Any]], shown: set[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
 from executors.documents import ImageDoc
 
@@ -19,6 +19,8 @@ class RequestMetrics:
     """Counters and histograms of one gateway process."""
 
     def __init__(self) -> None:
+        # The time at which each series began would double their number.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "visual_search_requests",

@@ -20,7 +20,11 @@ _ANSWER_S: Final = 1.0
 
 async def metrics(service: SearchService, _: Request[NoParameters]) -> Answer:
     """Return the metrics as text, in `extra`."""
+    return Answer([], extra={TEXT: await text_of(service)})
+
+
+async def text_of(service: SearchService) -> str:
+    """Return the metrics of all processes as text; those that don't answer within a second are shown as not up."""
     registry = CollectorRegistry()
     registry.register(StatusCollector(await whole_status(service, within_s=_ANSWER_S)))
-    text = generate_latest(service.metrics.registry) + generate_latest(registry)
-    return Answer([], extra={TEXT: text.decode()})
+    return (generate_latest(service.metrics.registry) + generate_latest(registry)).decode()
