@@ -145,6 +145,8 @@ class Door:
                 message = f"{endpoint.instead}: takes the place of `data`; send one or the other"
                 raise VisualSearchError("invalid_parameter", message)
             return Request([], given)
+        if endpoint.beside is not None and getattr(given, endpoint.beside) is not None and not documents:
+            return Request([], given)
         collection: str | None = getattr(given, "collection", None)
         check_request(documents, self._max_documents, collection)
         return Request(documents, given, admit_documents(documents, endpoint.takes, collection=collection))

@@ -72,6 +72,7 @@ class Endpoint:
         examples: valid bodies, for the description.
         resource: its HTTP method and path; None for a POST to `path`.
         instead: a parameter that callers may send instead of documents.
+        beside: a parameter that callers may send with documents or without any.
         grpc: whether gRPC callers may post to it.
         always: whether it answers even if the flow is not ready, without a place among the requests in flight.
     """
@@ -90,6 +91,7 @@ class Endpoint:
     examples: tuple[examples.Example, ...] = ()
     resource: Resource | None = None
     instead: str | None = None
+    beside: str | None = None
     grpc: bool = True
     always: bool = False
 
@@ -145,9 +147,10 @@ ENDPOINTS: Final = (
         Takes.QUERIES,
         "search",
         "Find the most similar documents for each picture, text or vector, or for an indexed document (`like`)",
-        errors=(*_QUERIES, *_BY_ID, "invalid_filter"),
+        errors=(*_QUERIES, *_BY_ID, "invalid_filter", "zero_query"),
         examples=examples.SEARCH,
         instead="like",
+        beside="terms",
     ),
     Endpoint(
         "/update",

@@ -113,16 +113,16 @@ class SearchContract:
             others = [name for name in names if name != left_out]
             for exact in (True, False):
                 for limit in (1, 5, 299, 400):
-                    hits = await found(store, axis(0), limit=limit, without=left_out, exact=exact)
+                    hits = await found(store, axis(0), limit=limit, without=[left_out], exact=exact)
                     assert hits.ids == others[:limit], (left_out, limit)
                 for limit in (1, 3, 200):
-                    groups = await found(store, axis(0), limit=limit, without=left_out, group_by="g", exact=exact)
+                    groups = await found(store, axis(0), limit=limit, without=[left_out], group_by="g", exact=exact)
                     firsts = {int(name) // 3: name for name in reversed(others)}
                     assert groups.ids == list(firsts.values())[::-1][:limit], (left_out, limit)
             few = where({"n": {"$lt": 6}})
             expected = [name for name in others if name < "006"]
-            assert (await found(store, axis(0), limit=9, without=left_out, where=few)).ids == expected
-        assert (await found(store, axis(0), threshold=0.9999999, without="000")).ids == []
+            assert (await found(store, axis(0), limit=9, without=[left_out], where=few)).ids == expected
+        assert (await found(store, axis(0), threshold=0.9999999, without=["000"])).ids == []
 
     # --- effort and fields
 

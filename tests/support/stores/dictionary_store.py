@@ -104,7 +104,7 @@ class DictionaryStore(Store):
             raise VisualSearchError("collection_not_found", f"there is no collection {request.collection!r}")
         check_binding(collection, request.model_id, request.queries.shape[1])
         matching = self._matching(request.collection, request.where)
-        documents = [live.record for name, live in matching if name != request.without]
+        documents = [live.record for name, live in matching if name not in request.without]
         return [_best(documents, query, request) for query in request.queries]
 
     async def scroll(

@@ -85,8 +85,8 @@ class Search:
         """The `limit` best documents for each query, without those below the threshold."""
         exact = scope.exact or limit > _MOST_CANDIDATES
         rounded = self._options.precision != "single" and not exact
-        if request.without is not None:
-            more = [*more, {"bool": {"must_not": [{"term": {"id": request.without}}]}}]
+        if request.without:
+            more = [*more, {"bool": {"must_not": [{"terms": {"id": list(request.without)}}]}}]
         where = live_query(request.where, *more)
         filtered = request.where is not None or bool(more)
         fields = [*HIT_FIELDS, *([VECTOR] if request.embedding else [])]
