@@ -21,7 +21,6 @@ _NOISE: Final = 1e-5
 _KINDS: Final = ("like", "text", "embedding", "data")
 
 
-
 def _weight(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("must be a number")

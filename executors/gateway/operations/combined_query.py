@@ -138,7 +138,9 @@ def _check_fits(part: _Part, first: _Part) -> None:
     """
     one, other = part.document, first.document
     if one.model_id != other.model_id:
-        message = f"{part.place}: its vector is of the model {one.model_id!r}, that of {first.place} of {other.model_id!r}"
+        message = (
+            f"{part.place}: its vector is of the model {one.model_id!r}, that of {first.place} of {other.model_id!r}"
+        )
         raise VisualSearchError("model_mismatch", message, place=part.place)
     sizes = np.size(np.asarray(one.embedding)), np.size(np.asarray(other.embedding))
     if sizes[0] != sizes[1]:

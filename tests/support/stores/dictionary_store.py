@@ -209,6 +209,8 @@ def _best(documents: Sequence[Record], query: NDArray[np.float32], request: Sear
     ranked = sorted(zip(scores, documents, strict=True), key=lambda pair: (-pair[0], pair[1].id))
     if request.threshold is not None:
         ranked = [pair for pair in ranked if pair[0] >= request.threshold]
+    if request.ceiling is not None:
+        ranked = [pair for pair in ranked if pair[0] <= request.ceiling]
     groups: list[Any] = []
     if request.group_by is not None:
         firsts: dict[bytes, tuple[float, Record]] = {}

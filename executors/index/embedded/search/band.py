@@ -19,9 +19,7 @@ _WIDER: Final = 4
 _BEYOND_THE_LAST: Final = 2.5
 
 
-def within(
-    scores: NDArray[np.floating[Any]], threshold: float | None, ceiling: float | None
-) -> NDArray[np.bool_]:
+def within(scores: NDArray[np.floating[Any]], threshold: float | None, ceiling: float | None) -> NDArray[np.bool_]:
     """Return which true cosines are at least `threshold` and at most `ceiling`, as far as they are given."""
     kept = np.ones(len(scores), dtype=np.bool_)
     if threshold is not None:

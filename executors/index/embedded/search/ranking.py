@@ -169,7 +169,11 @@ def _rank_graph(scope: Scope, query: NDArray[np.float32], wanted: Wanted, plan: 
     targets = targets_of(scope.view.graph, scope.rows)
     rows: Rows | None = None
     if plan.walks:
-        slots = _walk(targets, query, wanted.limit, plan) if wanted.ceiling is None else _walk_below(targets, query, wanted, plan)
+        slots = (
+            _walk(targets, query, wanted.limit, plan)
+            if wanted.ceiling is None
+            else _walk_below(targets, query, wanted, plan)
+        )
         rows = None if slots is None else targets.rows_of(slots)
         if rows is None or (wanted.ceiling is None and len(rows) < min(wanted.limit, targets.size)):
             # The walk did not reach some parts of the graph, or would have to go too far.
@@ -201,9 +205,7 @@ def _walk(targets: Targets, query: NDArray[np.float32], limit: int, plan: Plan) 
     return found_slots[scores >= _floor(live.graph, scores, limit)]
 
 
-def _walk_below(
-    targets: Targets, query: NDArray[np.float32], wanted: Wanted, plan: Plan
-) -> NDArray[np.int64] | None:
+def _walk_below(targets: Targets, query: NDArray[np.float32], wanted: Wanted, plan: Plan) -> NDArray[np.int64] | None:
     """The slots that walks find below the ceiling: each walk goes further, until one has gone well past the last of them.
 
     Returns:
@@ -239,16 +241,16 @@ def _walked(limit: int) -> int:
     return limit if limit <= _FIRST_PAGES else 1 << (limit - 1).bit_length()
 
 
-def _every_candidate(
-    targets: Targets, query: NDArray[np.float32], wanted: Wanted
-) -> NDArray[np.int64]:
+def _every_candidate(targets: Targets, query: NDArray[np.float32], wanted: Wanted) -> NDArray[np.int64]:
     """All slots that may be among the true best."""
     graph, slots = targets.view.graph.graph, targets.view.extent.slots
     limit, threshold = wanted.limit, wanted.threshold
     if wanted.ceiling is not None:
         error = score_error(graph.dimension, graph.precision)
         floor = LOWEST if threshold is None else threshold - error
-        found, scores = graph.scan_above(query, float(np.nextafter(np.float32(floor), np.float32(-3))), targets.bits, slots)
+        found, scores = graph.scan_above(
+            query, float(np.nextafter(np.float32(floor), np.float32(-3))), targets.bits, slots
+        )
         return found[best_below(scores, limit, wanted.ceiling, error, floor)]
     found, scores = graph.scan(query, limit + _SPARE_CANDIDATES, targets.bits, slots)
     floor = -2.0
@@ -262,9 +264,7 @@ def _every_candidate(
     return found[scores >= floor]
 
 
-def _decide(
-    scope: Scope, graph: GraphView, query: NDArray[np.float32], rows: Rows, wanted: Wanted
-) -> Best:
+def _decide(scope: Scope, graph: GraphView, query: NDArray[np.float32], rows: Rows, wanted: Wanted) -> Best:
     """The best of the candidates (ascending row numbers) by true cosine."""
     if not rows.size:
         return Best([], [], [])

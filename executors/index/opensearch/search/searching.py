@@ -27,6 +27,9 @@ _MOST_CANDIDATES: Final = 10_000
 _FIRST: Final = 4
 # Candidates for each hit if the graph holds rounded numbers, so that exact scores can decide.
 _OVERSAMPLED: Final = 3
+# The nearest candidates to begin with for each hit below an upper bound, and how many times more to go on with.
+_BELOW: Final = 4
+_WIDER: Final = 4
 _COUNT_HOLDS_S: Final = 5.0
 _ORDER: Final = [{"_score": "desc"}, {"id": "asc"}]
 
@@ -82,11 +85,20 @@ class Search:
     async def _rank(
         self, request: SearchRequest, scope: Scope, queries: NDArray[np.float32], limit: int, more: Sequence[Query] = ()
     ) -> list[_Found]:
-        """The `limit` best documents for each query, without those below the threshold."""
+        """The `limit` best documents for each query within the bounds.
+
+        With an upper bound, OpenSearch begins its list below it. A graph may return too few of those: then the search
+        compares every document.
+        """
         exact = scope.exact or limit > _MOST_CANDIDATES
+        if request.ceiling is not None and not exact:
+            found = await self._rank_below(request, scope, queries, limit, more)
+            if found is not None:
+                return found
+            exact = True
         rounded = self._options.precision != "single" and not exact
         if request.without:
-            more = [*more, {"bool": {"must_not": [{"terms": {"id": list(request.without)}}]}}]
+            more = [*more, _without(request.without)]
         where = live_query(request.where, *more)
         filtered = request.where is not None or bool(more)
         fields = [*HIT_FIELDS, *([VECTOR] if request.embedding else [])]
@@ -98,7 +110,9 @@ class Search:
                 wanted = min(_MOST_CANDIDATES, limit * _OVERSAMPLED if rounded else limit)
                 ranking = self._in_graph(query, wanted, request.ef, where if filtered else None)
             size = wanted if rounded else limit
-            bodies.append(_body(ranking, size, ["id"] if rounded else fields, self._timeout_ms))
+            bodies.append(
+                _body(ranking, size, ["id"] if rounded else fields, self._timeout_ms) | _below(request.ceiling)
+            )
         answers = await self._search(scope, bodies)
         if rounded:
             ids = [[hit["_source"]["id"] for hit in answer["hits"]["hits"]] for answer in answers]
@@ -109,6 +123,35 @@ class Search:
                 answer["took"] += first["took"]
                 answer["_shards"] = min((first["_shards"], answer["_shards"]), key=lambda each: each["successful"])
         return [_found(answer, request.threshold) for answer in answers]
+
+    async def _rank_below(
+        self, request: SearchRequest, scope: Scope, queries: NDArray[np.float32], limit: int, more: Sequence[Query]
+    ) -> list[_Found] | None:
+        """The best documents below the upper bound among the nearest that the graph finds, more and more of them.
+
+        Returns:
+            None if only a comparison with every document can tell: for rounded vectors, and for hits that lie far out.
+        """
+        if self._options.precision != "single":
+            return None
+        if request.without:
+            more = [*more, _without(request.without)]
+        where = live_query(request.where, *more) if request.where is not None or more else None
+        fields = [*HIT_FIELDS, *([VECTOR] if request.embedding else [])]
+        candidates = _BELOW * limit
+        while candidates <= _MOST_CANDIDATES:
+            # A walk finds less near its edge, where these hits may lie, so it keeps more candidates than it returns.
+            effort = max(request.ef or self._options.ef_search, min(_MOST_CANDIDATES, 2 * candidates))
+            bodies = [
+                _body(self._in_graph(query, candidates, effort, where), limit, fields, self._timeout_ms)
+                | _below(request.ceiling)
+                for query in queries
+            ]
+            answers = await self._search(scope, bodies)
+            if all(len(answer["hits"]["hits"]) >= limit for answer in answers):
+                return [_found(answer, request.threshold) for answer in answers]
+            candidates *= _WIDER
+        return None
 
     async def _groups(self, request: SearchRequest, scope: Scope, query: NDArray[np.float32], path: str) -> Hits:
         """The best hit of each of the best groups. The search continues among the other documents until there are
@@ -126,7 +169,7 @@ class Search:
                 there, value = _group_of(path, hit)
                 if there:
                     groups.setdefault(value_key(value), (score, hit, value))
-            # There were fewer hits than asked for, so all other documents are below the threshold.
+            # There were fewer hits than asked for, so no other document is within the bounds.
             if len(groups) >= request.limit or len(found.hits) < wanted or len(groups) == before:
                 break
             seen = [value for _, _, value in groups.values()]
@@ -205,10 +248,33 @@ def _body(ranking: Query, size: int, fields: Sequence[str], timeout_ms: int) -> 
     }
 
 
+def _without(ids: Sequence[str]) -> Query:
+    return {"bool": {"must_not": [{"terms": {"id": list(ids)}}]}}
+
+
+def _below(ceiling: float | None) -> Query:
+    """Where OpenSearch begins its list: behind all hits with a larger cosine than the ceiling."""
+    return {} if ceiling is None else {"search_after": [largest_score(ceiling), ""]}
+
+
+def largest_score(ceiling: float) -> float:
+    """Return the largest score of OpenSearch, which is a float32, whose cosine is at most `ceiling`."""
+    score = np.float32((1.0 + ceiling) / 2.0)
+    while _cosine(float(score)) > ceiling:
+        score = np.nextafter(score, np.float32(-1))
+    while _cosine(float(following := np.nextafter(score, np.float32(2)))) <= ceiling and following <= 1:
+        score = following
+    return float(score)
+
+
+def _cosine(score: float) -> float:
+    return min(1.0, max(-1.0, 2.0 * score - 1.0))
+
+
 def _found(answer: dict[str, Any], threshold: float | None) -> _Found:
     # OpenSearch's score is (1 + cosine) / 2. If hits are sorted by another key, `_score` would be computed a second
     # time (4 ms of 14).
-    scored = [(min(1.0, max(-1.0, 2.0 * hit["sort"][0] - 1.0)), hit) for hit in answer["hits"]["hits"]]
+    scored = [(_cosine(hit["sort"][0]), hit) for hit in answer["hits"]["hits"]]
     kept = [each for each in scored if threshold is None or each[0] >= threshold]
     return _Found(kept, shards_of(answer), int(answer["took"]))
 
