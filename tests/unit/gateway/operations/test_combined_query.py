@@ -46,14 +46,14 @@ async def test_the_query_is_the_weighted_sum_of_unit_vectors(call: Caller) -> No
     total /= np.linalg.norm(total)
     expected = {"x": total[0], "y": total[1], "z": total[2], "w": 0.0, "xy": (total[0] + total[1]) / 2**0.5}
     assert scores == pytest.approx(expected | {"-x": -total[0]}, abs=1e-6)
-    assert list(scores)[0] == "x"
+    assert next(iter(scores)) == "x"
 
 
 async def test_a_single_term_searches_as_a_query_of_its_own(call: Caller) -> None:
     await filled(call)
     assert await ranked(call, terms=[{"like": "xy", "weight": 0.1}]) == pytest.approx(await ranked(call, like="xy"))
     away = await ranked(call, terms=[{"like": "x", "weight": -1}])
-    assert list(away)[0] == "-x"
+    assert next(iter(away)) == "-x"
 
 
 async def test_weights_make_one_query_of_all_documents(call: Caller) -> None:
