@@ -142,16 +142,37 @@ class Search:
         while candidates <= _MOST_CANDIDATES:
             # A walk finds less near its edge, where these hits may lie, so it keeps more candidates than it returns.
             effort = max(request.ef or self._options.ef_search, min(_MOST_CANDIDATES, 2 * candidates))
-            bodies = [
-                _body(self._in_graph(query, candidates, effort, where), limit, fields, self._timeout_ms)
-                | _below(request.ceiling)
-                for query in queries
-            ]
-            answers = await self._search(scope, bodies)
-            if all(len(answer["hits"]["hits"]) >= limit for answer in answers):
+            walks = [self._in_graph(query, candidates, effort, where) for query in queries]
+            answers = await self._search(
+                scope, [_body(walk, limit, fields, self._timeout_ms) | _below(request.ceiling) for walk in walks]
+            )
+            enough = all(len(answer["hits"]["hits"]) >= limit for answer in answers)
+            if enough and await self._all_passed(scope, walks, answers, candidates):
                 return [_found(answer, request.threshold) for answer in answers]
             candidates *= _WIDER
         return None
+
+    async def _all_passed(
+        self, scope: Scope, walks: Sequence[Query], answers: Sequence[dict[str, Any]], candidates: int
+    ) -> bool:
+        """Whether every shard of OpenSearch has looked past the last hit of each answer.
+
+        Each shard finds that many candidates of its own. If fewer than that score as high as the last hit in all shards
+        together, none of them can have stopped before it.
+        """
+        several = [n for n, answer in enumerate(answers) if answer["_shards"]["total"] > 1]
+        bodies = [
+            {
+                "size": 0,
+                "query": walks[n],
+                "min_score": answers[n]["hits"]["hits"][-1]["sort"][0],
+                "track_total_hits": True,
+                "timeout": f"{self._timeout_ms}ms",
+            }
+            for n in several
+        ]
+        counted = await self._search(scope, bodies) if bodies else []
+        return all(answer["hits"]["total"]["value"] < candidates for answer in counted)
 
     async def _groups(self, request: SearchRequest, scope: Scope, query: NDArray[np.float32], path: str) -> Hits:
         """The best hit of each of the best groups. The search continues among the other documents until there are
