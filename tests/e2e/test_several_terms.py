@@ -72,6 +72,9 @@ async def test_pictures_vectors_and_indexed_documents_are_one_query(
         "/search", DocList[ImageDoc]([ImageDoc(blob=pictures[3])]), parameters=parameters, return_type=DocList[ImageDoc]
     )
     assert [[each.id for each in document.matches] for document in grpc] == [expected]
+    parameters["terms"] = [{"like": "3"}, *terms[1:]]
+    grpc = Client(host=flow.grpc_url).post("/search", parameters=parameters, return_type=DocList[ImageDoc])
+    assert [[each.id for each in document.matches] for document in grpc] == [expected]
     async with VisualSearchClient(flow.http_url) as client:
         given = [Term(blob=pictures[3]), Term(like="4", weight=-0.5), Term(embedding=list(vectors["5"]), weight=0.8)]
         answer = await client.search_terms(given, collection=collection, limit=5)
