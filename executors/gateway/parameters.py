@@ -19,7 +19,7 @@ from pydantic import (
 
 from executors.document_values import COLLECTION_PATTERN, MAX_COLLECTION_LENGTH, MAX_ID_BYTES
 from executors.errors import VisualSearchError
-from executors.gateway.query_terms import MAX_TERMS, TERMS_SCHEMA, WEIGHTS_SCHEMA, QueryTerm, Weight
+from executors.gateway.query_terms import Terms, Weights
 from executors.index.filters import parse_filter
 from executors.index.records import MAX_DIMENSION
 from executors.index.wire.hits import FIELDS, TAG_PREFIX
@@ -173,14 +173,11 @@ class SearchParameters(Parameters):
     explain: bool = Field(False, strict=True, description="return how each shard searched")
     score_min: Number | None = Field(None, ge=-1, le=1, description="only hits with at least this cosine")
     score_max: Number | None = Field(None, ge=-1, le=1, description="only hits with at most this cosine")
-    terms: Annotated[tuple[QueryTerm, ...] | None, WithJsonSchema(TERMS_SCHEMA)] = Field(
-        None,
-        min_length=1,
-        max_length=MAX_TERMS,
-        description="one query from several: the sum of the vectors of all terms by their weights",
+    terms: Terms | None = Field(
+        None, description="one query from several: the sum of the vectors of all terms by their weights"
     )
-    weights: Annotated[tuple[Weight, ...] | None, WithJsonSchema(WEIGHTS_SCHEMA)] = Field(
-        None, min_length=1, description="one query from all documents of `data`: a weight for each of them"
+    weights: Weights | None = Field(
+        None, description="one query from all documents of `data`: a weight for each of them"
     )
 
     @model_validator(mode="after")

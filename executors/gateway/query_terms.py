@@ -40,6 +40,18 @@ def _numbers(value: Any) -> Any:
         raise ValueError("has a number that is too large") from None
 
 
+def _terms(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or not 1 <= len(value) <= MAX_TERMS:
+        raise ValueError(f"must be a list of 1 to {MAX_TERMS} terms")
+    return value
+
+
+def _weights(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError("must be a list of numbers, one for each document")
+    return value
+
+
 def _position(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer() or value < 0:
         raise ValueError("must be the position of a document in `data`, from 0")
@@ -66,19 +78,20 @@ _TERM_SCHEMA: Final = {
     },
     "oneOf": [{"required": [name]} for name in _KINDS],
 }
-TERMS_SCHEMA: Final[dict[str, Any]] = {
-    "type": ["array", "null"],
+_TERMS_SCHEMA: Final[dict[str, Any]] = {
+    "type": "array",
     "items": _TERM_SCHEMA,
     "minItems": 1,
     "maxItems": MAX_TERMS,
 }
-WEIGHTS_SCHEMA: Final[dict[str, Any]] = {
-    "type": ["array", "null"],
+_WEIGHTS_SCHEMA: Final[dict[str, Any]] = {
+    "type": "array",
     "items": {key: value for key, value in _WEIGHT_SCHEMA.items() if key != "default"},
     "minItems": 1,
 }
 
-Weight = Annotated[float, BeforeValidator(_weight)]
+_Weight = Annotated[float, BeforeValidator(_weight)]
+Weights = Annotated[tuple[_Weight, ...], BeforeValidator(_weights), WithJsonSchema(_WEIGHTS_SCHEMA)]
 
 
 class QueryTerm(BaseModel):
@@ -90,7 +103,7 @@ class QueryTerm(BaseModel):
     text: str | None = None
     embedding: Annotated[NDArray[np.float64], BeforeValidator(_numbers), WithJsonSchema({})] | None = None
     data: Annotated[int, BeforeValidator(_position)] | None = None
-    weight: Weight = 1.0
+    weight: _Weight = 1.0
 
     @model_validator(mode="after")
     def _one_kind(self) -> QueryTerm:
@@ -99,6 +112,9 @@ class QueryTerm(BaseModel):
             found = f"not {' and '.join(given)}" if given else "it has none"
             raise ValueError(f"needs exactly one of {', '.join(_KINDS)}; {found}")
         return self
+
+
+Terms = Annotated[tuple[QueryTerm, ...], BeforeValidator(_terms), WithJsonSchema(_TERMS_SCHEMA)]
 
 
 def check_positions(terms: Sequence[QueryTerm], documents: int) -> None:

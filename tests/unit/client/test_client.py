@@ -348,7 +348,7 @@ def test_a_label_in_a_form_is_read_as_it_was_given(label: str) -> None:
 
 
 async def test_terms_travel_as_one_query(client: VisualSearchClient, service: WireService) -> None:
-    terms = [Term(like="a"), Term(blob=b"one", weight=-0.5), Term(embedding=np.ones(2)), Term(text="red", weight=1.5)]
+    terms = [Term(like="a"), Term(blob=b"one", weight=-0.5), Term(embedding=[1.0, 1.0]), Term(text="red", weight=1.5)]
     await client.search_terms(terms, limit=3, score_min=0.1, score_max=0.9, exclude_self=True)
     _, documents, parameters = service.requests[-1]
     assert [{"blob", "embedding", "text"} & set(each) for each in documents] == [{"blob"}, {"embedding"}, {"text"}]
@@ -389,5 +389,5 @@ def test_the_path_of_a_document_carries_any_id_and_its_fields() -> None:
         ("invalid_tags", {"document_id": "a", "tags": {"n": float("nan")}}),
     ):
         with pytest.raises(VisualSearchError) as refused:
-            document_path(**arguments, collection=None, uri=None)  # type: ignore[arg-type]
+            document_path(**arguments, collection=None, uri=None)
         assert refused.value.code == code

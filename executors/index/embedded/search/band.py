@@ -39,11 +39,19 @@ def best_below(
         error: the most by which one of them may differ from the true cosine.
         floor: candidates whose approximate cosine is below it are left out.
     """
-    sure = scores[scores <= ceiling - error]
-    if 0 < limit < len(sure):
-        floor = max(floor, float(np.partition(sure, -limit)[-limit]) - 2.0 * error)
-    kept: NDArray[np.bool_] = (scores >= floor) & (scores <= ceiling + error)
+    lowest = lowest_of_best(scores, limit, ceiling, error, floor)
+    kept: NDArray[np.bool_] = (scores >= lowest) & (scores <= ceiling + error)
     return kept
+
+
+def lowest_of_best(
+    scores: NDArray[np.floating[Any]], limit: int, ceiling: float, error: float, floor: float = LOWEST
+) -> float:
+    """Return the approximate cosine below which no candidate can be among those of `best_below`."""
+    sure = scores[scores <= ceiling - error]
+    if 0 < limit <= len(sure):
+        floor = max(floor, float(np.partition(sure, -limit)[-limit]) - 2.0 * error)
+    return floor
 
 
 def next_walk(

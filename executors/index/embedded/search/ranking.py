@@ -24,7 +24,7 @@ from executors.index.embedded.graph.hnsw import HnswGraph, score_error
 from executors.index.embedded.graph.tuning import scan_us, use_exact, walk_us
 from executors.index.embedded.memory.collection_memory import CollectionMemory, CollectionView, GraphView
 from executors.index.embedded.memory.live_graph import Rows
-from executors.index.embedded.search.band import LOWEST, best_below, next_walk, within
+from executors.index.embedded.search.band import LOWEST, best_below, lowest_of_best, next_walk, within
 from executors.index.embedded.search.exact import Best, best_rows, selected_views
 from executors.index.embedded.search.targets import Targets, targets_of
 
@@ -32,6 +32,8 @@ from executors.index.embedded.search.targets import Targets, targets_of
 _FIRST_PAGES: Final = 32
 # Extra candidates beyond the limit, since rounding in the graph may have ranked a true hit lower.
 _SPARE_CANDIDATES: Final = 16
+# How many times as many slots each scan below a ceiling looks for as the one before.
+_WIDER_SCAN: Final = 8
 
 
 class DamagedRowsError(Exception):
@@ -246,12 +248,7 @@ def _every_candidate(targets: Targets, query: NDArray[np.float32], wanted: Wante
     graph, slots = targets.view.graph.graph, targets.view.extent.slots
     limit, threshold = wanted.limit, wanted.threshold
     if wanted.ceiling is not None:
-        error = score_error(graph.dimension, graph.precision)
-        floor = LOWEST if threshold is None else threshold - error
-        found, scores = graph.scan_above(
-            query, float(np.nextafter(np.float32(floor), np.float32(-3))), targets.bits, slots
-        )
-        return found[best_below(scores, limit, wanted.ceiling, error, floor)]
+        return _every_candidate_below(targets, query, wanted, wanted.ceiling)
     found, scores = graph.scan(query, limit + _SPARE_CANDIDATES, targets.bits, slots)
     floor = -2.0
     if len(scores) >= limit:
@@ -262,6 +259,23 @@ def _every_candidate(targets: Targets, query: NDArray[np.float32], wanted: Wante
         below = float(np.nextafter(np.float32(floor), np.float32(-3)))
         found, scores = graph.scan_above(query, below, targets.bits, slots)
     return found[scores >= floor]
+
+
+def _every_candidate_below(
+    targets: Targets, query: NDArray[np.float32], wanted: Wanted, ceiling: float
+) -> NDArray[np.int64]:
+    """All slots that may be among the true best below the ceiling: faiss finds the best few much faster than all."""
+    graph, slots = targets.view.graph.graph, targets.view.extent.slots
+    error = score_error(graph.dimension, graph.precision)
+    floor = LOWEST if wanted.threshold is None else wanted.threshold - error
+    many = _WIDER_SCAN * (wanted.limit + _SPARE_CANDIDATES)
+    while many <= slots // _WIDER_SCAN:
+        found, scores = graph.scan(query, many, targets.bits, slots)
+        if len(scores) < many or scores[-1] < lowest_of_best(scores, wanted.limit, ceiling, error, floor):
+            return found[best_below(scores, wanted.limit, ceiling, error, floor)]
+        many *= _WIDER_SCAN
+    found, scores = graph.scan_above(query, float(np.nextafter(np.float32(floor), np.float32(-3))), targets.bits, slots)
+    return found[best_below(scores, wanted.limit, ceiling, error, floor)]
 
 
 def _decide(scope: Scope, graph: GraphView, query: NDArray[np.float32], rows: Rows, wanted: Wanted) -> Best:
