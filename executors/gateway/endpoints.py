@@ -146,7 +146,7 @@ ENDPOINTS: Final = (
         rendering.SEARCHED,
         Takes.QUERIES,
         "search",
-        "Find the most similar documents for each picture, text or vector, for an indexed document (`like`), or for several terms",
+        "Find the most similar documents for each picture, text, vector or indexed document (`like`), or for several `terms`",
         errors=(*_QUERIES, *_BY_ID, "invalid_filter", "zero_query"),
         examples=examples.SEARCH,
         instead="like",

@@ -16,6 +16,7 @@ from executors.errors import VisualSearchError
 from executors.index.opensearch.cluster.connection import TOO_MANY_CLAUSES, IndexGoneError, cause_of, too_many_clauses
 from executors.index.opensearch.cluster.layout import VECTOR, IndexOptions
 from executors.index.opensearch.documents.document_sources import HIT_FIELDS, box_of, tags_of, vector_of
+from executors.index.opensearch.search.bounds import below, cosine_of
 from executors.index.opensearch.search.queries import BY_PARENT, LIVE, Query, in_groups, in_some_group, live_query
 from executors.index.opensearch.search.reading import Hit, Reader, shards_of
 from executors.index.records import Hits, SearchRequest
@@ -111,7 +112,7 @@ class Search:
                 ranking = self._in_graph(query, wanted, request.ef, where if filtered else None)
             size = wanted if rounded else limit
             bodies.append(
-                _body(ranking, size, ["id"] if rounded else fields, self._timeout_ms) | _below(request.ceiling)
+                _body(ranking, size, ["id"] if rounded else fields, self._timeout_ms) | below(request.ceiling)
             )
         answers = await self._search(scope, bodies)
         if rounded:
@@ -144,7 +145,7 @@ class Search:
             effort = max(request.ef or self._options.ef_search, min(_MOST_CANDIDATES, 2 * candidates))
             walks = [self._in_graph(query, candidates, effort, where) for query in queries]
             answers = await self._search(
-                scope, [_body(walk, limit, fields, self._timeout_ms) | _below(request.ceiling) for walk in walks]
+                scope, [_body(walk, limit, fields, self._timeout_ms) | below(request.ceiling) for walk in walks]
             )
             enough = all(len(answer["hits"]["hits"]) >= limit for answer in answers)
             if enough and await self._all_passed(scope, walks, answers, candidates):
@@ -273,29 +274,10 @@ def _without(ids: Sequence[str]) -> Query:
     return {"bool": {"must_not": [{"terms": {"id": list(ids)}}]}}
 
 
-def _below(ceiling: float | None) -> Query:
-    """Where OpenSearch begins its list: behind all hits with a larger cosine than the ceiling."""
-    return {} if ceiling is None else {"search_after": [largest_score(ceiling), ""]}
-
-
-def largest_score(ceiling: float) -> float:
-    """Return the largest score of OpenSearch, which is a float32, whose cosine is at most `ceiling`."""
-    score = np.float32((1.0 + ceiling) / 2.0)
-    while _cosine(float(score)) > ceiling:
-        score = np.nextafter(score, np.float32(-1))
-    while _cosine(float(following := np.nextafter(score, np.float32(2)))) <= ceiling and following <= 1:
-        score = following
-    return float(score)
-
-
-def _cosine(score: float) -> float:
-    return min(1.0, max(-1.0, 2.0 * score - 1.0))
-
-
 def _found(answer: dict[str, Any], threshold: float | None) -> _Found:
     # OpenSearch's score is (1 + cosine) / 2. If hits are sorted by another key, `_score` would be computed a second
     # time (4 ms of 14).
-    scored = [(_cosine(hit["sort"][0]), hit) for hit in answer["hits"]["hits"]]
+    scored = [(cosine_of(hit["sort"][0]), hit) for hit in answer["hits"]["hits"]]
     kept = [each for each in scored if threshold is None or each[0] >= threshold]
     return _Found(kept, shards_of(answer), int(answer["took"]))
 
