@@ -63,6 +63,7 @@ ErrorCode: TypeAlias = Literal[
     "unsupported_media_type",
     "body_timeout",
     "overloaded",
+    "zero_query",
     # the service is at fault
     "internal",
     "unavailable",
@@ -171,6 +172,7 @@ ERRORS: Final[dict[ErrorCode, ErrorKind]] = {
         "more requests are in flight than VS_MAX_CONCURRENCY, or no memory for the body became free within "
         "VS_BODY_TIMEOUT_MS (VS_MAX_BODIES_BYTES); try again after Retry-After",
     ),
+    "zero_query": ErrorKind(400, "the weighted terms of the search cancel each other, so they name no direction"),
     # the service is at fault
     "internal": ErrorKind(500, "a defect of this software; the log has the details"),
     "unavailable": ErrorKind(

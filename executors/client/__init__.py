@@ -26,6 +26,7 @@ from executors.client.answers import (
 )
 from executors.client.client import DEFAULT_COLLECTION, DEFAULT_URL, SearchOptions, VisualSearchClient
 from executors.client.requests import Document
+from executors.client.terms import Term
 from executors.client.transport import RetryPolicy
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "ScrollPage",
     "SearchOptions",
     "SearchResult",
+    "Term",
     "VerifyResult",
     "VisualSearchClient",
     "WriteResult",

@@ -29,7 +29,17 @@ from executors.client.answers import (
     verify_from_json,
     write_from_json,
 )
-from executors.client.requests import Document, encode_request, given_parameters, json_body, quoted, wanted_parts
+from executors.client.requests import (
+    Body,
+    Document,
+    document_path,
+    encode_request,
+    given_parameters,
+    json_body,
+    quoted,
+    wanted_parts,
+)
+from executors.client.terms import Term, encode_terms
 from executors.client.transport import RetryPolicy, Transport
 from executors.errors import VisualSearchError
 from executors.files.reading import MAX_PICTURE_BYTES, read_file
@@ -45,12 +55,13 @@ class SearchOptions(TypedDict, total=False):
     """The options of `search` and `search_like`; all of them are optional.
 
     limit, offset: which page of the matches to return (with `group_by`: of the groups); by default the best 10.
-    threshold: return only matches with at least this cosine.
+    threshold: another name of `score_min`.
+    score_min, score_max: return only matches with at least, and at most, this cosine.
     collection: the collection to search.
     filter: search only documents whose tags match, such as `{"brand": "acme", "price": {"$lt": 50}}`.
     group_by: return only the best match of each group. A group is a tag's path, or `parent`.
     fields: which fields of the matches to return, of `uri`, `tags`, `tags.<path>`, `parent`, `box`; None for all.
-    exclude_self: with `search_like`, leave that document out of the matches.
+    exclude_self: with `search_like` and `search_terms`, leave the indexed documents that are named out of the matches.
     exact: compare with every document instead of walking the graph.
     ef: the number of candidates that the walk through the graph keeps.
     with_embedding: return the vectors of the matches as well.
@@ -61,6 +72,8 @@ class SearchOptions(TypedDict, total=False):
     limit: int
     offset: int
     threshold: float | None
+    score_min: float | None
+    score_max: float | None
     collection: str | None
     filter: Mapping[str, Any] | None
     group_by: str | None
@@ -141,11 +154,33 @@ class VisualSearchClient:
         ]
         return await self.index(documents, collection=collection)
 
+    async def put_document(
+        self,
+        document_id: str,
+        picture: bytes,
+        *,
+        collection: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        uri: str | None = None,
+    ) -> WriteResult:
+        """Insert or replace one document by its id, with the bytes of a picture. When it returns, it is on disk.
+
+        Raises:
+            VisualSearchError: the service refused the document, or the request.
+        """
+        path = document_path(document_id, collection=collection, tags=tags, uri=uri)
+        content = await self._transport.json("PUT", path, Body(picture, "application/octet-stream"))
+        result = answer_from_json(content, 1, write_from_json)[0]
+        if result.error is not None:
+            raise result.error
+        return result
+
     async def search(
         self,
         queries: Sequence[Document] = (),
         *,
         text: str | Sequence[str] | None = None,
+        weights: Sequence[float] | None = None,
         **options: Unpack[SearchOptions],
     ) -> Answer[SearchResult]:
         """Find the best matches of every query; the results are in the order of the queries.
@@ -153,11 +188,31 @@ class VisualSearchClient:
         Args:
             queries: pictures, vectors, or texts.
             text: one text or several, which come after `queries`. The service's model must have a text tower.
+            weights: a number for each query, from -1.5 to 1.5 and not 0: all of them are one query, the sum of their
+                vectors by these weights, and there is one result.
             **options: see `SearchOptions`.
         """
         texts = [text] if isinstance(text, str) else text or ()
         documents = [*queries, *(Document(text=each) for each in texts)]
-        return await self._post("/search", _named(documents), _search_parameters(options), search_from_json)
+        parameters = _search_parameters(options)
+        if weights is None:
+            return await self._post("/search", _named(documents), parameters, search_from_json)
+        parameters["weights"] = list(weights)
+        return await self._post("/search", _named(documents), parameters, search_from_json, expected=1)
+
+    async def search_terms(self, terms: Sequence[Term], **options: Unpack[SearchOptions]) -> Answer[SearchResult]:
+        """Search with several terms in one query: the sum of their vectors by their weights. There is one result.
+
+        Args:
+            terms: at most 100; the search leads away from those with a negative weight.
+            **options: see `SearchOptions`.
+
+        Raises:
+            VisualSearchError: the error of a term, with its place (`terms.2: …`); `zero_query` if they cancel each other.
+        """
+        documents, given = encode_terms(terms)
+        parameters = _search_parameters(options) | {"terms": given}
+        return await self._post("/search", _named(documents), parameters, search_from_json, expected=1)
 
     async def search_like(self, document_id: str, **options: Unpack[SearchOptions]) -> Answer[SearchResult]:
         """Find the documents most similar to an indexed one. It comes first, unless `exclude_self` is set.

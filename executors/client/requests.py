@@ -98,6 +98,18 @@ def quoted(name: str, value: str) -> str:
     return quote(value, safe="")
 
 
+def document_path(document_id: str, *, collection: str | None, tags: Mapping[str, Any] | None, uri: str | None) -> str:
+    """The path of a document for `PUT`, with its fields in the query.
+
+    Raises:
+        VisualSearchError: `invalid_id`, `invalid_tags`, `invalid_parameter`.
+    """
+    encoded = _dump(plain_tags(tags)).decode() if tags else None
+    fields = given_parameters(collection=collection, tags=encoded, uri=uri)
+    query = "&".join(f"{name}={quoted(name, value)}" for name, value in fields.items())
+    return f"/documents/{quoted('id', document_id)}" + (f"?{query}" if query else "")
+
+
 def given_parameters(**parameters: Any) -> dict[str, Any]:
     """The parameters that are not None."""
     return {name: value for name, value in parameters.items() if value is not None}

@@ -188,6 +188,9 @@ class Door:
                 raise VisualSearchError("invalid_parameter", message)
             self._access.check_collections(identity, endpoint, given, ())
             return Request([], given, identity=identity)
+        if endpoint.beside is not None and getattr(given, endpoint.beside) is not None and not documents:
+            self._access.check_collections(identity, endpoint, given, ())
+            return Request([], given, identity=identity)
         collection: str | None = getattr(given, "collection", None)
         check_request(documents, self._max_documents, collection)
         made = admit_documents(documents, endpoint.takes, collection=collection)

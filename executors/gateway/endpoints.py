@@ -73,6 +73,7 @@ class Endpoint:
         examples: valid bodies, for the description.
         resource: its HTTP method and path; None for a POST to `path`.
         instead: a parameter that callers may send instead of documents.
+        beside: a parameter that callers may send with documents or without any.
         grpc: whether gRPC callers may post to it.
         always: whether it answers even if the flow is not ready, without a place among the requests in flight.
         without_collection: what a request concerns that names no collection: the default one, all of them, or nothing that
@@ -93,6 +94,7 @@ class Endpoint:
     examples: tuple[examples.Example, ...] = ()
     resource: Resource | None = None
     instead: str | None = None
+    beside: str | None = None
     grpc: bool = True
     always: bool = False
     without_collection: Literal["default", "all", "nothing"] = "default"
@@ -164,10 +166,11 @@ ENDPOINTS: Final = (
         rendering.SEARCHED,
         Takes.QUERIES,
         "search",
-        "Find the most similar documents for each picture, text or vector, or for an indexed document (`like`)",
-        errors=(*_QUERIES, *_BY_ID, "invalid_filter"),
+        "Find the most similar documents for each picture, text, vector or indexed document (`like`), or for several `terms`",
+        errors=(*_QUERIES, *_BY_ID, "invalid_filter", "zero_query"),
         examples=examples.SEARCH,
         instead="like",
+        beside="terms",
     ),
     Endpoint(
         "/update",

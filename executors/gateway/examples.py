@@ -42,6 +42,14 @@ SEARCH: Final = (
             "parameters": {"filter": {"colour": "red"}, "group_by": "shape", "fields": ["tags"], "explain": True},
         },
     ),
+    Example(
+        "terms",
+        "like one picture, but less like an indexed one, and not too similar",
+        {
+            "data": [{"blob": _RED_SQUARE}],
+            "parameters": {"terms": [{"data": 0}, {"like": "red-square", "weight": -0.5}], "score_max": 0.95},
+        },
+    ),
 )
 UPDATE: Final = (
     Example(

@@ -19,6 +19,7 @@ from pydantic import (
 
 from executors.document_values import COLLECTION_PATTERN, MAX_COLLECTION_LENGTH, MAX_ID_BYTES
 from executors.errors import VisualSearchError
+from executors.gateway.query_terms import Terms, Weights
 from executors.index.filters import parse_filter
 from executors.index.records import MAX_DIMENSION
 from executors.index.wire.hits import FIELDS, TAG_PREFIX
@@ -147,10 +148,12 @@ class SearchParameters(Parameters):
 
     limit: WholeNumber = Field(10, ge=1, le=MAX_HITS, description="the most hits for each query")
     offset: WholeNumber = Field(0, ge=0, le=MAX_HITS, description="how many of the best hits to skip")
-    threshold: Number | None = Field(None, ge=-1, le=1, description="only hits with at least this cosine")
+    threshold: Number | None = Field(None, ge=-1, le=1, description="another name of `score_min`")
     allow_partial: bool = Field(False, strict=True, description="accept an answer in which a shard is missing")
     like: DocumentId | None = Field(None, description="search with the vector of this indexed document")
-    exclude_self: bool = Field(False, strict=True, description="with `like`: leave that document out of the hits")
+    exclude_self: bool = Field(
+        False, strict=True, description="leave the documents that `like` and the terms name out of the hits"
+    )
     filter: FilterText = Field(None, description="only documents whose tags match")
     group_by: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = Field(
         None, description="the best match of each group: a tag's path, or `parent`; limit and offset count groups"
@@ -168,6 +171,14 @@ class SearchParameters(Parameters):
         None, ge=1, le=MAX_EFFORT, description="how many candidates the walk through the graph keeps"
     )
     explain: bool = Field(False, strict=True, description="return how each shard searched")
+    score_min: Number | None = Field(None, ge=-1, le=1, description="only hits with at least this cosine")
+    score_max: Number | None = Field(None, ge=-1, le=1, description="only hits with at most this cosine")
+    terms: Terms | None = Field(
+        None, description="one query from several: the sum of the vectors of all terms by their weights"
+    )
+    weights: Weights | None = Field(
+        None, description="one query from all documents of `data`: a weight for each of them"
+    )
 
     @model_validator(mode="after")
     def _window(self) -> SearchParameters:
@@ -176,10 +187,36 @@ class SearchParameters(Parameters):
         return self
 
     @model_validator(mode="after")
+    def _one_query(self) -> SearchParameters:
+        given = [name for name in ("like", "terms", "weights") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{given[0]} and {given[1]} can't be combined: each of them says what the query is")
+        return self
+
+    @model_validator(mode="after")
     def _self(self) -> SearchParameters:
-        if self.exclude_self and self.like is None:
+        if self.exclude_self and not self.liked:
             raise ValueError("exclude_self needs `like`: it leaves out the document that `like` names")
         return self
+
+    @model_validator(mode="after")
+    def _bounds(self) -> SearchParameters:
+        if self.threshold is not None and self.score_min is not None:
+            raise ValueError("threshold and score_min are two names of the same bound; send one of them")
+        if self.floor is not None and self.score_max is not None and self.floor > self.score_max:
+            raise ValueError(f"score_max must be at least the lower bound, {self.floor:g}")
+        return self
+
+    @property
+    def floor(self) -> float | None:
+        """The lowest cosine of a hit, by either of its names."""
+        return self.threshold if self.score_min is None else self.score_min
+
+    @property
+    def liked(self) -> tuple[str, ...]:
+        """The ids of the indexed documents that the search starts from, each once."""
+        named = [self.like, *(term.like for term in self.terms or ())]
+        return tuple(dict.fromkeys(each for each in named if each is not None))
 
 
 class UpdateParameters(Parameters):

@@ -142,7 +142,8 @@ class SearchRequest:
         exact: compare with every document instead of walking the graph.
         ef: how many candidates the walk through the graph keeps; None: the default for the size.
         embedding: return the hits' vectors, too.
-        without: the id of a document to leave out: with `group_by`, another one may represent its group.
+        without: the ids of documents to leave out: with `group_by`, others may represent their groups.
+        ceiling: only hits with a cosine of at most this; the best of those, not those of the best.
     """
 
     collection: str
@@ -155,7 +156,8 @@ class SearchRequest:
     exact: bool = False
     ef: int | None = None
     embedding: bool = False
-    without: str | None = None
+    without: Sequence[str] = ()
+    ceiling: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,7 +158,8 @@ class Store(ABC):
         """The best hits of each query by true cosine, ties by id; a collection that this shard lacks is an error.
 
         Small collections and `exact` compare with every document; otherwise the best are found with a recall of at
-        least 0.98, which the tests check. With a filter, k hits are returned whenever k documents match.
+        least 0.98, which the tests check. With a filter, k hits are returned whenever k documents match; with bounds of
+        the score, whenever k documents are within them.
         """
 
     @abstractmethod

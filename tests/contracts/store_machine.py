@@ -222,6 +222,7 @@ class StoreMachine(RuleBasedStateMachine):
         seed=SEEDS,
         limit=st.integers(0, 12),
         threshold=st.sampled_from([None, None, -0.2, 0.5, 1.5]),
+        ceiling=st.sampled_from([None, None, None, 0.3, 0.9]),
         given=st.none() | FILTERS,
         group_by=GROUPS,
         exact=st.booleans(),

@@ -113,16 +113,57 @@ class SearchContract:
             others = [name for name in names if name != left_out]
             for exact in (True, False):
                 for limit in (1, 5, 299, 400):
-                    hits = await found(store, axis(0), limit=limit, without=left_out, exact=exact)
+                    hits = await found(store, axis(0), limit=limit, without=[left_out], exact=exact)
                     assert hits.ids == others[:limit], (left_out, limit)
                 for limit in (1, 3, 200):
-                    groups = await found(store, axis(0), limit=limit, without=left_out, group_by="g", exact=exact)
+                    groups = await found(store, axis(0), limit=limit, without=[left_out], group_by="g", exact=exact)
                     firsts = {int(name) // 3: name for name in reversed(others)}
                     assert groups.ids == list(firsts.values())[::-1][:limit], (left_out, limit)
             few = where({"n": {"$lt": 6}})
             expected = [name for name in others if name < "006"]
-            assert (await found(store, axis(0), limit=9, without=left_out, where=few)).ids == expected
-        assert (await found(store, axis(0), threshold=0.9999999, without="000")).ids == []
+            assert (await found(store, axis(0), limit=9, without=[left_out], where=few)).ids == expected
+        assert (await found(store, axis(0), threshold=0.9999999, without=["000"])).ids == []
+
+    # --- bounds
+
+    async def test_the_best_hits_below_an_upper_bound_are_found_however_many_are_above_it(
+        self, harness: Harness
+    ) -> None:
+        store = await prepared(harness)
+        crowd = [record(f"{n:03d}", embedding=at(0.004 * n), tags={"g": n // 3, "n": n}) for n in range(300)]
+        await store.put(crowd)
+        await harness.settle(store)
+        for first in (0, 1, 10, 150, 298, 299):
+            bounds = {"ceiling": float(np.cos(0.004 * first - 0.002)) if first else 1.0}
+            names = [f"{n:03d}" for n in range(first, 300)]
+            for exact in (True, False):
+                for limit in (1, 7, 400):
+                    hits = await found(store, axis(0), limit=limit, exact=exact, **bounds)
+                    assert hits.ids == names[:limit], (first, limit, exact)
+                    assert all(score <= bounds["ceiling"] for score in hits.scores)
+                groups = await found(store, axis(0), limit=50, exact=exact, group_by="g", **bounds)
+                firsts = {int(name) // 3: name for name in reversed(names)}
+                assert groups.ids == list(firsts.values())[::-1][:50], first
+                left_out = await found(store, axis(0), limit=5, exact=exact, without=names[:2], **bounds)
+                assert left_out.ids == names[2:7]
+                odd = where({"n": {"$in": list(range(1, 300, 2))}})
+                assert (await found(store, axis(0), limit=4, exact=exact, where=odd, **bounds)).ids == [
+                    name for name in names if int(name) % 2
+                ][:4]
+                lower = float(np.cos(0.004 * (first + 3) - 0.002))
+                band = await found(store, axis(0), limit=9, threshold=lower, exact=exact, **bounds)
+                assert band.ids == names[:3]
+        assert (await found(store, axis(0), ceiling=-0.5)).ids == []
+
+    async def test_both_bounds_are_inclusive(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        await store.put([record(f"{n:03d}", seed=n) for n in range(50)])
+        await harness.settle(store)
+        hits = await found(store, vector_of(3), limit=50)
+        middle = hits.scores[20]
+        for exact in (True, False):
+            only = await found(store, vector_of(3), limit=50, threshold=middle, ceiling=middle, exact=exact)
+            assert (only.ids, only.scores) == ([hits.ids[20]], [middle])
 
     # --- effort and fields
 

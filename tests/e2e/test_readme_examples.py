@@ -1,11 +1,13 @@
 """The examples of the README files work as they stand, pasted into a shell or a Python file."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.support.flows.flow import ROOT, RunningFlow
 
@@ -58,6 +60,14 @@ def test_the_python_example_and_the_search_with_its_tags(flow: RunningFlow, fold
 
 def test_the_example_of_the_http_client(flow: RunningFlow, folder: Path) -> None:
     assert "1.000 cat.jpg {'from': 'client'}" in run_python(example("client", GATEWAY), flow, folder)
+
+
+def test_the_example_of_several_terms(flow: RunningFlow, folder: Path, pictures: list[bytes]) -> None:
+    for name, picture in (("cat.jpg", pictures[0]), ("dog.jpg", pictures[1])):
+        requests.put(f"{flow.http_url}/documents/{name}", data=picture, timeout=30).raise_for_status()
+    (found,) = json.loads(run_shell(example("terms", GATEWAY), flow, folder))["data"]
+    assert found["error"] is None
+    assert not {"cat.jpg", "dog.jpg"} & {each["id"] for each in found["matches"]}
 
 
 def test_a_picture_as_the_body(flow: RunningFlow, folder: Path) -> None:

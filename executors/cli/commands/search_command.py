@@ -12,9 +12,10 @@ from typing import Any, Final, TypeAlias
 
 from rich.table import Table
 
+from executors.cli.commands.query_files import load_soon
+from executors.cli.commands.search_terms import CombinedQuery, combined_queries
 from executors.cli.exit_status import OK, SOME_FAILED, is_unavailable
 from executors.cli.service import client_for
-from executors.cli.terminal.daemon_thread import in_daemon_thread
 from executors.cli.terminal.html_page import QueryResult, ReportMatch, write_report
 from executors.cli.terminal.output import (
     cell,
@@ -25,11 +26,9 @@ from executors.cli.terminal.output import (
     stderr_console,
     stdout_console,
 )
-from executors.cli.terminal.standard_input import read_standard_input
 from executors.client import DEFAULT_COLLECTION, Answer, Document, SearchOptions, SearchResult, VisualSearchClient
 from executors.client.answers import Hit
 from executors.errors import ErrorCode, VisualSearchError
-from executors.files.reading import MAX_PICTURE_BYTES, read_at_most, read_file, unreadable
 
 _FILES_A_REQUEST: Final = 8
 _TEXTS_A_REQUEST: Final = 32
@@ -63,10 +62,13 @@ def search(options: argparse.Namespace) -> int:
     Raises:
         VisualSearchError: the service refused a request as a whole, or the page can't be written.
     """
-    if bool(options.files or options.text) == bool(options.like):
+    terms = options.more_like or options.less_like
+    if bool(options.files or options.text) == bool(options.like) and (options.like or not terms):
         raise VisualSearchError("invalid_parameter", "search with files, with --text TEXT, or with --like ID")
-    if options.exclude_self and not options.like:
+    if options.exclude_self and not (options.like or terms):
         raise VisualSearchError("invalid_parameter", "--exclude-self can only be used with --like")
+    if options.threshold is not None and options.score_min is not None:
+        raise VisualSearchError("invalid_parameter", "--threshold and --score-min are the same bound; give one of them")
     answered, thumbnails = asyncio.run(_search(options))
     if options.html:
         _write_page(Path(options.html), answered, thumbnails)
@@ -90,7 +92,9 @@ def search(options: argparse.Namespace) -> int:
 async def _search(options: argparse.Namespace) -> tuple[list[Answered], dict[str, bytes | None]]:
     """Search; with `--html`, fetch the thumbnails of the matches as well, by id."""
     async with client_for(options) as client:
-        if options.like:
+        if options.more_like or options.less_like:
+            answered = [await _combined(client, each, options) for each in await combined_queries(options)]
+        elif options.like:
             answered = await _like(client, options)
         else:
             answered = [*await _with_files(client, options), *await _with_texts(client, options)]
@@ -109,6 +113,20 @@ async def _like(client: VisualSearchClient, options: argparse.Namespace) -> list
     return [Answered(options.like, answer[0], picture, plan=_plans(answer)[0])]
 
 
+async def _combined(client: VisualSearchClient, query: CombinedQuery, options: argparse.Namespace) -> Answered:
+    """Search with a query and its further terms. An error of the query itself affects no other query."""
+    result, plan = SearchResult(query.name, error=query.error), None
+    if query.error is None:
+        try:
+            answer = await client.search_terms(query.terms, **search_options(options))
+            result, plan = answer[0], _plans(answer)[0]
+        except VisualSearchError as error:
+            if not query.is_own_fault(error):
+                raise
+            result = SearchResult(query.name, error=error)
+    return Answered(query.name, result, query.picture, is_text=query.is_text, plan=plan)
+
+
 async def _with_files(client: VisualSearchClient, options: argparse.Namespace) -> list[Answered]:
     """Search with a few files at a time. A file that can't be read affects no other."""
     answered: list[Answered] = []
@@ -116,7 +134,7 @@ async def _with_files(client: VisualSearchClient, options: argparse.Namespace) -
     names: Sequence[str] = list(dict.fromkeys(options.files)) if "-" in options.files else options.files
     for start in range(0, len(names), _FILES_A_REQUEST):
         group = names[start : start + _FILES_A_REQUEST]
-        loaded = await asyncio.gather(*(_load_soon(name, bool(options.html), places) for name in group))
+        loaded = await asyncio.gather(*(load_soon(name, bool(options.html), places) for name in group))
         queries = [(each, Document(id=str(n), blob=each.blob)) for n, each in enumerate(loaded) if each.error is None]
         results: dict[str, _Found] = {}
         for documents in _requests([document for _, document in queries]):
@@ -161,6 +179,8 @@ def search_options(options: argparse.Namespace) -> SearchOptions:
     return {
         "limit": options.limit,
         "threshold": options.threshold,
+        "score_min": options.score_min,
+        "score_max": options.score_max,
         "collection": options.collection,
         "filter": options.filter,
         "group_by": options.group_by,
@@ -175,47 +195,6 @@ def search_options(options: argparse.Namespace) -> SearchOptions:
 def _plans(answer: Answer[SearchResult]) -> list[Mapping[str, Any] | None]:
     """How the shards searched, for each query; None if the service does not say."""
     return [*answer.explain, *[None] * len(answer)][: len(answer)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Query:
-    """A file to search with, made smaller, and a picture of it for the page; or its error."""
-
-    name: str
-    blob: bytes = b""
-    picture: bytes | None = None
-    error: VisualSearchError | None = None
-
-
-def _is_stream(name: str) -> bool:
-    """Whether a name stands for a stream that the shell opened: standard input, or `<(command)`."""
-    return name == "-" or name.startswith("/dev/fd/")
-
-
-async def _load_soon(name: str, with_picture: bool, places: asyncio.Semaphore) -> _Query:
-    """Read a file in a thread; a stream that never ends must not keep the process from ending."""
-    async with places:
-        if _is_stream(name):
-            return await in_daemon_thread(lambda: _load(name, with_picture))
-        return await asyncio.to_thread(_load, name, with_picture)
-
-
-def _load(name: str, with_picture: bool) -> _Query:
-    from executors.cli.index.shrinking import shrink, small_picture
-
-    try:
-        if name == "-":
-            blob = read_standard_input(MAX_PICTURE_BYTES)
-        elif _is_stream(name):
-            with Path(name).open("rb") as stream:
-                blob = read_at_most(stream, MAX_PICTURE_BYTES, too_large="image_too_large")
-        else:
-            blob, _ = read_file(name, MAX_PICTURE_BYTES, too_large="image_too_large")
-    except OSError as error:
-        return _Query(name, error=unreadable(error))
-    except VisualSearchError as error:
-        return _Query(name, error=error)
-    return _Query(name, shrink(blob), small_picture(blob) if with_picture else None)
 
 
 def _requests(documents: Sequence[Document]) -> list[list[Document]]:

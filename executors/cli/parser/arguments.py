@@ -161,7 +161,21 @@ def search_arguments(parser: argparse.ArgumentParser) -> None:
     add_collection(parser)
     parser.add_argument("--like", metavar="ID", help="search with an indexed picture instead of files")
     parser.add_argument(
-        "--exclude-self", action="store_true", help="with --like: leave that picture out of the matches"
+        "--more-like",
+        action="append",
+        metavar="ID|FILE",
+        help="add an indexed picture or a file to each query, or search with it alone; may be repeated",
+    )
+    parser.add_argument(
+        "--less-like",
+        action="append",
+        metavar="ID|FILE",
+        help="lead each query away from an indexed picture or a file; may be repeated",
+    )
+    parser.add_argument(
+        "--exclude-self",
+        action="store_true",
+        help="leave the indexed pictures that --like, --more-like and --less-like name out of the matches",
     )
     parser.add_argument(
         "--limit", type=positive_integer, default=10, metavar="N", help="matches per query (default: 10)"
@@ -169,6 +183,8 @@ def search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold", type=cosine, metavar="SCORE", help="only matches with at least this score, -1 to 1"
     )
+    parser.add_argument("--score-min", type=cosine, metavar="SCORE", help="the same as --threshold")
+    parser.add_argument("--score-max", type=cosine, metavar="SCORE", help="only matches with at most this score")
     add_filter(parser, "only documents whose tags match")
     parser.add_argument(
         "--group-by",

@@ -34,8 +34,8 @@ _KNOWN_FIELDS: Final = frozenset((*_TEXT_FIELDS, "blob", "embedding", "tags", "b
 
 def weight_of(request: Request) -> int:
     """Bytes of memory that one byte of a body takes while it is read: JSON is there as sent, as text, and as pictures."""
-    media_type = _media_type(request)
-    return 1 if media_type == "multipart/form-data" or _is_picture(media_type) else 3
+    media_type = media_type_of(request)
+    return 1 if media_type == "multipart/form-data" or is_picture(media_type) else 3
 
 
 async def read_documents(
@@ -51,8 +51,8 @@ async def read_documents(
             `body_timeout`, `overloaded`.
     """
     given = query_values(body.request)
-    media_type = _media_type(body.request)
-    if pictures and _is_picture(media_type):
+    media_type = media_type_of(body.request)
+    if pictures and is_picture(media_type):
         document: dict[str, str] = {name: given.pop(name) for name in _PICTURE_FIELDS if name in given}
         return [picture_document(await body.read(), document, max_image_bytes)], as_parameters(given)
     if media_type == "multipart/form-data":
@@ -76,17 +76,19 @@ def check_json_type(request: Request, others: str = "") -> None:
     Raises:
         VisualSearchError: `unsupported_media_type`.
     """
-    media_type = _media_type(request)
+    media_type = media_type_of(request)
     if media_type not in ("", "application/json", "text/json") and not media_type.endswith("+json"):
         message = f"Content-Type {media_type!r}; send application/json{others}"
         raise VisualSearchError("unsupported_media_type", message)
 
 
-def _media_type(request: Request) -> str:
+def media_type_of(request: Request) -> str:
+    """The Content-Type of a request in lower case, without its parameters; empty if it says none."""
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
-def _is_picture(media_type: str) -> bool:
+def is_picture(media_type: str) -> bool:
+    """Whether a body of this type is a picture's bytes as they are."""
     return media_type.startswith("image/") or media_type == "application/octet-stream"
 
 

@@ -222,3 +222,28 @@ THUMBNAIL_BY_QUERY: Final = _THUMBNAIL | {
         ]
     },
 }
+
+_INDEX: Final = endpoints.BY_PATH["/index"]
+
+
+def _optional(name: str, text: str, kind: str = "string") -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "description": text, "schema": {"type": kind}}
+
+
+PUT_DOCUMENT: Final[dict[str, Any]] = {
+    "summary": "Store the picture that is the body; a document with the same id is replaced",
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {"image/*": PICTURE_BODY, "application/octet-stream": PICTURE_BODY},
+        },
+        "parameters": [
+            _parameter("id", "path", "red-square"),
+            _optional("collection", "the collection (default: `images`)"),
+            _optional("tags", "a JSON object"),
+            _optional("uri", "a label; never opened"),
+            _optional("refresh", "let searches see the write at once", "boolean"),
+        ],
+    },
+    "responses": {200: {"description": "The document was stored", "model": _INDEX.answer}} | error_responses(_INDEX),
+}

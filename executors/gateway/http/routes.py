@@ -22,6 +22,7 @@ from executors.gateway.http import openapi
 from executors.gateway.http.bodies import read_documents, weight_of
 from executors.gateway.http.callers import caller_of, no_body
 from executors.gateway.http.collection_routes import add_collections
+from executors.gateway.http.document_routes import add_documents
 from executors.gateway.http.guard import CallerGuard, DefectGuard, RequestIds
 from executors.gateway.http.incoming import IncomingBody
 from executors.gateway.http.origins import CallerCheck
@@ -68,6 +69,7 @@ def make_app(door: Door, health: Health, settings: Settings) -> FastAPI:
     _add_metrics(app, door)
     add_thumbnails(app, door)
     add_collections(app, door, settings)
+    add_documents(app, door, settings)
     _add_health(app, door, health)
     _describe_callers(app, asks_for_keys=door.asks_for_keys)
     return app

@@ -1,4 +1,4 @@
-"""`/search`: the best matches of every query, which is a picture, a text, a vector, or an indexed document."""
+"""`/search`: the best matches of every query: a picture, a text, a vector, an indexed document, or several in one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from executors.gateway.document_checks import check_id
 from executors.gateway.flow.chunks import Answer, counted
 from executors.gateway.flow.route import StageAnswer
 from executors.gateway.operations.collections import missing_is_empty
+from executors.gateway.operations.combined_query import combined_query
 from executors.gateway.operations.get import read
 from executors.gateway.operations.request import Request
 from executors.gateway.operations.search_parameters import account_of_plans, shard_parameters
@@ -20,10 +21,14 @@ async def search(service: SearchService, request: Request[SearchParameters]) -> 
     """Find the best matches of every query.
 
     Raises:
-        VisualSearchError: a stage does not answer; `not_found` for `like`.
+        VisualSearchError: a stage does not answer; `not_found` for `like`; the error of a term.
     """
     given = request.parameters
-    documents = request.documents if given.like is None else [await _like(service, given)]
+    documents = request.documents
+    if given.like is not None:
+        documents = [await _like(service, given)]
+    elif given.terms is not None or given.weights is not None:
+        documents = [await combined_query(service, request)]
     sent = shard_parameters(given)
 
     async def query(chunk: list[ImageDoc]) -> StageAnswer:

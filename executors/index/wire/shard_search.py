@@ -55,7 +55,8 @@ def _request(model_id: str, queries: Sequence[ImageDoc], parameters: Mapping[str
         exact=bool(parameters.get("exact")),
         ef=None if effort is None else int(effort),
         embedding="embedding" in (parameters.get("with") or ()),
-        without=parameters.get("without"),
+        without=tuple(parameters.get("without") or ()),
+        ceiling=parameters.get("score_max"),
     )
 
 

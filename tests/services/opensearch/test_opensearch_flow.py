@@ -97,6 +97,8 @@ def answers_of(flow: RunningFlow, collection: str) -> list[Any]:
         {"like": "3.jpg", "limit": 2, "group_by": "label", "fields": ["tags.label"], **base},
         {"like": "0.jpg", "limit": 5, "threshold": 0.5, "exact": True, **base},
         {"like": "0.jpg", "limit": 2, "offset": 2, "with": ["embedding"], **base},
+        {"like": "0.jpg", "limit": 3, "score_min": -0.5, "score_max": 0.9, **base},
+        {"terms": [{"like": "0.jpg"}, {"like": "3.jpg", "weight": -0.5}], "exclude_self": True, "limit": 4, **base},
     ]
     shown: list[Any] = []
     for parameters in searches:

@@ -7,14 +7,16 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from executors.index.opensearch.cluster.connection import ConnectionOptions
 from executors.index.opensearch.cluster.layout import IndexOptions
+from executors.index.records import SearchRequest
 from executors.index.store import Store
-from tests.support.opensearch.clusters import Clusters, collection_of, make_clusters, recall
+from tests.support.opensearch.clusters import NAME, Clusters, collection_of, make_clusters, recall
 from tests.support.opensearch.opensearch_index import Indices
-from tests.support.stores.records import IDENTITY
+from tests.support.stores.records import IDENTITY, MODEL
 
 pytestmark = pytest.mark.services
 LEAST = 0.98
@@ -63,6 +65,26 @@ async def check(store: Store, data: Clusters) -> None:
 async def test_the_best_ten_are_found(made: list[Indices], opensearch: ConnectionOptions, index: IndexOptions) -> None:
     data = make_clusters(4_000, 64, 80, 40, seed=1)
     await check(await filled(made, opensearch, data, index, graph_from=1_000), data)
+
+
+@pytest.mark.parametrize("index", [IndexOptions(), IndexOptions(precision="byte"), IndexOptions(shards=2)])
+async def test_the_best_ten_below_a_bound_are_found(
+    made: list[Indices], opensearch: ConnectionOptions, index: IndexOptions
+) -> None:
+    data = make_clusters(4_000, 64, 80, 20, seed=1)
+    store = await filled(made, opensearch, data, index, graph_from=1_000)
+    for above in (5, 100, 3_000):
+        right = 0
+        for query in data.queries:
+            scores = np.sort(data.vectors @ query)[::-1]
+            wanted = SearchRequest(
+                NAME, query[np.newaxis], MODEL, 10, ceiling=float(scores[above - 1 : above + 1].mean())
+            )
+            (best,), (hits,) = await store.search(replace(wanted, exact=True)), await store.search(wanted)
+            assert best.scores == pytest.approx(scores[above : above + 10].tolist(), abs=1e-5)
+            assert len(hits.ids) == 10
+            right += len(set(best.ids) & set(hits.ids))
+        assert right >= LEAST * 10 * len(data.queries), above
 
 
 @pytest.mark.slow

@@ -169,6 +169,8 @@ class WireService:
         collection = parameters.get("collection", "images")
         if "like" in parameters:
             documents = [{"id": parameters["like"]}]
+        if {"terms", "weights"} & set(parameters):
+            documents = [{"id": "all of them"}]
         data = [getattr(self, f"_{path[1:]}_one")(doc, collection, parameters) for doc in documents]
         errors = [each["error"] for each in data if each["error"]]
         info = {

@@ -104,7 +104,7 @@ class DictionaryStore(Store):
             raise VisualSearchError("collection_not_found", f"there is no collection {request.collection!r}")
         check_binding(collection, request.model_id, request.queries.shape[1])
         matching = self._matching(request.collection, request.where)
-        documents = [live.record for name, live in matching if name != request.without]
+        documents = [live.record for name, live in matching if name not in request.without]
         return [_best(documents, query, request) for query in request.queries]
 
     async def scroll(
@@ -209,6 +209,8 @@ def _best(documents: Sequence[Record], query: NDArray[np.float32], request: Sear
     ranked = sorted(zip(scores, documents, strict=True), key=lambda pair: (-pair[0], pair[1].id))
     if request.threshold is not None:
         ranked = [pair for pair in ranked if pair[0] >= request.threshold]
+    if request.ceiling is not None:
+        ranked = [pair for pair in ranked if pair[0] <= request.ceiling]
     groups: list[Any] = []
     if request.group_by is not None:
         firsts: dict[bytes, tuple[float, Record]] = {}

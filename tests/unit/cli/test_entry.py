@@ -124,6 +124,8 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
         ["search", "a.jpg", "--like", "b"],
         ["search", "a.jpg", "--limit", "none"],
         ["search", "a.jpg", "--threshold", "1.5"],
+        ["search", "a.jpg", "--score-max", "1.5"],
+        ["search", "a.jpg", "--like", "b", "--more-like", "c"],
         ["status", "--url", "ftp://host"],
         ["status", "--timeout", "nan"],
         ["index", "no-such-folder"],

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from executors.client import DEFAULT_COLLECTION, Document, RetryPolicy, VisualSearchClient
+from executors.client import DEFAULT_COLLECTION, Document, RetryPolicy, Term, VisualSearchClient
 from executors.client.client import _named
-from executors.client.requests import encode_request
+from executors.client.requests import document_path, encode_request
 from executors.errors import VisualSearchError, error_from_json
 from executors.gateway.http.form_names import file_name
 from tests.support.flows.wire_service import THUMBNAIL, Fault, WireService, wire_service
@@ -345,3 +345,49 @@ def test_a_label_in_a_form_is_read_as_it_was_given(label: str) -> None:
     assert sent.content_type.startswith("multipart/")
     (disposition,) = re.findall(rb'Content-Disposition: (form-data; name="file".*)\r\n', sent.content)
     assert file_name(disposition) == label
+
+
+async def test_terms_travel_as_one_query(client: VisualSearchClient, service: WireService) -> None:
+    terms = [Term(like="a"), Term(blob=b"one", weight=-0.5), Term(embedding=[1.0, 1.0]), Term(text="red", weight=1.5)]
+    await client.search_terms(terms, limit=3, score_min=0.1, score_max=0.9, exclude_self=True)
+    _, documents, parameters = service.requests[-1]
+    assert [{"blob", "embedding", "text"} & set(each) for each in documents] == [{"blob"}, {"embedding"}, {"text"}]
+    assert parameters == {
+        "limit": 3,
+        "score_min": 0.1,
+        "score_max": 0.9,
+        "exclude_self": True,
+        "terms": [
+            {"like": "a", "weight": 1.0},
+            {"data": 0, "weight": -0.5},
+            {"data": 1, "weight": 1.0},
+            {"data": 2, "weight": 1.5},
+        ],
+    }
+
+
+async def test_weights_travel_with_their_pictures(client: VisualSearchClient, service: WireService) -> None:
+    await client.search([Document(blob=b"one"), Document(blob=b"two")], weights=(1, -0.5))
+    _, documents, parameters = service.requests[-1]
+    assert [each["blob"] for each in documents] == [b"one", b"two"]
+    assert parameters == {"limit": 10, "weights": [1, -0.5]}
+
+
+@pytest.mark.parametrize("given", [{}, {"like": "a", "text": "b"}, {"blob": b"x", "embedding": [1.0]}])
+def test_a_term_is_exactly_one_thing(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="exactly one"):
+        Term(**given)
+
+
+def test_the_path_of_a_document_carries_any_id_and_its_fields() -> None:
+    assert document_path("a/..//ü ?", collection=None, tags=None, uri=None) == "/documents/a%2F..%2F%2F%C3%BC%20%3F"
+    assert document_path("a", collection="c", tags={"n": [1]}, uri="b c") == (
+        "/documents/a?collection=c&tags=%7B%22n%22%3A%5B1%5D%7D&uri=b%20c"
+    )
+    for code, arguments in (
+        ("invalid_id", {"document_id": "\ud800", "tags": None}),
+        ("invalid_tags", {"document_id": "a", "tags": {"n": float("nan")}}),
+    ):
+        with pytest.raises(VisualSearchError) as refused:
+            document_path(**arguments, collection=None, uri=None)
+        assert refused.value.code == code

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from executors.errors import VisualSearchError
 from executors.index.embedded.graph.cosine import exact_dots, exact_squares, float32_error
 from executors.index.embedded.memory.vectors import View
+from executors.index.embedded.search.band import LOWEST, best_below, within
 
 # For few queries, one dot product per row is as fast as memory allows, on one thread. BLAS would split a matrix-vector
 # product among threads that wait for each other once per block: five times as slow as soon as anything else runs on the
@@ -42,9 +43,13 @@ class Best:
 
 
 def best_rows(
-    views: Sequence[View], queries: NDArray[np.float32], limit: int, threshold: float | None = None
+    views: Sequence[View],
+    queries: NDArray[np.float32],
+    limit: int,
+    threshold: float | None = None,
+    ceiling: float | None = None,
 ) -> list[Best]:
-    """The `limit` best visible rows of each query with a cosine of at least `threshold`.
+    """The `limit` best visible rows of each query with a cosine of at least `threshold` and at most `ceiling`.
 
     Args:
         queries: N x D float32, finite, not zero.
@@ -59,7 +64,7 @@ def best_rows(
     units = (queries / np.sqrt(squares)[:, np.newaxis]).astype(np.float32)
     at_once = max(1, _SCORES_AT_ONCE // count)
     return [
-        _best_of_one(views, query, square, approximate, limit, threshold)
+        _best_of_one(views, query, square, approximate, limit, threshold, ceiling)
         for start in range(0, len(queries), at_once)
         for query, square, approximate in zip(
             queries[start : start + at_once],
@@ -108,11 +113,12 @@ def _best_of_one(
     approximate: NDArray[np.float32],
     limit: int,
     threshold: float | None,
+    ceiling: float | None,
 ) -> Best:
-    candidates = _candidates(approximate, limit, threshold, float32_error(len(query)))
+    candidates = _candidates(approximate, limit, threshold, ceiling, float32_error(len(query)))
     scores = _exact_scores(views, query, square, candidates)
-    if threshold is not None:
-        kept = scores >= threshold
+    if threshold is not None or ceiling is not None:
+        kept = within(scores, threshold, ceiling)
         candidates, scores = candidates[kept], scores[kept]
     if limit < len(scores):
         kept = scores >= np.partition(scores, -limit)[-limit]
@@ -122,10 +128,13 @@ def _best_of_one(
 
 
 def _candidates(
-    approximate: NDArray[np.float32], limit: int, threshold: float | None, error: float
+    approximate: NDArray[np.float32], limit: int, threshold: float | None, ceiling: float | None, error: float
 ) -> NDArray[np.intp]:
     """Positions, ascending, of all rows that may be among the best."""
-    floor = -2.0
+    floor = LOWEST
+    if ceiling is not None:
+        floor = floor if threshold is None else threshold - error
+        return np.flatnonzero(best_below(approximate, limit, ceiling, error, floor))
     if limit < len(approximate):
         floor = max(floor, float(np.partition(approximate, -limit)[-limit]) - 2.0 * error)
     if threshold is not None:

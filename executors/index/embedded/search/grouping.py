@@ -60,7 +60,7 @@ def best_of_groups(
     while True:
         best = rank(rows, wanted)
         fresh = _add_groups(groups, path, best, fields_of(best.rows))
-        # There were fewer hits than asked for, so all other documents are below the threshold.
+        # There were fewer hits than asked for, so no other document is within the bounds.
         if len(groups) >= limit or len(best.rows) < wanted or wanted >= available:
             break
         rows = remaining(rows, best.rows, fresh)

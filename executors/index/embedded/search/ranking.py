@@ -21,9 +21,10 @@ from executors.index.embedded.disk.reads import HitReader, vectors_of
 from executors.index.embedded.graph.cosine import exact_dots, exact_squares
 from executors.index.embedded.graph.filtered import search_selected
 from executors.index.embedded.graph.hnsw import HnswGraph, score_error
-from executors.index.embedded.graph.tuning import use_exact
+from executors.index.embedded.graph.tuning import scan_us, use_exact, walk_us
 from executors.index.embedded.memory.collection_memory import CollectionMemory, CollectionView, GraphView
 from executors.index.embedded.memory.live_graph import Rows
+from executors.index.embedded.search.band import LOWEST, best_below, lowest_of_best, next_walk, within
 from executors.index.embedded.search.exact import Best, best_rows, selected_views
 from executors.index.embedded.search.targets import Targets, targets_of
 
@@ -31,6 +32,8 @@ from executors.index.embedded.search.targets import Targets, targets_of
 _FIRST_PAGES: Final = 32
 # Extra candidates beyond the limit, since rounding in the graph may have ranked a true hit lower.
 _SPARE_CANDIDATES: Final = 16
+# How many times as many slots each scan below a ceiling looks for as the one before.
+_WIDER_SCAN: Final = 8
 
 
 class DamagedRowsError(Exception):
@@ -122,8 +125,17 @@ def make_plan(scope: Scope, limit: int, *, exact: bool, ef: int | None) -> Plan:
     return Plan(name, documents, matching, walks=True, ef=ef)
 
 
-def rank(scope: Scope, query: NDArray[np.float32], limit: int, threshold: float | None, plan: Plan) -> Best:
-    """The `limit` best documents with a cosine of at least `threshold`.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The hits that are wanted: the best `limit` with a cosine of at least `threshold` and at most `ceiling`."""
+
+    limit: int
+    threshold: float | None = None
+    ceiling: float | None = None
+
+
+def rank(scope: Scope, query: NDArray[np.float32], wanted: Wanted, plan: Plan) -> Best:
+    """The best documents that are wanted.
 
     Args:
         query: D float32, finite, not zero.
@@ -132,19 +144,19 @@ def rank(scope: Scope, query: NDArray[np.float32], limit: int, threshold: float 
     Raises:
         DamagedRowsError: a vector needed for exact scores is damaged.
     """
-    found = _rank_flat(scope, query, limit, threshold, plan)
+    found = _rank_flat(scope, query, wanted, plan)
     if _is_empty(scope.view):
         return found
-    covered = _rank_graph(scope, query, limit, threshold, plan)
-    return _merged(found, covered, limit)
+    covered = _rank_graph(scope, query, wanted, plan)
+    return _merged(found, covered, wanted.limit)
 
 
-def _rank_flat(scope: Scope, query: NDArray[np.float32], limit: int, threshold: float | None, plan: Plan) -> Best:
+def _rank_flat(scope: Scope, query: NDArray[np.float32], wanted: Wanted, plan: Plan) -> Best:
     started = time.perf_counter()
     views = selected_views(scope.view.flat, scope.view.covered, scope.rows)
     if not views:
         return Best([], [], [])
-    (best,) = best_rows(views, query[np.newaxis], limit, threshold)
+    (best,) = best_rows(views, query[np.newaxis], wanted.limit, wanted.threshold, wanted.ceiling)
     plan.add_time("flat", started)
     return best
 
@@ -153,22 +165,27 @@ def _is_empty(view: CollectionView) -> bool:
     return view.graph is None or not view.graph.extent.slots
 
 
-def _rank_graph(scope: Scope, query: NDArray[np.float32], limit: int, threshold: float | None, plan: Plan) -> Best:
+def _rank_graph(scope: Scope, query: NDArray[np.float32], wanted: Wanted, plan: Plan) -> Best:
     started = time.perf_counter()
     assert scope.view.graph is not None
     targets = targets_of(scope.view.graph, scope.rows)
     rows: Rows | None = None
     if plan.walks:
-        rows = targets.rows_of(_walk(targets, query, limit, plan))
-        if len(rows) < min(limit, targets.size):
-            # The walk did not reach some parts of the graph.
+        slots = (
+            _walk(targets, query, wanted.limit, plan)
+            if wanted.ceiling is None
+            else _walk_below(targets, query, wanted, plan)
+        )
+        rows = None if slots is None else targets.rows_of(slots)
+        if rows is None or (wanted.ceiling is None and len(rows) < min(wanted.limit, targets.size)):
+            # The walk did not reach some parts of the graph, or would have to go too far.
             plan.name, rows = f"exact after: {plan.name}", None
     if rows is None:
-        rows = targets.rows_of(_every_candidate(targets, query, limit, threshold))
+        rows = targets.rows_of(_every_candidate(targets, query, wanted))
     plan.add_time("graph", started)
     started = time.perf_counter()
     plan.candidates += len(rows)
-    best = _decide(scope, scope.view.graph, query, rows, limit, threshold)
+    best = _decide(scope, scope.view.graph, query, rows, wanted)
     plan.add_time("rerank", started)
     return best
 
@@ -190,6 +207,30 @@ def _walk(targets: Targets, query: NDArray[np.float32], limit: int, plan: Plan) 
     return found_slots[scores >= _floor(live.graph, scores, limit)]
 
 
+def _walk_below(targets: Targets, query: NDArray[np.float32], wanted: Wanted, plan: Plan) -> NDArray[np.int64] | None:
+    """The slots that walks find below the ceiling: each walk goes further, until one has gone well past the last of them.
+
+    Returns:
+        None if the next walk would take longer than to compare everything.
+    """
+    assert wanted.ceiling is not None
+    live, extent = targets.view.graph, targets.view.extent
+    error = score_error(live.graph.dimension, live.graph.precision)
+    floor = LOWEST if wanted.threshold is None else wanted.threshold - error
+    walked: int | None = _walked(wanted.limit) + _SPARE_CANDIDATES
+    while walked is not None and walk_us(walked) < scan_us(live.graph.count, targets.slots):
+        found = search_selected(live.graph, live.lock, query, walked, targets.bits, targets.slots, plan.ef)
+        # Slots that were added since are in `flat`, too.
+        there = found.slots < extent.slots
+        slots, scores = found.slots[there], found.scores[there]
+        following = next_walk(scores, walked, wanted.limit, wanted.ceiling, error, floor)
+        if following is None:
+            plan.ef = found.ef
+            return slots[best_below(scores, wanted.limit, wanted.ceiling, error, floor)]
+        walked = None if found.plan == "scan" or len(found.slots) < min(walked, targets.slots) else following
+    return None
+
+
 def _floor(graph: HnswGraph, scores: NDArray[np.float32], limit: int) -> float:
     """The score below which no slot can be among the true best: twice the rounding error below the last of them (best
     first).
@@ -202,11 +243,12 @@ def _walked(limit: int) -> int:
     return limit if limit <= _FIRST_PAGES else 1 << (limit - 1).bit_length()
 
 
-def _every_candidate(
-    targets: Targets, query: NDArray[np.float32], limit: int, threshold: float | None
-) -> NDArray[np.int64]:
+def _every_candidate(targets: Targets, query: NDArray[np.float32], wanted: Wanted) -> NDArray[np.int64]:
     """All slots that may be among the true best."""
     graph, slots = targets.view.graph.graph, targets.view.extent.slots
+    limit, threshold = wanted.limit, wanted.threshold
+    if wanted.ceiling is not None:
+        return _every_candidate_below(targets, query, wanted, wanted.ceiling)
     found, scores = graph.scan(query, limit + _SPARE_CANDIDATES, targets.bits, slots)
     floor = -2.0
     if len(scores) >= limit:
@@ -219,9 +261,24 @@ def _every_candidate(
     return found[scores >= floor]
 
 
-def _decide(
-    scope: Scope, graph: GraphView, query: NDArray[np.float32], rows: Rows, limit: int, threshold: float | None
-) -> Best:
+def _every_candidate_below(
+    targets: Targets, query: NDArray[np.float32], wanted: Wanted, ceiling: float
+) -> NDArray[np.int64]:
+    """All slots that may be among the true best below the ceiling: faiss finds the best few much faster than all."""
+    graph, slots = targets.view.graph.graph, targets.view.extent.slots
+    error = score_error(graph.dimension, graph.precision)
+    floor = LOWEST if wanted.threshold is None else wanted.threshold - error
+    many = _WIDER_SCAN * (wanted.limit + _SPARE_CANDIDATES)
+    while many <= slots // _WIDER_SCAN:
+        found, scores = graph.scan(query, many, targets.bits, slots)
+        if len(scores) < many or scores[-1] < lowest_of_best(scores, wanted.limit, ceiling, error, floor):
+            return found[best_below(scores, wanted.limit, ceiling, error, floor)]
+        many *= _WIDER_SCAN
+    found, scores = graph.scan_above(query, float(np.nextafter(np.float32(floor), np.float32(-3))), targets.bits, slots)
+    return found[best_below(scores, wanted.limit, ceiling, error, floor)]
+
+
+def _decide(scope: Scope, graph: GraphView, query: NDArray[np.float32], rows: Rows, wanted: Wanted) -> Best:
     """The best of the candidates (ascending row numbers) by true cosine."""
     if not rows.size:
         return Best([], [], [])
@@ -232,9 +289,8 @@ def _decide(
             raise DamagedRowsError(damaged)
     square = exact_squares(query[np.newaxis])[0]
     scores = np.clip(exact_dots(vectors, query) / np.sqrt(exact_squares(vectors) * square), -1.0, 1.0)
-    if threshold is not None:
-        kept = scores >= threshold
-        rows, scores = rows[kept], scores[kept]
+    kept = within(scores, wanted.threshold, wanted.ceiling)
+    rows, scores, limit = rows[kept], scores[kept], wanted.limit
     if limit < len(scores):
         kept = scores >= np.partition(scores, -limit)[-limit]
         rows, scores = rows[kept], scores[kept]

@@ -18,7 +18,16 @@ from executors.index.embedded.memory.live_graph import Rows
 from executors.index.embedded.memory.shard_memory import Memory
 from executors.index.embedded.search.exact import Best, check_queries
 from executors.index.embedded.search.grouping import GroupRows, best_of_groups
-from executors.index.embedded.search.ranking import DamagedRowsError, Plan, Scope, in_all, make_plan, rank, scope_of
+from executors.index.embedded.search.ranking import (
+    DamagedRowsError,
+    Plan,
+    Scope,
+    Wanted,
+    in_all,
+    make_plan,
+    rank,
+    scope_of,
+)
 from executors.index.outcomes import check_binding
 from executors.index.records import Hits, SearchRequest
 
@@ -70,11 +79,11 @@ def _search_one(
 
     def best(rows: Rows | None, limit: int) -> Best:
         among = scope if rows is None else replace(scope, rows=rows, size=len(rows))
-        wanted = limit + (request.without is not None)
-        plans.append(make_plan(among, wanted, exact=request.exact, ef=request.ef))
+        wanted = Wanted(limit + len(request.without), request.threshold, request.ceiling)
+        plans.append(make_plan(among, wanted.limit, exact=request.exact, ef=request.ef))
         if limit <= 0:
             return Best([], [], [])
-        return _without(request.without, rank(among, query, wanted, request.threshold, plans[-1]), limit)
+        return _without(request.without, rank(among, query, wanted, plans[-1]), limit)
 
     def left(rows: Rows | None, seen: Sequence[int], found: Sequence[Any]) -> Rows:
         started = time.perf_counter()
@@ -98,9 +107,9 @@ def _search_one(
     return _hits(found, fields, groups, embeddings, plan.to_json())
 
 
-def _without(document_id: str | None, best: Best, limit: int) -> Best:
-    """At most `limit` of the best hits, without that document."""
-    kept = [n for n, each in enumerate(best.ids) if each != document_id][:limit]
+def _without(left_out: Sequence[str], best: Best, limit: int) -> Best:
+    """At most `limit` of the best hits, without those documents."""
+    kept = [n for n, each in enumerate(best.ids) if each not in left_out][:limit]
     return Best([best.rows[n] for n in kept], [best.ids[n] for n in kept], [best.scores[n] for n in kept])
 
 

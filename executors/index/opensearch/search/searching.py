@@ -16,6 +16,7 @@ from executors.errors import VisualSearchError
 from executors.index.opensearch.cluster.connection import TOO_MANY_CLAUSES, IndexGoneError, cause_of, too_many_clauses
 from executors.index.opensearch.cluster.layout import VECTOR, IndexOptions
 from executors.index.opensearch.documents.document_sources import HIT_FIELDS, box_of, tags_of, vector_of
+from executors.index.opensearch.search.bounds import below, cosine_of
 from executors.index.opensearch.search.queries import BY_PARENT, LIVE, Query, in_groups, in_some_group, live_query
 from executors.index.opensearch.search.reading import Hit, Reader, shards_of
 from executors.index.records import Hits, SearchRequest
@@ -27,6 +28,9 @@ _MOST_CANDIDATES: Final = 10_000
 _FIRST: Final = 4
 # Candidates for each hit if the graph holds rounded numbers, so that exact scores can decide.
 _OVERSAMPLED: Final = 3
+# The nearest candidates to begin with for each hit below an upper bound, and how many times more to go on with.
+_BELOW: Final = 4
+_WIDER: Final = 4
 _COUNT_HOLDS_S: Final = 5.0
 _ORDER: Final = [{"_score": "desc"}, {"id": "asc"}]
 
@@ -82,11 +86,20 @@ class Search:
     async def _rank(
         self, request: SearchRequest, scope: Scope, queries: NDArray[np.float32], limit: int, more: Sequence[Query] = ()
     ) -> list[_Found]:
-        """The `limit` best documents for each query, without those below the threshold."""
+        """The `limit` best documents for each query within the bounds.
+
+        With an upper bound, OpenSearch begins its list below it. A graph may return too few of those: then the search
+        compares every document.
+        """
         exact = scope.exact or limit > _MOST_CANDIDATES
+        if request.ceiling is not None and not exact:
+            found = await self._rank_below(request, scope, queries, limit, more)
+            if found is not None:
+                return found
+            exact = True
         rounded = self._options.precision != "single" and not exact
-        if request.without is not None:
-            more = [*more, {"bool": {"must_not": [{"term": {"id": request.without}}]}}]
+        if request.without:
+            more = [*more, _without(request.without)]
         where = live_query(request.where, *more)
         filtered = request.where is not None or bool(more)
         fields = [*HIT_FIELDS, *([VECTOR] if request.embedding else [])]
@@ -98,7 +111,9 @@ class Search:
                 wanted = min(_MOST_CANDIDATES, limit * _OVERSAMPLED if rounded else limit)
                 ranking = self._in_graph(query, wanted, request.ef, where if filtered else None)
             size = wanted if rounded else limit
-            bodies.append(_body(ranking, size, ["id"] if rounded else fields, self._timeout_ms))
+            bodies.append(
+                _body(ranking, size, ["id"] if rounded else fields, self._timeout_ms) | below(request.ceiling)
+            )
         answers = await self._search(scope, bodies)
         if rounded:
             ids = [[hit["_source"]["id"] for hit in answer["hits"]["hits"]] for answer in answers]
@@ -109,6 +124,56 @@ class Search:
                 answer["took"] += first["took"]
                 answer["_shards"] = min((first["_shards"], answer["_shards"]), key=lambda each: each["successful"])
         return [_found(answer, request.threshold) for answer in answers]
+
+    async def _rank_below(
+        self, request: SearchRequest, scope: Scope, queries: NDArray[np.float32], limit: int, more: Sequence[Query]
+    ) -> list[_Found] | None:
+        """The best documents below the upper bound among the nearest that the graph finds, more and more of them.
+
+        Returns:
+            None if only a comparison with every document can tell: for rounded vectors, and for hits that lie far out.
+        """
+        if self._options.precision != "single":
+            return None
+        if request.without:
+            more = [*more, _without(request.without)]
+        where = live_query(request.where, *more) if request.where is not None or more else None
+        fields = [*HIT_FIELDS, *([VECTOR] if request.embedding else [])]
+        candidates = _BELOW * limit
+        while candidates <= _MOST_CANDIDATES:
+            # A walk finds less near its edge, where these hits may lie, so it keeps more candidates than it returns.
+            effort = max(request.ef or self._options.ef_search, min(_MOST_CANDIDATES, 2 * candidates))
+            walks = [self._in_graph(query, candidates, effort, where) for query in queries]
+            answers = await self._search(
+                scope, [_body(walk, limit, fields, self._timeout_ms) | below(request.ceiling) for walk in walks]
+            )
+            enough = all(len(answer["hits"]["hits"]) >= limit for answer in answers)
+            if enough and await self._all_passed(scope, walks, answers, candidates):
+                return [_found(answer, request.threshold) for answer in answers]
+            candidates *= _WIDER
+        return None
+
+    async def _all_passed(
+        self, scope: Scope, walks: Sequence[Query], answers: Sequence[dict[str, Any]], candidates: int
+    ) -> bool:
+        """Whether every shard of OpenSearch has looked past the last hit of each answer.
+
+        Each shard finds that many candidates of its own. If fewer than that score as high as the last hit in all shards
+        together, none of them can have stopped before it.
+        """
+        several = [n for n, answer in enumerate(answers) if answer["_shards"]["total"] > 1]
+        bodies = [
+            {
+                "size": 0,
+                "query": walks[n],
+                "min_score": answers[n]["hits"]["hits"][-1]["sort"][0],
+                "track_total_hits": True,
+                "timeout": f"{self._timeout_ms}ms",
+            }
+            for n in several
+        ]
+        counted = await self._search(scope, bodies) if bodies else []
+        return all(answer["hits"]["total"]["value"] < candidates for answer in counted)
 
     async def _groups(self, request: SearchRequest, scope: Scope, query: NDArray[np.float32], path: str) -> Hits:
         """The best hit of each of the best groups. The search continues among the other documents until there are
@@ -126,7 +191,7 @@ class Search:
                 there, value = _group_of(path, hit)
                 if there:
                     groups.setdefault(value_key(value), (score, hit, value))
-            # There were fewer hits than asked for, so all other documents are below the threshold.
+            # There were fewer hits than asked for, so no other document is within the bounds.
             if len(groups) >= request.limit or len(found.hits) < wanted or len(groups) == before:
                 break
             seen = [value for _, _, value in groups.values()]
@@ -205,10 +270,14 @@ def _body(ranking: Query, size: int, fields: Sequence[str], timeout_ms: int) -> 
     }
 
 
+def _without(ids: Sequence[str]) -> Query:
+    return {"bool": {"must_not": [{"terms": {"id": list(ids)}}]}}
+
+
 def _found(answer: dict[str, Any], threshold: float | None) -> _Found:
     # OpenSearch's score is (1 + cosine) / 2. If hits are sorted by another key, `_score` would be computed a second
     # time (4 ms of 14).
-    scored = [(min(1.0, max(-1.0, 2.0 * hit["sort"][0] - 1.0)), hit) for hit in answer["hits"]["hits"]]
+    scored = [(cosine_of(hit["sort"][0]), hit) for hit in answer["hits"]["hits"]]
     kept = [each for each in scored if threshold is None or each[0] >= threshold]
     return _Found(kept, shards_of(answer), int(answer["took"]))
 

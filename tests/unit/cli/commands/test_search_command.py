@@ -197,7 +197,7 @@ def test_what_is_no_regular_file_or_too_large_fails_at_once_and_alone(
 def test_the_input_is_a_picture_and_bounded(
     indexed: WireService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("executors.cli.commands.search_command.MAX_PICTURE_BYTES", 1_000_000)
+    monkeypatch.setattr("executors.cli.commands.query_files.MAX_PICTURE_BYTES", 1_000_000)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a picture")))
     assert main(["search", "-", "--url", indexed.url, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["query"] == "-"

@@ -18,7 +18,7 @@ from executors.index.embedded.graph.hnsw import HnswGraph
 from executors.index.embedded.memory.collection_memory import GraphOptions
 from executors.index.embedded.search import ranking
 from executors.index.embedded.search.exact import Best
-from executors.index.embedded.search.ranking import DamagedRowsError, Plan, Scope, make_plan, rank
+from executors.index.embedded.search.ranking import DamagedRowsError, Plan, Scope, Wanted, make_plan, rank
 from tests.support.models.parts import Shard, vectors_like
 from tests.support.stores.records import record, true_cosine
 
@@ -49,7 +49,7 @@ def best(
     scope: Scope, query: NDArray[np.float32], limit: int, threshold: float | None = None, exact: bool = True
 ) -> tuple[Best, Plan]:
     plan = make_plan(scope, limit, exact=exact, ef=None)
-    return rank(scope, query, limit, threshold, plan), plan
+    return rank(scope, query, Wanted(limit, threshold), plan), plan
 
 
 def truth(
