@@ -61,6 +61,7 @@ ErrorCode: TypeAlias = Literal[
     "unsupported_media_type",
     "body_timeout",
     "overloaded",
+    "too_many_values",
     # the service is at fault
     "internal",
     "unavailable",
@@ -163,6 +164,10 @@ ERRORS: Final[dict[ErrorCode, ErrorKind]] = {
         429,
         "more requests are in flight than VS_MAX_CONCURRENCY, or no memory for the body became free within "
         "VS_BODY_TIMEOUT_MS (VS_MAX_BODIES_BYTES); try again after Retry-After",
+    ),
+    "too_many_values": ErrorKind(
+        400,
+        "a tag has more different values than a facet counts: 100,000, or 16 million characters (OpenSearch: 50,000 of a type)",
     ),
     # the service is at fault
     "internal": ErrorKind(500, "a defect of this software; the log has the details"),

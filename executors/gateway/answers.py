@@ -68,6 +68,27 @@ class CountAccount(Account):
     count: int
 
 
+class FacetValue(Answer):
+    """A value of a tag, and how many documents have it."""
+
+    value: str | float | bool | None
+    count: int = Field(ge=1)
+
+
+class Facet(Answer):
+    """The most frequent values of a tag; `more` says how many further values there are."""
+
+    path: str
+    values: list[FacetValue]
+    more: int
+
+
+class FacetAccount(CountAccount):
+    """Facts about a count as a whole; `count` is the number of documents that match the whole filter."""
+
+    facets: list[Facet] = Field(description="one for each path, each without the filter's conditions on its own path")
+
+
 class Match(Answer):
     """One hit, with the fields that the caller chose."""
 
@@ -173,6 +194,13 @@ class CountAnswer(Answer):
 
     data: list[WriteResult] = Field(max_length=0)
     parameters: CountAccount
+
+
+class FacetAnswer(Answer):
+    """The counts of the values of tags; `data` is empty."""
+
+    data: list[WriteResult] = Field(max_length=0)
+    parameters: FacetAccount
 
 
 class EmbedAnswer(Answer):

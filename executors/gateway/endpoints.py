@@ -20,6 +20,7 @@ from executors.gateway.operations import (
     collections,
     delete,
     embed,
+    facets,
     get,
     index,
     maintenance,
@@ -304,6 +305,19 @@ ENDPOINTS: Final = (
         writes=True,
         errors=("collection_not_found", "stale_version"),
         resource=Resource("DELETE", "/collections/{name}"),
+    ),
+    Endpoint(
+        "/facets",
+        parameters.FacetParameters,
+        answers.FacetAnswer,
+        facets.facets,
+        rendering.WRITTEN,
+        Takes.NOTHING,
+        "search",
+        "Count the values of tags under a filter, each without the filter's conditions on itself",
+        "The counts, exact over all shards",
+        errors=(*_READING, "too_many_values"),
+        examples=examples.FACETS,
     ),
 )
 BY_PATH: Final = {endpoint.path: endpoint for endpoint in ENDPOINTS}

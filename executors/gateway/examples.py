@@ -61,4 +61,11 @@ DELETE: Final = (
     Example("ids", "by id", {"data": [{"id": "red-square"}]}),
     Example("filter", "by filter", {"parameters": {"filter": {"colour": "red", "price": {"$gt": 100}}}}),
 )
+FACETS: Final = (
+    Example(
+        "colours",
+        "the colours and shapes of what costs less than 50",
+        {"parameters": {"paths": ["colour", "shape"], "filter": {"price": {"$lt": 50}}, "limit": 5}},
+    ),
+)
 EMPTY: Final = (Example("defaults", "with the defaults", {}),)

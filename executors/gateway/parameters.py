@@ -14,6 +14,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 
@@ -25,6 +26,8 @@ from executors.index.wire.hits import FIELDS, TAG_PREFIX
 
 MAX_HITS: Final = 10_000
 MAX_EFFORT: Final = 10_000
+MAX_FACETS: Final = 16
+MAX_FACET_VALUES: Final = 1_000
 THUMBNAIL_URL: Final = "thumbnail_url"
 """The field of a match that the gateway makes; the shards know the others."""
 
@@ -75,6 +78,7 @@ FilterText = Annotated[
     ),
 ]
 FieldName = Annotated[str, StringConstraints(max_length=512), AfterValidator(_field_name)]
+TagPath = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 WholeNumber = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_number)]
 CollectionName = Annotated[str, StringConstraints(pattern=COLLECTION_PATTERN, max_length=MAX_COLLECTION_LENGTH)]
@@ -211,6 +215,22 @@ class CountParameters(Parameters):
 
     filter: FilterText = Field(None, description="only documents whose tags match")
     allow_partial: bool = Field(False, strict=True, description="accept an answer in which a shard is missing")
+
+
+class FacetParameters(CountParameters):
+    """`/facets`"""
+
+    paths: tuple[TagPath, ...] = Field(
+        min_length=1, max_length=MAX_FACETS, description="the tags whose values are counted: keys joined by dots"
+    )
+    limit: WholeNumber = Field(10, ge=1, le=MAX_FACET_VALUES, description="the most values of each tag to return")
+
+    @field_validator("paths")
+    @classmethod
+    def _once(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(paths)) < len(paths):
+            raise ValueError("names a tag twice")
+        return paths
 
 
 class ScrollParameters(CountParameters):

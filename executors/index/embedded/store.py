@@ -25,6 +25,7 @@ from executors.index.embedded.disk.transaction import Transaction
 from executors.index.embedded.memory.collection_memory import GraphOptions
 from executors.index.embedded.memory.shard_memory import DEFAULT_OPTIONS, Memory
 from executors.index.embedded.search import scrolling
+from executors.index.embedded.search.facets import count_facets
 from executors.index.embedded.search.search import search_once
 from executors.index.embedded.shard import Options, Running, close_shard, open_shard, submit
 from executors.index.embedded.upkeep.verify import Findings, check_store
@@ -37,6 +38,7 @@ from executors.index.records import (
     NEWEST,
     Collection,
     DocumentKey,
+    FacetCounts,
     Hits,
     RecentWrites,
     Record,
@@ -227,6 +229,15 @@ class EmbeddedStore(Store):
         if where is None:
             return running.memory.documents(known)
         count = partial(scrolling.count_matching, memory=running.memory, collection=known, where=where)
+        return await asyncio.wrap_future(submit(running.workers, running.reading.run, count))
+
+    async def facets(self, collection: str, paths: Sequence[str], where: Filter | None = None) -> FacetCounts:
+        """See `Store.facets`."""
+        running = self._open_or_refuse()
+        known = running.memory.collections.get(collection)
+        if known is None:
+            return FacetCounts(0, [[] for _ in paths])
+        count = partial(count_facets, memory=running.memory, collection=known, paths=list(paths), where=where)
         return await asyncio.wrap_future(submit(running.workers, running.reading.run, count))
 
     async def recent(self, since: str, before: int = NEWEST, limit: int = 1000) -> RecentWrites:

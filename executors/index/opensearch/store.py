@@ -20,6 +20,7 @@ from executors.index.opensearch.cluster.layout import FORMAT, MAX_DIMENSION, Ind
 from executors.index.opensearch.cluster.typed_fields import Fields
 from executors.index.opensearch.documents.document_sources import fields_read, stored_document
 from executors.index.opensearch.search import queries
+from executors.index.opensearch.search.facets import Facets
 from executors.index.opensearch.search.reading import Reader
 from executors.index.opensearch.search.searching import Search
 from executors.index.opensearch.upkeep.rebuild import Rebuild
@@ -40,6 +41,7 @@ from executors.index.records import (
     NEWEST,
     Collection,
     DocumentKey,
+    FacetCounts,
     Hits,
     RecentWrites,
     Record,
@@ -97,6 +99,7 @@ class OpenSearchStore(Store):
         self._attic = Attic(index.prefix, self._reader, self._bulk)
         self._removal = Removal(self._writer, self._reader, now_ms)
         self._search = Search(self._reader, index, graph_from, connection.timeout_s)
+        self._facets = Facets(self._reader)
         self._rebuild = Rebuild(self._connection, self._catalog, self._reader, self._bulk, self._fields, index, now_ms)
         self._verify = Verify(self._connection, self._catalog, self._reader, self._bulk, self._fields, index.prefix)
         self._access = Access(self._catalog, self._fields, self._rebuild, connection.timeout_s)
@@ -257,6 +260,17 @@ class OpenSearchStore(Store):
             return await self._reader.count(target.alias, queries.live_query(where))
 
         return await self._access.run(collection, count) or 0
+
+    async def facets(self, collection: str, paths: Sequence[str], where: Filter | None = None) -> FacetCounts:
+        """See `Store.facets`; `too_many_values` from 50,000 values of one type on."""
+        await self._check_open()
+
+        async def count(target: Target, _: Entry) -> FacetCounts:
+            await self._reader.refresh(target.alias)
+            return await self._facets.count(target.alias, paths, where)
+
+        found = await self._access.run(collection, count)
+        return FacetCounts(0, [[] for _ in paths]) if found is None else found
 
     async def recent(self, since: str, before: int = NEWEST, limit: int = 1000) -> RecentWrites:
         """See `Store.recent`; `before` counts the newest writes that were read already."""

@@ -43,6 +43,11 @@ BODIES: dict[str, list[dict[str, Any]]] = {
         {"parameters": {"collection": "nothing"}},
     ],
     "/count": [{}],
+    "/facets": [
+        {"parameters": {"paths": ["shape", "nothing"], "limit": 1}},
+        {"parameters": {"paths": []}},
+        {"parameters": {"paths": ["a"], "collection": "nothing"}},
+    ],
     "/delete": [{"data": [{"id": "b"}, {"id": "b2"}]}, {"parameters": {"filter": {"n": 1}}}],
     "/verify": [{}, {"parameters": {"repair": True}}],
     "/reindex": [{}, {"parameters": {"collection": "nothing"}}],

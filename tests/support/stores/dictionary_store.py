@@ -16,11 +16,13 @@ import orjson
 from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
+from executors.index.facets import Tally, without_path
 from executors.index.filters import Filter, matches
 from executors.index.records import (
     NEWEST,
     Collection,
     DocumentKey,
+    FacetCounts,
     Hits,
     RecentWrites,
     Record,
@@ -124,6 +126,17 @@ class DictionaryStore(Store):
     async def count(self, collection: str, where: Filter | None = None) -> int:
         await self._opened()
         return len(list(self._matching(collection, where)))
+
+    async def facets(self, collection: str, paths: Sequence[str], where: Filter | None = None) -> FacetCounts:
+        await self._opened()
+        total = len(list(self._matching(collection, where)))
+        counts: list[list[tuple[Any, int]]] = []
+        for path in paths:
+            tally = Tally(path)
+            for _, live in self._matching(collection, without_path(where, path)):
+                tally.add_tags(live.record.tags)
+            counts.append(tally.pairs())
+        return FacetCounts(total, counts)
 
     async def recent(self, since: str, before: int = NEWEST, limit: int = 1000) -> RecentWrites:
         shard = await self._opened()
