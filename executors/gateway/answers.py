@@ -257,6 +257,40 @@ class VerifyAnswer(Answer):
     repairs: list[str]
 
 
+class Precision(Answer):
+    """Which part of the true best hits was found, from 0 to 1."""
+
+    mean: float
+    lowest: float
+    all_found: float = Field(description="the part of the queries that found all of them")
+
+
+class QualityTimes(Answer):
+    """The median time of a query both ways, in milliseconds; null without queries."""
+
+    graph: float | None
+    exact: float | None
+
+
+class Quality(Answer):
+    """The quality of the searches in one collection."""
+
+    collection: str
+    documents: int
+    sampled: int = Field(description="how many stored vectors were drawn")
+    queries: int = Field(description="how many of them were measured in the time that a request has")
+    walked: int = Field(description="how many of the queries walked through a graph")
+    k: int
+    precision: Precision | None
+    took_ms: QualityTimes
+
+
+class QualityAnswer(Answer):
+    """The quality of the searches in each collection, by name."""
+
+    collections: list[Quality]
+
+
 class ReindexAnswer(Answer):
     """The rebuild has begun; `/status` shows its progress."""
 

@@ -24,6 +24,7 @@ from executors.gateway.operations import (
     get,
     index,
     maintenance,
+    quality,
     scroll,
     search,
     status,
@@ -318,6 +319,19 @@ ENDPOINTS: Final = (
         "The counts, exact over all shards",
         errors=(*_READING, "too_many_values"),
         examples=examples.FACETS,
+    ),
+    Endpoint(
+        "/quality",
+        parameters.QualityParameters,
+        answers.QualityAnswer,
+        quality.quality,
+        rendering.REPORTED,
+        Takes.NOTHING,
+        "admin",
+        "Measure which part of the true best hits searches through the graph find, with stored vectors as queries",
+        "The precision and the times of each collection",
+        errors=("collection_not_found", "store_invalid"),
+        examples=examples.QUALITY,
     ),
 )
 BY_PATH: Final = {endpoint.path: endpoint for endpoint in ENDPOINTS}

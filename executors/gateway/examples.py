@@ -61,6 +61,7 @@ DELETE: Final = (
     Example("ids", "by id", {"data": [{"id": "red-square"}]}),
     Example("filter", "by filter", {"parameters": {"filter": {"colour": "red", "price": {"$gt": 100}}}}),
 )
+QUALITY: Final = (Example("small", "the best five for ten stored vectors", {"parameters": {"sample": 10, "k": 5}}),)
 FACETS: Final = (
     Example(
         "colours",

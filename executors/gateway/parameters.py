@@ -26,6 +26,8 @@ from executors.index.wire.hits import FIELDS, TAG_PREFIX
 
 MAX_HITS: Final = 10_000
 MAX_EFFORT: Final = 10_000
+MAX_SAMPLE: Final = 1_000
+MAX_QUALITY_HITS: Final = 1_000
 MAX_FACETS: Final = 16
 MAX_FACET_VALUES: Final = 1_000
 THUMBNAIL_URL: Final = "thumbnail_url"
@@ -242,6 +244,17 @@ class ScrollParameters(CountParameters):
     limit: WholeNumber = Field(100, ge=1, le=MAX_HITS, description="the most documents of a page")
     with_: tuple[Literal["embedding", "thumbnail"], ...] = Field(
         (), alias="with", description="what else to return: `embedding`, `thumbnail`"
+    )
+
+
+class QualityParameters(Parameters):
+    """`/quality`"""
+
+    collection: CollectionName | None = Field(None, description="the collection (default: all collections)")
+    sample: WholeNumber = Field(100, ge=1, le=MAX_SAMPLE, description="how many stored vectors are the queries")
+    k: WholeNumber = Field(10, ge=1, le=MAX_QUALITY_HITS, description="how many hits of each query are compared")
+    ef: WholeNumber | None = Field(
+        None, ge=1, le=MAX_EFFORT, description="how many candidates the walk through the graph keeps"
     )
 
 

@@ -143,6 +143,11 @@ class IndexShard(Executor):
         """Count the values of tags."""
         return await self._report("/facets", docs, shard_requests.facets)
 
+    @requests(on="/sample")
+    async def sample(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+        """Random documents with their vectors."""
+        return await self._report("/sample", docs, shard_requests.sample)
+
     @requests(on="/delete_matching")
     async def delete_matching(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
         """Remove some of the documents that match."""

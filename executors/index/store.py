@@ -20,6 +20,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from executors.index.filters import Filter
 from executors.index.records import (
     NEWEST,
@@ -188,6 +191,13 @@ class Store(ABC):
         Raises:
             VisualSearchError: `too_many_values` for a path with more than `facets.MAX_DISTINCT` different values among
                 the matching documents (a store may count fewer), or with texts that are too long together.
+        """
+
+    @abstractmethod
+    async def sample(self, collection: str, limit: int) -> list[tuple[str, NDArray[np.float32]]]:
+        """Random documents, each as likely as any other: ids, and vectors of D float32; none of an unknown collection.
+
+        All of them if there are no more than `limit`; one whose vector is damaged may be left out.
         """
 
     @abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 from executors.errors import VisualSearchError
@@ -37,6 +38,9 @@ class SearchService:
         self.clock = clock
         self.index_client = IndexClient(stages, settle_ms=int(_SETTLED_AFTER * timeout_s * 1000))
         self.locks = IdLocks()
+        self.timeout_s = timeout_s
+        # Held while the quality of the graphs is measured.
+        self.measuring = asyncio.Lock()
         self.chunks = ChunkSender(replicas)
         self.model: dict[str, Any] = {}
 

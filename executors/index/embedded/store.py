@@ -15,6 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from executors.errors import VisualSearchError
 from executors.index.embedded.disk import reads
 from executors.index.embedded.disk.checkpoints import EVERY_CHANGES
@@ -239,6 +242,15 @@ class EmbeddedStore(Store):
             return FacetCounts(0, [[] for _ in paths])
         count = partial(count_facets, memory=running.memory, collection=known, paths=list(paths), where=where)
         return await asyncio.wrap_future(submit(running.workers, running.reading.run, count))
+
+    async def sample(self, collection: str, limit: int) -> list[tuple[str, NDArray[np.float32]]]:
+        """See `Store.sample`."""
+        running = self._open_or_refuse()
+        known = running.memory.collections.get(collection)
+        if known is None:
+            return []
+        read = partial(scrolling.random_vectors, collection=known, limit=max(0, limit))
+        return await asyncio.wrap_future(submit(running.workers, running.reading.run, read))
 
     async def recent(self, since: str, before: int = NEWEST, limit: int = 1000) -> RecentWrites:
         """See `Store.recent`."""

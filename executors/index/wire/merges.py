@@ -52,6 +52,7 @@ MERGES: Final[dict[str, Merge]] = {
     "/delete_children": _always(merge.merge_removed),
     "/drop": _always(merge.merge_drop),
     "/adopt": _always(merge.merge_adopted, strict=False),
+    "/sample": _always(merge.gather),
     "/reindex": _always(merge.gather),
     "/recent": _always(merge.gather),
     "/verify": _always(merge.gather),

@@ -49,6 +49,12 @@ BODIES: dict[str, list[dict[str, Any]]] = {
         {"parameters": {"paths": ["a"], "collection": "nothing"}},
     ],
     "/delete": [{"data": [{"id": "b"}, {"id": "b2"}]}, {"parameters": {"filter": {"n": 1}}}],
+    "/quality": [
+        {},
+        {"parameters": {"collection": "images", "sample": 3, "k": 2, "ef": 5}},
+        {"parameters": {"collection": "nothing"}},
+        {"parameters": {"sample": 1001}},
+    ],
     "/verify": [{}, {"parameters": {"repair": True}}],
     "/reindex": [{}, {"parameters": {"collection": "nothing"}}],
 }

@@ -7,6 +7,7 @@ would be on disk is a `Shard` (dictionary_shard.py), which outlives the store th
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
@@ -137,6 +138,11 @@ class DictionaryStore(Store):
                 tally.add_tags(live.record.tags)
             counts.append(tally.pairs())
         return FacetCounts(total, counts)
+
+    async def sample(self, collection: str, limit: int) -> list[tuple[str, NDArray[np.float32]]]:
+        await self._opened()
+        found = [(name, live.record.embedding) for name, live in self._matching(collection, None)]
+        return random.sample(found, min(max(0, limit), len(found)))
 
     async def recent(self, since: str, before: int = NEWEST, limit: int = 1000) -> RecentWrites:
         shard = await self._opened()
