@@ -20,16 +20,15 @@ from executors.gateway.operations import (
     collections,
     delete,
     embed,
-    facets,
     get,
     index,
     maintenance,
-    quality,
     scroll,
     search,
     status,
     update,
 )
+from executors.gateway.operations.analysis import facets, quality
 from executors.gateway.operations.request import Request
 from executors.gateway.operations.service import SearchService
 from executors.gateway.rendering import Rendering

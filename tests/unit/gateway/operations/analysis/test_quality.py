@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
-from executors.gateway.operations.quality import drawn, precision_of
+from executors.gateway.operations.analysis.quality import drawn, precision_of
 from executors.index.records import Hits, SearchRequest
 from executors.index.wire.hits import encode_vector
 from tests.support.flows.local_index import Caller
