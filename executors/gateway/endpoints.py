@@ -28,7 +28,7 @@ from executors.gateway.operations import (
     status,
     update,
 )
-from executors.gateway.operations.analysis import facets, quality
+from executors.gateway.operations.analysis import facets, quality, watch
 from executors.gateway.operations.request import Request
 from executors.gateway.operations.service import SearchService
 from executors.gateway.rendering import Rendering
@@ -121,6 +121,21 @@ THUMBNAIL: Final = Endpoint(
     errors=("invalid_id", *_BY_ID),
     resource=Resource("GET", "/thumbnail"),
     grpc=False,
+)
+WATCH: Final = Endpoint(
+    "/watch",
+    parameters.NoParameters,
+    None,
+    watch.watch,
+    rendering.REPORTED,
+    Takes.NOTHING,
+    "search",
+    "Follow health, rebuilds of graphs and long requests, as server-sent events",
+    "The events; they end when the gateway stops",
+    errors=("overloaded", "draining", "invalid_parameter"),
+    resource=Resource("GET", "/watch"),
+    grpc=False,
+    always=True,
 )
 
 ENDPOINTS: Final = (
@@ -332,5 +347,6 @@ ENDPOINTS: Final = (
         errors=("collection_not_found", "store_invalid"),
         examples=examples.QUALITY,
     ),
+    WATCH,
 )
 BY_PATH: Final = {endpoint.path: endpoint for endpoint in ENDPOINTS}

@@ -70,3 +70,9 @@ FACETS: Final = (
     ),
 )
 EMPTY: Final = (Example("defaults", "with the defaults", {}),)
+EVENTS: Final = (
+    'id: 5f0c2b1e-1\nevent: health\ndata: {"ok": true, "ready": true, "draining": false, "reason": null, "silent": [], '
+    '"missing_shards": [], "errors": {}}\n\n'
+    "id: 5f0c2b1e-2\nevent: rebuilds\n"
+    'data: {"running": [{"shard": 0, "collection": "images", "done": 3000, "total": 50000}], "failed": [], "finished": 2}\n\n'
+)

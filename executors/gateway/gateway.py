@@ -102,7 +102,7 @@ class VisualSearchGateway(CompositeGateway):
         stages = Stages(self.streamer, sharded, direct=chosen.stage_calls == "direct")
         timeout_s = chosen.timeout_ms / 1000
         self._service = SearchService(stages, Gate(chosen.max_concurrency), clock, timeout_s, replicas=chosen.replicas)
-        self._health = Health(self._service)
+        self._health = Health(self._service, max_watchers=chosen.max_watchers)
         intake = Intake(
             IntakeLimits(
                 chosen.max_bodies, chosen.max_bodies_bytes, chosen.body_timeout_ms / 1000, chosen.body_min_rate

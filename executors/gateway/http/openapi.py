@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from executors import __version__
-from executors.gateway import endpoints
+from executors.gateway import endpoints, examples
 from executors.gateway.answers import HealthAnswer
 from executors.gateway.document_checks import Takes
 from executors.gateway.endpoints import Endpoint
@@ -155,6 +155,17 @@ _THUMBNAIL: Final[dict[str, Any]] = {
     | error_responses(endpoints.THUMBNAIL),
 }
 _IF_NONE_MATCH: Final = {"name": "If-None-Match", "in": "header", "required": False, "schema": {"type": "string"}}
+
+WATCH: Final[dict[str, Any]] = {
+    "summary": endpoints.WATCH.summary,
+    "responses": {
+        200: {
+            "description": endpoints.WATCH.success,
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": examples.EVENTS}},
+        }
+    }
+    | error_responses(endpoints.WATCH),
+}
 
 
 def _parameter(name: str, place: str, example: str, *, required: bool = True) -> dict[str, Any]:

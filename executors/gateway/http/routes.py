@@ -26,6 +26,7 @@ from executors.gateway.http.incoming import IncomingBody
 from executors.gateway.http.origins import CallerCheck
 from executors.gateway.http.responses import Json, error_response
 from executors.gateway.http.thumbnails import add_thumbnails
+from executors.gateway.http.watch import add_watch
 from executors.gateway.intake import Held
 from executors.gateway.rendering import answer_to_json, status_of
 from executors.request_id import HEADER
@@ -66,6 +67,7 @@ def make_app(door: Door, health: Health, settings: Settings) -> FastAPI:
     add_thumbnails(app, door)
     add_collections(app, door, settings)
     _add_health(app, door, health)
+    add_watch(app, door, health.hub)
     _describe_request_ids(app)
     return app
 
