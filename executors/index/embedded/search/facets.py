@@ -21,8 +21,9 @@ from executors.index.facets import Tally, without_path
 from executors.index.filters import Filter, Scalar, flatten
 from executors.index.records import FacetCounts
 
-# For so few documents, their tags are read instead of all entries of the path.
+# For so few documents, or so small a part of all, their tags are read instead of all entries of the path.
 _FEW: Final = 1_000
+_SMALL_PART: Final = 20
 _VALUES_AT_ONCE: Final = 256
 
 # Value, number of documents, and the row of one of them.
@@ -53,15 +54,20 @@ def count_facets(
         total = int(connection.execute(query, (collection.number,)).fetchone()[0])
     else:
         total = len(rows)
-    counts = [_count(connection, collection.number, each, matching(without_path(where, each))) for each in paths]
+    few = max(_FEW, memory.documents(collection) // _SMALL_PART)
+    counts = []
+    for path in paths:
+        among = matching(without_path(where, path))
+        tally = Tally(path)
+        if among is not None and len(among) <= few:
+            _count_tags(connection, among, tally)
+        else:
+            _count_entries(connection, collection.number, path, among, tally)
+        counts.append(tally.pairs())
     return FacetCounts(total, counts)
 
 
-def _count(connection: sqlite3.Connection, collection: int, path: str, rows: Rows | None) -> list[tuple[Scalar, int]]:
-    tally = Tally(path)
-    if rows is not None and len(rows) <= _FEW:
-        _count_tags(connection, rows, tally)
-        return tally.pairs()
+def _count_entries(connection: sqlite3.Connection, collection: int, path: str, rows: Rows | None, tally: Tally) -> None:
     number = path_number(connection, collection, path)
     if number is not None:
         for kind in (NULL, BOOLEAN, NUMBER, STRING, DIGEST):
@@ -70,7 +76,6 @@ def _count(connection: sqlite3.Connection, collection: int, path: str, rows: Row
                 tally.add(_value(connection, path, kind, value, row), documents)
     asked = unindexed(connection, collection)
     _count_tags(connection, asked if rows is None else intersection(asked, rows), tally)
-    return tally.pairs()
 
 
 def _count_tags(connection: sqlite3.Connection, rows: Rows, tally: Tally) -> None:
