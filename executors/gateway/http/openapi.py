@@ -32,7 +32,7 @@ METADATA: Final[dict[str, Any]] = {
         "Index pictures, search by picture or text. Every error is `{code, message, details}`; the codes are stable. "
         "Beside the errors of each operation there are `malformed_request` (400), `unknown_endpoint` (404), "
         "`method_not_allowed` (405, with `Allow`) and `headers_too_large` (431). Over gRPC the answers of `/collections/create`, "
-        "`list`, `describe`, `drop`, `/status`, `/verify` and `/reindex` stand in the `parameters` of the response: "
+        "`list`, `describe`, `drop`, `/status`, `/verify`, `/reindex` and `/quality` stand in the `parameters` of the response: "
         "`client.post(..., return_responses=True)[0].parameters`."
     ),
 }

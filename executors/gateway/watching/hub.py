@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -18,6 +19,9 @@ from executors.errors import VisualSearchError
 from executors.gateway.watching.topics import Event
 
 _INTERVAL_S: Final = 1.0
+# The pause after a question is so many times as long as the question took: a slow store is not asked all the time.
+_PAUSE: Final = 9.0
+_LONGEST_PAUSE_S: Final = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +61,7 @@ class Hub:
     Args:
         ask: returns the present state of each topic.
         limit: the most watchers at once.
-        interval_s: the time between two questions, in seconds.
+        interval_s: the shortest pause between two questions, in seconds.
     """
 
     def __init__(
@@ -118,12 +122,14 @@ class Hub:
 
     async def _keep_asking(self) -> None:
         while True:
+            started = time.monotonic()
             try:
                 for topic, data in (await self._ask()).items():
                     self._tell(topic, data)
             except Exception:
                 _log.exception("the state for /watch can't be told")
-            await asyncio.sleep(self._interval_s)
+            took_s = time.monotonic() - started
+            await asyncio.sleep(max(self._interval_s, min(_LONGEST_PAUSE_S, _PAUSE * took_s)))
 
     def _tell(self, topic: str, data: dict[str, Any]) -> None:
         known = self._state.get(topic)

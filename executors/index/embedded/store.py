@@ -241,7 +241,7 @@ class EmbeddedStore(Store):
         if known is None:
             return FacetCounts(0, [[] for _ in paths])
         count = partial(count_facets, memory=running.memory, collection=known, paths=list(paths), where=where)
-        return await asyncio.wrap_future(submit(running.workers, running.reading.run, count))
+        return await asyncio.wrap_future(submit(running.counts, running.reading.run, count))
 
     async def sample(self, collection: str, limit: int) -> list[tuple[str, NDArray[np.float32]]]:
         """See `Store.sample`."""
