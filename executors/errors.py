@@ -64,6 +64,7 @@ ErrorCode: TypeAlias = Literal[
     "body_timeout",
     "overloaded",
     "zero_query",
+    "too_many_values",
     # the service is at fault
     "internal",
     "unavailable",
@@ -173,6 +174,10 @@ ERRORS: Final[dict[ErrorCode, ErrorKind]] = {
         "VS_BODY_TIMEOUT_MS (VS_MAX_BODIES_BYTES); try again after Retry-After",
     ),
     "zero_query": ErrorKind(400, "the weighted terms of the search cancel each other, so they name no direction"),
+    "too_many_values": ErrorKind(
+        400,
+        "a tag has more different values than a facet counts: 100,000, or 16 million characters (OpenSearch: 50,000 of a type)",
+    ),
     # the service is at fault
     "internal": ErrorKind(500, "a defect of this software; the log has the details"),
     "unavailable": ErrorKind(

@@ -123,6 +123,62 @@ class VerifyResult:
     repairs: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class FacetValue:
+    """A value of a tag (text, number, boolean or None), and how many documents have it."""
+
+    value: str | float | bool | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """The most frequent values of a tag, the most frequent first; `more` is the number of further values."""
+
+    path: str
+    values: Sequence[FacetValue]
+    more: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FacetResult:
+    """The facets in the order of the request, and how many documents match the whole filter.
+
+    `partial`: the counts of a shard are missing (only with `allow_partial`).
+    """
+
+    count: int
+    facets: Sequence[Facet]
+    partial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionQuality:
+    """The quality of the searches in one collection.
+
+    Attributes:
+        collection: its name.
+        documents: how many it has.
+        queries: how many stored vectors were searched with.
+        walked: for how many of them a graph was used.
+        mean: the mean precision, from 0 to 1; None without queries.
+        lowest: the lowest precision of a query.
+        all_found: the part of the queries that found all of the true best.
+        graph_ms: the median time of a usual search, in milliseconds.
+        exact_ms: the median time of a comparison with every document, in milliseconds.
+    """
+
+    collection: str
+    documents: int
+    queries: int
+    walked: int
+    mean: float | None
+    lowest: float | None
+    all_found: float | None
+    graph_ms: float | None
+    exact_ms: float | None
+
+
 Result = TypeVar("Result")
 
 
@@ -282,4 +338,34 @@ def verify_from_json(given: Mapping[str, Any]) -> VerifyResult:
         double_ids=list(given.get("double_ids") or []),
         repaired=int(given.get("repaired") or 0),
         repairs=list(given.get("repairs") or []),
+    )
+
+
+def facets_from_json(content: Mapping[str, Any]) -> FacetResult:
+    """The answer of `/facets`."""
+    parameters = content.get("parameters") or {}
+    facets = [
+        Facet(
+            each["path"],
+            [FacetValue(value["value"], int(value["count"])) for value in each["values"]],
+            int(each["more"]),
+        )
+        for each in parameters.get("facets") or ()
+    ]
+    return FacetResult(int(parameters.get("count") or 0), facets, bool(parameters.get("partial")))
+
+
+def quality_from_json(given: Mapping[str, Any]) -> CollectionQuality:
+    """One collection of the answer of `/quality`."""
+    precision, took_ms = given.get("precision") or {}, given.get("took_ms") or {}
+    return CollectionQuality(
+        collection=given["collection"],
+        documents=int(given["documents"]),
+        queries=int(given["queries"]),
+        walked=int(given["walked"]),
+        mean=precision.get("mean"),
+        lowest=precision.get("lowest"),
+        all_found=precision.get("all_found"),
+        graph_ms=took_ms.get("graph"),
+        exact_ms=took_ms.get("exact"),
     )

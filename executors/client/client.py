@@ -13,7 +13,9 @@ from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 from executors.client.answers import (
     Answer,
     CollectionInfo,
+    CollectionQuality,
     EmbeddingResult,
+    FacetResult,
     FoundDocument,
     ScrollPage,
     SearchResult,
@@ -22,9 +24,11 @@ from executors.client.answers import (
     answer_from_json,
     collection_from_json,
     embedding_from_json,
+    facets_from_json,
     found_from_json,
     optional_error,
     page_from_json,
+    quality_from_json,
     search_from_json,
     verify_from_json,
     write_from_json,
@@ -338,6 +342,51 @@ class VisualSearchClient:
             parameters["allow_partial"] = True
         content = await self._transport.json("POST", "/count", json_body({"parameters": parameters}))
         return int(content["parameters"]["count"])
+
+    async def facets(
+        self,
+        paths: Sequence[str],
+        *,
+        collection: str | None = None,
+        filter: Mapping[str, Any] | None = None,
+        limit: int = 10,
+        allow_partial: bool = False,
+    ) -> FacetResult:
+        """Count the values of tags among the documents that match.
+
+        Args:
+            paths: the tags: keys joined by dots.
+            collection: the collection.
+            filter: only documents whose tags match; each facet leaves out the conditions on its own path.
+            limit: the most values of each tag to return; `Facet.more` counts the others.
+            allow_partial: accept an answer in which a shard is missing.
+
+        Raises:
+            VisualSearchError: `collection_not_found`, `invalid_filter`, `too_many_values`.
+        """
+        parameters: dict[str, Any] = {"paths": list(paths), "limit": limit}
+        parameters |= given_parameters(collection=collection, filter=filter)
+        if allow_partial:
+            parameters["allow_partial"] = True
+        return facets_from_json(await self._transport.json("POST", "/facets", json_body({"parameters": parameters})))
+
+    async def quality(
+        self, *, collection: str | None = None, sample: int = 100, k: int = 10, ef: int | None = None
+    ) -> list[CollectionQuality]:
+        """Measure which part of the true best hits the searches of a collection (None: of each) find.
+
+        Args:
+            collection: the collection.
+            sample: how many stored vectors are the queries.
+            k: how many hits of each query are compared.
+            ef: the number of candidates that the walk through the graph keeps; None: the default.
+
+        Raises:
+            VisualSearchError: `collection_not_found`; `overloaded` while another measurement runs.
+        """
+        parameters: dict[str, Any] = {"sample": sample, "k": k} | given_parameters(collection=collection, ef=ef)
+        content = await self._transport.json("POST", "/quality", json_body({"parameters": parameters}))
+        return [quality_from_json(each) for each in content.get("collections") or ()]
 
     async def thumbnail(self, document_id: str, *, collection: str = DEFAULT_COLLECTION) -> bytes | None:
         """Fetch the thumbnail (JPEG) of an indexed picture; None if the index has none."""

@@ -68,6 +68,27 @@ class CountAccount(Account):
     count: int
 
 
+class FacetValue(Answer):
+    """A value of a tag, and how many documents have it."""
+
+    value: str | float | bool | None
+    count: int = Field(ge=1)
+
+
+class Facet(Answer):
+    """The most frequent values of a tag; `more` says how many further values there are."""
+
+    path: str
+    values: list[FacetValue]
+    more: int
+
+
+class FacetAccount(CountAccount):
+    """Facts about a count as a whole; `count` is the number of documents that match the whole filter."""
+
+    facets: list[Facet] = Field(description="one for each path, each without the filter's conditions on its own path")
+
+
 class Match(Answer):
     """One hit, with the fields that the caller chose."""
 
@@ -175,6 +196,13 @@ class CountAnswer(Answer):
     parameters: CountAccount
 
 
+class FacetAnswer(Answer):
+    """The counts of the values of tags; `data` is empty."""
+
+    data: list[WriteResult] = Field(max_length=0)
+    parameters: FacetAccount
+
+
 class EmbedAnswer(Answer):
     """One vector for each document, in the order of the request."""
 
@@ -227,6 +255,40 @@ class VerifyAnswer(Answer):
     double_ids: list[str]
     repaired: int = Field(description="how many ids had an older copy, which was removed")
     repairs: list[str]
+
+
+class Precision(Answer):
+    """Which part of the true best hits was found, from 0 to 1."""
+
+    mean: float
+    lowest: float
+    all_found: float = Field(description="the part of the queries that found all of them")
+
+
+class QualityTimes(Answer):
+    """The median time of a query both ways, in milliseconds; null without queries."""
+
+    graph: float | None
+    exact: float | None
+
+
+class Quality(Answer):
+    """The quality of the searches in one collection."""
+
+    collection: str
+    documents: int
+    sampled: int = Field(description="how many stored vectors were drawn")
+    queries: int = Field(description="how many of them were measured in the time that a request has")
+    walked: int = Field(description="how many of the queries walked through a graph")
+    k: int
+    precision: Precision | None
+    took_ms: QualityTimes
+
+
+class QualityAnswer(Answer):
+    """The quality of the searches in each collection, by name."""
+
+    collections: list[Quality]
 
 
 class ReindexAnswer(Answer):

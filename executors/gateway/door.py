@@ -11,7 +11,7 @@ import itertools
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
@@ -31,6 +31,7 @@ from executors.gateway.operations.request import Request
 from executors.gateway.operations.service import SearchService
 from executors.gateway.parameters import NoParameters, parse_parameters
 from executors.gateway.shards.lost_shards import LostShards
+from executors.gateway.watching.jobs import collection_of, is_job
 from executors.scheduling.turns import Turn, current_turn, is_bulk
 
 # If every document has an error with at least this status, the request failed as a whole.
@@ -114,6 +115,7 @@ class Door:
     ) -> Answer:
         identity = self._access.identify(endpoint, caller.metadata, caller.address, caller.signed)
         if endpoint.always:
+            self._access.check_collections(identity, endpoint, None, ())
             return await endpoint.operation(self._service, Request([], NoParameters(), identity=identity))
         self.check_open()
         # The request takes its place only when its body is complete, so that a slow body keeps no other request out.
@@ -154,8 +156,9 @@ class Door:
         current_turn.set(Turn(f"{self._name}-{next(self._numbers)}", bulk))
         await self._lost_shards.check(writes=endpoint.writes)
         try:
-            request = self._checked(endpoint, documents, parameters, identity)
-            answer = await endpoint.operation(self._service, request)
+            with self._counted(endpoint, documents, parameters, bulk=bulk):
+                request = self._checked(endpoint, documents, parameters, identity)
+                answer = await endpoint.operation(self._service, request)
         except VisualSearchError as error:
             self._lost_shards.note(error.code)
             raise
@@ -167,6 +170,14 @@ class Door:
         self._lost_shards.note_all(answer.documents)
         _raise_if_service_failed(answer.documents)
         return answer
+
+    def _counted(
+        self, endpoint: Endpoint, documents: list[ImageDoc], parameters: Any, *, bulk: bool
+    ) -> AbstractContextManager[None]:
+        """Show a long request to those who watch, while it runs."""
+        if not is_job(endpoint.path, parameters, bulk=bulk):
+            return nullcontext()
+        return self._service.jobs.running(endpoint.path, collection_of(parameters), len(documents))
 
     def _checked(
         self, endpoint: Endpoint, documents: list[ImageDoc], parameters: Any, identity: Identity

@@ -16,6 +16,7 @@ from executors.errors import ErrorCode
 from executors.gateway import answers, examples, parameters, rendering
 from executors.gateway.document_checks import Takes
 from executors.gateway.flow.chunks import Answer
+from executors.gateway.metrics import scrape
 from executors.gateway.operations import (
     collections,
     delete,
@@ -23,12 +24,12 @@ from executors.gateway.operations import (
     get,
     index,
     maintenance,
-    metrics,
     scroll,
     search,
     status,
     update,
 )
+from executors.gateway.operations.analysis import facets, quality, watch
 from executors.gateway.operations.request import Request
 from executors.gateway.operations.service import SearchService
 from executors.gateway.rendering import Rendering
@@ -118,7 +119,7 @@ METRICS: Final = Endpoint(
     "/metrics",
     parameters.NoParameters,
     None,
-    metrics.metrics,
+    scrape.scrape,
     rendering.REPORTED,
     Takes.NOTHING,
     "admin",
@@ -142,6 +143,22 @@ THUMBNAIL: Final = Endpoint(
     errors=("invalid_id", *_BY_ID),
     resource=Resource("GET", "/thumbnail"),
     grpc=False,
+)
+WATCH: Final = Endpoint(
+    "/watch",
+    parameters.NoParameters,
+    None,
+    watch.watch,
+    rendering.REPORTED,
+    Takes.NOTHING,
+    "search",
+    "Follow health, rebuilds of graphs and long requests, as server-sent events",
+    "The events; they end when the gateway stops",
+    errors=("overloaded", "draining", "invalid_parameter"),
+    resource=Resource("GET", "/watch"),
+    grpc=False,
+    always=True,
+    without_collection="all",
 )
 
 ENDPOINTS: Final = (
@@ -333,5 +350,33 @@ ENDPOINTS: Final = (
         errors=("collection_not_found", "stale_version"),
         resource=Resource("DELETE", "/collections/{name}"),
     ),
+    Endpoint(
+        "/facets",
+        parameters.FacetParameters,
+        answers.FacetAnswer,
+        facets.facets,
+        rendering.WRITTEN,
+        Takes.NOTHING,
+        "search",
+        "Count the values of tags under a filter, each without the filter's conditions on itself",
+        "The counts, exact over all shards",
+        errors=(*_READING, "too_many_values"),
+        examples=examples.FACETS,
+    ),
+    Endpoint(
+        "/quality",
+        parameters.QualityParameters,
+        answers.QualityAnswer,
+        quality.quality,
+        rendering.REPORTED,
+        Takes.NOTHING,
+        "admin",
+        "Measure which part of the true best hits searches through the graph find, with stored vectors as queries",
+        "The precision and the times of each collection",
+        errors=("collection_not_found", "store_invalid"),
+        examples=examples.QUALITY,
+        without_collection="all",
+    ),
+    WATCH,
 )
 BY_PATH: Final = {endpoint.path: endpoint for endpoint in ENDPOINTS}

@@ -69,4 +69,18 @@ DELETE: Final = (
     Example("ids", "by id", {"data": [{"id": "red-square"}]}),
     Example("filter", "by filter", {"parameters": {"filter": {"colour": "red", "price": {"$gt": 100}}}}),
 )
+QUALITY: Final = (Example("small", "the best five for ten stored vectors", {"parameters": {"sample": 10, "k": 5}}),)
+FACETS: Final = (
+    Example(
+        "colours",
+        "the colours and shapes of what costs less than 50",
+        {"parameters": {"paths": ["colour", "shape"], "filter": {"price": {"$lt": 50}}, "limit": 5}},
+    ),
+)
 EMPTY: Final = (Example("defaults", "with the defaults", {}),)
+EVENTS: Final = (
+    'id: 5f0c2b1e-1\nevent: health\ndata: {"ok": true, "ready": true, "draining": false, "reason": null, "silent": [], '
+    '"missing_shards": [], "errors": {}}\n\n'
+    "id: 5f0c2b1e-2\nevent: rebuilds\n"
+    'data: {"running": [{"shard": 0, "collection": "images", "done": 3000, "total": 50000}], "failed": [], "finished": 2}\n\n'
+)

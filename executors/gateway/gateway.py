@@ -27,11 +27,11 @@ from executors.gateway.http.connections import (
     grpc_options,
     let_kernel_keep_waiting,
 )
-from executors.gateway.http.metrics_port import MetricsPort
 from executors.gateway.http.protocol import server_options
 from executors.gateway.http.routes import make_app
 from executors.gateway.intake import Intake, IntakeLimits
 from executors.gateway.large_buffers import give_large_buffers_back
+from executors.gateway.metrics.port import MetricsPort
 from executors.gateway.operations.completion import all_completed
 from executors.gateway.operations.service import SearchService
 from executors.hosts import is_everywhere
@@ -109,7 +109,7 @@ class VisualSearchGateway(CompositeGateway):
         self._service = SearchService(
             stages, gate, clock, timeout_s, replicas=chosen.replicas, access=make_access(chosen)
         )
-        self._health = Health(self._service)
+        self._health = Health(self._service, max_watchers=chosen.max_watchers)
         intake = Intake(
             IntakeLimits(
                 chosen.max_bodies, chosen.max_bodies_bytes, chosen.body_timeout_ms / 1000, chosen.body_min_rate

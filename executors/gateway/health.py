@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Any
 
 from executors.errors import VisualSearchError
 from executors.gateway.flow.questions import answer_or_error
 from executors.gateway.flow.replicas import check_endpoints, check_replicas_ready, replica_reports
+from executors.gateway.operations.analysis.watch import state_of
 from executors.gateway.operations.service import SearchService
 from executors.gateway.shards.index_state import index_state
+from executors.gateway.watching.hub import Hub
 
 _log = logging.getLogger(__name__)
 _PROBE_TIMEOUT_S = 5.0
@@ -18,10 +21,19 @@ _JOIN_INTERVAL_S = 0.5
 
 
 class Health:
-    """Joins the flow in the background until it succeeds, and answers the three health questions."""
+    """Joins the flow in the background until it succeeds, and answers the three health questions.
 
-    def __init__(self, service: SearchService) -> None:
+    Args:
+        service: the objects that operations share.
+        max_watchers: how many callers of `/watch` there may be at once.
+
+    Attributes:
+        hub: tells the watchers about health and work, as they change.
+    """
+
+    def __init__(self, service: SearchService, *, max_watchers: int = 64) -> None:
         self._service = service
+        self.hub = Hub(partial(state_of, service), limit=max_watchers)
         self._task: asyncio.Task[None] | None = None
         self._readiness = service.readiness
 
@@ -31,7 +43,8 @@ class Health:
             self._task = asyncio.create_task(self._keep_joining())
 
     async def stop(self) -> None:
-        """Stop trying to join."""
+        """Stop trying to join, and tell those who watch that the gateway stops."""
+        self.hub.close()
         if self._task is not None:
             self._task.cancel()
 

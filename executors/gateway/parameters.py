@@ -14,6 +14,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 
@@ -26,6 +27,10 @@ from executors.index.wire.hits import FIELDS, TAG_PREFIX
 
 MAX_HITS: Final = 10_000
 MAX_EFFORT: Final = 10_000
+MAX_SAMPLE: Final = 1_000
+MAX_QUALITY_HITS: Final = 1_000
+MAX_FACETS: Final = 16
+MAX_FACET_VALUES: Final = 1_000
 THUMBNAIL_URL: Final = "thumbnail_url"
 """The field of a match that the gateway makes; the shards know the others."""
 
@@ -76,6 +81,7 @@ FilterText = Annotated[
     ),
 ]
 FieldName = Annotated[str, StringConstraints(max_length=512), AfterValidator(_field_name)]
+TagPath = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 WholeNumber = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_number)]
 CollectionName = Annotated[str, StringConstraints(pattern=COLLECTION_PATTERN, max_length=MAX_COLLECTION_LENGTH)]
@@ -250,6 +256,22 @@ class CountParameters(Parameters):
     allow_partial: bool = Field(False, strict=True, description="accept an answer in which a shard is missing")
 
 
+class FacetParameters(CountParameters):
+    """`/facets`"""
+
+    paths: tuple[TagPath, ...] = Field(
+        min_length=1, max_length=MAX_FACETS, description="the tags whose values are counted: keys joined by dots"
+    )
+    limit: WholeNumber = Field(10, ge=1, le=MAX_FACET_VALUES, description="the most values of each tag to return")
+
+    @field_validator("paths")
+    @classmethod
+    def _once(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(paths)) < len(paths):
+            raise ValueError("names a tag twice")
+        return paths
+
+
 class ScrollParameters(CountParameters):
     """`/scroll`"""
 
@@ -259,6 +281,17 @@ class ScrollParameters(CountParameters):
     limit: WholeNumber = Field(100, ge=1, le=MAX_HITS, description="the most documents of a page")
     with_: tuple[Literal["embedding", "thumbnail"], ...] = Field(
         (), alias="with", description="what else to return: `embedding`, `thumbnail`"
+    )
+
+
+class QualityParameters(Parameters):
+    """`/quality`"""
+
+    collection: CollectionName | None = Field(None, description="the collection (default: all collections)")
+    sample: WholeNumber = Field(100, ge=1, le=MAX_SAMPLE, description="how many stored vectors are the queries")
+    k: WholeNumber = Field(10, ge=1, le=MAX_QUALITY_HITS, description="how many hits of each query are compared")
+    ef: WholeNumber | None = Field(
+        None, ge=1, le=MAX_EFFORT, description="how many candidates the walk through the graph keeps"
     )
 
 

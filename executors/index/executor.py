@@ -15,6 +15,7 @@ from executors.index.store import Store
 from executors.index.stores import make_store
 from executors.index.wire import documents, shard_requests
 from executors.index.wire.columns import Columns, pack, unpack
+from executors.index.wire.facets import PackedFacets
 from executors.index.wire.merges import MERGES, ONE_SHARD, merge_answers
 from executors.index.wire.pages import PackedPage
 from executors.index.wire.shard_search import columns_of, search_documents
@@ -24,7 +25,7 @@ from executors.settings import settings, with_flow_store
 _log = logging.getLogger(__name__)
 Documents: TypeAlias = DocList[ImageDoc]
 Parameters: TypeAlias = dict[str, Any]
-Report: TypeAlias = Callable[[Store, Columns], Awaitable[Columns | PackedPage]]
+Report: TypeAlias = Callable[[Store, Columns], Awaitable[Columns | PackedPage | PackedFacets]]
 
 
 class IndexShard(Executor):
@@ -136,6 +137,16 @@ class IndexShard(Executor):
     async def count(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
         """Count documents."""
         return await self._report("/count", docs, shard_requests.count)
+
+    @requests(on="/facets")
+    async def facets(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+        """Count the values of tags."""
+        return await self._report("/facets", docs, shard_requests.facets)
+
+    @requests(on="/sample")
+    async def sample(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:
+        """Random documents with their vectors."""
+        return await self._report("/sample", docs, shard_requests.sample)
 
     @requests(on="/delete_matching")
     async def delete_matching(self, docs: DocList[ImageDoc], **_: Any) -> DocList[ImageDoc]:

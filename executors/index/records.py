@@ -182,6 +182,17 @@ class Hits:
     partial: tuple[int, int] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class FacetCounts:
+    """The counts of one shard: how many documents match, and for each path its values with their numbers of documents.
+
+    A whole number is an integer; no value stands twice, and none has the count 0.
+    """
+
+    total: int
+    counts: Sequence[Sequence[tuple[Any, int]]]
+
+
 # The start of the pages of recent writes.
 NEWEST: Final = 2**63 - 1
 

@@ -20,11 +20,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from executors.index.filters import Filter
 from executors.index.records import (
     NEWEST,
     Collection,
     DocumentKey,
+    FacetCounts,
     Hits,
     RecentWrites,
     Record,
@@ -178,6 +182,24 @@ class Store(ABC):
     @abstractmethod
     async def count(self, collection: str, where: Filter | None = None) -> int:
         """How many documents (that match) the collection holds here; 0 for an unknown one."""
+
+    @abstractmethod
+    async def facets(self, collection: str, paths: Sequence[str], where: Filter | None = None) -> FacetCounts:
+        """Count the values of tags; see `executors.index.facets` for what counts as a value, and for which documents.
+
+        Nothing is counted in an unknown collection, or at an unknown path.
+
+        Raises:
+            VisualSearchError: `too_many_values` for a path with more than `facets.MAX_DISTINCT` different values among
+                the matching documents (a store may count fewer), or with texts that are too long together.
+        """
+
+    @abstractmethod
+    async def sample(self, collection: str, limit: int) -> list[tuple[str, NDArray[np.float32]]]:
+        """Random documents, each as likely as any other: ids, and vectors of D float32; none of an unknown collection.
+
+        All of them if there are no more than `limit`; one whose vector is damaged may be left out.
+        """
 
     @abstractmethod
     async def recent(self, since: str, before: int = NEWEST, limit: int = 1000) -> RecentWrites:

@@ -59,6 +59,7 @@ class GatewaySettings(BaseModel):
         description="maximum number of open HTTP connections (fewer if `ulimit -n` is small); idle ones are closed to make "
         "room",
     )
+    max_watchers: int = Field(64, ge=1, description="maximum number of callers of /watch; further ones get 429")
     keepalive_s: int = Field(
         75,
         ge=1,

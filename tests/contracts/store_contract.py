@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from tests.contracts.store_collections import CollectionContract
 from tests.contracts.store_deletes import DeleteContract
+from tests.contracts.store_facets import FacetContract
 from tests.contracts.store_filter_meaning import FilterMeaningContract
 from tests.contracts.store_filters import FilterContract
 from tests.contracts.store_reads import ReadContract
@@ -26,6 +27,7 @@ class StoreContract(
     CollectionContract,
     FilterContract,
     FilterMeaningContract,
+    FacetContract,
     SearchContract,
     DeleteContract,
 ):

@@ -36,6 +36,22 @@ class ReadContract:
 
     # --- search
 
+    async def test_a_sample_has_random_documents_with_their_vectors(self, harness: Harness) -> None:
+        store = await prepared(harness)
+        await store.put([record(f"{n}", seed=n) for n in range(30)])
+        assert await store.sample(IMAGES.name, 0) == await store.sample("nowhere", 5) == []
+        seen: set[str] = set()
+        for _ in range(40):
+            found = await store.sample(IMAGES.name, 10)
+            assert len({name for name, _ in found}) == 10
+            for name, vector in found:
+                np.testing.assert_array_equal(vector, vector_of(int(name)))
+            seen |= {name for name, _ in found}
+        # One that is drawn with the chance of a third is missing from 40 samples once in ten million.
+        assert len(seen) == 30
+        await store.delete([key("7", 2)])
+        assert sorted(name for name, _ in await store.sample(IMAGES.name, 50)) == sorted(seen - {"7"})
+
     async def test_hits_are_the_true_best_with_their_fields(self, harness: Harness) -> None:
         store = await prepared(harness)
         records = [record(f"{n:03d}", n + 1, seed=n, parent=f"p{n}", box=(n, 1.0, 2.0, 3.0)) for n in range(60)]

@@ -11,8 +11,9 @@ import pytest
 
 from executors.index.embedded.graph import filtered
 from executors.index.embedded.memory.collection_memory import GraphOptions
-from executors.index.embedded.search import ranking
+from executors.index.embedded.search import facets, ranking
 from tests.contracts.store_contract import StoreContract
+from tests.contracts.store_facets import FacetContract
 from tests.contracts.store_filters import FilterContract
 from tests.contracts.store_searching import SearchContract
 from tests.support.stores.embedded import SMALL_GRAPH, Folder
@@ -79,3 +80,15 @@ class TestEmbeddedStoreWithExactGraphsInMemory(_Embedded):
     """A graph that holds the vectors unrounded; exact scores come from the graph."""
 
     options = replace(SMALL_GRAPH, precision="single", rerank="memory")
+
+
+class TestEmbeddedStoreCountingByIndex(FacetContract):
+    """Facets of few documents, which would be counted in their tags, are counted in the index."""
+
+    @pytest.fixture
+    async def harness(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Folder]:
+        monkeypatch.setattr(facets, "_FEW", 0)
+        monkeypatch.setattr(facets, "_VALUES_AT_ONCE", 3)
+        harness = Folder(tmp_path / "shard", graph=GraphOptions())
+        yield harness
+        await harness.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import yaml
 
 from tests.support.flows.flow import (
@@ -41,7 +42,12 @@ def test_a_stop_leaves_nothing_behind(tmp_path: Path, models_dir: Path, how: sig
     wait_until(flow)
     group = flow.process.pid
     assert len(processes_of_group(group)) > 5
-    flow.process.send_signal(how)
+    # One that watches is told, and does not hold up the end.
+    with requests.get(f"{flow.http_url}/watch", stream=True, timeout=20) as watched:
+        lines = watched.iter_lines(decode_unicode=True)
+        assert "event: health" in [next(lines) for _ in range(5)]
+        flow.process.send_signal(how)
+        assert "event: end" in list(lines)
     assert flow.process.wait(20) == 0
     assert processes_of_group(group) == []
     assert list(temporary.iterdir()) == []

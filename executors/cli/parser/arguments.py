@@ -1,4 +1,4 @@
-"""Arguments and help of the commands serve, index, search, status, verify and models."""
+"""Arguments and help of the commands serve, index, search, status, verify, quality and models."""
 
 from __future__ import annotations
 
@@ -59,6 +59,14 @@ examples:
   visual-search search cat.jpg --group-by brand           only the best match of each brand
   visual-search search *.jpg --html found.html            a page in a single file
   visual-search search cat.jpg --json | jq '.matches[].id'
+
+"""
+
+QUALITY_EXAMPLES: Final = """\
+examples:
+  visual-search quality                           how many of the true best 10 hits do searches find?
+  visual-search quality --collection products -k 50 --sample 500
+  visual-search quality --ef 64                   as fast as it was with --ef 200, and as good?
 
 """
 
@@ -221,6 +229,20 @@ def verify_arguments(parser: argparse.ArgumentParser) -> None:
         help="remove the older copy of ids that are stored twice, and rebuild what is made from the documents",
     )
     add_json(parser, "print the result as JSON")
+
+
+def quality_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `quality`."""
+    add_service(parser)
+    parser.add_argument("--collection", metavar="NAME", help="only this collection (default: all)")
+    parser.add_argument(
+        "--sample", type=positive_integer, default=100, metavar="N", help="stored vectors to search with (default: 100)"
+    )
+    parser.add_argument("-k", type=positive_integer, default=10, metavar="N", help="hits to compare (default: 10)")
+    parser.add_argument(
+        "--ef", type=effort, metavar="N", help="candidates that the walk through the graph keeps, 1 to 10000"
+    )
+    add_json(parser, "print one JSON line per collection")
 
 
 def models_arguments(parser: argparse.ArgumentParser) -> None:

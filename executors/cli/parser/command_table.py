@@ -94,6 +94,14 @@ _ROWS: Final = (
         document_arguments.COUNT_EXAMPLES,
     ),
     Command(
+        "facets",
+        "count the values of tags",
+        document_arguments.facets_arguments,
+        f"{_COMMANDS}.analysis_commands:facets",
+        "service",
+        document_arguments.FACETS_EXAMPLES,
+    ),
+    Command(
         "export",
         "write documents with their vectors as lines of JSON",
         document_arguments.export_arguments,
@@ -138,6 +146,14 @@ _ROWS: Final = (
         arguments.verify_arguments,
         f"{_COMMANDS}.service_commands:verify",
         "service",
+    ),
+    Command(
+        "quality",
+        "measure which part of the true best hits searches find",
+        arguments.quality_arguments,
+        f"{_COMMANDS}.analysis_commands:quality",
+        "service",
+        arguments.QUALITY_EXAMPLES,
     ),
     Command(
         "models",

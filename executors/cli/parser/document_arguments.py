@@ -1,4 +1,4 @@
-"""Arguments and help of the commands get, delete, count, export, import, collections and reindex."""
+"""Arguments and help of the commands get, delete, count, facets, export, import, collections and reindex."""
 
 from __future__ import annotations
 
@@ -22,6 +22,16 @@ COUNT_EXAMPLES: Final = """\
 examples:
   visual-search count
   visual-search count --collection products --filter '{"brand": "acme", "price": {"$lt": 50}}'
+
+"""
+
+FACETS_EXAMPLES: Final = """\
+examples:
+  visual-search facets brand colour
+  visual-search facets brand price --collection products --filter '{"brand": "acme", "sold": false}' --limit 20
+
+Each tag is counted without the conditions of the filter on itself: the example shows how many there are of each brand
+that is not sold, and the prices of those of acme.
 
 """
 
@@ -98,6 +108,18 @@ def count_arguments(parser: argparse.ArgumentParser) -> None:
     add_collection(parser)
     add_filter(parser, "only documents whose tags match")
     add_json(parser, "print the result as JSON")
+
+
+def facets_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `facets`."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="a tag whose values are counted: keys joined by dots")
+    add_service(parser)
+    add_collection(parser)
+    add_filter(parser, "only documents whose tags match; each tag leaves out the conditions on itself")
+    parser.add_argument(
+        "--limit", type=positive_integer, default=10, metavar="N", help="values of each tag (default: 10)"
+    )
+    add_json(parser, "print one JSON line per tag")
 
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from executors.documents import Failure, ImageDoc
 from executors.errors import VisualSearchError, as_error
 from executors.gateway.flow.route import StageAnswer
+from executors.gateway.watching.jobs import note_done
 from executors.index.wire.documents import collection_of
 from executors.scheduling.turns import FairPlaces, current_turn
 
@@ -88,6 +89,7 @@ class ChunkSender:
             for n, answered in zip(positions, answer.documents, strict=True):
                 answers[n] = answered
             add_up(took_ms, answer.took_ms)
+            note_done(len(positions))
 
         async def run_or_fail(positions: Sequence[int]) -> None:
             try:

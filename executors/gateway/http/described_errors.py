@@ -33,7 +33,7 @@ _PICTURES: Final[tuple[ErrorCode, ...]] = (
 def error_responses(endpoint: Endpoint) -> dict[int | str, Any]:
     """Return the error responses of an endpoint by status. If every document failed, the body is the usual answer."""
     if endpoint.always:
-        return responses_of((*_CALLER, "internal"), None)
+        return responses_of((*_CALLER, "internal", *endpoint.errors), None)
     by_document = endpoint.resource is None and endpoint.takes is not Takes.NOTHING
     return responses_of(_codes(endpoint), endpoint.answer if by_document else None)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,6 +19,10 @@ from executors.request_id import HEADER, request_id_from, request_scope
 _FOR_EVERYBODY = "/health/"
 # The server itself refuses larger headers only if they arrive in several pieces.
 _MOST_HEADER_BYTES = 65_536
+
+
+# In the scope of a request: whether it was sent as HEAD.
+IS_HEAD: Final = "visual_search.head"
 
 
 class CallerGuard:
@@ -81,9 +87,10 @@ class DefectGuard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        is_head = scope["method"] == "HEAD"
+        method = "GET" if is_head else scope["method"]
         try:
-            await self._app({**scope, "path": sent_path(scope), "method": method}, receive, send)
+            await self._app({**scope, "path": sent_path(scope), "method": method, IS_HEAD: is_head}, receive, send)
         except ClientDisconnect:
             return
         except Exception as error:

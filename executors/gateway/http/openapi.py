@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from executors import __version__
-from executors.gateway import endpoints
+from executors.gateway import endpoints, examples
 from executors.gateway.answers import HealthAnswer
 from executors.gateway.document_checks import Takes
 from executors.gateway.endpoints import Endpoint
@@ -32,7 +32,7 @@ METADATA: Final[dict[str, Any]] = {
         "Index pictures, search by picture or text. Every error is `{code, message, details}`; the codes are stable. "
         "Beside the errors of each operation there are `malformed_request` (400), `unknown_endpoint` (404), "
         "`method_not_allowed` (405, with `Allow`) and `headers_too_large` (431). Over gRPC the answers of `/collections/create`, "
-        "`list`, `describe`, `drop`, `/status`, `/verify` and `/reindex` stand in the `parameters` of the response: "
+        "`list`, `describe`, `drop`, `/status`, `/verify`, `/reindex` and `/quality` stand in the `parameters` of the response: "
         "`client.post(..., return_responses=True)[0].parameters`."
     ),
 }
@@ -193,6 +193,17 @@ _THUMBNAIL: Final[dict[str, Any]] = {
     | error_responses(endpoints.THUMBNAIL),
 }
 _IF_NONE_MATCH: Final = {"name": "If-None-Match", "in": "header", "required": False, "schema": {"type": "string"}}
+
+WATCH: Final[dict[str, Any]] = {
+    "summary": endpoints.WATCH.summary,
+    "responses": {
+        200: {
+            "description": endpoints.WATCH.success,
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": examples.EVENTS}},
+        }
+    }
+    | error_responses(endpoints.WATCH),
+}
 
 
 def _parameter(name: str, place: str, example: str, *, required: bool = True) -> dict[str, Any]:

@@ -19,6 +19,8 @@ _LINGER_S: Final = 2.0
 # When the server ends, it waits no longer than this for callers that send or read slowly.
 _SHUTDOWN_S: Final = 10
 _HEADERS_TOO_LARGE: Final = 431
+# The extension of the ASGI scope that closes the connection.
+ABORT: Final = "visual_search.abort"
 
 
 def server_options(keepalive_s: int) -> dict[str, Any]:
@@ -36,10 +38,23 @@ class HttpProtocol(H11Protocol):
 
     _refused = False
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.app = self._abortable(self.app)
+
     def data_received(self, data: bytes) -> None:
         """Handle bytes that the caller sent."""
         if not self._refused:
             super().data_received(data)
+
+    def _abortable(self, app: Any) -> Any:
+        """Give the application a way to close the connection at once, whatever its caller has not read yet."""
+
+        async def with_abort(scope: Any, receive: Any, send: Any) -> None:
+            extensions = {**scope.get("extensions", {}), ABORT: self.transport.abort}
+            await app({**scope, "extensions": extensions}, receive, send)
+
+        return with_abort
 
     def send_400_response(self, msg: str) -> None:
         """Answer bytes that h11 could not read with an error, and close the connection."""

@@ -28,8 +28,9 @@ from executors.gateway.http.incoming import IncomingBody
 from executors.gateway.http.origins import CallerCheck
 from executors.gateway.http.responses import Json, error_response
 from executors.gateway.http.thumbnails import add_thumbnails
+from executors.gateway.http.watch import add_watch
 from executors.gateway.intake import Held
-from executors.gateway.operations.metrics import TEXT
+from executors.gateway.metrics.scrape import TEXT
 from executors.gateway.rendering import answer_to_json, status_of
 from executors.request_id import HEADER
 from executors.settings import Settings
@@ -71,6 +72,7 @@ def make_app(door: Door, health: Health, settings: Settings) -> FastAPI:
     add_collections(app, door, settings)
     add_documents(app, door, settings)
     _add_health(app, door, health)
+    add_watch(app, door, health.hub)
     _describe_callers(app, asks_for_keys=door.asks_for_keys)
     return app
 

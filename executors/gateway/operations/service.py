@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 from executors.errors import VisualSearchError
@@ -15,6 +16,7 @@ from executors.gateway.metrics.requests import RequestMetrics
 from executors.gateway.readiness import Readiness
 from executors.gateway.shards.id_locks import IdLocks
 from executors.gateway.shards.index_client import IndexClient
+from executors.gateway.watching.jobs import Jobs
 from executors.index.versions import HybridClock
 
 # A write ends within its deadline; the factor allows for clocks that differ.
@@ -51,6 +53,10 @@ class SearchService:
         self.clock = clock
         self.index_client = IndexClient(stages, settle_ms=int(_SETTLED_AFTER * timeout_s * 1000))
         self.locks = IdLocks()
+        self.timeout_s = timeout_s
+        self.jobs = Jobs()
+        # Held while the quality of the graphs is measured.
+        self.measuring = asyncio.Lock()
         self.chunks = ChunkSender(replicas)
         self.model: dict[str, Any] = {}
 

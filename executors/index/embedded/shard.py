@@ -59,6 +59,7 @@ class Running:
     Attributes:
         workers: threads that encode writes, and run reads other than searches.
         searches: threads of searches.
+        counts: threads of facets, which may read all entries of a tag.
         checks: one thread for full checks.
     """
 
@@ -71,6 +72,7 @@ class Running:
     reading: ReadConnections
     workers: ThreadPoolExecutor
     searches: ThreadPoolExecutor
+    counts: ThreadPoolExecutor
     checks: ThreadPoolExecutor
     details: dict[str, Any]
 
@@ -125,6 +127,7 @@ def open_shard(folder: Path, options: Options) -> Running:
             workers=ThreadPoolExecutor(_WORKER_THREADS, "index-worker"),
             # Each search thread uses one thread of faiss: searches run in parallel.
             searches=ThreadPoolExecutor(options.search_threads, "index-search", use_one_thread),
+            counts=ThreadPoolExecutor(_WORKER_THREADS, "index-count"),
             checks=ThreadPoolExecutor(1, "index-verify"),
             details={
                 "store": "embedded",
@@ -142,7 +145,7 @@ def close_shard(running: Running) -> None:
     """Answer the waiting calls, then release everything; the writing connection is closed last, so that it clears the
     log.
     """
-    for pool in (running.searches, running.checks, running.workers):
+    for pool in (running.searches, running.counts, running.checks, running.workers):
         pool.shutdown(wait=True)
     running.maintenance.close()
     running.writer.close()

@@ -15,6 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from executors.errors import VisualSearchError
 from executors.index.embedded.disk import reads
 from executors.index.embedded.disk.checkpoints import EVERY_CHANGES
@@ -25,6 +28,7 @@ from executors.index.embedded.disk.transaction import Transaction
 from executors.index.embedded.memory.collection_memory import GraphOptions
 from executors.index.embedded.memory.shard_memory import DEFAULT_OPTIONS, Memory
 from executors.index.embedded.search import scrolling
+from executors.index.embedded.search.facets import count_facets
 from executors.index.embedded.search.search import search_once
 from executors.index.embedded.shard import Options, Running, close_shard, open_shard, submit
 from executors.index.embedded.upkeep.verify import Findings, check_store
@@ -37,6 +41,7 @@ from executors.index.records import (
     NEWEST,
     Collection,
     DocumentKey,
+    FacetCounts,
     Hits,
     RecentWrites,
     Record,
@@ -228,6 +233,24 @@ class EmbeddedStore(Store):
             return running.memory.documents(known)
         count = partial(scrolling.count_matching, memory=running.memory, collection=known, where=where)
         return await asyncio.wrap_future(submit(running.workers, running.reading.run, count))
+
+    async def facets(self, collection: str, paths: Sequence[str], where: Filter | None = None) -> FacetCounts:
+        """See `Store.facets`."""
+        running = self._open_or_refuse()
+        known = running.memory.collections.get(collection)
+        if known is None:
+            return FacetCounts(0, [[] for _ in paths])
+        count = partial(count_facets, memory=running.memory, collection=known, paths=list(paths), where=where)
+        return await asyncio.wrap_future(submit(running.counts, running.reading.run, count))
+
+    async def sample(self, collection: str, limit: int) -> list[tuple[str, NDArray[np.float32]]]:
+        """See `Store.sample`."""
+        running = self._open_or_refuse()
+        known = running.memory.collections.get(collection)
+        if known is None:
+            return []
+        read = partial(scrolling.random_vectors, collection=known, limit=max(0, limit))
+        return await asyncio.wrap_future(submit(running.workers, running.reading.run, read))
 
     async def recent(self, since: str, before: int = NEWEST, limit: int = 1000) -> RecentWrites:
         """See `Store.recent`."""

@@ -8,6 +8,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from executors.errors import VisualSearchError, collection_not_found
 from executors.index.encoding import check_update, check_write, encode_each, encode_record
 from executors.index.filters import Filter
@@ -16,10 +19,11 @@ from executors.index.opensearch.cluster.catalog import Catalog, Entry
 from executors.index.opensearch.cluster.collection_access import Access, by_collection
 from executors.index.opensearch.cluster.connection import Connection, ConnectionOptions
 from executors.index.opensearch.cluster.dropping import drop
-from executors.index.opensearch.cluster.layout import FORMAT, MAX_DIMENSION, IndexOptions
+from executors.index.opensearch.cluster.layout import FORMAT, MAX_DIMENSION, VECTOR, IndexOptions
 from executors.index.opensearch.cluster.typed_fields import Fields
-from executors.index.opensearch.documents.document_sources import fields_read, stored_document
+from executors.index.opensearch.documents.document_sources import fields_read, stored_document, vector_of
 from executors.index.opensearch.search import queries
+from executors.index.opensearch.search.facets import Facets
 from executors.index.opensearch.search.reading import Reader
 from executors.index.opensearch.search.searching import Search
 from executors.index.opensearch.upkeep.rebuild import Rebuild
@@ -40,6 +44,7 @@ from executors.index.records import (
     NEWEST,
     Collection,
     DocumentKey,
+    FacetCounts,
     Hits,
     RecentWrites,
     Record,
@@ -97,6 +102,7 @@ class OpenSearchStore(Store):
         self._attic = Attic(index.prefix, self._reader, self._bulk)
         self._removal = Removal(self._writer, self._reader, now_ms)
         self._search = Search(self._reader, index, graph_from, connection.timeout_s)
+        self._facets = Facets(self._reader)
         self._rebuild = Rebuild(self._connection, self._catalog, self._reader, self._bulk, self._fields, index, now_ms)
         self._verify = Verify(self._connection, self._catalog, self._reader, self._bulk, self._fields, index.prefix)
         self._access = Access(self._catalog, self._fields, self._rebuild, connection.timeout_s)
@@ -257,6 +263,27 @@ class OpenSearchStore(Store):
             return await self._reader.count(target.alias, queries.live_query(where))
 
         return await self._access.run(collection, count) or 0
+
+    async def facets(self, collection: str, paths: Sequence[str], where: Filter | None = None) -> FacetCounts:
+        """See `Store.facets`; `too_many_values` from 50,000 values of one type on."""
+        await self._check_open()
+
+        async def count(target: Target, _: Entry) -> FacetCounts:
+            await self._reader.refresh(target.alias)
+            return await self._facets.count(target.alias, paths, where)
+
+        found = await self._access.run(collection, count)
+        return FacetCounts(0, [[] for _ in paths]) if found is None else found
+
+    async def sample(self, collection: str, limit: int) -> list[tuple[str, NDArray[np.float32]]]:
+        """See `Store.sample`."""
+        await self._check_open()
+
+        async def read(target: Target, _: Entry) -> list[tuple[str, NDArray[np.float32]]]:
+            hits = await self._reader.random(target.alias, queries.live_query(None), ("id", VECTOR), max(0, limit))
+            return [(hit["_source"]["id"], vector_of(hit["_source"])) for hit in hits]
+
+        return await self._access.run(collection, read) or []
 
     async def recent(self, since: str, before: int = NEWEST, limit: int = 1000) -> RecentWrites:
         """See `Store.recent`; `before` counts the newest writes that were read already."""

@@ -16,6 +16,7 @@ from executors.index.records import (
     WriteOutcome,
 )
 from executors.index.wire.columns import Columns, pack
+from executors.index.wire.facets import PackedFacets
 from executors.index.wire.pages import PackedPage
 
 
@@ -103,9 +104,13 @@ def stored_answer(document: ImageDoc, stored: StoredDocument | None, identity: S
     )
 
 
-def report_answer(document: ImageDoc, made: Columns | PackedPage, identity: ShardIdentity | None) -> ImageDoc:
+def report_answer(
+    document: ImageDoc, made: Columns | PackedPage | PackedFacets, identity: ShardIdentity | None
+) -> ImageDoc:
     """The answer to a request that is not about single documents."""
     if isinstance(made, PackedPage):
         hits = pack(identity, made.columns)
         return ImageDoc.from_values(id=document.id, hits=hits, embedding=made.embeddings, blob=made.thumbnails)
+    if isinstance(made, PackedFacets):
+        return ImageDoc.from_values(id=document.id, hits=pack(identity, made.columns), blob=made.content)
     return ImageDoc.from_values(id=document.id, hits=pack(identity, made))

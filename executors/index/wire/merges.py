@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 from executors.documents import ImageDoc
 from executors.index.wire import merge
 from executors.index.wire.columns import Columns
+from executors.index.wire.facets import merge_facets
 from executors.index.wire.pages import merge_pages
 
 Parameters: TypeAlias = Mapping[str, Any]
@@ -46,10 +47,12 @@ MERGES: Final[dict[str, Merge]] = {
     "/get": _always(merge.merge_get),
     "/scroll": _always(merge_pages),
     "/count": _always(merge.merge_count),
+    "/facets": _always(merge_facets),
     "/delete_matching": _always(merge.merge_removed),
     "/delete_children": _always(merge.merge_removed),
     "/drop": _always(merge.merge_drop),
     "/adopt": _always(merge.merge_adopted, strict=False),
+    "/sample": _always(merge.gather),
     "/reindex": _always(merge.gather),
     "/recent": _always(merge.gather),
     "/verify": _always(merge.gather),

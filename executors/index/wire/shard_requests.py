@@ -11,6 +11,8 @@ from executors.index.filters import Filter, parse_filter
 from executors.index.records import NEWEST, Collection, ShardIdentity, Superseded, WriteOutcome
 from executors.index.store import Store
 from executors.index.wire.columns import Columns
+from executors.index.wire.facets import PackedFacets, pack_facets
+from executors.index.wire.hits import encode_vector
 from executors.index.wire.pages import PackedPage, pack_page
 from executors.process_figures import process_figures
 
@@ -70,6 +72,32 @@ async def count(store: Store, columns: Columns) -> Columns:
     if not found:
         await _check_known(store, columns["collection"])
     return {"count": found}
+
+
+async def facets(store: Store, columns: Columns) -> PackedFacets:
+    """Count the values of tags.
+
+    Raises:
+        VisualSearchError: `collection_not_found`, `too_many_values`.
+    """
+    found = await store.facets(columns["collection"], columns["paths"], filter_of(columns["filter"]))
+    if not found.total:
+        await _check_known(store, columns["collection"])
+    return pack_facets(found)
+
+
+async def sample(store: Store, columns: Columns) -> Columns:
+    """Random documents with their vectors, and how many documents there are.
+
+    Raises:
+        VisualSearchError: `collection_not_found`.
+    """
+    name = columns["collection"]
+    found = await store.sample(name, int(columns["limit"]))
+    if not found:
+        await _check_known(store, name)
+    vectors = [encode_vector(vector) for _, vector in found]
+    return {"count": await store.count(name), "ids": [each for each, _ in found], "vectors": vectors}
 
 
 async def delete_matching(store: Store, columns: Columns) -> Columns:

@@ -47,7 +47,18 @@ BODIES: dict[str, list[dict[str, Any]]] = {
         {"parameters": {"collection": "nothing"}},
     ],
     "/count": [{}],
+    "/facets": [
+        {"parameters": {"paths": ["shape", "nothing"], "limit": 1}},
+        {"parameters": {"paths": []}},
+        {"parameters": {"paths": ["a"], "collection": "nothing"}},
+    ],
     "/delete": [{"data": [{"id": "b"}, {"id": "b2"}]}, {"parameters": {"filter": {"n": 1}}}],
+    "/quality": [
+        {},
+        {"parameters": {"collection": "images", "sample": 3, "k": 2, "ef": 5}},
+        {"parameters": {"collection": "nothing"}},
+        {"parameters": {"sample": 1001}},
+    ],
     "/verify": [{}, {"parameters": {"repair": True}}],
     "/reindex": [{}, {"parameters": {"collection": "nothing"}}],
 }
@@ -128,5 +139,5 @@ async def test_every_operation_takes_a_request_id_and_answers_with_one(described
 
 
 def test_every_endpoint_is_held_against_its_description() -> None:
-    without_json = {"/thumbnail"}
+    without_json = {"/thumbnail", "/metrics", "/watch"}
     assert {each.path for each in ENDPOINTS} == set(BODIES) | set(PATHS) | without_json

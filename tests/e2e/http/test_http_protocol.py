@@ -59,7 +59,8 @@ def test_health_of_a_sound_flow(flow: RunningFlow) -> None:
 
 def test_the_examples_of_the_docs_work_when_pasted(flow: RunningFlow) -> None:
     described = requests.get(f"{flow.http_url}/openapi.json", timeout=30).json()
-    posted = ["/index", "/search", "/update", "/get", "/scroll", "/count", "/embed", "/reindex", "/verify", "/delete"]
+    posted = ["/index", "/search", "/update", "/get", "/scroll", "/count", "/facets", "/embed", "/reindex", "/verify"]
+    posted += ["/quality", "/delete"]
     for path in posted:
         content = described["paths"][path]["post"]["requestBody"]["content"]["application/json"]
         named = content.get("examples") or {"example": {"value": content.get("example")}}

@@ -25,6 +25,9 @@ _OPTIONS = (
     "--no-color",
     "--seed",
     "13",
+    # It ends only when the gateway does; tests/e2e/http/test_watch.py reads it.
+    "--exclude-path",
+    "/watch",
     "--generation-deterministic",
 )
 

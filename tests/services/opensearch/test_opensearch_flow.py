@@ -108,6 +108,9 @@ def answers_of(flow: RunningFlow, collection: str) -> list[Any]:
         )
         shown.append([round(match["score"], 5) for match in matches])
     shown.append(post(flow, "/count", parameters={"filter": {"n": {"$gte": 3}}, **base})["parameters"]["count"])
+    facets = {"paths": ["label", "odd", "n", "nothing"], "filter": {"label": "l1", "n": {"$gte": 2}}, "limit": 3}
+    counted = post(flow, "/facets", parameters=facets | base)["parameters"]
+    shown += [counted["count"], counted["facets"]]
     return shown
 
 
@@ -131,6 +134,16 @@ def test_requests_are_answered_like_by_the_embedded_index(clustered: RunningFlow
     for each in (clustered, flow):
         assert requests.delete(f"{each.http_url}/collections/same", timeout=30).status_code == 200
         assert post(each, "/count", parameters={"collection": "same"})["error"]["code"] == "collection_not_found"
+
+
+def test_the_quality_of_searches_is_measured_by_exact_scores(clustered: RunningFlow) -> None:
+    vectors = np.random.default_rng(3).standard_normal((60, 4)).tolist()
+    data = [{"id": f"{n}", "model_id": "ours@1", "embedding": vector} for n, vector in enumerate(vectors)]
+    post(clustered, "/index", data=data, parameters={"collection": "measured"})
+    given = {"collection": "measured", "sample": 20, "k": 5}
+    (report,) = post(clustered, "/quality", parameters=given)["collections"]
+    assert (report["documents"], report["queries"]) == (60, 20)
+    assert report["precision"] == {"mean": 1.0, "lowest": 1.0, "all_found": 1.0}
 
 
 def test_bulk_loads_without_refresh_are_counted_at_once(clustered: RunningFlow) -> None:

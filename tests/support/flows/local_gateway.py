@@ -28,6 +28,7 @@ class LocalGateway:
 
     url: str
     call: Caller
+    health: Health
 
 
 @asynccontextmanager
@@ -39,7 +40,8 @@ async def local_gateway(shards: int, keepalive_s: int = 75, **settings: Any) -> 
     service.access = make_access(chosen)
     intake = Intake(IntakeLimits(chosen.max_bodies, chosen.max_bodies_bytes, 10.0, chosen.body_min_rate))
     door = Door(service, intake, max_documents=10_000, timeout_s=30.0)
-    application = make_app(door, Health(service), chosen)
+    health = Health(service, max_watchers=chosen.max_watchers)
+    application = make_app(door, health, chosen)
     server = uvicorn.Server(
         uvicorn.Config(application, log_level=logging.CRITICAL, lifespan="off", **server_options(keepalive_s))
     )
@@ -51,7 +53,8 @@ async def local_gateway(shards: int, keepalive_s: int = 75, **settings: Any) -> 
         while not server.started:
             await asyncio.sleep(0.005)
         try:
-            yield LocalGateway(f"http://127.0.0.1:{listener.getsockname()[1]}", Caller(service, stages))
+            yield LocalGateway(f"http://127.0.0.1:{listener.getsockname()[1]}", Caller(service, stages), health)
         finally:
+            await health.stop()
             server.should_exit = True
             await running

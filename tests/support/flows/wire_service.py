@@ -50,6 +50,7 @@ class WireService:
     Attributes:
         index_reports: what `/status` tells of the index on top of the usual, one answer after the other; the last one
             stays. A fault is answered in place of the status.
+        answers: what `/facets` and `/quality` answer.
     """
 
     url: str = ""
@@ -72,6 +73,7 @@ class WireService:
     verify_answer: dict[str, Any] = field(
         default_factory=lambda: {"ok": True, "documents": 3, "faults": [], "double_ids": [], "repaired": 0}
     )
+    answers: dict[str, Any] = field(default_factory=dict)
     _in_flight: int = 0
     _clock: HybridClock = field(default_factory=lambda: HybridClock("wire"))
 
@@ -86,6 +88,8 @@ class WireService:
             app.router.add_post(endpoint, self._handle)
         app.router.add_post("/verify", self._verify)
         app.router.add_post("/reindex", self._reindex)
+        for endpoint in ("/facets", "/quality"):
+            app.router.add_post(endpoint, self._analysis)
         app.router.add_get("/collections", self._collections)
         app.router.add_get("/status", self._status)
         app.router.add_get("/thumbnail", self._thumbnail)
@@ -116,6 +120,10 @@ class WireService:
         body = await request.json()
         self.requests.append(("/verify", [], body.get("parameters") or {}))
         return web.json_response(self.verify_answer)
+
+    async def _analysis(self, request: web.Request) -> web.Response:
+        self.requests.append((request.path, [], (await request.json())["parameters"]))
+        return web.json_response(self.answers[request.path])
 
     async def _reindex(self, request: web.Request) -> web.Response:
         self.requests.append(("/reindex", [], (await request.json()).get("parameters") or {}))

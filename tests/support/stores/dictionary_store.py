@@ -7,6 +7,7 @@ would be on disk is a `Shard` (dictionary_shard.py), which outlives the store th
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
@@ -16,11 +17,13 @@ import orjson
 from numpy.typing import NDArray
 
 from executors.errors import VisualSearchError
+from executors.index.facets import Tally, without_path
 from executors.index.filters import Filter, matches
 from executors.index.records import (
     NEWEST,
     Collection,
     DocumentKey,
+    FacetCounts,
     Hits,
     RecentWrites,
     Record,
@@ -124,6 +127,22 @@ class DictionaryStore(Store):
     async def count(self, collection: str, where: Filter | None = None) -> int:
         await self._opened()
         return len(list(self._matching(collection, where)))
+
+    async def facets(self, collection: str, paths: Sequence[str], where: Filter | None = None) -> FacetCounts:
+        await self._opened()
+        total = len(list(self._matching(collection, where)))
+        counts: list[list[tuple[Any, int]]] = []
+        for path in paths:
+            tally = Tally(path)
+            for _, live in self._matching(collection, without_path(where, path)):
+                tally.add_tags(live.record.tags)
+            counts.append(tally.pairs())
+        return FacetCounts(total, counts)
+
+    async def sample(self, collection: str, limit: int) -> list[tuple[str, NDArray[np.float32]]]:
+        await self._opened()
+        found = [(name, live.record.embedding) for name, live in self._matching(collection, None)]
+        return random.sample(found, min(max(0, limit), len(found)))
 
     async def recent(self, since: str, before: int = NEWEST, limit: int = 1000) -> RecentWrites:
         shard = await self._opened()

@@ -29,7 +29,7 @@ def _entry(key: str, value: Any, tags: dict[str, Any]) -> bool:
         return any(holds(each, tags) for each in value)
     if key == "$not":
         return not holds(value, tags)
-    found = list(_reached(tags, key))
+    found = list(reached(tags, key))
     if isinstance(value, dict) and "$datetime" not in value:
         return _operators(value, found)
     return any(_same(each, value) for each in found)
@@ -39,11 +39,11 @@ def _operators(given: dict[str, Any], found: list[Any]) -> bool:
     return all(_OPERATORS[name](found, operand) for name, operand in given.items())
 
 
-def _reached(value: Any, path: str | None) -> Iterator[Any]:
+def reached(value: Any, path: str | None) -> Iterator[Any]:
     """Everything at the path: arrays stand for their elements, a key may itself have dots."""
     if isinstance(value, list):
         for each in value:
-            yield from _reached(each, path)
+            yield from reached(each, path)
         if path is None and not value:
             yield THERE
     elif isinstance(value, dict):
@@ -52,9 +52,9 @@ def _reached(value: Any, path: str | None) -> Iterator[Any]:
             return
         for key, inner in value.items():
             if key == path:
-                yield from _reached(inner, None)
+                yield from reached(inner, None)
             elif path.startswith(f"{key}."):
-                yield from _reached(inner, path[len(key) + 1 :])
+                yield from reached(inner, path[len(key) + 1 :])
     elif path is None:
         yield value
 

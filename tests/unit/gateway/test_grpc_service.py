@@ -110,7 +110,7 @@ async def test_a_message_that_can_not_be_read_is_answered_with_an_id() -> None:
     assert answer.header.request_id
 
 
-@pytest.mark.parametrize("path", ["/thumbnail", "/adopt", "/nothing", ""])
+@pytest.mark.parametrize("path", ["/thumbnail", "/watch", "/sample", "/adopt", "/nothing", ""])
 async def test_what_is_no_endpoint_of_grpc_is_unknown(path: str) -> None:
     request = DataRequest()
     request.header.exec_endpoint = path

@@ -8,16 +8,20 @@ import sqlite3
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from executors.index.embedded.disk.meta import KnownCollection
 from executors.index.embedded.disk.reads import (
     DOCUMENT_COLUMNS,
     document_of,
     embedding_of,
+    ids_of,
     sequence_of,
     thumbnail_of,
+    vectors_of,
 )
 from executors.index.embedded.memory.shard_memory import Memory
+from executors.index.embedded.tags.query import all_rows
 from executors.index.filters import Filter
 from executors.index.records import NEWEST, DocumentKey, RecentWrites, StoredDocument
 
@@ -56,6 +60,20 @@ def documents_after(
 def count_matching(connection: sqlite3.Connection, memory: Memory, collection: KnownCollection, where: Filter) -> int:
     """How many documents match."""
     return len(_matching(connection, memory, collection, where))
+
+
+def random_vectors(
+    connection: sqlite3.Connection, collection: KnownCollection, limit: int
+) -> list[tuple[str, NDArray[np.float32]]]:
+    """Random documents with their vectors; those whose vectors are damaged are left out."""
+    rows = all_rows(connection, collection.number)
+    chosen = sorted(np.random.default_rng().choice(rows, min(limit, len(rows)), replace=False).tolist())
+    vectors, damaged = vectors_of(connection, chosen, collection.collection.dimension)
+    if damaged:
+        chosen = [row for row in chosen if row not in damaged]
+        vectors, _ = vectors_of(connection, chosen, collection.collection.dimension)
+    names = ids_of(connection, chosen)
+    return [(names[row], vector) for row, vector in zip(chosen, vectors, strict=True)]
 
 
 def recent_writes(connection: sqlite3.Connection, since: str, before: int, limit: int) -> RecentWrites:

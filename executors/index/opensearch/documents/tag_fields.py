@@ -107,6 +107,28 @@ def value_term(path: str, value: Scalar) -> str:
     return f"{_path_part(path)}n{_sortable(float(value))}"
 
 
+def value_terms_prefix(path: str) -> str:
+    """The common beginning of the terms of all values at a path; a letter for the kind of the value follows."""
+    return _path_part(path)
+
+
+def value_of_term(path: str, term: str) -> Scalar:
+    """The value whose `value_term` at the path this is; not for a text that was cut."""
+    rest = term[len(_path_part(path)) :]
+    kind, value = rest[0], rest[1:]
+    if kind == _NULL:
+        return None
+    if kind == "b":
+        return value == "1"
+    return value if kind == "k" else _from_sortable(value)
+
+
+def is_cut(path: str, term: str) -> bool:
+    """Whether a term of a value at the path may hold a text only in part."""
+    rest = term[len(_path_part(path)) :]
+    return rest.startswith("k") and len(rest.encode()) > _LONGEST_TEXT - 3
+
+
 def kind_bounds(path: str, kind: str) -> tuple[str, str]:
     """The range of the terms of all values of a kind (`number` or `string`) at a path: from the first to before the
     second.
@@ -165,6 +187,14 @@ def _sortable(value: float) -> str:
     """
     (bits,) = struct.unpack(">Q", struct.pack(">d", value + 0.0))
     return f"{bits ^ (0xFFFF_FFFF_FFFF_FFFF if bits >> 63 else 1 << 63):016x}"
+
+
+def _from_sortable(digits: str) -> float:
+    """The number that `_sortable` wrote."""
+    bits = int(digits, 16)
+    bits ^= 1 << 63 if bits >> 63 else 0xFFFF_FFFF_FFFF_FFFF
+    (value,) = struct.unpack(">d", struct.pack(">Q", bits))
+    return float(value)
 
 
 def _digest(content: bytes) -> str:

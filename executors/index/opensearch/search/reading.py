@@ -115,6 +115,18 @@ class Reader:
                 break
         return hits
 
+    async def random(self, alias: str, query: Query, fields: Sequence[str], limit: int) -> list[Hit]:
+        """Random documents that match, each as likely as any other; at most 10,000."""
+        body = {
+            "size": min(limit, _LARGEST_PAGE),
+            "query": {"function_score": {"query": query, "random_score": {}, "boost_mode": "replace"}},
+            "_source": list(fields),
+            "track_total_hits": False,
+        }
+        answer = await self._connection.call("POST", f"/{alias}/_search", body)
+        check_whole(answer)
+        return list(answer["hits"]["hits"])
+
     async def scan(
         self, alias: str, query: Query, fields: Sequence[str] | None, size: int = _PAGE
     ) -> AsyncIterator[list[Hit]]:

@@ -13,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from executors.errors import VisualSearchError
 from executors.gateway.http.responses import error_response
-from executors.gateway.operations import metrics
+from executors.gateway.metrics.scrape import text_of
 from executors.gateway.operations.service import SearchService
 
 _CONNECTIONS: Final = 16
@@ -34,7 +34,7 @@ class MetricsPort:
         @app.get("/metrics")
         async def answer(_: Request) -> Response:
             try:
-                text = await metrics.text_of(service)
+                text = await text_of(service)
             except VisualSearchError as error:
                 return error_response(error)
             return Response(text, media_type=CONTENT_TYPE_LATEST)

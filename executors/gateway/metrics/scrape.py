@@ -18,7 +18,7 @@ TEXT: Final = "text"
 _ANSWER_S: Final = 1.0
 
 
-async def metrics(service: SearchService, _: Request[NoParameters]) -> Answer:
+async def scrape(service: SearchService, _: Request[NoParameters]) -> Answer:
     """Return the metrics as text, in `extra`."""
     return Answer([], extra={TEXT: await text_of(service)})
 
