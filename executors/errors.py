@@ -63,6 +63,7 @@ ErrorCode: TypeAlias = Literal[
     "unsupported_media_type",
     "body_timeout",
     "overloaded",
+    "over_limit",
     "zero_query",
     "too_many_values",
     # the service is at fault
@@ -172,6 +173,10 @@ ERRORS: Final[dict[ErrorCode, ErrorKind]] = {
         429,
         "more requests are in flight than VS_MAX_CONCURRENCY, or no memory for the body became free within "
         "VS_BODY_TIMEOUT_MS (VS_MAX_BODIES_BYTES); try again after Retry-After",
+    ),
+    "over_limit": ErrorKind(
+        429,
+        "the key has more under way, or asks more often, than its limit that `details.limit` names; see Retry-After",
     ),
     "zero_query": ErrorKind(400, "the weighted terms of the search cancel each other, so they name no direction"),
     "too_many_values": ErrorKind(

@@ -12,6 +12,7 @@ from executors.documents import DEFAULT_COLLECTION, Failure, ImageDoc
 from executors.errors import VisualSearchError
 from executors.keys.key import Key, Role
 from executors.keys.key_ring import KeyRing
+from executors.keys.limits import NO_LIMITS, Limits
 from executors.keys.signatures import is_signed, sign
 from executors.settings import Settings
 
@@ -42,16 +43,18 @@ class Identity:
         name: of its key; None if no key is asked for, or if the address was signed.
         role: what it may do.
         collections: the only collections that it may use; None for all of them.
+        limits: of its key.
     """
 
     name: str | None = None
     role: Role = "admin"
     collections: frozenset[str] | None = None
+    limits: Limits = NO_LIMITS
 
     @classmethod
-    def of(cls, key: Key) -> Identity:
+    def of(cls, key: Key, defaults: Limits) -> Identity:
         """Return the identity of those who hold a key."""
-        return cls(key.name, key.role, key.collections)
+        return cls(key.name, key.role, key.collections, key.limits.over(defaults))
 
     def sees(self, collection: str) -> bool:
         """Return whether it may use a collection."""
@@ -78,7 +81,13 @@ def make_access(chosen: Settings) -> Access:
         VisualSearchError: `unreadable_file`, `invalid_keys`.
     """
     ring = None if chosen.keys_file is None else KeyRing(chosen.keys_file)
-    return Access(ring, chosen.thumbnail_url_s)
+    limits = Limits(
+        chosen.key_requests_per_second,
+        chosen.key_documents_in_flight,
+        chosen.key_bytes_in_flight,
+        chosen.key_pixels_in_flight,
+    )
+    return Access(ring, chosen.thumbnail_url_s, limits)
 
 
 class Access:
@@ -87,14 +96,20 @@ class Access:
     Args:
         ring: the keys; None if no key is asked for.
         thumbnail_url_s: seconds for which a signed address is valid.
+        limits: of keys that have none of their own.
         clock: seconds since 1970.
     """
 
     def __init__(
-        self, ring: KeyRing | None = None, thumbnail_url_s: int = 600, clock: Callable[[], float] = time.time
+        self,
+        ring: KeyRing | None = None,
+        thumbnail_url_s: int = 600,
+        limits: Limits = NO_LIMITS,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._ring = ring
         self._thumbnail_url_s = thumbnail_url_s
+        self._limits = limits
         self._clock = clock
 
     @property
@@ -128,7 +143,7 @@ class Access:
             whose = "no known key" if key is None else f"key {key.name}"
             _audit.warning("refused %s from %s with %s: %s", endpoint.path, address, whose, error.message)
             raise
-        return Identity.of(key)
+        return Identity.of(key, self._limits)
 
     def check_collections(
         self, identity: Identity, endpoint: Guarded, parameters: Any, documents: Sequence[ImageDoc]

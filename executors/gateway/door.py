@@ -32,6 +32,8 @@ from executors.gateway.operations.service import SearchService
 from executors.gateway.parameters import NoParameters, parse_parameters
 from executors.gateway.shards.lost_shards import LostShards
 from executors.gateway.watching.jobs import collection_of, is_job
+from executors.keys.limits import LimitAccount, Limits
+from executors.preprocess.header import read_header
 from executors.scheduling.turns import Turn, current_turn, is_bulk
 
 # If every document has an error with at least this status, the request failed as a whole.
@@ -76,6 +78,7 @@ class Door:
         self._max_documents = max_documents
         self._timeout_s = timeout_s
         self._access = service.access
+        self._limits = LimitAccount(note=service.metrics.note_limited)
         # With this name, stages can tell the requests of several gateways apart.
         self._name = uuid.uuid4().hex[:8]
         self._numbers = itertools.count()
@@ -114,6 +117,8 @@ class Door:
         self, endpoint: Endpoint, caller: Caller, read: Callable[[Held], Awaitable[Body]], weight: int
     ) -> Answer:
         identity = self._access.identify(endpoint, caller.metadata, caller.address, caller.signed)
+        if identity.name is not None:
+            self._limits.take_request(identity.name, identity.limits)
         if endpoint.always:
             self._access.check_collections(identity, endpoint, None, ())
             return await endpoint.operation(self._service, Request([], NoParameters(), identity=identity))
@@ -122,7 +127,7 @@ class Door:
         async with self._intake.body(weight) as held:
             documents, parameters = await read(held)
             held.keep(sum(map(size_of, documents)))
-            async with self._admitted():
+            async with self._admitted(identity, documents):
                 work = self.perform(endpoint, documents, parameters, identity)
                 return await (work if caller.gone is None else unless_gone(caller.gone(), work))
 
@@ -153,7 +158,7 @@ class Door:
         metrics = self._service.metrics
         metrics.note_documents(endpoint.path, documents)
         bulk = is_bulk(len(documents), sum(map(size_of, documents)))
-        current_turn.set(Turn(f"{self._name}-{next(self._numbers)}", bulk))
+        current_turn.set(Turn(f"{self._name}-{next(self._numbers)}", bulk, identity.name or ""))
         await self._lost_shards.check(writes=endpoint.writes)
         try:
             with self._counted(endpoint, documents, parameters, bulk=bulk):
@@ -208,14 +213,19 @@ class Door:
         self._access.check_collections(identity, endpoint, given, documents)
         return Request(documents, given, made, identity)
 
+    def _held(self, identity: Identity, documents: Sequence[ImageDoc]) -> AbstractContextManager[None]:
+        if identity.name is None:
+            return nullcontext()
+        return self._limits.holding(identity.name, identity.limits, _amounts(identity.limits, documents))
+
     @asynccontextmanager
-    async def _admitted(self) -> AsyncIterator[None]:
-        """Hold a place in the gate, and set a deadline, for the work inside the block.
+    async def _admitted(self, identity: Identity, documents: Sequence[ImageDoc]) -> AsyncIterator[None]:
+        """Hold a place in the gate and what the key's limits count, and set a deadline, for the work inside the block.
 
         Raises:
-            VisualSearchError: `overloaded`, `draining`, `deadline_exceeded`.
+            VisualSearchError: `overloaded`, `draining`, `deadline_exceeded`, `over_limit`.
         """
-        with self._service.gate.enter():
+        with self._service.gate.enter(), self._held(identity, documents):
             try:
                 async with asyncio.timeout(self._timeout_s):
                     yield
@@ -223,6 +233,27 @@ class Door:
                 raise VisualSearchError(
                     "deadline_exceeded", f"no answer within {self._timeout_s:g} s", timeout_s=self._timeout_s
                 ) from None
+
+
+def _amounts(limits: Limits, documents: Sequence[ImageDoc]) -> dict[str, int]:
+    """Return what the limits of a key count of a request; the pixels only if they are limited."""
+    amounts = {"documents_in_flight": len(documents), "bytes_in_flight": sum(map(size_of, documents))}
+    if limits.pixels_in_flight is not None:
+        amounts["pixels_in_flight"] = sum(map(_pixels, documents))
+    return amounts
+
+
+def _pixels(document: ImageDoc) -> int:
+    """Return the pixels of a picture by its header; 0 for what is none, which a stage refuses."""
+    if document.tensor is not None:
+        return int(document.tensor.size // 3)
+    if document.blob is None:
+        return 0
+    try:
+        header = read_header(document.blob)
+    except VisualSearchError:
+        return 0
+    return header.width * header.height
 
 
 def endpoint_for_grpc(path: str) -> Endpoint:

@@ -7,6 +7,8 @@ import secrets
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from executors.keys.limits import NO_LIMITS, Limits
+
 Role: TypeAlias = Literal["search", "write", "admin"]
 # Each role may do what the ones before it may.
 ROLES: Final[tuple[Role, ...]] = ("search", "write", "admin")
@@ -25,6 +27,7 @@ class Key:
         role: what it may do.
         collections: the only collections that it may use; None for all of them.
         created: when it was made, in ISO 8601; None if the file does not tell.
+        limits: its own limits.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Key:
     role: Role
     collections: frozenset[str] | None = None
     created: str | None = None
+    limits: Limits = NO_LIMITS
 
     def may(self, role: Role) -> bool:
         """Return whether it may do what takes this role."""

@@ -5,6 +5,7 @@ sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 role = "search"
 collections = ["images"]
 created = 2026-12-01T12:00:00Z
+requests_per_second = 20
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tempfile
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import fields
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -24,12 +26,15 @@ from executors.document_values import is_collection_name
 from executors.errors import VisualSearchError
 from executors.files.reading import read_text
 from executors.keys.key import ROLES, Key
+from executors.keys.limits import REQUESTS_PER_SECOND, Limits
 
 _MOST_BYTES: Final = 1_000_000
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_FIELDS: Final = ("sha256", "role", "collections", "created")
+_LIMITS: Final = tuple(each.name for each in fields(Limits))
+_FIELDS: Final = ("sha256", "role", "collections", "created", *_LIMITS)
 _MODE: Final = 0o600
+_MOST: Final = 1e18
 
 
 def read_keys(file: Path) -> dict[str, Key]:
@@ -116,7 +121,16 @@ def _key(name: str, table: Any) -> Key:
     if created is not None and not isinstance(created, date):
         raise _invalid(f"{place}.created", "must be a date and time, such as 2026-12-01T12:00:00Z")
     made = None if created is None else created.isoformat()
-    return Key(name, digest, role, _collections(place, table.get("collections")), made)
+    return Key(name, digest, role, _collections(place, table.get("collections")), made, _limits(place, table))
+
+
+def _limits(place: str, table: Mapping[str, Any]) -> Limits:
+    given = {name: table[name] for name in _LIMITS if name in table}
+    for name, value in given.items():
+        whole = name != REQUESTS_PER_SECOND
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not 0 < value < _MOST:
+            raise _invalid(f"{place}.{name}", f"must be a {'whole ' if whole else ''}number above 0")
+    return Limits(**given)
 
 
 def _collections(place: str, given: Any) -> frozenset[str] | None:
@@ -141,6 +155,7 @@ def _table(key: Key) -> str:
     lines = [f"[keys.{key.name}]", f'sha256 = "{key.digest}"', f'role = "{key.role}"']
     if key.collections is not None:
         lines.append(f"collections = {json.dumps(sorted(key.collections))}")
+    lines += [f"{name} = {value!r}" for name in _LIMITS if (value := getattr(key.limits, name)) is not None]
     if key.created is not None:
         lines.append(f"created = {datetime.fromisoformat(key.created).isoformat()}")
     return "\n".join(lines) + "\n"

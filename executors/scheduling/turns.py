@@ -32,10 +32,12 @@ class Turn:
     Attributes:
         request: the same for all parts of one request, different for every other one.
         bulk: whether small requests overtake it.
+        key: whose it is. Keys take turns, and the requests of a key among themselves; it is not sent to the stages.
     """
 
     request: str = ""
     bulk: bool = False
+    key: str = ""
 
     def parameters(self) -> dict[str, Any]:
         """The form in which it is sent to the stages."""
@@ -114,6 +116,33 @@ class FairQueue(Generic[T]):
             self._lines.clear()
 
 
+class SharedQueue(Generic[T]):
+    """A queue in which owners take turns, and the requests of one owner among themselves. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._owners: FairQueue[str] = FairQueue()
+        self._own: dict[str, FairQueue[T]] = {}
+
+    def __len__(self) -> int:
+        return len(self._owners)
+
+    def push(self, item: T, owner: str, line: object) -> None:
+        """Add an item to the end of a line of its owner's."""
+        self._owners.push(owner, owner)
+        self._own.setdefault(owner, FairQueue()).push(item, line)
+
+    def pop(self) -> T | None:
+        """Take the next item of the owner whose turn it is; None if there is none."""
+        owner = self._owners.pop()
+        if owner is None:
+            return None
+        queue = self._own[owner]
+        item = queue.pop()
+        if not queue:
+            del self._own[owner]
+        return item
+
+
 class FairPlaces:
     """A limited number of places that requests share. Belongs to one event loop.
 
@@ -125,7 +154,7 @@ class FairPlaces:
     def __init__(self, limit: int, bulk_limit: int) -> None:
         self._limit = limit
         self._bulk_limit = max(1, min(limit, bulk_limit))
-        self._queues: dict[bool, FairQueue[asyncio.Future[None]]] = {True: FairQueue(), False: FairQueue()}
+        self._queues: dict[bool, SharedQueue[asyncio.Future[None]]] = {True: SharedQueue(), False: SharedQueue()}
         self._small_in_a_row = 0
         self.taken = self.taken_by_bulk = self._waiting = 0
 
@@ -150,7 +179,7 @@ class FairPlaces:
             Exception: the one given to `turn_away`.
         """
         place = asyncio.get_running_loop().create_future()
-        self._queues[turn.bulk].push(place, turn.request)
+        self._queues[turn.bulk].push(place, turn.key, turn.request)
         self._waiting += 1
         self._hand_out()
         try:

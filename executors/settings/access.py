@@ -25,4 +25,16 @@ class AccessSettings(BaseModel):
         le=604_800,
         description="seconds for which the address of a thumbnail in an answer is valid without a key, while keys are on",
     )
+    key_requests_per_second: float | None = Field(
+        None, gt=0, description="requests a second of each key, unless its table says otherwise; no limit by default"
+    )
+    key_documents_in_flight: int | None = Field(
+        None, ge=1, description="documents that each key may have under way, unless its table says otherwise"
+    )
+    key_bytes_in_flight: int | None = Field(
+        None, ge=1, description="bytes of pictures and tensors that each key may have under way"
+    )
+    key_pixels_in_flight: int | None = Field(
+        None, ge=1, description="pixels of decoded pictures that each key may have under way"
+    )
     api_key: SecretStr | None = Field(None, description="key that the command line sends to the service")

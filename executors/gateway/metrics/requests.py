@@ -61,7 +61,7 @@ class RequestMetrics:
         self._picture_bytes = Counter(
             "visual_search_picture_bytes", "Bytes of received pictures, encoded.", ("endpoint",), registry=self.registry
         )
-        self.limited = Counter(
+        self._limited = Counter(
             "visual_search_limited",
             "Requests that were refused because their key was over a limit.",
             ("key", "limit"),
@@ -76,6 +76,10 @@ class RequestMetrics:
         """
         self._requests.labels(protocol, endpoint, str(status), code).inc()
         self._seconds.labels(protocol, endpoint).observe(seconds)
+
+    def note_limited(self, key: str, limit: str) -> None:
+        """Count a request that was refused because its key is over a limit."""
+        self._limited.labels(key, limit).inc()
 
     def note_documents(self, endpoint: str, documents: Sequence[ImageDoc]) -> None:
         """Count the documents of a request before the work begins."""

@@ -12,8 +12,12 @@ import pytest
 import pytest_asyncio
 
 from executors.gateway.endpoints import ENDPOINTS, Endpoint
+from executors.gateway.metrics.scrape import scrape
+from executors.gateway.operations.request import Request
+from executors.gateway.parameters import NoParameters
 from executors.keys.key import Key, Role, digest_of
 from executors.keys.key_file import add_key
+from executors.keys.limits import Limits
 from tests.support.flows.local_gateway import LocalGateway, local_gateway
 
 X = [1.0, 0.0, 0.0, 0.0]
@@ -228,3 +232,23 @@ async def test_without_a_file_no_key_is_asked_for() -> None:
         assert (await ask(gateway, "GET", "/status"))[1]["access"] == {"required": False}
         _, described = await ask(gateway, "GET", "/openapi.json")
         assert described["security"][0] == {}
+
+
+async def test_a_key_over_its_limit_is_refused_and_the_others_are_not(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    add_key(file, Key("slow", digest_of("secret of slow"), "write", limits=Limits(requests_per_second=0.01)))
+    add_key(file, Key("small", digest_of("secret of small"), "write", limits=Limits(documents_in_flight=1)))
+    async with local_gateway(1, keys_file=file) as gateway:
+        assert (await ask(gateway, "POST", "/count", "slow", {}))[0] == 200
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"{gateway.url}/count", json={}, headers=secret_of("slow")) as answer,
+        ):
+            assert answer.status == 429
+            assert (await answer.json())["error"]["code"] == "over_limit"
+            assert 90 <= int(answer.headers["Retry-After"]) <= 100
+        assert (await ask(gateway, "POST", "/count", "small", {}))[0] == 200
+        data = [{"id": str(number), "embedding": X} for number in range(5)]
+        assert (await ask(gateway, "POST", "/index", "small", {"data": data}))[0] == 200
+        text = (await scrape(gateway.call.service, Request([], NoParameters()))).extra["text"]
+        assert 'visual_search_limited_total{key="slow",limit="requests_per_second"} 1.0' in text

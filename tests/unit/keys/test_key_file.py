@@ -10,6 +10,7 @@ import pytest
 from executors.errors import VisualSearchError
 from executors.keys.key import Key, digest_of, new_secret
 from executors.keys.key_file import add_key, check_name, parse_keys, read_keys, remove_key
+from executors.keys.limits import Limits
 
 DIGEST = "a" * 64
 OTHER = "b" * 64
@@ -34,7 +35,7 @@ def test_a_secret_has_256_bits_and_is_not_in_the_file(tmp_path: Path) -> None:
 def test_what_was_added_is_read(tmp_path: Path) -> None:
     file = tmp_path / "keys.toml"
     first = Key("shop", DIGEST, "search", frozenset({"b", "a"}), "2026-12-01T12:00:00+00:00")
-    second = Key("admin-1", OTHER, "admin")
+    second = Key("admin-1", OTHER, "admin", limits=Limits(requests_per_second=0.5, bytes_in_flight=10_000_000))
     add_key(file, first)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     add_key(file, second)
@@ -105,6 +106,13 @@ def test_some_names_are_refused(name: str) -> None:
         (f'[keys.shop]\nsha256 = "{DIGEST}"\nrole = "search"\ncollections = ["a b"]', "keys.shop.collections: 'a b'"),
         (f'[keys.shop]\nsha256 = "{DIGEST}"\nrole = "search"\ncollections = "a"', "keys.shop.collections: "),
         (f'[keys.shop]\nsha256 = "{DIGEST}"\nrole = "search"\ncreated = "now"', "keys.shop.created: "),
+        (
+            f'[keys.shop]\nsha256 = "{DIGEST}"\nrole = "search"\nrequests_per_second = 0',
+            "keys.shop.requests_per_second: ",
+        ),
+        (f'[keys.shop]\nsha256 = "{DIGEST}"\nrole = "search"\nbytes_in_flight = 1.5', "keys.shop.bytes_in_flight: "),
+        (f'[keys.shop]\nsha256 = "{DIGEST}"\nrole = "search"\npixels_in_flight = true', "keys.shop.pixels_in_flight: "),
+        (f'[keys.shop]\nsha256 = "{DIGEST}"\nrole = "search"\nrequests_per_second = inf', "keys.shop.requests_per_"),
         (
             f'[keys.a]\nsha256 = "{DIGEST}"\nrole = "search"\n[keys.b]\nsha256 = "{DIGEST}"\nrole = "admin"',
             "keys.b.sha256: is also that of keys.a",

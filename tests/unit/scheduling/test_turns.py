@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executors.scheduling.turns import SMALL_IN_A_ROW, FairPlaces, FairQueue, Turn, is_bulk
+from executors.scheduling.turns import SMALL_IN_A_ROW, FairPlaces, FairQueue, SharedQueue, Turn, is_bulk
 from tests.support.event_loop import others_have_run
 
 
@@ -142,3 +142,31 @@ async def test_a_place_that_is_handed_to_a_caller_that_gave_up_goes_on() -> None
     await asyncio.gather(left, return_exceptions=True)
     await stays
     assert places.taken == 1
+
+
+def test_a_key_with_many_requests_gets_no_more_than_its_share() -> None:
+    queue: SharedQueue[str] = SharedQueue()
+    for number in range(100):
+        queue.push("greedy", "greedy", f"request {number}")
+    for _ in range(3):
+        queue.push("modest", "modest", "one request")
+    assert [queue.pop() for _ in range(6)].count("modest") == 3
+    assert len(queue) == 97
+
+
+def test_the_requests_of_a_key_take_turns_among_themselves() -> None:
+    queue: SharedQueue[str] = SharedQueue()
+    for request in ("first", "second"):
+        for _ in range(3):
+            queue.push(request, "key", request)
+    assert [queue.pop() for _ in range(6)] == ["first", "second"] * 3
+    assert queue.pop() is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), max_size=60))
+def test_everything_that_owners_push_comes_out_once(pushed: list[tuple[int, int]]) -> None:
+    queue: SharedQueue[int] = SharedQueue()
+    for number, (owner, line) in enumerate(pushed):
+        queue.push(number, str(owner), line)
+    assert sorted(item for _ in pushed if (item := queue.pop()) is not None) == list(range(len(pushed)))
+    assert len(queue) == 0

@@ -156,7 +156,7 @@ async def _search(
         "offset": 0,
         "fields": [],
         "explain": True,
-        "without": query.id,
+        "without": [query.id],
         "exact": exact,
     }
     if given.ef is not None:
