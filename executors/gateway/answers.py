@@ -346,6 +346,8 @@ class GatewayStatus(Answer):
 
     in_flight: int
     max_concurrency: int
+    requests: int = Field(description="requests since the start, but for those of /status, /metrics and /watch")
+    request_seconds: float = Field(description="the time that these took, all together")
     chunks_in_flow: int = Field(description="messages that are in the stages")
     chunks_waiting: int = Field(description="messages that wait for a place in the flow")
     process: dict[str, Any] = Field(description="processor time, memory, open files and threads of this process")

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from executors.cli.commands.watch_command import watch
 from executors.cli.exit_status import OK, SOME_FAILED, UNAVAILABLE
 from executors.cli.service import client_for
 from executors.cli.terminal.output import cell, count_of, make_table, print_json, stdout_console
@@ -27,6 +28,9 @@ def status(options: argparse.Namespace) -> int:
     Raises:
         VisualSearchError: `unavailable`.
     """
+
+    if options.watch:
+        return watch(options)
 
     async def ask() -> dict[str, Any]:
         async with client_for(options) as client:

@@ -217,6 +217,9 @@ def search_arguments(parser: argparse.ArgumentParser) -> None:
 def status_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `status`."""
     add_service(parser)
+    parser.add_argument(
+        "--watch", action="store_true", help="show the state each second until Ctrl-C; as lines outside a terminal"
+    )
     add_json(parser, "print the answer of the service as JSON")
 
 

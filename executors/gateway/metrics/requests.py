@@ -13,12 +13,19 @@ _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 _COUNTS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096)
 # nginx' number for a caller who has left before the answer.
 GONE: Final = 499
+_WATCHING: Final = ("/status", "/metrics", "/watch")
 
 
 class RequestMetrics:
-    """Counters and histograms of one gateway process."""
+    """Counters and histograms of one gateway process.
+
+    Attributes:
+        answered: requests since the start, but for those of people and programs that only watch.
+        seconds: the time that these took, all together.
+    """
 
     def __init__(self) -> None:
+        self.answered, self.seconds = 0, 0.0
         # The time at which each series began would double their number.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
@@ -74,6 +81,9 @@ class RequestMetrics:
         Args:
             code: of the error; empty if there was none.
         """
+        if endpoint not in _WATCHING:
+            self.answered += 1
+            self.seconds += seconds
         self._requests.labels(protocol, endpoint, str(status), code).inc()
         self._seconds.labels(protocol, endpoint).observe(seconds)
 

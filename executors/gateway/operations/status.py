@@ -57,6 +57,8 @@ async def whole_status(service: SearchService, within_s: float = _ANSWER_S) -> d
         "gateway": {
             "in_flight": gate.in_flight,
             "max_concurrency": gate.limit,
+            "requests": service.metrics.answered,
+            "request_seconds": round(service.metrics.seconds, 3),
             "chunks_in_flow": places.taken,
             "chunks_waiting": places.waiting,
             "process": process_figures(),

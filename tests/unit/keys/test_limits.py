@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -82,7 +83,7 @@ def test_a_request_that_is_larger_than_the_limit_passes_alone() -> None:
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 60)), max_size=60))
 def test_what_is_held_never_exceeds_the_limit_and_is_given_back(steps: list[tuple[bool, int]]) -> None:
     account, limits = LimitAccount(), Limits(documents_in_flight=50)
-    held = []
+    held: list[tuple[Any, int]] = []
     for begins, amount in steps:
         if begins or not held:
             context = account.holding("shop", limits, {"documents_in_flight": amount})
