@@ -6,7 +6,8 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, TypeAlias
+from urllib.parse import quote
 
 from executors.documents import DEFAULT_COLLECTION, Failure, ImageDoc
 from executors.errors import VisualSearchError
@@ -20,6 +21,14 @@ _audit = logging.getLogger("executors.gateway.audit")
 _STAGE: Final = "gateway"
 KEY_HEADER: Final = "x-api-key"
 _BEARER: Final = "bearer "
+
+
+AddressOf: TypeAlias = Callable[[str, str], str]
+
+
+def thumbnail_url(collection: str, document_id: str) -> str:
+    """Return the URL of a document's thumbnail, relative to the server; it works for any id."""
+    return f"/thumbnail?collection={quote(collection, safe='')}&id={quote(document_id, safe='')}"
 
 
 class Guarded(Protocol):
@@ -87,7 +96,7 @@ def make_access(chosen: Settings) -> Access:
         chosen.key_bytes_in_flight,
         chosen.key_pixels_in_flight,
     )
-    return Access(ring, chosen.thumbnail_url_s, limits)
+    return Access(ring, chosen.thumbnail_url_s, limits, chosen.root_path)
 
 
 class Access:
@@ -97,6 +106,7 @@ class Access:
         ring: the keys; None if no key is asked for.
         thumbnail_url_s: seconds for which a signed address is valid.
         limits: of keys that have none of their own.
+        root_path: the path below which a proxy shows the service.
         clock: seconds since 1970.
     """
 
@@ -105,11 +115,13 @@ class Access:
         ring: KeyRing | None = None,
         thumbnail_url_s: int = 600,
         limits: Limits = NO_LIMITS,
+        root_path: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._ring = ring
         self._thumbnail_url_s = thumbnail_url_s
         self._limits = limits
+        self._root_path = root_path
         self._clock = clock
 
     @property
@@ -177,12 +189,23 @@ class Access:
             line = "key %s: %s in %s, %d documents, %d failed"
             _audit.info(line, identity.name, endpoint.path, collection, documents, failed)
 
-    def signer(self) -> Callable[[str, str], str] | None:
-        """Return what makes the signed part of a thumbnail's address from its collection and id; None without keys."""
+    def addresses(self) -> AddressOf:
+        """Return what makes the address of a thumbnail from its collection and id, signed where keys are asked for."""
+        root = self._root_path
         if self._ring is None:
-            return None
+            return lambda collection, name: root + thumbnail_url(collection, name)
         key, expires = self._ring.signing_keys[0], int(self._clock()) + self._thumbnail_url_s
-        return lambda collection, name: f"&expires={expires}&signature={sign(key, collection, name, expires)}"
+
+        def signed(collection: str, name: str) -> str:
+            signature = sign(key, collection, name, expires)
+            return f"{root}{thumbnail_url(collection, name)}&expires={expires}&signature={signature}"
+
+        return signed
+
+    @property
+    def problem(self) -> str | None:
+        """Why the present file of keys is not used; None while it is, and without one."""
+        return None if self._ring is None else self._ring.problem
 
     def report(self, identity: Identity) -> dict[str, Any]:
         """Return the part of `/status` about keys; the keys themselves only for those who may do everything."""

@@ -407,6 +407,7 @@ class FullHealthAnswer(Answer):
     ok: bool
     ready: bool
     stages: dict[str, StageHealth]
+    keys_problem: str | None = Field(description="why the present file of keys is not used, and the last good one is")
 
 
 class Failure(Answer):

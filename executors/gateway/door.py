@@ -170,7 +170,7 @@ class Door:
         answer.took_ms["total"] = round((time.perf_counter() - started) * 1000, 2)
         if endpoint.writes:
             self._access.note_write(identity, endpoint, request.parameters, len(documents), answer.failed)
-        answer.sign_thumbnail = self._access.signer()
+        answer.address_of = self._access.addresses()
         metrics.note_answer(endpoint.path, answer.documents, answer.took_ms)
         self._lost_shards.note_all(answer.documents)
         _raise_if_service_failed(answer.documents)

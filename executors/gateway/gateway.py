@@ -119,7 +119,7 @@ class VisualSearchGateway(CompositeGateway):
         application = make_app(self._door, self._health, chosen)
         port = chosen.metrics_port
         self._metrics_port = None if port is None else MetricsPort(self._service, str(self.runtime_args.host), port)
-        self._http_options = server_options(chosen.keepalive_s)
+        self._http_options = server_options(chosen.keepalive_s, chosen.root_path)
         self.servers = [self._adapt(server, application) for server in self.servers]
         self.gateways = self.servers
 

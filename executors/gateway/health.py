@@ -61,7 +61,8 @@ class Health:
         states = await asyncio.gather(*questions)
         report = dict(zip(topology.stages, states, strict=True))
         sound = self._readiness.ready and not self._service.gate.draining and all(state["ok"] for state in states)
-        return sound, {"ok": sound, "ready": self._readiness.ready, "stages": report}
+        problem = self._service.access.problem
+        return sound, {"ok": sound, "ready": self._readiness.ready, "stages": report, "keys_problem": problem}
 
     async def _ask_stage(self, stage: str) -> dict[str, Any]:
         async def ask() -> dict[str, Any]:

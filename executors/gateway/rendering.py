@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
-from urllib.parse import quote
+from typing import Any, Final
 
 import numpy as np
 from docarray import DocList
 
 from executors.documents import DEFAULT_COLLECTION, ImageDoc, Match
 from executors.errors import ERRORS
+from executors.gateway.access import AddressOf, thumbnail_url
 from executors.gateway.flow.chunks import Answer
 from executors.index.wire.columns import unpack
 from executors.index.wire.hits import decode_vector
@@ -28,19 +28,6 @@ _MATCH_FIELDS: Final = (
     ("group", "groups"),
     ("embedding", "embeddings"),
 )
-
-
-Sign: TypeAlias = Callable[[str, str], str] | None
-
-
-def thumbnail_url(collection: str, document_id: str, sign: Sign = None) -> str:
-    """Return the URL of a document's thumbnail, relative to the server; it works for any id.
-
-    Args:
-        sign: makes the signed part, which takes the place of a key, from the collection and the id; None without keys.
-    """
-    address = f"/thumbnail?collection={quote(collection, safe='')}&id={quote(document_id, safe='')}"
-    return address if sign is None else address + sign(collection, document_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +61,14 @@ def status_of(answer: Answer) -> int:
     return ERRORS[errors[0].code].status if errors[0] else 200
 
 
-def matches_of(document: ImageDoc, thumbnails_in: str | None = None, sign: Sign = None) -> list[dict[str, Any]]:
+def matches_of(
+    document: ImageDoc, thumbnails_in: str | None = None, address_of: AddressOf = thumbnail_url
+) -> list[dict[str, Any]]:
     """Return the hits of one query as rows, with the fields that the caller chose; embeddings are D float32.
 
     Args:
         thumbnails_in: the collection of the hits, if the rows should have the URLs of thumbnails; else None.
-        sign: see `thumbnail_url`.
+        address_of: makes such a URL from the collection and the id.
     """
     columns = unpack(document)
     if "ids" not in columns:
@@ -87,7 +76,7 @@ def matches_of(document: ImageDoc, thumbnails_in: str | None = None, sign: Sign 
     if "embeddings" in columns:
         columns["embeddings"] = [decode_vector(each) for each in columns["embeddings"]]
     if thumbnails_in is not None:
-        columns["thumbnail_urls"] = [thumbnail_url(thumbnails_in, each, sign) for each in columns["ids"]]
+        columns["thumbnail_urls"] = [address_of(thumbnails_in, each) for each in columns["ids"]]
     chosen = [(name, column) for name, column in _MATCH_FIELDS if column in columns]
     rows = zip(*(columns[column] for _, column in chosen), strict=True)
     names = [name for name, _ in chosen]
@@ -98,7 +87,7 @@ def documents_for_grpc(rendering: Rendering, answer: Answer) -> DocList[ImageDoc
     """Return an answer as documents for gRPC: `matches` are made here, and the columns between stages are left out."""
     for document in answer.documents:
         if rendering.matches:
-            matches = matches_of(document, answer.thumbnails_in, answer.sign_thumbnail)
+            matches = matches_of(document, answer.thumbnails_in, answer.address_of or thumbnail_url)
             document.matches = DocList[Match]([_match_of(match) for match in matches])
         document.hits = document.blob = document.tensor = None
         if not rendering.content:
@@ -130,7 +119,7 @@ def _delete_to_json(document: ImageDoc, answer: Answer) -> dict[str, Any]:
 
 
 def _search_to_json(document: ImageDoc, answer: Answer) -> dict[str, Any]:
-    matches = [] if document.error else matches_of(document, answer.thumbnails_in, answer.sign_thumbnail)
+    matches = [] if document.error else matches_of(document, answer.thumbnails_in, answer.address_of or thumbnail_url)
     return {"id": document.id, "tags": _tags(document), "matches": matches, "error": _error_to_json(document)}
 
 
@@ -156,7 +145,7 @@ def _get_to_json(document: ImageDoc, answer: Answer) -> dict[str, Any]:
     if document.error is not None:
         return rendered
     collection = document.collection or DEFAULT_COLLECTION
-    rendered["thumbnail_url"] = thumbnail_url(collection, str(document.id), answer.sign_thumbnail)
+    rendered["thumbnail_url"] = (answer.address_of or thumbnail_url)(collection, str(document.id))
     if document.embedding is not None:
         rendered["embedding"] = np.asarray(document.embedding)
     if document.thumbnail is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import textwrap
 from urllib.parse import urlsplit
 
@@ -29,6 +30,17 @@ class GatewaySettings(BaseModel):
         (),
         description="origins of other web pages that may call the API, comma-separated (`https://shop.example`); `*` allows "
         "any",
+    )
+    trusted_proxies: Names = Field(
+        (),
+        description="addresses and networks of proxies, comma-separated, whose X-Forwarded-For tells the caller's address "
+        "(`10.0.0.0/8`)",
+    )
+    root_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        max_length=200,
+        description="path below which a proxy shows the service, such as `/pictures`; addresses in answers begin with it",
     )
     timeout_ms: int = Field(60_000, ge=100, description="timeout of a request from end to end, in milliseconds")
     max_concurrency: int = Field(256, ge=1, description="maximum number of requests in flight; further ones get 429")
@@ -90,6 +102,16 @@ class GatewaySettings(BaseModel):
     @classmethod
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_origin(each) for each in value)
+
+    @field_validator("trusted_proxies", mode="after")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            try:
+                ipaddress.ip_network(each, strict=False)
+            except ValueError:
+                raise ValueError(f"{each!r} is neither an IP address nor a network such as 10.0.0.0/8") from None
+        return value
 
     @field_validator("grpc_port", mode="after")
     @classmethod

@@ -35,8 +35,8 @@ class Answer:
     """The documents of an answer in request order, with the account of shards and times.
 
     `extra` is what only this endpoint says beside documents: `next`, `count`, `collections`, …. `thumbnails_in` is the
-    collection of a search's hits, where these are to tell the addresses of their thumbnails; `sign_thumbnail`
-    makes the signed part of such an address from the collection and the id.
+    collection of a search's hits, where these are to tell the addresses of their thumbnails; `address_of`
+    makes such an address from the collection and the id.
     """
 
     documents: list[ImageDoc]
@@ -45,7 +45,7 @@ class Answer:
     shards_answered: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
     thumbnails_in: str | None = None
-    sign_thumbnail: Callable[[str, str], str] | None = None
+    address_of: Callable[[str, str], str] | None = None
 
     @property
     def failed(self) -> int:

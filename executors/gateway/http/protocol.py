@@ -23,9 +23,17 @@ _HEADERS_TOO_LARGE: Final = 431
 ABORT: Final = "visual_search.abort"
 
 
-def server_options(keepalive_s: int) -> dict[str, Any]:
-    """Return the options of uvicorn, without the application and the address."""
+def server_options(keepalive_s: int, root_path: str = "") -> dict[str, Any]:
+    """Return the options of uvicorn, without the application and the address.
+
+    Args:
+        keepalive_s: seconds that an idle connection stays open.
+        root_path: the path below which a proxy shows the service.
+    """
     return {
+        # This uvicorn knows no networks; see `callers.forwarded_address`.
+        "proxy_headers": False,
+        "root_path": root_path,
         "http": HttpProtocol,
         "ws": "none",
         "timeout_keep_alive": keepalive_s,

@@ -39,6 +39,7 @@ from executors.settings import Settings
 def make_app(door: Door, health: Health, settings: Settings) -> FastAPI:
     """The application that the HTTP gateway serves."""
     app = FastAPIOffline(redoc_url=None, redirect_slashes=False, **openapi.METADATA)
+    app.state.trusted_proxies = settings.trusted_proxies
     callers = CallerCheck(settings.host, settings.allowed_hosts, settings.allowed_origins)
 
     # The middleware added last runs first. So a refused caller gets no CORS headers, and all others do, also with errors.

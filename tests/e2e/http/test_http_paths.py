@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 import pytest_asyncio
 
-from executors.gateway.rendering import thumbnail_url
+from executors.gateway.access import thumbnail_url
 from tests.support.flows.local_gateway import LocalGateway, local_gateway
 from tests.support.flows.raw_http import Answered, exchange
 

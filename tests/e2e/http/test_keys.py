@@ -252,3 +252,38 @@ async def test_a_key_over_its_limit_is_refused_and_the_others_are_not(tmp_path: 
         assert (await ask(gateway, "POST", "/index", "small", {"data": data}))[0] == 200
         text = (await scrape(gateway.call.service, Request([], NoParameters()))).extra["text"]
         assert 'visual_search_limited_total{key="slow",limit="requests_per_second"} 1.0' in text
+
+
+async def test_a_broken_file_of_keys_is_told_by_health(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    add_key(file, Key("search", digest_of("secret of search"), "search"))
+    async with local_gateway(1, keys_file=file) as gateway:
+        ring = gateway.call.service.access._ring
+        assert ring is not None
+        file.write_text("[keys.search]")
+        ring._looked_at = -10.0
+        assert (await ask(gateway, "POST", "/count", "search", {}))[0] == 200
+        _, full = await ask(gateway, "GET", "/health/full")
+        assert "keys.search.sha256" in full["keys_problem"]
+
+
+async def test_behind_a_proxy_addresses_begin_with_the_root_path() -> None:
+    async with local_gateway(1, root_path="/pictures") as gateway:
+        await gateway.call.index("a", collection="images", thumbnail=JPEG)
+        _, found = await ask(gateway, "POST", "/search", None, {"data": [{"embedding": X}]})
+        url = found["data"][0]["matches"][0]["thumbnail_url"]
+        assert url == "/pictures/thumbnail?collection=images&id=a"
+        assert (await ask(gateway, "GET", url.removeprefix("/pictures")))[1] == JPEG
+        _, described = await ask(gateway, "GET", "/openapi.json")
+        assert described["servers"] == [{"url": "/pictures"}]
+
+
+@pytest.mark.parametrize(("trusted", "shown"), [((), "127.0.0.1"), (("127.0.0.0/8",), "198.51.100.7")])
+async def test_a_forwarded_address_counts_only_from_a_trusted_proxy(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, trusted: tuple[str, ...], shown: str
+) -> None:
+    add_key(tmp_path / "keys.toml", Key("search", digest_of("secret of search"), "search"))
+    caplog.set_level(logging.INFO, "executors.gateway.audit")
+    async with local_gateway(1, keys_file=tmp_path / "keys.toml", trusted_proxies=trusted) as gateway:
+        await ask(gateway, "POST", "/count", None, {}, **{"X-Forwarded-For": "198.51.100.7"})
+    assert f"refused /count from {shown} with no known key" in caplog.text

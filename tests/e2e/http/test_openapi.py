@@ -66,7 +66,7 @@ async def test_the_description_speaks_json_schema_and_names_only_what_comes() ->
             assert named == set(re.findall(r"{(\w+)}", path))
             assert all(each["example"] for each in operation.get("parameters", ()) if each["in"] == "path")
     assert set(described["paths"]["/scroll"]["post"]["responses"]) == {
-        "200", "400", "403", "404", "408", "413", "415", "429", "500", "503", "504",
+        "200", "400", "401", "403", "404", "408", "413", "415", "429", "500", "503", "504",
     }  # fmt: skip
     assert set(described["paths"]["/health/live"]["get"]["responses"]) == {"200"}
 

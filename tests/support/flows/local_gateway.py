@@ -43,7 +43,12 @@ async def local_gateway(shards: int, keepalive_s: int = 75, **settings: Any) -> 
     health = Health(service, max_watchers=chosen.max_watchers)
     application = make_app(door, health, chosen)
     server = uvicorn.Server(
-        uvicorn.Config(application, log_level=logging.CRITICAL, lifespan="off", **server_options(keepalive_s))
+        uvicorn.Config(
+            application,
+            log_level=logging.CRITICAL,
+            lifespan="off",
+            **server_options(keepalive_s, chosen.root_path),
+        )
     )
     server.install_signal_handlers = lambda: None  # type: ignore[method-assign]  # the test's own stay
     with socket.create_server(("127.0.0.1", 0)) as listener:
