@@ -68,7 +68,7 @@ test-slow: install  ## the long form of the crash, property and fidelity suites
 test-services: install  ## tests against real servers (Triton, set up from the package index)
 	@$(BIN)/python -m pytest -q -m "services and not slow"
 
-BENCHMARKS := flow start loop indexing search fairness recall embedding shared_memory ann footprint writes stalls stages
+BENCHMARKS := flow start loop metrics indexing search fairness recall embedding shared_memory ann footprint writes stalls stages
 
 bench-short: install  ## what a search costs, by process, beside bare grpc.aio and FastAPI (about a minute)
 	@$(BIN)/python -m tests.benchmarks.bench_flow --short
