@@ -32,7 +32,7 @@ def access(chosen: Settings) -> tuple[bool, str]:
         Whether the line is a warning, and the line.
     """
     if chosen.keys_file is not None:
-        return False, f"callers need a key of {chosen.keys_file}"
+        return False, f"callers need a key from {chosen.keys_file}"
     if is_loopback(chosen.host):
         return False, "no key is asked for: every program on this machine can read, write and delete"
     return True, (

@@ -52,7 +52,9 @@ def announce(flow: Any) -> None:
 
 
 def _say_ready(chosen: Settings, seconds: float) -> None:
-    contents = contents_line(_index_report(chosen))
+    # Without a key, the question would only be a refused request in the log.
+    may_ask = chosen.keys_file is None or chosen.api_key is not None
+    contents = contents_line(_index_report(chosen)) if may_ask else None
     if contents is not None:
         _log.info("%s", contents)
     _log.info("%s", readiness_line(seconds, None))

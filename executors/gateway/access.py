@@ -169,7 +169,8 @@ class Access:
             return
         named = getattr(parameters, "collection", None)
         if named is None and endpoint.without_collection == "all":
-            raise self._refused(identity, endpoint, "name one of its collections")
+            way_out = "this concerns all of them" if parameters is None else "name one of its collections"
+            raise self._refused(identity, endpoint, way_out)
         if named is None and endpoint.without_collection == "default" and not documents:
             named = DEFAULT_COLLECTION
         if named is not None and not identity.sees(named):
@@ -227,13 +228,14 @@ class Access:
         }
 
     def _key_of(self, ring: KeyRing, metadata: Mapping[str, str]) -> Key:
-        sent = {each for each in (metadata.get(KEY_HEADER), _bearer(metadata.get("authorization"))) if each}
+        sent = set(_values(metadata, KEY_HEADER)) | {_bearer(each) for each in _values(metadata, "authorization")}
+        sent -= {None, ""}
         if not sent:
             message = "a key is needed: send it as `x-api-key: KEY`, or `Authorization: Bearer KEY`"
             raise VisualSearchError("unauthenticated", message)
         if len(sent) > 1:
             raise VisualSearchError("unauthenticated", "two different keys were sent")
-        key = ring.find(sent.pop())
+        key = ring.find(sent.pop() or "")
         if key is None:
             raise VisualSearchError("unauthenticated", "the key is not known")
         return key
@@ -251,8 +253,17 @@ class Access:
 
 
 def _lacks_role(endpoint: Guarded) -> VisualSearchError:
-    return VisualSearchError("forbidden", f"this takes a key with the role {endpoint.role!r}", role=endpoint.role)
+    return VisualSearchError(
+        "forbidden", f"this request needs a key with the role {endpoint.role!r}", role=endpoint.role
+    )
 
 
-def _bearer(header: str | None) -> str | None:
-    return header[len(_BEARER) :].strip() if header and header.lower().startswith(_BEARER) else None
+def _values(metadata: Mapping[str, str], name: str) -> list[str]:
+    """Return every value of a header; HTTP's may be sent several times."""
+    several = getattr(metadata, "getlist", None)
+    value = metadata.get(name)
+    return several(name) if several is not None else [] if value is None else [value]
+
+
+def _bearer(header: str) -> str | None:
+    return header[len(_BEARER) :].strip() if header.lower().startswith(_BEARER) else None

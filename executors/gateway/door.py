@@ -116,7 +116,7 @@ class Door:
     async def _answer(
         self, endpoint: Endpoint, caller: Caller, read: Callable[[Held], Awaitable[Body]], weight: int
     ) -> Answer:
-        identity = self._access.identify(endpoint, caller.metadata, caller.address, caller.signed)
+        identity = self.identify(endpoint, caller)
         if identity.name is not None:
             self._limits.take_request(identity.name, identity.limits)
         if endpoint.always:
@@ -130,6 +130,14 @@ class Door:
             async with self._admitted(identity, documents):
                 work = self.perform(endpoint, documents, parameters, identity)
                 return await (work if caller.gone is None else unless_gone(caller.gone(), work))
+
+    def identify(self, endpoint: Endpoint, caller: Caller) -> Identity:
+        """Return who calls.
+
+        Raises:
+            VisualSearchError: `unauthenticated`, `forbidden`.
+        """
+        return self._access.identify(endpoint, caller.metadata, caller.address, caller.signed)
 
     @property
     def asks_for_keys(self) -> bool:

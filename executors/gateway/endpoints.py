@@ -1,7 +1,7 @@
 """The only list of the API's endpoints, with one row for each.
 
-The HTTP routes, gRPC, the description of the API and the account of lost shards read it. To add an endpoint, add a row
-here, a model to parameters.py, another to answers.py, and a function to operations/.
+The HTTP routes, gRPC, the description of the API, the check of keys and the account of lost shards read it. To add an
+endpoint, add a row here, a model to parameters.py, another to answers.py, and a function to operations/.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import Any
 from docarray import DocList
 from docarray.proto import DocListProto, DocProto
 from google.protobuf.message import DecodeError
+from grpc import StatusCode
 from jina.proto import jina_pb2
 from jina.types.request.data import DataRequest, SingleDocumentRequest
 
@@ -21,6 +22,7 @@ from executors.documents import Failure, ImageDoc
 from executors.errors import ErrorCode, VisualSearchError, as_error
 from executors.exact_json import InvalidJsonError, read_json
 from executors.gateway.door import Body, Caller, Door, endpoint_for_grpc
+from executors.gateway.endpoints import STATUS
 from executors.gateway.intake import Held
 from executors.gateway.rendering import documents_for_grpc
 from executors.request_id import METADATA_KEY, current_request_id, request_id_from, request_scope, set_request_id
@@ -84,6 +86,14 @@ class GrpcService:
     async def process_single_data(self, request: DataRequest, context: Any = None) -> DataRequest:
         """Answer one request."""
         return await self._answer(request, context)
+
+    async def _status(self, empty: Any, context: Any) -> Any:
+        """Return Jina's report of this process, with the addresses of the stages, to those who may see the status."""
+        try:
+            self._door.identify(STATUS, _caller(context))
+        except VisualSearchError as error:
+            await context.abort(StatusCode.UNAUTHENTICATED, str(error))
+        return await self._inner._status(empty, context)
 
     async def stream_doc(
         self, request: SingleDocumentRequest, context: Any = None
@@ -152,7 +162,11 @@ def _caller(context: Any) -> Caller:
     """Return the caller of a request, from its gRPC context."""
     if context is None:
         return Caller("grpc")
-    metadata = {str(name): value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
+    metadata: dict[str, str] = {}
+    for name, value in context.invocation_metadata() or ():
+        if isinstance(value, str):
+            # As HTTP joins a header that is sent twice, so that neither value counts alone.
+            metadata[str(name)] = f"{metadata[name]}, {value}" if metadata.get(name, value) != value else value
     return Caller("grpc", context.peer(), metadata)
 
 

@@ -108,15 +108,22 @@ def _netloc(address: str) -> str:
 
 
 async def _answers_health(replicas: Any, address: str, within_s: float) -> bool:
-    """Return whether the process answers at all; the content of the answer does not matter."""
-    try:
-        channel = connection_to(replicas, address).channel
-        await asyncio.wait_for(HealthStub(channel).Check(HealthCheckRequest(), timeout=within_s), within_s + 0.5)
-    except AioRpcError as error:
-        return error.code() not in _NO_ANSWER
-    except Exception:  # a connection that was closed meanwhile; the replica is asked again
-        return False
-    return True
+    """Return whether the process answers at all; the content of the answer does not matter.
+
+    A connection that was idle may have been closed; the first question fails then, and opens another one.
+    """
+    for last in (False, True):
+        try:
+            channel = connection_to(replicas, address).channel
+            await asyncio.wait_for(HealthStub(channel).Check(HealthCheckRequest(), timeout=within_s), within_s + 0.5)
+        except AioRpcError as error:
+            if last or error.code() != grpc.StatusCode.UNAVAILABLE:
+                return error.code() not in _NO_ANSWER
+        except Exception:  # a connection that was closed meanwhile; the replica is asked again
+            return False
+        else:
+            return True
+    return False
 
 
 async def deliver(

@@ -85,12 +85,7 @@ async def _ask(replicas: Any, address: str, endpoint: str) -> ImageDoc | VisualS
     request.header.exec_endpoint = endpoint
     request.header.request_id = uuid.uuid4().hex
     try:
-        response, _ = await connection_to(replicas, address).send_requests(
-            requests=[request],
-            metadata=(("endpoint", endpoint),),
-            compression=grpc.Compression.NoCompression,
-            timeout=_ANSWER_S,
-        )
+        response = await _sent(replicas, address, request, endpoint)
     except AioRpcError as error:
         late = error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         return VisualSearchError("deadline_exceeded" if late else "unavailable", f"{endpoint}: no answer")
@@ -102,3 +97,23 @@ async def _ask(replicas: Any, address: str, endpoint: str) -> ImageDoc | VisualS
     if answer.error is not None:
         return answer.error.to_error()
     return answer
+
+
+async def _sent(replicas: Any, address: str, request: DataRequest, endpoint: str) -> DataRequest:
+    """Return the answer; a connection that broke is used once more, because it may have been closed while it was idle.
+
+    Raises:
+        AioRpcError: there is no answer.
+    """
+    options = {"metadata": (("endpoint", endpoint),), "compression": grpc.Compression.NoCompression}
+    try:
+        answered = await connection_to(replicas, address).send_requests(
+            requests=[request], timeout=_ANSWER_S, **options
+        )
+    except AioRpcError as error:
+        if error.code() != grpc.StatusCode.UNAVAILABLE:
+            raise
+        answered = await connection_to(replicas, address).send_requests(
+            requests=[request], timeout=_ANSWER_S, **options
+        )
+    return answered[0]

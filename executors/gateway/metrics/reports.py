@@ -36,13 +36,13 @@ _GRAPH: Final = (
 _EMBED: Final = (
     ("images", "embed_inputs", "Pictures and texts that were embedded.", True),
     ("runs", "embed_runs", "Runs of the model; inputs divided by runs is the mean batch.", True),
-    ("failures", "embed_failures", "Runs that failed.", True),
+    ("failures", "embed_failures", "Runs of the model that failed.", True),
     ("waiting", "embed_waiting_inputs", "Pictures and texts that wait for a run.", False),
 )
 _DECODES: Final = (
     ("waiting", "preprocess_waiting_pictures", "Pictures that wait to be decoded.", False),
     ("running", "preprocess_running_pictures", "Pictures that are being decoded.", False),
-    ("running_bytes", "preprocess_running_bytes", "Memory that these may take.", False),
+    ("running_bytes", "preprocess_running_bytes", "Memory that pictures that are being decoded may take.", False),
     ("begun", "preprocess_pictures", "Pictures whose decoding began.", True),
     ("dropped", "preprocess_dropped_pictures", "Pictures that were dropped because their caller had left.", True),
 )
@@ -105,7 +105,12 @@ def families_of(report: Mapping[str, Any]) -> Iterator[Metric]:
 def _add_gateway(made: Families, gateway: Mapping[str, Any]) -> None:
     _add_process(made, "gateway", gateway.get("process"))
     made.add("requests_in_flight", "Requests that are being worked on.", gateway.get("in_flight"), {})
-    made.add("requests_in_flight_limit", "The most of them (VS_MAX_CONCURRENCY).", gateway.get("max_concurrency"), {})
+    made.add(
+        "requests_in_flight_limit",
+        "The most requests in flight (VS_MAX_CONCURRENCY).",
+        gateway.get("max_concurrency"),
+        {},
+    )
     made.add("chunks_in_flow", "Messages that are in the stages.", gateway.get("chunks_in_flow"), {})
     made.add("chunks_waiting", "Messages that wait for a place in the flow.", gateway.get("chunks_waiting"), {})
 

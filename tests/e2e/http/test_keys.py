@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+from multidict import CIMultiDict
 
 from executors.gateway.endpoints import ENDPOINTS, Endpoint
 from executors.gateway.metrics.scrape import scrape
@@ -92,6 +93,14 @@ async def test_a_key_may_come_as_a_bearer_but_not_beside_another_one(gateway: Lo
     assert await refusal(gateway, "POST", "/count", "write", {}, **bearer) == (401, "unauthenticated")
     basic = {"Authorization": "Basic c2VjcmV0IG9mIHNlYXJjaA=="}
     assert await refusal(gateway, "POST", "/count", None, {}, **basic) == (401, "unauthenticated")
+
+
+async def test_a_key_that_is_sent_twice_counts_only_if_both_are_the_same(gateway: LocalGateway) -> None:
+    async with aiohttp.ClientSession() as session:
+        for second, status in (("admin", 200), ("search", 401)):
+            headers = [("x-api-key", "secret of admin"), ("x-api-key", f"secret of {second}")]
+            async with session.post(f"{gateway.url}/verify", json={}, headers=CIMultiDict(headers)) as answer:
+                assert answer.status == status
 
 
 async def test_a_refusal_says_how_to_authenticate(gateway: LocalGateway) -> None:

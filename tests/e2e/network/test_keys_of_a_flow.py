@@ -10,11 +10,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 import requests
 from docarray import DocList
+from google.protobuf.empty_pb2 import Empty
 from jina import Client
 from jina.excepts import BadServer
+from jina.proto.jina_pb2_grpc import JinaInfoRPCStub
 
 from executors.client import VisualSearchClient
 from executors.documents import ImageDoc
@@ -76,6 +79,23 @@ def test_grpc_callers_send_the_key_as_metadata(keyed: Keyed, one_picture: bytes)
     assert post(keyed.flow, "/search", one_picture, x_api_key=keyed.searcher)[0].matches[0].id == "cat"
 
 
+def test_jinas_report_of_the_gateway_needs_a_key_too(keyed: Keyed) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{keyed.flow.grpc_port}") as channel:
+        stub = JinaInfoRPCStub(channel)
+        with pytest.raises(grpc.RpcError) as caught:
+            stub._status(Empty(), timeout=20)
+        assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+        assert stub._status(Empty(), metadata=(("x-api-key", keyed.searcher),), timeout=20).jina
+
+
+def test_two_different_keys_in_the_metadata_are_refused(keyed: Keyed, one_picture: bytes) -> None:
+    both = (("x-api-key", keyed.searcher), ("x-api-key", keyed.writer))
+    with pytest.raises(BadServer, match="unauthenticated"):
+        Client(host=keyed.flow.grpc_url).post(
+            "/index", DocList[ImageDoc]([ImageDoc(blob=one_picture)]), return_type=DocList[ImageDoc], metadata=both
+        )
+
+
 async def test_the_client_sends_the_key(keyed: Keyed) -> None:
     async with VisualSearchClient(keyed.flow.http_url) as client:
         with pytest.raises(VisualSearchError) as caught:
@@ -113,7 +133,7 @@ def test_the_log_has_the_audit_and_no_key(keyed: Keyed, one_picture: bytes) -> N
     post(keyed.flow, "/index", one_picture, x_api_key=keyed.writer)
     assert "key writer: /index in images, 1 documents, 0 failed" in keyed.flow.log
     assert keyed.writer not in keyed.flow.log
-    assert "callers need a key of" in keyed.flow.log
+    assert "callers need a key from" in keyed.flow.log
 
 
 def test_the_keys_of_the_command_line(tmp_path: Path) -> None:

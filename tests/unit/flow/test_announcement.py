@@ -19,7 +19,7 @@ def test_loopback_is_said_plainly_and_any_other_address_with_a_warning() -> None
 
 def test_with_a_file_of_keys_callers_need_one(tmp_path: Path) -> None:
     file = tmp_path / "keys.toml"
-    assert access(Settings(host="0.0.0.0", keys_file=file)) == (False, f"callers need a key of {file}")
+    assert access(Settings(host="0.0.0.0", keys_file=file)) == (False, f"callers need a key from {file}")
 
 
 def test_addresses_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
