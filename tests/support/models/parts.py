@@ -21,7 +21,7 @@ from executors.index.embedded.disk.schema import prepare
 from executors.index.embedded.disk.transaction import Transaction
 from executors.index.embedded.graph.hnsw import HnswGraph
 from executors.index.embedded.memory.collection_memory import CollectionMemory, CollectionView, GraphOptions
-from executors.index.embedded.memory.live_graph import ROWS_UNDER_LOCK, LiveGraph, set_places
+from executors.index.embedded.memory.live_graph import ROWS_A_MOVE, LiveGraph, set_places
 from executors.index.embedded.memory.loading import load_memory
 from executors.index.embedded.search.exact import selected_views
 from executors.index.embedded.search.ranking import Scope, scope_of
@@ -158,8 +158,8 @@ def move(held: CollectionMemory) -> int:
     """The maintenance thread's smallest step: a few rows into the graph, which grows if it has to."""
     assert held.graph is not None
     if not held.graph.has_room:
-        held.graph.grow(held.graph.extent.slots + 4 * ROWS_UNDER_LOCK, held.changing)
-    return held.move_some(ROWS_UNDER_LOCK)
+        held.graph.grow(held.graph.extent.slots + 4 * ROWS_A_MOVE, held.changing)
+    return held.move_some(ROWS_A_MOVE)
 
 
 def rows_found(view: CollectionView, wanted: Sequence[int] | None = None) -> list[int]:

@@ -4,7 +4,7 @@ Rows are added in ascending order. Each gets a slot of the graph, or is recorded
 graph has every row up to some number (`Extent`); later rows are compared one by one until they are added. One thread
 adds, the writer's thread removes, many search:
 
-- adding takes the lock of the graph for a few rows at a time, and lets waiting searches go first;
+- adding takes the lock of the graph for one or two rows at a time, and lets waiting searches go first;
 - removing makes a new set of bits and leaves those that running searches use unchanged;
 - a search asks for the bits as of its transaction, and for no more than existed when it asked.
 """
@@ -23,7 +23,9 @@ from executors.index.embedded.graph.rwlock import RwLock
 from executors.index.embedded.memory.duplicates import Copies, CopyCounter, find_copy
 from executors.index.embedded.memory.slot_cache import Selections
 
-ROWS_UNDER_LOCK: Final = ADDED_AT_ONCE
+ROWS_A_MOVE: Final = 8
+"""How many rows `append` takes at most."""
+
 _BITS_KEPT: Final = 16
 _ROOM: Final = 1.25
 
@@ -93,7 +95,7 @@ class LiveGraph:
     @property
     def has_room(self) -> bool:
         """Whether there is room for a few more slots."""
-        return self._extent.slots + ROWS_UNDER_LOCK <= self.graph.capacity
+        return self._extent.slots + ROWS_A_MOVE <= self.graph.capacity
 
     def rows(self, extent: Extent) -> Rows:
         """The row number of each slot, ascending."""
@@ -148,11 +150,13 @@ class LiveGraph:
         self._alive = tuple(alive)
         for row, slot in copies:
             self.copies.add(row, slot)
-        added = int(np.count_nonzero(is_new))
-        with self.lock.writing():
-            self.graph.add(vectors[is_new])
-            self._rows[extent.slots : extent.slots + added] = rows[is_new]
-            self._extent = Extent(extent.slots + added, extent.copies + len(copies), int(rows[-1]))
+        new = stored[is_new]
+        # A walk may already meet slots beyond the extent; the search then leaves them out.
+        for start in range(0, len(new), ADDED_AT_ONCE):
+            with self.lock.writing():
+                self.graph.add(new[start : start + ADDED_AT_ONCE])
+        self._rows[extent.slots : extent.slots + len(new)] = rows[is_new]
+        self._extent = Extent(extent.slots + len(new), extent.copies + len(copies), int(rows[-1]))
 
     def build(self, rows: Rows, vectors: NDArray[np.float32], threads: int) -> None:
         """Add rows to a graph that has room for them and is not searched yet."""

@@ -22,7 +22,7 @@ from executors.index.embedded.disk.transaction import Transaction
 from executors.index.embedded.graph.graph_file import Stamp, remove, save
 from executors.index.embedded.graph.hnsw import use_one_thread
 from executors.index.embedded.memory.collection_memory import CollectionMemory
-from executors.index.embedded.memory.live_graph import ROWS_UNDER_LOCK, LiveGraph, room_for
+from executors.index.embedded.memory.live_graph import ROWS_A_MOVE, LiveGraph, room_for
 from executors.index.embedded.memory.loading import epoch_of, graph_name
 from executors.index.embedded.memory.shard_memory import Memory
 from executors.index.embedded.upkeep.rebuild import Rebuild
@@ -171,7 +171,7 @@ class Maintenance:
         while moved < _MOVED_A_TURN and not self._closing:
             if not graph.has_room:
                 graph.grow(room_for(graph.extent.slots + _MOVED_A_TURN), held.changing)
-            count = held.move_some(ROWS_UNDER_LOCK)
+            count = held.move_some(ROWS_A_MOVE)
             moved += count
             if not count:
                 break

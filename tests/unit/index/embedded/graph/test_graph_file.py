@@ -15,7 +15,7 @@ import pytest
 
 from executors.index.embedded.graph import graph_file
 from executors.index.embedded.graph.graph_file import GraphFileInvalid, read_stamp, save
-from executors.index.embedded.graph.hnsw import Precision
+from executors.index.embedded.graph.hnsw import ADDED_AT_ONCE, Precision
 from tests.support.stores.graph_files import DIMENSION, NAME, graph_of, read, rows_of, same_answers, stamp_of, write
 from tests.support.stores.graphs import some
 
@@ -43,8 +43,8 @@ def test_a_loaded_graph_takes_more_without_moving_and_finds_it(tmp_path: Path, p
     assert loaded.capacity == 900
     where = loaded.addresses()
     more = some(300, DIMENSION, seed=2)
-    for start in range(0, 300, 4):
-        loaded.add(more[start : start + 4])
+    for start in range(0, 300, ADDED_AT_ONCE):
+        loaded.add(loaded.rounded(more[start : start + ADDED_AT_ONCE]))
     assert loaded.addresses() == where
     for slot in range(600, 900, 25):
         assert loaded.search(more[slot - 600], 1, 64, None)[0][0] == slot

@@ -19,7 +19,7 @@ def test_no_add_moves_memory(precision: Precision) -> None:
     graph = HnswGraph(DIMENSION, precision=precision, capacity=6000, ef_construction=8)
     where = graph.addresses()
     for start in range(0, 400, ADDED_AT_ONCE):
-        graph.add(vectors[start : start + ADDED_AT_ONCE])
+        graph.add(graph.rounded(vectors[start : start + ADDED_AT_ONCE]))
         assert graph.addresses() == where
     graph.add_many(vectors[400:], threads=1)
     assert graph.addresses() == where

@@ -111,7 +111,7 @@ def test_a_scan_above_a_floor_misses_nothing_and_adds_nothing(precision: Precisi
 
 def test_what_does_not_fit_is_refused_and_changes_nothing() -> None:
     graph = HnswGraph(DIMENSION, precision="half", capacity=10)
-    graph.add(some(8))
+    graph.add_many(some(8), threads=1)
     for bad in (
         some(3),
         some(9),
@@ -120,9 +120,9 @@ def test_what_does_not_fit_is_refused_and_changes_nothing() -> None:
         some(1, 7),
     ):
         with pytest.raises(ValueError, match=r"room|at most|finite|N x"):
-            graph.add(bad)
+            graph.add(graph.rounded(bad))
     assert graph.count == 8
-    graph.add(some(2))
+    graph.add(graph.rounded(some(2)))
     assert graph.count == 10
 
 
@@ -184,7 +184,7 @@ def test_a_grown_graph_answers_the_same_and_takes_more(precision: Precision) -> 
         assert np.array_equal(scores, their_scores)
     where = copy.addresses()
     for start in range(600, 900, ADDED_AT_ONCE):
-        copy.add(vectors[start : start + ADDED_AT_ONCE])
+        copy.add(copy.rounded(vectors[start : start + ADDED_AT_ONCE]))
     assert copy.addresses() == where
     assert (graph.count, copy.count) == (600, 900)
     hits = sum(
@@ -249,11 +249,11 @@ def test_an_add_that_fails_halfway_is_never_searched_as_if_whole(monkeypatch: py
 
     monkeypatch.setattr(graph._native, "index", OutOfMemory(graph._native.index))
     with pytest.raises(MemoryError):
-        graph.add(some(4))
+        graph.add(graph.rounded(some(2)))
     assert not graph.complete
     assert graph.count == 20
     with pytest.raises(RuntimeError, match="rebuild the graph"):
-        graph.add(some(4))
+        graph.add(graph.rounded(some(2)))
     with pytest.raises(RuntimeError, match="rebuild the graph"):
         graph.arrays()
     # Earlier vectors are still found meanwhile.
@@ -307,8 +307,9 @@ def test_vectors_are_read_rightly_beside_an_add(precision: Precision) -> None:
         reader.start()
     try:
         for start, end in pairwise(range(0, 3001, ADDED_AT_ONCE)):
+            few = graph.rounded(vectors[start:end])
             with lock.writing():
-                graph.add(vectors[start:end])
+                graph.add(few)
     finally:
         finished.set()
         for reader in readers:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from executors.index.embedded.memory.collection_memory import CollectionMemory, CollectionView, GraphOptions
-from executors.index.embedded.memory.live_graph import ROWS_UNDER_LOCK
+from executors.index.embedded.memory.live_graph import ROWS_A_MOVE
 from executors.index.embedded.memory.vectors import FIRST_BLOCK_ROWS, VectorCache, View
 from tests.support.models.parts import covered, move, rows_found, small_graph, vectors_like
 from tests.support.stores.records import DIMENSION
@@ -74,7 +74,7 @@ def test_a_row_is_seen_once_wherever_it_stands(options: GraphOptions) -> None:
     written.write(40, [])
     written.write(300, [3, 4, 17])
     written.held.start_graph(written.applied)
-    while written.held.move_some(ROWS_UNDER_LOCK):
+    while written.held.move_some(ROWS_A_MOVE):
         view = written.view(2)
         assert view is not None
         assert rows_found(view) == written.live[2]
@@ -246,7 +246,7 @@ def test_what_the_graph_takes_is_counted() -> None:
     written.write(100, [])
     before = written.held.bytes_held
     written.held.start_graph(written.applied)
-    while written.held.move_some(ROWS_UNDER_LOCK):
+    while written.held.move_some(ROWS_A_MOVE):
         pass
     assert written.held.bytes_held > before + 100 * DIMENSION
 
