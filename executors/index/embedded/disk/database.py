@@ -73,8 +73,8 @@ def connect_reader(folder: Path) -> sqlite3.Connection:
             check_same_thread=False,
             timeout=_BUSY_SECONDS,
         )
-        # The cache holds the inner pages of about three million documents; their leaves come from the system's cache.
-        connection.execute("PRAGMA cache_size = -32768")
+        # The cache holds the inner pages of a million documents; their leaves come from the system's cache.
+        connection.execute("PRAGMA cache_size = -16384")
         connection.execute("PRAGMA temp_store = MEMORY")
         return connection
 

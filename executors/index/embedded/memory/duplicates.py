@@ -18,7 +18,7 @@ _COLUMNS: Final = 32
 _PRIME: Final = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT: Final = np.uint64(32)
 _EFFORT: Final = 64
-_READ_AT_ONCE: Final = 8192
+_READ_AT_ONCE: Final = 512
 
 
 class CopyCounter:
