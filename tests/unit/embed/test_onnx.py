@@ -246,7 +246,17 @@ async def test_the_threads_that_help_run_on_the_cores_that_they_were_given(tmp_p
     backend = OnnxBackend(tmp_path, towers, CPU, batch=4, threads=2, helper_cores=[core])
     await backend.start()
     try:
-        cores = {tuple(os.sched_getaffinity(int(thread))) for thread in thread_ids() - before}
-        assert cores == {(core,), tuple(allowed_cores())}
+        # A thread takes its cores itself, once it runs. Those of other tests run on all cores.
+        async with asyncio.timeout(30):
+            while {core} not in [cores_of(thread) for thread in thread_ids() - before]:
+                await asyncio.sleep(0.01)
     finally:
         await backend.close()
+
+
+def cores_of(thread: str) -> set[int]:
+    """The cores that a thread may run on; none if it has ended."""
+    try:
+        return os.sched_getaffinity(int(thread))
+    except ProcessLookupError:
+        return set()
