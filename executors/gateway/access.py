@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, TypeAlias
 from urllib.parse import quote
@@ -19,8 +19,9 @@ from executors.settings import Settings
 
 _audit = logging.getLogger("executors.gateway.audit")
 _STAGE: Final = "gateway"
-KEY_HEADER: Final = "x-api-key"
+_KEY_HEADER: Final = "x-api-key"
 _BEARER: Final = "bearer "
+_MOST_NAMED: Final = 5
 
 
 AddressOf: TypeAlias = Callable[[str, str], str]
@@ -42,6 +43,16 @@ class Guarded(Protocol):
 
     @property
     def without_collection(self) -> Literal["default", "all", "nothing"]: ...
+
+
+class Written(Protocol):
+    """What the audit tells of a request; see `operations.request.Request`."""
+
+    @property
+    def documents(self) -> Sequence[ImageDoc]: ...
+
+    @property
+    def parameters(self) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +141,12 @@ class Access:
         return self._ring is not None
 
     def identify(
-        self, endpoint: Guarded, metadata: Mapping[str, str], address: str | None, signed: SignedAddress | None = None
+        self, endpoint: Guarded, secrets: Set[str], address: str | None, signed: SignedAddress | None = None
     ) -> Identity:
         """Return who calls, if the caller may use the endpoint at all.
 
         Args:
-            metadata: HTTP headers or gRPC metadata.
+            secrets: the keys that were sent, see `sent_keys`.
             address: the caller's, for the audit.
             signed: of the address of a thumbnail, in place of a key.
 
@@ -148,7 +159,7 @@ class Access:
         try:
             if signed is not None:
                 return self._check_signed(self._ring, signed)
-            key = self._key_of(self._ring, metadata)
+            key = _key_of(self._ring, secrets)
             if not key.may(endpoint.role):
                 raise _lacks_role(endpoint)
         except VisualSearchError as error:
@@ -169,7 +180,8 @@ class Access:
             return
         named = getattr(parameters, "collection", None)
         if named is None and endpoint.without_collection == "all":
-            way_out = "this concerns all of them" if parameters is None else "name one of its collections"
+            may_name = hasattr(parameters, "collection")
+            way_out = "name one of its collections" if may_name else "this concerns all of them"
             raise self._refused(identity, endpoint, way_out)
         if named is None and endpoint.without_collection == "default" and not documents:
             named = DEFAULT_COLLECTION
@@ -183,12 +195,21 @@ class Access:
                 error = self._refused(identity, endpoint, f"it may not use the collection {collection!r}")
                 document.put(error=Failure.of(error, _STAGE))
 
-    def note_write(self, identity: Identity, endpoint: Guarded, parameters: Any, documents: int, failed: int) -> None:
-        """Write the line of the audit about a write."""
-        if self._ring is not None:
-            collection = getattr(parameters, "collection", None) or DEFAULT_COLLECTION
-            line = "key %s: %s in %s, %d documents, %d failed"
-            _audit.info(line, identity.name, endpoint.path, collection, documents, failed)
+    def note_write(self, identity: Identity, endpoint: Guarded, request: Written, outcome: str) -> None:
+        """Write the line of the audit about a write, which may have failed: then a part of it may be applied.
+
+        Args:
+            request: the request, as it was checked.
+            outcome: how many documents failed, or the code of the error.
+        """
+        if self._ring is None:
+            return
+        named = {document.collection or DEFAULT_COLLECTION for document in request.documents}
+        where = sorted(named or {getattr(request.parameters, "collection", None) or DEFAULT_COLLECTION})
+        more = f" and {len(where) - _MOST_NAMED} more" if len(where) > _MOST_NAMED else ""
+        places = ", ".join(where[:_MOST_NAMED]) + more
+        line = "key %s: %s in %s, %d documents, %s"
+        _audit.info(line, identity.name, endpoint.path, places, len(request.documents), outcome)
 
     def addresses(self) -> AddressOf:
         """Return what makes the address of a thumbnail from its collection and id, signed where keys are asked for."""
@@ -227,19 +248,6 @@ class Access:
             "last_used": None if used is None else used.isoformat(timespec="seconds"),
         }
 
-    def _key_of(self, ring: KeyRing, metadata: Mapping[str, str]) -> Key:
-        sent = set(_values(metadata, KEY_HEADER)) | {_bearer(each) for each in _values(metadata, "authorization")}
-        sent -= {None, ""}
-        if not sent:
-            message = "a key is needed: send it as `x-api-key: KEY`, or `Authorization: Bearer KEY`"
-            raise VisualSearchError("unauthenticated", message)
-        if len(sent) > 1:
-            raise VisualSearchError("unauthenticated", "two different keys were sent")
-        key = ring.find(sent.pop() or "")
-        if key is None:
-            raise VisualSearchError("unauthenticated", "the key is not known")
-        return key
-
     def _check_signed(self, ring: KeyRing, given: SignedAddress) -> Identity:
         if not is_signed(ring.signing_keys, given.signature, given.collection, given.document_id, given.expires):
             raise VisualSearchError("unauthenticated", "the signature of the address is wrong")
@@ -258,12 +266,24 @@ def _lacks_role(endpoint: Guarded) -> VisualSearchError:
     )
 
 
-def _values(metadata: Mapping[str, str], name: str) -> list[str]:
-    """Return every value of a header; HTTP's may be sent several times."""
-    several = getattr(metadata, "getlist", None)
-    value = metadata.get(name)
-    return several(name) if several is not None else [] if value is None else [value]
+def sent_keys(headers: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """Return the keys in HTTP headers or gRPC metadata: names, in lower case, and values, each as often as it was sent."""
+    keys = set()
+    for name, value in headers:
+        if name == _KEY_HEADER:
+            keys.add(value)
+        elif name == "authorization" and value.lower().startswith(_BEARER):
+            keys.add(value[len(_BEARER) :].strip())
+    return frozenset(keys - {""})
 
 
-def _bearer(header: str) -> str | None:
-    return header[len(_BEARER) :].strip() if header.lower().startswith(_BEARER) else None
+def _key_of(ring: KeyRing, secrets: Set[str]) -> Key:
+    if not secrets:
+        message = "a key is needed: send it as `x-api-key: KEY`, or `Authorization: Bearer KEY`"
+        raise VisualSearchError("unauthenticated", message)
+    if len(secrets) > 1:
+        raise VisualSearchError("unauthenticated", "two different keys were sent")
+    key = ring.find(next(iter(secrets)))
+    if key is None:
+        raise VisualSearchError("unauthenticated", "the key is not known")
+    return key

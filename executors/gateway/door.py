@@ -10,9 +10,9 @@ import asyncio
 import itertools
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel
@@ -30,6 +30,7 @@ from executors.gateway.metrics.requests import GONE
 from executors.gateway.operations.request import Request
 from executors.gateway.operations.service import SearchService
 from executors.gateway.parameters import NoParameters, parse_parameters
+from executors.gateway.rendering import outcome_of
 from executors.gateway.shards.lost_shards import LostShards
 from executors.gateway.watching.jobs import collection_of, is_job
 from executors.keys.limits import LimitAccount, Limits
@@ -50,14 +51,14 @@ class Caller:
     Args:
         protocol: the protocol of the request.
         address: the caller's address, if it is known.
-        metadata: HTTP headers or gRPC metadata, with names in lower case.
+        keys: the keys that it sent.
         gone: waits until the caller has left; None if the protocol cancels the request by itself.
         signed: what the address of a thumbnail says about itself, in place of a key.
     """
 
     protocol: Literal["http", "grpc"]
     address: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    keys: frozenset[str] = frozenset()
     gone: Callable[[], Awaitable[None]] | None = None
     signed: SignedAddress | None = None
 
@@ -100,14 +101,16 @@ class Door:
             ClientDisconnect: the caller has left.
         """
         started = time.perf_counter()
-        status, code = 200, ""
+        status, code = ERRORS["internal"].status, "internal"  # of a defect
         try:
-            return await self._answer(endpoint, caller, read, weight)
+            answer = await self._answer(endpoint, caller, read, weight)
+            status, code = outcome_of(answer)
+            return answer
         except VisualSearchError as error:
             status, code = error.status, error.code
             raise
         except (asyncio.CancelledError, ClientDisconnect):
-            status = GONE
+            status, code = GONE, ""
             raise
         finally:
             seconds = time.perf_counter() - started
@@ -137,7 +140,7 @@ class Door:
         Raises:
             VisualSearchError: `unauthenticated`, `forbidden`.
         """
-        return self._access.identify(endpoint, caller.metadata, caller.address, caller.signed)
+        return self._access.identify(endpoint, caller.keys, caller.address, caller.signed)
 
     @property
     def asks_for_keys(self) -> bool:
@@ -171,18 +174,30 @@ class Door:
         try:
             with self._counted(endpoint, documents, parameters, bulk=bulk):
                 request = self._checked(endpoint, documents, parameters, identity)
-                answer = await endpoint.operation(self._service, request)
+                with self._audited(endpoint, request):
+                    answer = await endpoint.operation(self._service, request)
         except VisualSearchError as error:
             self._lost_shards.note(error.code)
             raise
         answer.took_ms["total"] = round((time.perf_counter() - started) * 1000, 2)
         if endpoint.writes:
-            self._access.note_write(identity, endpoint, request.parameters, len(documents), answer.failed)
+            self._access.note_write(identity, endpoint, request, f"{answer.failed} failed")
         answer.address_of = self._access.addresses()
         metrics.note_answer(endpoint.path, answer.documents, answer.took_ms)
         self._lost_shards.note_all(answer.documents)
         _raise_if_service_failed(answer.documents)
         return answer
+
+    @contextmanager
+    def _audited(self, endpoint: Endpoint, request: Request[BaseModel]) -> Iterator[None]:
+        """Note a write that ends by an exception; the part that was applied before is a write as well."""
+        try:
+            yield
+        except BaseException as error:
+            if endpoint.writes:
+                code = error.code if isinstance(error, VisualSearchError) else type(error).__name__
+                self._access.note_write(request.identity, endpoint, request, f"ended by {code}")
+            raise
 
     def _counted(
         self, endpoint: Endpoint, documents: list[ImageDoc], parameters: Any, *, bulk: bool

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 from docarray import DocList
 from docarray.proto import DocListProto, DocProto
@@ -21,6 +22,7 @@ from executors.document_faults import FAULT
 from executors.documents import Failure, ImageDoc
 from executors.errors import ErrorCode, VisualSearchError, as_error
 from executors.exact_json import InvalidJsonError, read_json
+from executors.gateway.access import sent_keys
 from executors.gateway.door import Body, Caller, Door, endpoint_for_grpc
 from executors.gateway.endpoints import STATUS
 from executors.gateway.intake import Held
@@ -162,12 +164,13 @@ def _caller(context: Any) -> Caller:
     """Return the caller of a request, from its gRPC context."""
     if context is None:
         return Caller("grpc")
-    metadata: dict[str, str] = {}
-    for name, value in context.invocation_metadata() or ():
-        if isinstance(value, str):
-            # As HTTP joins a header that is sent twice, so that neither value counts alone.
-            metadata[str(name)] = f"{metadata[name]}, {value}" if metadata.get(name, value) != value else value
-    return Caller("grpc", context.peer(), metadata)
+    metadata = ((str(name), value) for name, value in context.invocation_metadata() or () if isinstance(value, str))
+    return Caller("grpc", _address_of(context.peer()), sent_keys(metadata))
+
+
+def _address_of(peer: str) -> str:
+    """Return the address in gRPC's name of a caller, such as `ipv4:127.0.0.1:5000` or `ipv6:%5B::1%5D:5000`."""
+    return unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]") or peer
 
 
 def _path_of(request: DataRequest) -> str:

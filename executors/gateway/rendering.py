@@ -54,11 +54,17 @@ def answer_to_json(rendering: Rendering, answer: Answer) -> dict[str, Any]:
 
 
 def status_of(answer: Answer) -> int:
-    """Return 200 if a document succeeded or the request had none, else the status of the first error."""
+    """Return the HTTP status of an answer; see `outcome_of`."""
+    return outcome_of(answer)[0]
+
+
+def outcome_of(answer: Answer) -> tuple[int, str]:
+    """Return 200 and no code if a document succeeded or the request had none, else status and code of the first error."""
     errors = [document.error for document in answer.documents]
-    if not errors or any(error is None for error in errors):
-        return 200
-    return ERRORS[errors[0].code].status if errors[0] else 200
+    first = errors[0] if errors else None
+    if first is None or None in errors:
+        return 200, ""
+    return ERRORS[first.code].status, first.code
 
 
 def matches_of(

@@ -8,7 +8,7 @@ from functools import partial
 
 from starlette.requests import Request
 
-from executors.gateway.access import SignedAddress
+from executors.gateway.access import SignedAddress, sent_keys
 from executors.gateway.disconnection import disconnected
 from executors.gateway.door import Body, Caller
 from executors.gateway.intake import Held
@@ -23,7 +23,7 @@ def caller_of(request: Request, signed: SignedAddress | None = None) -> Caller:
     address = request.client.host if request.client else None
     forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
     address = forwarded_address(address, forwarded, request.app.state.trusted_proxies)
-    return Caller("http", address, request.headers, partial(disconnected, request), signed)
+    return Caller("http", address, sent_keys(request.headers.items()), partial(disconnected, request), signed)
 
 
 def forwarded_address(address: str | None, forwarded: str, trusted: Sequence[str]) -> str | None:

@@ -37,7 +37,7 @@ class RequestMetrics:
         )
         self._seconds = Histogram(
             "visual_search_request_seconds",
-            "Time from the first byte of a request's body to its answer.",
+            "Time from a request's headers to its answer.",
             ("protocol", "endpoint"),
             buckets=_SECONDS,
             registry=self.registry,

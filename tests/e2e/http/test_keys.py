@@ -217,6 +217,10 @@ async def test_an_address_that_has_expired_is_refused(tmp_path: Path) -> None:
         assert "expired" in answer["error"]["message"]
 
 
+def audited(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "executors.gateway.audit"]
+
+
 async def test_writes_and_refusals_are_in_the_audit_without_the_key(
     gateway: LocalGateway, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -225,14 +229,36 @@ async def test_writes_and_refusals_are_in_the_audit_without_the_key(
     await ask(gateway, "POST", "/index", "search", {"data": [{"id": "n", "embedding": X}]})
     await ask(gateway, "POST", "/index", "unknown", {"data": [{"id": "n", "embedding": X}]})
     await ask(gateway, "POST", "/count", "open-write", {})
-    lines = [record.getMessage() for record in caplog.records if record.name == "executors.gateway.audit"]
+    lines = audited(caplog)
     assert len(lines) == 4
     assert lines[0] == "key write: /index in images, 1 documents, 0 failed"
-    assert "refused /index" in lines[1]
-    assert "key search" in lines[1]
-    assert "refused /index" in lines[2]
+    assert "refused /index from 127.0.0.1 with key search" in lines[1]
+    assert "refused /index from 127.0.0.1 with no known key" in lines[2]
     assert "refused /count with key open-write" in lines[3]
     assert not any("secret" in line for line in lines)
+
+
+async def test_the_audit_names_all_collections_and_writes_that_ended_early(
+    gateway: LocalGateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "executors.gateway.audit")
+    data = [{"id": "n", "embedding": X, "collection": each} for each in ("open", "images")]
+    await ask(gateway, "POST", "/index", "write", {"data": data})
+    gateway.call.stages.missing = {1}
+    status, _ = await ask(gateway, "POST", "/delete", "write", {"parameters": {"filter": {"n": 1}}})
+    assert status == 503
+    assert audited(caplog) == [
+        "key write: /index in images, open, 2 documents, 0 failed",
+        "key write: /delete in images, 0 documents, ended by shard_missing",
+    ]
+
+
+async def test_a_refusal_for_all_collections_names_a_way_out_only_where_there_is_one(gateway: LocalGateway) -> None:
+    _, answer = await ask(gateway, "POST", "/reindex", "open-admin", {})
+    assert "name one of its collections" in answer["error"]["message"]
+    for method, path in (("POST", "/verify"), ("GET", "/watch"), ("GET", "/metrics")):
+        _, answer = await ask(gateway, method, path, "open-admin", {} if method == "POST" else None)
+        assert "this concerns all of them" in answer["error"]["message"]
 
 
 async def test_without_a_file_no_key_is_asked_for() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import aiohttp
+import pytest
 import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -54,6 +55,30 @@ async def test_requests_are_counted_by_endpoint_status_and_code(gateway: LocalGa
     assert value(found, "requests_total", protocol="http", endpoint="/search", status="400", code="empty_request") == 1
     assert value(found, "request_seconds_count", protocol="http", endpoint="/index") == 3
     assert value(found, "request_documents_sum", endpoint="/index") == 6
+
+
+async def test_the_status_that_is_counted_is_the_one_that_was_answered(
+    gateway: LocalGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await post(gateway, "/get", {"data": [{"id": "nothing"}]}) == 404
+    assert (
+        await post(gateway, "/index", {"data": [{"id": "a", "embedding": [1.0]}, {"id": "b", "embedding": X}]}) == 200
+    )
+
+    async def defect(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(gateway.call.service.stages, "post", defect)
+    assert await post(gateway, "/count", {}) == 500
+    monkeypatch.undo()
+    found = await scrape(gateway)
+    counted = {
+        (labels["endpoint"], labels["status"], labels["code"])
+        for name, pairs in found
+        if name == "visual_search_requests_total" and (labels := dict(pairs))
+    }
+    assert counted >= {("/get", "404", "not_found"), ("/index", "200", ""), ("/count", "500", "internal")}
+    assert ("/count", "200", "") not in counted
 
 
 async def test_a_document_that_fails_is_counted_by_stage_and_code(gateway: LocalGateway) -> None:

@@ -131,6 +131,9 @@ def wait_for_status(flow: RunningFlow, key: str, status: int) -> None:
 
 def test_the_log_has_the_audit_and_no_key(keyed: Keyed, one_picture: bytes) -> None:
     post(keyed.flow, "/index", one_picture, x_api_key=keyed.writer)
+    with pytest.raises(BadServer):
+        post(keyed.flow, "/index", one_picture)
+    assert "refused /index from 127.0.0.1 with no known key" in keyed.flow.log
     assert "key writer: /index in images, 1 documents, 0 failed" in keyed.flow.log
     assert keyed.writer not in keyed.flow.log
     assert "callers need a key from" in keyed.flow.log
