@@ -22,6 +22,7 @@ START_TIMEOUT_S: Final = 120.0
 STOP_TIMEOUT_S: Final = 20.0
 TERMINATE_TIMEOUT_S: Final = 5.0
 _LOG_LINES_SHOWN: Final = 12
+_OF_A_SERVICE: Final = frozenset({"VS_KEYS_FILE", "VS_API_KEY", "VS_METRICS_PORT", "VS_ROOT_PATH"})
 
 
 class FlowProcess:
@@ -42,9 +43,11 @@ class FlowProcess:
         self.log_file = log_file
         self.seconds_to_ready = 0.0
         self._command = list(command)
-        # The user's environment applies, except for the address and the folder of this index.
+        # The user's environment applies, except for what is said about the address, the callers and the folder of a service
+        # that lasts.
+        inherited = {name: value for name, value in os.environ.items() if name not in _OF_A_SERVICE}
         self._environment = {
-            **os.environ,
+            **inherited,
             **(environment or {}),
             "VS_HOST": "127.0.0.1",
             "VS_HTTP_PORT": str(http_port),

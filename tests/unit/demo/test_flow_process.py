@@ -47,6 +47,8 @@ def test_it_is_ready_inside_and_gone_afterwards(tmp_path: Path) -> None:
 def test_it_has_an_address_and_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VS_HTTP_PORT", "8080")
     monkeypatch.setenv("VS_SHARDS", "3")
+    for name in ("VS_KEYS_FILE", "VS_API_KEY", "VS_METRICS_PORT", "VS_ROOT_PATH"):
+        monkeypatch.setenv(name, "of a service that lasts")
     program = "import os; print({key: value for key, value in os.environ.items() if key[:3] == 'VS_' or key == 'MORE'})"
     flow = make_flow(tmp_path, program)
     with pytest.raises(VisualSearchError) as caught:
@@ -57,6 +59,7 @@ def test_it_has_an_address_and_a_folder_of_its_own(tmp_path: Path, monkeypatch: 
     assert "'VS_SHARDS': '3'" in said
     assert "'MORE': 'yes'" in said
     assert "8080" not in said
+    assert "of a service that lasts" not in said
 
 
 def test_a_start_that_fails_shows_the_end_of_the_log(tmp_path: Path) -> None:
