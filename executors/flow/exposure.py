@@ -21,7 +21,7 @@ def check_exposure(host: str, chosen: Settings) -> None:
         try:
             keys = read_keys(chosen.keys_file)
         except VisualSearchError as error:
-            message = f"VS_KEYS_FILE: {chosen.keys_file}: {error.message}; `visual-search keys create` makes a key"
+            message = f"VS_KEYS_FILE: {error.message}; `visual-search keys create` makes a key"
             raise VisualSearchError(error.code, message, **error.details) from None
         if not keys:
             message = f"VS_KEYS_FILE: {chosen.keys_file} has no key; `visual-search keys create` makes one"

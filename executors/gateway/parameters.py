@@ -334,5 +334,9 @@ def _describe(fault: Any, model: type[BaseModel]) -> str:
         return f"{name}: unknown parameter (known: {', '.join(known)})"
     if fault["type"] == "string_pattern_mismatch":  # only names of collections have one
         return f"{name}: must be 1 to 128 letters, digits, dots, dashes or underscores, and not dots alone"
+    if fault["type"] == "too_short":
+        return f"{name}: must have at least {fault['ctx']['min_length']} of them"
+    if fault["type"] == "too_long":
+        return f"{name}: must have at most {fault['ctx']['max_length']} of them"
     message = str(fault["msg"]).removeprefix("Value error, ").replace("a valid tuple", "a list")
     return f"{name}: {message}" if name else message

@@ -10,13 +10,14 @@ requests_per_second = 20
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import tempfile
 import tomllib
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from datetime import date, datetime
 from pathlib import Path
@@ -43,7 +44,7 @@ def read_keys(file: Path) -> dict[str, Key]:
     Raises:
         VisualSearchError: `unreadable_file`; `invalid_keys`, with the place in the file.
     """
-    return parse_keys(read_text(file, _MOST_BYTES))
+    return parse_keys(_text_of(file))
 
 
 def parse_keys(text: str) -> dict[str, Key]:
@@ -84,10 +85,11 @@ def add_key(file: Path, key: Key) -> None:
     Raises:
         VisualSearchError: `invalid_keys` if there is a key with this name, or the file is invalid; `unreadable_file`.
     """
-    text = read_text(file, _MOST_BYTES) if file.exists() else ""
-    if key.name in parse_keys(text):
-        raise _invalid(f"keys.{key.name}", "there is a key with this name; revoke it, or take another name")
-    _write(file, text + ("\n" if text and not text.endswith("\n\n") else "") + _table(key))
+    with _alone(file):
+        text = _text_of(file) if file.exists() else ""
+        if key.name in parse_keys(text):
+            raise _invalid(f"keys.{key.name}", "there is a key with this name; revoke it, or take another name")
+        _write(file, text + ("\n" if text and not text.endswith("\n\n") else "") + _table(key))
 
 
 def remove_key(file: Path, name: str) -> None:
@@ -96,14 +98,36 @@ def remove_key(file: Path, name: str) -> None:
     Raises:
         VisualSearchError: `invalid_keys` if there is no key with this name, or its table can't be found; `unreadable_file`.
     """
-    text = read_text(file, _MOST_BYTES)
-    known = parse_keys(text)
-    if name not in known:
-        raise _invalid(f"keys.{name[:80]}", "there is no key with this name")
-    rest = re.sub(rf'(?ms)^[ \t]*\[[ \t]*keys\.(?:{name}|"{name}")[ \t]*\][^\n]*\n?.*?(?=^[ \t]*\[|\Z)', "", text)
-    if parse_keys(rest) != {key: value for key, value in known.items() if key != name}:
-        raise _invalid(f"keys.{name}", "is not written as a table of its own, [keys.NAME]; remove it by hand")
-    _write(file, rest)
+    with _alone(file):
+        text = _text_of(file)
+        known = parse_keys(text)
+        if name not in known:
+            raise _invalid(f"keys.{name[:80]}", "there is no key with this name")
+        rest = re.sub(rf'(?ms)^[ \t]*\[[ \t]*keys\.(?:{name}|"{name}")[ \t]*\][^\n]*\n?.*?(?=^[ \t]*\[|\Z)', "", text)
+        if parse_keys(rest) != {key: value for key, value in known.items() if key != name}:
+            raise _invalid(f"keys.{name}", "is not written as a table of its own, [keys.NAME]; remove it by hand")
+        _write(file, rest)
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return read_text(file, _MOST_BYTES)
+    except VisualSearchError as error:
+        raise VisualSearchError(error.code, f"{str(file)!r} {error.message}") from None
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Keep other programs that change keys waiting: each would write back what it read, without the other's key."""
+    try:
+        folder = os.open(file.resolve().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _not_written(file, error) from None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _key(name: str, table: Any) -> Key:
@@ -183,7 +207,11 @@ def _write(file: Path, text: str) -> None:
                 Path(temporary).unlink()
             raise
     except OSError as error:
-        raise VisualSearchError("unreadable_file", f"{str(file)!r} can't be written: {error.strerror}") from None
+        raise _not_written(file, error) from None
+
+
+def _not_written(file: Path, error: OSError) -> VisualSearchError:
+    return VisualSearchError("unreadable_file", f"{str(file)!r} can't be written: {error.strerror}")
 
 
 def _invalid(place: str, fault: str) -> VisualSearchError:

@@ -26,7 +26,10 @@ class AccessSettings(BaseModel):
         description="seconds for which the address of a thumbnail in an answer is valid without a key, while keys are on",
     )
     key_requests_per_second: float | None = Field(
-        None, gt=0, description="requests a second of each key, unless its table says otherwise; no limit by default"
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="requests a second of each key, unless its table says otherwise; no limit by default",
     )
     key_documents_in_flight: int | None = Field(
         None, ge=1, description="documents that each key may have under way, unless its table says otherwise"

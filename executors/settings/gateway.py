@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import textwrap
+from typing import Final
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from executors.hosts import is_host
 from executors.settings.values import Names
+
+_PATH: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+_LONGEST_PATH: Final = 200
 
 
 class GatewaySettings(BaseModel):
@@ -38,8 +43,6 @@ class GatewaySettings(BaseModel):
     )
     root_path: str = Field(
         "",
-        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
-        max_length=200,
         description="path below which a proxy shows the service, such as `/pictures`; addresses in answers begin with it",
     )
     timeout_ms: int = Field(60_000, ge=100, description="timeout of a request from end to end, in milliseconds")
@@ -102,6 +105,15 @@ class GatewaySettings(BaseModel):
     @classmethod
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_origin(each) for each in value)
+
+    @field_validator("root_path", mode="after")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        if len(value) > _LONGEST_PATH or not _PATH.fullmatch(value):
+            raise ValueError(
+                f"{textwrap.shorten(value, 80)!r} is not a path such as /pictures, without a slash at its end"
+            )
+        return value
 
     @field_validator("trusted_proxies", mode="after")
     @classmethod

@@ -15,6 +15,7 @@ from executors.errors import VisualSearchError
 from executors.gateway.http.responses import error_response
 from executors.gateway.metrics.scrape import text_of
 from executors.gateway.operations.service import SearchService
+from executors.hosts import listening_fault
 
 _CONNECTIONS: Final = 16
 
@@ -48,7 +49,13 @@ class MetricsPort:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Listen from now on."""
+        """Listen from now on.
+
+        Raises:
+            VisualSearchError: `invalid_setting` if the port is taken; uvicorn would end the process without a word.
+        """
+        if (fault := listening_fault(self._server.config.host, self._server.config.port)) is not None:
+            raise VisualSearchError("invalid_setting", f"VS_METRICS_PORT: {fault}", variables=["VS_METRICS_PORT"])
         self._task = asyncio.create_task(self._server.serve())
 
     async def stop(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,23 @@ def test_some_names_are_refused(name: str) -> None:
 )
 def test_a_fault_is_refused_with_its_place(text: str, place: str) -> None:
     assert refused(text).startswith(place)
+
+
+def test_keys_that_are_made_at_the_same_time_are_all_there(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    keys = [Key(f"key-{number}", digest_of(str(number)), "search") for number in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: add_key(file, key), keys))
+    assert read_keys(file) == {key.name: key for key in keys}
+
+
+def test_a_file_that_can_not_be_read_or_written_is_named(tmp_path: Path) -> None:
+    for work in (
+        lambda: read_keys(tmp_path / "missing.toml"),
+        lambda: read_keys(tmp_path),
+        lambda: add_key(tmp_path / "no" / "keys.toml", Key("shop", DIGEST, "search")),
+    ):
+        with pytest.raises(VisualSearchError) as caught:
+            work()
+        assert caught.value.code == "unreadable_file"
+        assert str(tmp_path) in caught.value.message
