@@ -133,9 +133,7 @@ class DirectRoute:
             Exception: none of them gave one; why the first did not.
         """
         shards = range(len(self._sharded[node.name].shards))
-        asked = [self._ask(node, self._replicas(node, number), request, endpoint) for number in shards]
-        if len(asked) == 1:
-            return merge_answers(endpoint, [_documents_of(await asked[0])], parameters)
+        asked = (self._ask(node, self._replicas(node, number), request, endpoint) for number in shards)
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
         answers = [_documents_of(each) for each in outcomes if not isinstance(each, BaseException)]
         failures = [each for each in outcomes if isinstance(each, BaseException)]

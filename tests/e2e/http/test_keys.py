@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -322,3 +324,42 @@ async def test_a_forwarded_address_counts_only_from_a_trusted_proxy(
     async with local_gateway(1, keys_file=tmp_path / "keys.toml", trusted_proxies=trusted) as gateway:
         await ask(gateway, "POST", "/count", None, {}, **{"X-Forwarded-For": "198.51.100.7"})
     assert f"refused /count from {shown} with no known key" in caplog.text
+
+
+async def test_what_a_key_has_under_way_counts_until_it_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_picture: bytes
+) -> None:
+    file = tmp_path / "keys.toml"
+    add_key(file, Key("few", digest_of("secret of few"), "write", limits=Limits(documents_in_flight=3)))
+    add_key(file, Key("light", digest_of("secret of light"), "write", limits=Limits(bytes_in_flight=10)))
+    add_key(file, Key("plain", digest_of("secret of plain"), "write", limits=Limits(pixels_in_flight=1_000)))
+    add_key(file, Key("free", digest_of("secret of free"), "write"))
+    async with local_gateway(1, keys_file=file) as gateway:
+        began, go_on = asyncio.Event(), asyncio.Event()
+        posted = gateway.call.stages.post
+
+        async def held(*given: Any, **more: Any) -> Any:
+            began.set()
+            await go_on.wait()
+            return await posted(*given, **more)
+
+        vectors = {"data": [{"id": str(n), "embedding": X} for n in range(3)]}
+        picture = {"data": [{"id": "p", "blob": base64.b64encode(one_picture).decode()}]}
+        for key, body, limit in (
+            ("few", vectors, "documents"),
+            ("light", picture, "bytes"),
+            ("plain", picture, "pixels"),
+        ):
+            began.clear()
+            go_on.clear()
+            monkeypatch.setattr(gateway.call.stages, "post", held)
+            first = asyncio.create_task(ask(gateway, "POST", "/index", key, body))
+            await began.wait()
+            status, answer = await ask(gateway, "POST", "/index", key, body)
+            assert (status, answer["error"]["details"]["limit"]) == (429, f"{limit}_in_flight")
+            monkeypatch.undo()
+            assert (await ask(gateway, "POST", "/count", "free", {}))[0] == 200
+            go_on.set()
+            await first
+            status, answer = await ask(gateway, "POST", "/index", key, body)
+            assert status != 429, answer

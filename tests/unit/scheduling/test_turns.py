@@ -170,3 +170,22 @@ def test_everything_that_owners_push_comes_out_once(pushed: list[tuple[int, int]
         queue.push(number, str(owner), line)
     assert sorted(item for _ in pushed if (item := queue.pop()) is not None) == list(range(len(pushed)))
     assert len(queue) == 0
+
+
+async def test_one_key_with_many_requests_does_not_keep_anothers_waiting() -> None:
+    places = FairPlaces(1, 1)
+    first = Turn("first")
+    await places.take(first)
+    served: list[str] = []
+
+    async def work(turn: Turn) -> None:
+        async with places.hold(turn):
+            served.append(turn.key)
+
+    tasks = [asyncio.create_task(work(Turn(f"request {n}", bulk=True, key="greedy"))) for n in range(20)]
+    await others_have_run()
+    tasks += [asyncio.create_task(work(Turn("one", bulk=True, key="modest"))) for _ in range(3)]
+    await others_have_run()
+    places.give_back(first)
+    await asyncio.gather(*tasks)
+    assert served[:6].count("modest") == 3

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from executors.documents import ImageDoc
+from executors.errors import VisualSearchError
 from executors.gateway.flow.chunks import CHUNK_DOCUMENTS, ChunkSender
 from executors.gateway.flow.route import StageAnswer
 
@@ -25,6 +26,16 @@ async def test_a_call_that_is_cancelled_by_itself_fails_its_documents_and_no_oth
     answer = await ChunkSender(replicas=1).send(documents(CHUNK_DOCUMENTS + 3), post)
     codes = [each.error.code if each.error else each.result for each in answer.documents]
     assert codes == ["unavailable"] * CHUNK_DOCUMENTS + ["created"] * 3
+
+
+@pytest.mark.parametrize("count", [1, CHUNK_DOCUMENTS + 1])
+async def test_what_a_stage_raises_is_the_error_of_its_documents(count: int) -> None:
+    async def post(_: list[ImageDoc]) -> StageAnswer:
+        raise VisualSearchError("unavailable", "no answer", stage="embed")
+
+    answer = await ChunkSender(replicas=1).send(documents(count), post)
+    errors = [each.error for each in answer.documents if each.error is not None]
+    assert [(each.code, each.stage) for each in errors] == [("unavailable", "embed")] * count
 
 
 async def test_a_request_that_is_cancelled_ends() -> None:
